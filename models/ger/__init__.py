@@ -1,0 +1,1 @@
+"""The edge-ger training kit: drawn scenes, synthetic sounds, a small fused network and its export."""
