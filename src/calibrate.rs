@@ -1,0 +1,1 @@
+//! `--dry-run`: the same ingest and infer, into a report instead of a broker.

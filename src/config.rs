@@ -1,0 +1,278 @@
+//! What is meant by a configuration, checked: everything in it can be acted on without a further check.
+//!
+//! What was *written* is read, and every fault of it is found at once, in [`file`].
+
+pub mod file;
+
+use std::{fmt, path::PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{time::Span, wire::CameraId};
+
+/// A box: its cameras, its network, its broker.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// The box's name in the topics: `[a-z0-9_-]`, 1 to 32 characters; the host's name by default.
+    pub box_name: String,
+    /// Where one instance keeps its outbox and its lock.
+    pub state_dir: PathBuf,
+    /// Where it is used.
+    pub site: Site,
+    /// At least one.
+    pub cameras: Vec<Camera>,
+    /// The network.
+    pub model: Model,
+    /// When a reading is given.
+    pub reading: Reading,
+    /// The broker.
+    pub mqtt: Mqtt,
+    /// What is kept while the broker is away.
+    pub outbox: Outbox,
+}
+
+/// The declared deployment context. The EU AI Act, Art. 5(1)(f), bans inferring emotions in the workplace and in
+/// education, so these two are not contexts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Site {
+    /// `event`, `retail`, `transport`, `public_space`, `museum`, `care`, `research` or `demo`.
+    pub context: String,
+    /// Where people are told.
+    pub notice: String,
+}
+
+/// One camera and the sound that belongs to its picture.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Camera {
+    /// Its number in every room.
+    pub id: CameraId,
+    /// Its name in the topics: `[a-z0-9_-]`, 1 to 32 characters, unique in the box.
+    pub name: String,
+    /// Where pictures come from.
+    pub source: Source,
+    /// Which access units are decoded.
+    pub decode: Decode,
+    /// The GStreamer element that decodes; `None` chooses hardware where present.
+    pub decoder: Option<String>,
+    /// Where sound comes from.
+    pub sound: Sound,
+    /// How much later the sound of an event arrives than its picture, -2 s to 2 s; subtracted from the sound.
+    pub sync_offset: Span,
+    /// When the picture is not good enough.
+    pub gates: Gates,
+}
+
+/// Where pictures come from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Source {
+    /// A network camera.
+    Rtsp(Rtsp),
+    /// A recording, played in real time and over again: to try things.
+    File(PathBuf),
+    /// A camera at this machine, such as `/dev/video0`.
+    V4l2(PathBuf),
+}
+
+/// A network camera.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rtsp {
+    /// `rtsp://` or `rtsps://`, without user or password.
+    pub url: String,
+    /// The user, if the camera wants one.
+    pub user: Option<String>,
+    /// The file that holds the password.
+    pub password_file: Option<PathBuf>,
+    /// How RTP travels.
+    pub transport: Transport,
+    /// How long the jitter buffer waits for a late packet: 0 to 5000 ms.
+    pub latency_ms: u32,
+    /// `rtsps` only: the SHA-256 of the camera's certificate. Pinned: no other check applies.
+    pub fingerprint: Option<[u8; 32]>,
+    /// `rtsps` only: the authority that signed the camera's certificate; the system's by default.
+    pub ca_file: Option<PathBuf>,
+}
+
+/// How RTP travels.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Transport {
+    /// Interleaved in the RTSP connection.
+    #[default]
+    Tcp,
+    /// In datagrams of its own.
+    Udp,
+}
+
+/// Which access units are decoded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Decode {
+    /// Key frames where they are near enough to the wanted moments, otherwise the chain up to them.
+    #[default]
+    Auto,
+    /// Key frames only.
+    Keyframes,
+    /// Everything.
+    All,
+}
+
+/// Where sound comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Sound {
+    /// There is none.
+    Off,
+    /// The camera's own.
+    Camera,
+    /// A microphone at this machine, by name: `pulseaudio:NAME`, `alsa:NAME`, or `default`.
+    Microphone(String),
+}
+
+/// When the picture is not good enough to be read.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Gates {
+    /// A frame farther than this from its wanted moment is missing: 50 ms to 2 s.
+    pub frame_offset_max: Span,
+    /// How many frames of a window may be missing (each is replaced by its neighbour): 0 to frames - 1.
+    pub frames_missing_max: u32,
+    /// More lost RTP packets than this in a window are damage.
+    pub packets_lost_max: u32,
+    /// A window whose mean luma is below this is dark: 0 to 255.
+    pub luma_min: f32,
+    /// A window whose frames differ by less than this, in mean luma levels per pixel, is frozen: 0 switches off.
+    pub motion_min: f32,
+}
+
+/// The network and how it is run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Model {
+    /// The `.onnx` with its contract.
+    pub file: PathBuf,
+    /// ONNX Runtime's library; `None` looks beside the binary, in `ORT_DYLIB_PATH` and where packages put it.
+    pub runtime_library: Option<PathBuf>,
+    /// The ladder, tried in order.
+    pub providers: Vec<ProviderChoice>,
+    /// Threads of the CPU provider: 0 is as many as there are cores.
+    pub threads: u32,
+    /// Where TensorRT keeps its engines.
+    pub cache_dir: PathBuf,
+}
+
+/// A rung of the ladder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ProviderChoice {
+    /// TensorRT.
+    TensorRt,
+    /// CUDA.
+    Cuda,
+    /// The CPU.
+    Cpu,
+}
+
+/// When a reading is given.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Reading {
+    /// From the end of one window to the end of the next: 1 s to 5 s.
+    pub hop: Span,
+    /// A smaller group is not read: 2 to 100. Only where the network estimates the size.
+    pub min_group: u8,
+    /// Below this probability there is no label: 0.34 to 0.99.
+    pub min_confidence: f32,
+    /// How much a new label's probability must exceed the present label's: 0 to 0.5.
+    pub hysteresis: f32,
+    /// Whether the contract's transition matrix smooths over slots.
+    pub smoothing: bool,
+}
+
+/// The broker.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mqtt {
+    /// Its host name or address.
+    pub host: String,
+    /// Its port: 1883, or 8883 with TLS, by default.
+    pub port: u16,
+    /// The user, if it wants one.
+    pub user: Option<String>,
+    /// The file that holds the password.
+    pub password_file: Option<PathBuf>,
+    /// 3.1.1 or 5.
+    pub version: MqttVersion,
+    /// Whether and how the connection is encrypted.
+    pub tls: Option<Tls>,
+    /// The first level of all topics: `edge-ger`.
+    pub topic_prefix: String,
+    /// From one keep-alive to the next: 5 s to 600 s.
+    pub keep_alive_s: u16,
+}
+
+/// The protocol's version.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum MqttVersion {
+    /// 3.1.1.
+    V311,
+    /// 5.
+    #[default]
+    V5,
+}
+
+/// How the connection to the broker is encrypted. Its certificate is always checked.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tls {
+    /// The authority that signed the broker's certificate; the system's by default.
+    pub ca_file: Option<PathBuf>,
+    /// Our certificate and its key.
+    pub client: Option<(PathBuf, PathBuf)>,
+}
+
+/// What is kept while the broker is away. Whatever is over a bound, the oldest goes first, and is counted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outbox {
+    /// The database.
+    pub file: PathBuf,
+    /// At most so many readings: 1 to 10 million.
+    pub rows_max: u32,
+    /// At most so many bytes on disk.
+    pub bytes_max: u64,
+    /// At most so old.
+    pub age_max_s: u32,
+}
+
+/// A password or a key. It is never shown: not by `Debug`, not in an error.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Keeps a secret.
+    #[must_use]
+    pub fn new(secret: String) -> Self {
+        Self(secret)
+    }
+
+    /// Shows it, to the one library that needs it.
+    #[must_use]
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+impl Default for Gates {
+    fn default() -> Self {
+        Self {
+            frame_offset_max: Span::from_ms(600),
+            frames_missing_max: 1,
+            packets_lost_max: 20,
+            luma_min: 12.0,
+            motion_min: 0.05,
+        }
+    }
+}
+
+impl Default for Reading {
+    fn default() -> Self {
+        Self { hop: Span::from_ms(5000), min_group: 5, min_confidence: 0.5, hysteresis: 0.05, smoothing: true }
+    }
+}

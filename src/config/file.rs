@@ -1,0 +1,1 @@
+//! What was written in the configuration files, and what is wrong with it: all of it, at once.

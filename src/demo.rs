@@ -1,0 +1,1 @@
+//! A camera, a broker and the daemon in one command.

@@ -1,0 +1,10 @@
+//! The second room: decodes, listens, cuts windows, runs the network. It has no network of the other kind.
+
+pub mod aggregate;
+pub mod contract;
+pub mod decode;
+pub mod features;
+pub mod microphone;
+pub mod ring;
+pub mod runtime;
+pub mod window;

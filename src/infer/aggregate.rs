@@ -1,0 +1,1 @@
+//! From a network's answers to a reading: temperature, smoothing, hysteresis, withholding.

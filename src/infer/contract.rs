@@ -1,0 +1,1 @@
+//! What a network file says of itself.

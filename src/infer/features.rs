@@ -1,0 +1,1 @@
+//! From pictures and samples to the network's inputs.

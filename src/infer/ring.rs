@@ -1,0 +1,1 @@
+//! Bounded rings of frames and samples.

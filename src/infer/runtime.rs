@@ -1,0 +1,1 @@
+//! ONNX Runtime and the ladder of execution providers.

@@ -1,0 +1,1 @@
+//! Cuts the windows of the slot grid.

@@ -1,0 +1,1 @@
+//! GStreamer pipelines that end in access units.

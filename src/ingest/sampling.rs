@@ -1,0 +1,1 @@
+//! Which access units the wanted frames need.

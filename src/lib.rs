@@ -1,0 +1,22 @@
+//! edge-ger watches and listens to a room and publishes only the aggregate emotion of the group in it.
+//!
+//! Three rooms, three processes, one binary; data flows one way:
+//! `ingest` (network, compressed media) → `infer` (pictures and sound, no network) → `publish` (64-byte records).
+
+pub mod cli;
+pub mod config;
+pub mod supervisor;
+
+pub mod infer;
+pub mod ingest;
+pub mod publish;
+
+pub mod calibrate;
+#[cfg(feature = "demo")]
+pub mod demo;
+
+pub mod drift;
+pub mod sandbox;
+pub mod service;
+pub mod time;
+pub mod wire;

@@ -1,0 +1,3 @@
+//! edge-ger: parse, run, exit.
+
+fn main() {}

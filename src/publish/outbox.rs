@@ -1,0 +1,1 @@
+//! Readings wait here, on disk, until the broker has acknowledged them.

@@ -1,0 +1,1 @@
+//! The parent: starts the three rooms, watches them, restarts what dies, stops them.

@@ -1,0 +1,25 @@
+//! The only types that cross a process border, and their exact bytes.
+//!
+//! * [`unit`]: `ingest → infer`, compressed access units and what is known about their camera. One way.
+//! * [`record`]: `infer → publish`, records of exactly 64 bytes, numbers and enums from closed lists. One way.
+//! * [`control`]: parent ⇄ room, orders and reports. No media.
+
+pub mod control;
+pub mod record;
+pub mod unit;
+
+use serde::{Deserialize, Serialize};
+
+/// Which camera: its index in the configuration that the parent read. The same number in every room.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct CameraId(pub u16);
+
+/// Bytes that are not what they should be. Whoever sent them is broken or hostile.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a valid {what}: {field}")]
+pub struct Malformed {
+    /// Which kind of message.
+    pub what: &'static str,
+    /// Which part of it is wrong.
+    pub field: &'static str,
+}

@@ -1,0 +1,250 @@
+//! Parent ⇄ room: orders one way, reports the other, as JSON over a sequenced-packet socket pair.
+//!
+//! A room finds its end of the pair as its standard input. Orders may carry file descriptors: the ends of the
+//! media and record sockets are handed over this way, also anew when a neighbour was restarted.
+
+use std::{
+    io::{self, IoSlice, IoSliceMut},
+    mem::MaybeUninit,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+};
+
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
+    SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
+};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use super::CameraId;
+use crate::{
+    config::{Camera, Model, Mqtt, Outbox, Reading, Secret},
+    time::Grid,
+};
+
+/// No order is longer; a configuration of a hundred cameras stays below it.
+const ORDER_BYTES_MAX: usize = 160 << 10;
+const FDS_MAX: usize = 2;
+
+/// What the parent asks of a room.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Order {
+    /// The first order of `ingest`. Descriptor: downstream.
+    Ingest(IngestBegin),
+    /// The first order of `infer`. Descriptors: upstream, downstream.
+    Infer(InferBegin),
+    /// The first order of `publish`. Descriptor: upstream.
+    Publish(Box<PublishBegin>),
+    /// A camera was added or changed: start it, or restart it, and touch no other.
+    SetCamera(Box<CameraOrder>),
+    /// A camera left the configuration.
+    DropCamera(CameraId),
+    /// The neighbour before was restarted. Descriptor: the new upstream.
+    Upstream,
+    /// The neighbour behind was restarted. Descriptor: the new downstream.
+    Downstream,
+    /// Finish within a second and a half.
+    Stop,
+}
+
+/// A camera and, for `ingest` alone, its password.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct CameraOrder {
+    /// The camera.
+    pub camera: Camera,
+    /// Its password; `None` in every other room.
+    pub password: Option<Secret>,
+}
+
+/// What `ingest` needs.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct IngestBegin {
+    /// All cameras with their passwords.
+    pub cameras: Vec<CameraOrder>,
+    /// Which frames are wanted.
+    pub grid: Grid,
+}
+
+/// What `infer` needs.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct InferBegin {
+    /// All cameras.
+    pub cameras: Vec<Camera>,
+    /// The network and how to run it.
+    pub model: Model,
+    /// When a reading is given.
+    pub reading: Reading,
+    /// The slots.
+    pub grid: Grid,
+    /// After a restart: the last slot that was reported, so that the ones missed are accounted for.
+    pub last_slot: Option<u64>,
+}
+
+/// What `publish` needs.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct PublishBegin {
+    /// The box's name in the topics.
+    pub box_name: String,
+    /// The cameras' names by their numbers.
+    pub cameras: Vec<(CameraId, String)>,
+    /// The broker.
+    pub mqtt: Mqtt,
+    /// What the broker must not learn from a log.
+    pub secrets: MqttSecrets,
+    /// The outbox's bounds and folder.
+    pub outbox: Outbox,
+    /// This run of the daemon: with `seq` it makes every reading unique.
+    pub boot: u32,
+    /// The network's name, as in its contract.
+    pub model_name: String,
+    /// `reading.min_group`, for `info`.
+    pub min_group: u8,
+    /// From the end of one window to the next, ms, for `info`.
+    pub hop_ms: u32,
+}
+
+/// The contents of the files that `mqtt` names, read by the parent.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct MqttSecrets {
+    /// The user's password.
+    pub password: Option<Secret>,
+    /// The authority that signed the broker's certificate, PEM; the system's where absent.
+    pub ca_pem: Option<String>,
+    /// Our certificate and its key, PEM.
+    pub client: Option<(String, Secret)>,
+}
+
+/// What a room tells the parent.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Report {
+    /// Set-up is done; the room works. The words go into the log.
+    Ready(String),
+    /// `infer`: the newest slot that every camera has a record of. Others: that the room's main loop turned.
+    Progress(u64),
+    /// The room cannot work, and a restart will not help: the configuration or the network is at fault.
+    Refused(String),
+}
+
+/// One end of the pair.
+#[derive(Debug)]
+pub struct Control(OwnedFd);
+
+/// A linked pair: the parent's end and the room's.
+///
+/// # Errors
+/// When the kernel gives no sockets.
+pub fn pair() -> io::Result<(Control, Control)> {
+    let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+    Ok((Control(ours), Control(theirs)))
+}
+
+/// A linked pair for media: a byte stream.
+///
+/// # Errors
+/// When the kernel gives no sockets.
+pub fn unit_pair() -> io::Result<(OwnedFd, OwnedFd)> {
+    Ok(socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?)
+}
+
+/// A linked pair for records: each `send` is one record or nothing.
+///
+/// # Errors
+/// When the kernel gives no sockets.
+pub fn record_pair() -> io::Result<(OwnedFd, OwnedFd)> {
+    Ok(socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?)
+}
+
+impl From<OwnedFd> for Control {
+    fn from(fd: OwnedFd) -> Self {
+        Self(fd)
+    }
+}
+
+impl From<Control> for OwnedFd {
+    fn from(control: Control) -> Self {
+        control.0
+    }
+}
+
+impl Control {
+    /// A second handle on the same end, for another thread.
+    ///
+    /// # Errors
+    /// When the process has no descriptors left.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        self.0.try_clone().map(Self)
+    }
+
+    /// Sends a message and descriptors.
+    ///
+    /// # Errors
+    /// When the peer is gone or the message is too long.
+    pub fn send(&self, message: &impl Serialize, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+        let text = serde_json::to_vec(message)?;
+        if ORDER_BYTES_MAX < text.len() {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FDS_MAX))];
+        let mut ancillary = SendAncillaryBuffer::new(&mut space);
+        if !fds.is_empty() && !ancillary.push(SendAncillaryMessage::ScmRights(fds)) {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        sendmsg(self.0.as_fd(), &[IoSlice::new(&text)], &mut ancillary, SendFlags::NOSIGNAL)?;
+        Ok(())
+    }
+
+    /// Waits for a message and its descriptors. `None` once the peer is gone.
+    ///
+    /// # Errors
+    /// When what arrives is not a message.
+    pub fn receive<T: DeserializeOwned>(&self) -> io::Result<Option<(T, Vec<OwnedFd>)>> {
+        let mut text = vec![0; ORDER_BYTES_MAX];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FDS_MAX))];
+        let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+        let flags = RecvFlags::CMSG_CLOEXEC;
+        let received = rustix::io::retry_on_intr(|| {
+            recvmsg(self.0.as_fd(), &mut [IoSliceMut::new(&mut text)], &mut ancillary, flags)
+        })?;
+        if received.bytes == 0 {
+            return Ok(None);
+        }
+        let mut fds = Vec::new();
+        for message in ancillary.drain() {
+            if let RecvAncillaryMessage::ScmRights(rights) = message {
+                fds.extend(rights);
+            }
+        }
+        let message = serde_json::from_slice(&text[..received.bytes])?;
+        Ok(Some((message, fds)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs::File, io::Write as _};
+
+    use super::*;
+
+    #[test]
+    fn an_order_brings_its_descriptors() {
+        let (parent, room) = pair().unwrap();
+        let (ours, theirs) = unit_pair().unwrap();
+        parent.send(&Order::Upstream, &[theirs.as_fd()]).unwrap();
+        drop(theirs);
+        let (order, mut fds) = room.receive::<Order>().unwrap().unwrap();
+        assert!(matches!(order, Order::Upstream));
+        let mut there = File::from(fds.remove(0));
+        there.write_all(b"hello").unwrap();
+        drop(there);
+        let said = io::read_to_string(File::from(ours)).unwrap();
+        assert_eq!(said, "hello");
+    }
+
+    #[test]
+    fn a_gone_parent_is_an_end() {
+        let (parent, room) = pair().unwrap();
+        room.send(&Report::Progress(7), &[]).unwrap();
+        assert_eq!(parent.receive::<Report>().unwrap().unwrap().0, Report::Progress(7));
+        drop(parent);
+        assert!(room.receive::<Order>().unwrap().is_none());
+    }
+}

@@ -1,0 +1,5 @@
+//! The real parts that tests run against, and ways to wait for an event with a deadline.
+
+pub(crate) mod broker;
+pub(crate) mod camera;
+pub(crate) mod pulse;

@@ -1,0 +1,1 @@
+//! A private mosquitto, on a free port.

@@ -1,0 +1,1 @@
+//! A private PulseAudio with a null sink as the microphone.

@@ -1,0 +1,1 @@
+//! Decoders, microphones and the network.

@@ -1,0 +1,1 @@
+//! The first room against real cameras.

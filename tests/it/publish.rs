@@ -1,0 +1,1 @@
+//! The third room against a real broker.
