@@ -137,7 +137,11 @@ fn feed(bin: &gst::Bin, name: &str, track: &Arc<Track>, length: gst::ClockTime, 
 
 /// From the start of a track to the end of its last unit.
 fn length(track: &Track) -> gst::ClockTime {
-    track.units.last().and_then(|it| Some(it.pts()? + it.duration().unwrap_or(gst::ClockTime::ZERO))).unwrap_or_default()
+    track
+        .units
+        .last()
+        .and_then(|it| Some(it.pts()? + it.duration().unwrap_or(gst::ClockTime::ZERO)))
+        .unwrap_or_default()
 }
 
 /// Takes an MP4 apart into its picture and its sound, without decoding either.
