@@ -4,6 +4,7 @@ pub mod aggregate;
 pub mod contract;
 pub mod decode;
 pub mod features;
+mod intake;
 pub mod microphone;
 pub mod ring;
 pub mod runtime;
