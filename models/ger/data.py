@@ -19,7 +19,7 @@ from .scenes import FRAMES, GRID, SIZE, Camera, Scene, clip_frames, draw_count, 
 from .sounds import scene_sound
 
 SIZES = [(640, 360), (480, 270), (426, 240), (480, 360)]
-SETS = {"pictures": (4800, 10_000_000), "sounds": (2400, 20_000_000), "clips": (1000, 30_000_000), "held": (640, 90_000_000)}
+SETS = {"pictures": (4800, 10_000_000), "sounds": (2400, 20_000_000), "clips": (900, 30_000_000), "held": (600, 90_000_000)}
 SILENT_SHARE = 0.06  # clips whose sound holds no voices
 DARK_SHARE = 0.03  # clips whose picture is black
 

@@ -22,19 +22,22 @@ from .scenes import BUCKETS, bucket
 SENSES = {"both": (1.0, 1.0), "video_only": (1.0, 0.0), "sound_only": (0.0, 1.0)}
 
 
+def normal_mel(mels: np.ndarray, facts: dict[str, object]) -> Tensor:
+    """Log-mels after the contract's mean and std."""
+    return (torch.from_numpy(np.asarray(mels, np.float32)) - facts["mel_mean"]) / facts["mel_std"]
+
+
 @torch.no_grad()
-def predict(network: EdgeNetwork, kept: data.Record, facts: dict[str, object], present: tuple[float, float]) -> tuple[Tensor, Tensor]:
-    """Logits and group-size logits of every clip of a set."""
+def features(network: EdgeNetwork, kept: data.Record, facts: dict[str, object], flip: bool = False) -> tuple[Tensor, Tensor]:
+    """What the two encoders say of every clip: video [N, 5, dim] and sound [N, 5, dim]."""
     network.eval()
-    logits, sizes = [], []
+    video, sound, side = [], [], network.shape.size
     for i in range(0, len(kept["label"]), 16):
-        video = augment.normalise(kept["video"][i : i + 16])
-        sound = (torch.from_numpy(np.asarray(kept["sound"][i : i + 16], np.float32)) - facts["mel_mean"]) / facts["mel_std"]
-        given = torch.tensor([present]).repeat(len(video), 1)
-        a, b = network(video, sound[:, :, None], given)
-        logits.append(a)
-        sizes.append(b)
-    return torch.cat(logits), torch.cat(sizes)
+        frames = kept["video"][i : i + 16]
+        x = augment.normalise(frames[:, :, :, ::-1] if flip else frames).reshape(-1, 3, side, side)
+        video.append(network.picture(x.contiguous(memory_format=torch.channels_last))[0].reshape(-1, 5, network.shape.dim))
+        sound.append(network.sound(normal_mel(kept["sound"][i : i + 16], facts)[:, :, None]))
+    return torch.cat(video), torch.cat(sound)
 
 
 def confusion(truth: np.ndarray, guess: np.ndarray, classes: int = 3) -> np.ndarray:
@@ -71,8 +74,10 @@ def measure(network: EdgeNetwork, cache: Path, facts: dict[str, object]) -> dict
     labels = torch.from_numpy(np.array(kept["label"]))
     truth, people = labels.numpy(), np.array([bucket(int(p)) for p in kept["people"]])
     scores: dict[str, dict[str, object]] = {}
+    video, sound = features(network, kept, facts)
     for name, present in SENSES.items():
-        logits, sizes = predict(network, kept, facts, present)
+        with torch.no_grad():
+            logits, sizes = network.fusion(video, sound, torch.tensor([present]).repeat(len(labels), 1))
         matrix = confusion(truth, logits.argmax(1).numpy())
         scores[name] = {"accuracy": round(float(np.trace(matrix) / matrix.sum()), 4), "macro_f1": round(macro_f1(matrix), 4),
                         "confusion": matrix.tolist()}

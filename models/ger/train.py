@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from . import augment, data, evaluate, mel
+from . import augment, data, evaluate
 from .network import EdgeNetwork, Shape
 from .scenes import bucket
 
@@ -73,10 +73,6 @@ def train_pictures(network: EdgeNetwork, cache: Path, epochs: int, size: int, rn
         report("pictures", epoch, float(np.mean(losses)), float(np.mean(hits)), since)
 
 
-def normal_mel(mels: np.ndarray, facts: dict[str, object]) -> Tensor:
-    return (torch.from_numpy(np.asarray(mels, np.float32)) - facts["mel_mean"]) / facts["mel_std"]
-
-
 def train_sounds(network: EdgeNetwork, cache: Path, facts: dict[str, object], epochs: int, size: int, rng: np.random.Generator) -> None:
     """Sound alone: the label from the mean of the five seconds."""
     kept = data.load("sounds", cache)
@@ -88,7 +84,7 @@ def train_sounds(network: EdgeNetwork, cache: Path, facts: dict[str, object], ep
         network.sound.train()
         since, losses, hits = time.time(), [], []
         for rows in batches(len(labels), size, rng):
-            x = augment.sounds(normal_mel(kept["sound"][rows], facts), rng)
+            x = augment.sounds(evaluate.normal_mel(kept["sound"][rows], facts), rng)
             guess = head(network.sound(x[:, :, None]).mean(1))
             loss = F.cross_entropy(guess, labels[rows], label_smoothing=0.05)
             step(loss, parameters, optimiser, plan)
@@ -97,23 +93,10 @@ def train_sounds(network: EdgeNetwork, cache: Path, facts: dict[str, object], ep
         report("sounds", epoch, float(np.mean(losses)), float(np.mean(hits)), since)
 
 
-@torch.no_grad()
-def features(network: EdgeNetwork, kept: data.Record, facts: dict[str, object], flip: bool) -> tuple[Tensor, Tensor]:
-    """The frozen encoders' vectors of every clip: video [N, 5, dim] and sound [N, 5, dim]."""
-    network.eval()
-    video, sound = [], []
-    for i in range(0, len(kept["label"]), 16):
-        frames = kept["video"][i : i + 16]
-        x = augment.normalise(frames[:, :, :, ::-1] if flip else frames)
-        video.append(network.picture(x.flatten(0, 1).contiguous(memory_format=torch.channels_last))[0].unflatten(0, (-1, 5)))
-        sound.append(network.sound(normal_mel(kept["sound"][i : i + 16], facts)[:, :, None]))
-    return torch.cat(video), torch.cat(sound)
-
-
 def train_fusion(network: EdgeNetwork, cache: Path, facts: dict[str, object], epochs: int, size: int, rng: np.random.Generator) -> None:
     """Heads and cross-attention over frozen encoders, with senses dropped."""
     kept = data.load("clips", cache)
-    views = [features(network, kept, facts, flip) for flip in (False, True)]
+    views = [evaluate.features(network, kept, facts, flip) for flip in (False, True)]
     labels = torch.from_numpy(np.array(kept["label"]))
     groups = torch.tensor([bucket(int(p)) for p in kept["people"]])
     parameters = list(network.fusion.parameters())
