@@ -283,6 +283,7 @@ mod tests {
         }
 
         /// Takes a sample at `at` since the start; returns how far from the truth it was mapped, ms.
+        #[allow(clippy::cast_possible_truncation, reason = "a day of nanoseconds fits")]
         fn sample(&mut self, at: Span, late: Span) -> f64 {
             let truth = Moment(1000 * SECOND) + at + Span::from_ms(20);
             let foreign = Span((at.0 as f64 * (1.0 + self.ppm * 1e-6)) as i64) + self.foreign_ahead;
