@@ -3,6 +3,7 @@
 pub mod aggregate;
 pub mod contract;
 pub mod decode;
+mod eye;
 pub mod features;
 mod intake;
 pub mod microphone;
