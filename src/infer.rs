@@ -3,7 +3,9 @@
 pub mod aggregate;
 pub mod contract;
 pub mod decode;
+mod eye;
 pub mod features;
+mod intake;
 pub mod microphone;
 pub mod ring;
 pub mod runtime;

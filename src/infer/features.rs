@@ -1,1 +1,6 @@
-//! From pictures and samples to the network's inputs.
+//! From pictures and samples to the network's inputs, equal to what the training libraries make of them.
+//!
+//! Pure: no I/O, no clock. Every part is built once and keeps its buffers.
+
+pub mod picture;
+pub mod sound;

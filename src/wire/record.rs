@@ -149,6 +149,20 @@ closed_list! {
 }
 
 closed_list! {
+    /// How a camera's picture is compressed.
+    PictureCodec {
+        /// Not known yet.
+        Unknown = 0 "unknown",
+        /// H.264.
+        H264 = 1 "h264",
+        /// H.265.
+        H265 = 2 "h265",
+        /// JPEG pictures.
+        Mjpeg = 3 "mjpeg",
+    }
+}
+
+closed_list! {
     /// What became of the sound of a window.
     SoundState {
         /// None is configured.
@@ -253,6 +267,12 @@ pub struct Vital {
     pub withheld: u32,
     /// Mean luma of the last frame, 0 to 255.
     pub luma: u8,
+    /// How the picture is compressed.
+    pub codec: PictureCodec,
+    /// Width of the picture as it is sent, pixels; 0 before it is known.
+    pub width: u16,
+    /// Height of the picture as it is sent, pixels; 0 before it is known.
+    pub height: u16,
     /// Sound samples thrown away by full rings or gaps, milliseconds.
     pub sound_lost_ms: u32,
 }
@@ -355,7 +375,8 @@ fn write_vital(bytes: &mut Writer, vital: &Vital) {
     bytes.put(&[KIND_VITAL, LAYOUT]);
     bytes.put(&vital.camera.0.to_le_bytes());
     bytes.put(&[vital.state.code(), vital.fault.code(), vital.sound.code(), vital.provider.code(), vital.luma]);
-    for number in [vital.fps_x100, vital.key_distance_ms, vital.outages] {
+    bytes.put(&[vital.codec.code()]);
+    for number in [vital.width, vital.height, vital.fps_x100, vital.key_distance_ms, vital.outages] {
         bytes.put(&number.to_le_bytes());
     }
     for number in [vital.level_cdb, vital.camera_drift_ppm, vital.sound_drift_ppm] {
@@ -383,6 +404,9 @@ fn read_vital(bytes: &mut Reader<'_>) -> Result<Vital, Malformed> {
         sound: SoundState::from_code(bytes.u8()).ok_or(bad("sound"))?,
         provider: Provider::from_code(bytes.u8()).ok_or(bad("provider"))?,
         luma: bytes.u8(),
+        codec: PictureCodec::from_code(bytes.u8()).ok_or(bad("codec"))?,
+        width: bytes.u16(),
+        height: bytes.u16(),
         fps_x100: bytes.u16(),
         key_distance_ms: bytes.u16(),
         outages: bytes.u16(),
@@ -493,6 +517,9 @@ mod tests {
             labelled: 10,
             withheld: 3,
             luma: 99,
+            codec: PictureCodec::H265,
+            width: 1920,
+            height: 1080,
             sound_lost_ms: 12,
         }
     }

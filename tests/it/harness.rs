@@ -2,4 +2,5 @@
 
 pub(crate) mod broker;
 pub(crate) mod camera;
+pub(crate) mod daemon;
 pub(crate) mod pulse;

@@ -1,0 +1,74 @@
+# The two commands are `make demo` and `make test`. Each does all of its own set-up on a bare Debian 12 with Rust.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+SECONDS_OF_DEMO := $(SECONDS)
+ORT_VERSION := 1.31.1
+ORT := .onnxruntime/libonnxruntime.so
+VENV := models/.venv
+AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
+
+# What the daemon needs to build and to run.
+RUN_PACKAGES := build-essential pkg-config python3 python3-pip python3-venv \
+	libgstreamer1.0-dev libgstreamer-plugins-base1.0-dev libgstrtspserver-1.0-dev libasound2-dev \
+	gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-libav \
+	glib-networking ca-certificates
+# What the tests run against.
+TEST_PACKAGES := gstreamer1.0-plugins-ugly gstreamer1.0-tools mosquitto mosquitto-clients \
+	pulseaudio pulseaudio-utils openssl systemd ffmpeg
+
+.PHONY: help demo test lint test-models bench setup setup-test clean
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
+
+demo: setup ## a camera, a broker, the daemon and a subscriber: watch readings arrive (SECONDS=45 ends by itself)
+	cargo build --release --locked --features demo
+	ORT_DYLIB_PATH=$(CURDIR)/$(ORT) target/release/edge-ger demo $(if $(filter environment% command%,$(origin SECONDS)),--seconds $(SECONDS_OF_DEMO))
+
+test: setup-test lint ## formatting, lints and every test, with the real parts
+	cargo test --locked --features demo
+
+lint: setup
+	cargo fmt --check
+	cargo clippy --locked --all-targets --features demo -- -D warnings
+
+test-models: $(VENV)/.ready ## the Python kit's own tests
+	$(VENV)/bin/python -m pytest -q models/tests
+
+bench: setup-test ## ratios against the script a user would write, in one run
+	cargo build --release --locked --features demo
+	ORT_DYLIB_PATH=$(CURDIR)/$(ORT) cargo bench --locked --features demo
+
+setup: $(ORT) ## packages and the ONNX Runtime library
+	@$(call install,$(RUN_PACKAGES))
+
+setup-test: setup
+	@$(call install,$(TEST_PACKAGES))
+
+# Installs what is missing, and asks for root only then.
+define install
+missing=$$(for it in $(1); do dpkg-query -W -f='$${Status}' $$it 2>/dev/null | grep -q 'ok installed' || echo $$it; done); \
+if [ -n "$$missing" ]; then $(AS_ROOT) apt-get update -q; \
+DEBIAN_FRONTEND=noninteractive $(AS_ROOT) apt-get install -y -q --no-install-recommends $$missing; fi
+endef
+
+# ONNX Runtime's library lies inside its Python wheel; nothing of Python is used of it.
+$(ORT):
+	@$(call install,python3 python3-pip)
+	rm -rf .onnxruntime/wheel && mkdir -p .onnxruntime/wheel
+	python3 -m pip download -q --no-deps --only-binary=:all: -d .onnxruntime/wheel onnxruntime==$(ORT_VERSION)
+	python3 -m zipfile -e .onnxruntime/wheel/onnxruntime-*.whl .onnxruntime/wheel
+	mv .onnxruntime/wheel/onnxruntime/capi/libonnxruntime.so.$(ORT_VERSION) $(ORT)
+	rm -rf .onnxruntime/wheel
+
+$(VENV)/.ready: models/requirements.lock
+	@$(call install,python3 python3-venv ffmpeg)
+	python3 -m venv $(VENV)
+	$(VENV)/bin/pip install -q -r models/requirements.lock
+	touch $@
+
+clean: ## what was built, not what was set up
+	cargo clean

@@ -1,0 +1,162 @@
+"""The small fused network ("edge"): a ViT over five frames, a CNN and a transformer block over five seconds of
+sound, cross-attention (query = sound, key = value = video), and a linear head over [sound, cross, video].
+
+It follows the published system of Augusma et al. (2023) at about one two-hundredth of its size, and differs where
+a small network trained from nothing needs it: a convolutional stem before the ViT, strided convolutions with batch
+normalisation for the sound, learned stand-ins for a missing sense, and a head for the group's size.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Sizes of a network; `asdict` goes into the checkpoint."""
+
+    size: int = 160
+    dim: int = 128
+    depth: int = 3
+    heads: int = 4
+    stem: tuple[int, int, int] = (16, 32, 64)
+    sound: tuple[int, int, int, int] = (12, 24, 48, 96)
+    buckets: int = 5
+    classes: int = 3
+
+    def to_dict(self) -> dict[str, object]:
+        return asdict(self)
+
+
+def conv(inputs: int, outputs: int, stride: int) -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU())
+
+
+class Residual(nn.Module):
+    """Two 3x3 convolutions around a shortcut."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.first = conv(width, width, 1)
+        self.second = nn.Sequential(nn.Conv2d(width, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(x + self.second(self.first(x)))
+
+
+class Attention(nn.Module):
+    """Multi-head attention written out, so that the exported graph is plain matrix products."""
+
+    def __init__(self, dim: int, heads: int) -> None:
+        super().__init__()
+        self.heads, self.scale = heads, 1.0 / math.sqrt(dim // heads)
+        self.query, self.key, self.value, self.out = (nn.Linear(dim, dim) for _ in range(4))
+
+    def split(self, x: Tensor) -> Tensor:
+        return x.reshape(-1, int(x.shape[1]), self.heads, int(x.shape[2]) // self.heads).transpose(1, 2)
+
+    def forward(self, query: Tensor, memory: Tensor) -> Tensor:
+        q, k, v = self.split(self.query(query)), self.split(self.key(memory)), self.split(self.value(memory))
+        weights = torch.softmax(q @ k.transpose(-2, -1) * self.scale, dim=-1)
+        return self.out((weights @ v).transpose(1, 2).reshape(-1, int(query.shape[1]), int(query.shape[2])))
+
+
+class Block(nn.Module):
+    """A pre-norm transformer block."""
+
+    def __init__(self, dim: int, heads: int, ratio: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.norm1, self.norm2 = nn.LayerNorm(dim, eps=1e-6), nn.LayerNorm(dim, eps=1e-6)
+        self.attention = Attention(dim, heads)
+        self.forward1, self.forward2 = nn.Linear(dim, ratio * dim), nn.Linear(ratio * dim, dim)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.norm1(x)
+        x = x + self.dropout(self.attention(y, y))
+        return x + self.dropout(self.forward2(F.gelu(self.forward1(self.norm2(x)))))
+
+
+class Picture(nn.Module):
+    """One frame to one vector: stem to stride 8 (where training looks for faces), stride 16, ViT, mean of tokens."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        a, b, c = shape.stem
+        self.stem = nn.Sequential(conv(3, a, 2), conv(a, b, 2), Residual(b), conv(b, c, 2), Residual(c), Residual(c))
+        self.embed = nn.Conv2d(c, shape.dim, 3, 2, 1)
+        self.position = nn.Parameter(torch.randn(1, (shape.size // 16) ** 2, shape.dim) * 0.02)
+        self.blocks = nn.Sequential(*[Block(shape.dim, shape.heads, 3) for _ in range(shape.depth)])
+        self.norm = nn.LayerNorm(shape.dim, eps=1e-6)
+
+    def forward(self, frames: Tensor) -> tuple[Tensor, Tensor]:
+        """[M, 3, H, W] to ([M, dim], the stem's map [M, c, H/8, W/8])."""
+        fine = self.stem(frames)
+        tokens = self.embed(fine).reshape(-1, self.position.shape[2], self.position.shape[1]).transpose(1, 2) + self.position
+        return self.norm(self.blocks(tokens)).mean(1), fine
+
+
+class Sound(nn.Module):
+    """Five log-mel seconds to five vectors: strided CNN, pooled over time, then one block over the seconds."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        a, b, c, d = shape.sound
+        self.cnn = nn.Sequential(conv(1, a, 2), conv(a, b, 2), Residual(b), conv(b, c, 2), Residual(c), conv(c, d, 2), Residual(d))
+        self.width, self.dim = d, shape.dim
+        self.project = nn.Linear(d * 4 * 2, shape.dim)
+        self.register_buffer("position", sine_positions(5, shape.dim))
+        self.block = Block(shape.dim, 1, 2, 0.2)
+
+    def forward(self, mel: Tensor) -> Tensor:
+        """[N, 5, 1, 128, 128] to [N, 5, dim]."""
+        maps = self.cnn(mel.reshape(-1, 1, 128, 128))  # [5N, d, 8, 8]: mel by time
+        bands = maps.reshape(-1, self.width, 4, 2, 8).mean(3)  # 4 bands
+        pooled = torch.cat([bands.mean(-1), bands.amax(-1)], -1).flatten(1)
+        return self.block(self.project(pooled).reshape(-1, 5, self.dim) + self.position)
+
+
+def sine_positions(steps: int, dim: int) -> Tensor:
+    angle = torch.arange(steps)[:, None] / 10000 ** (torch.arange(0, dim, 2) / dim)
+    return torch.stack([angle.sin(), angle.cos()], -1).flatten(1)[None]
+
+
+class Fusion(nn.Module):
+    """Missing senses replaced, cross-attention, and the heads."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.no_video = nn.Parameter(torch.zeros(shape.dim))
+        self.no_sound = nn.Parameter(torch.zeros(shape.dim))
+        self.video_norm, self.sound_norm = nn.LayerNorm(shape.dim), nn.LayerNorm(shape.dim)
+        self.cross = Attention(shape.dim, 1)
+        self.dropout = nn.Dropout(0.2)
+        self.head = nn.Linear(3 * shape.dim, shape.classes)
+        self.group = nn.Sequential(nn.Linear(shape.dim, 64), nn.ReLU(), nn.Linear(64, shape.buckets))
+
+    def forward(self, video: Tensor, sound: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
+        see, hear = present[:, 0, None, None], present[:, 1, None, None]
+        video = self.video_norm(video) * see + self.no_video * (1 - see)
+        sound = self.sound_norm(sound) * hear + self.no_sound * (1 - hear)
+        crossed = self.cross(sound, video)
+        joined = torch.cat([sound, crossed, video], -1).mean(1)
+        return self.head(self.dropout(joined)), self.group(video.mean(1))
+
+
+class EdgeNetwork(nn.Module):
+    """The exported whole: normalised `video`, normalised log-mel `sound`, `present` to `logits`, `group_size`."""
+
+    def __init__(self, shape: Shape = Shape()) -> None:
+        super().__init__()
+        self.shape = shape
+        self.picture, self.sound, self.fusion = Picture(shape), Sound(shape), Fusion(shape)
+
+    def forward(self, video: Tensor, sound: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
+        side = self.shape.size
+        frames, _ = self.picture(video.reshape(-1, 3, side, side))
+        return self.fusion(frames.reshape(-1, 5, self.shape.dim), self.sound(sound), present)

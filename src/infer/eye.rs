@@ -1,0 +1,269 @@
+//! One camera inside `infer`: its decoders, its microphone and its rings.
+
+use std::{
+    io,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering},
+    },
+    thread::{self, JoinHandle},
+};
+
+use crossbeam_channel::Receiver;
+use tracing::{info_span, warn};
+
+use super::{
+    contract::{Contract, SoundKind},
+    decode::{self, Fed, Picture, Resampler, SoundDecoder, VideoDecoder},
+    features::picture::{Rgb, Squash},
+    intake::{Intake, Packet, Route, lock},
+    ring::{FrameRing, KEPT, SoundRing},
+};
+use crate::{
+    config::{Camera, Sound},
+    time::{Clock, Grid, Moment},
+    wire::{
+        record::PictureCodec,
+        unit::{Codec, Unit},
+    },
+};
+
+/// A minute of frames at 1 Hz would be less; this is the bound for a camera whose every frame is decoded.
+const FRAME_BYTES_MAX: usize = 32 << 20;
+/// How quickly the mean decoding time follows: a tenth of each new one.
+const DECODE_MEAN_SHARE: u32 = 10;
+
+/// A camera's newest frames and sound, shared by its decoders and the slots.
+pub(crate) struct Rings {
+    pub(crate) frames: Mutex<FrameRing>,
+    pub(crate) sound: Mutex<SoundRing>,
+    /// Wanted pictures that a decoder was given, and those that it gave back.
+    expected: AtomicU32,
+    received: AtomicU32,
+    /// When the newest wanted unit was given to the decoder, for the decoding time.
+    given: AtomicI64,
+    decode_us: AtomicU32,
+    lost_total: AtomicU64,
+    /// Codec, width and height of the newest picture: 8, 16 and 16 bits.
+    format: AtomicU64,
+}
+
+impl Rings {
+    fn new(contract: &Contract) -> Self {
+        let rate_hz = match contract.sound.kind {
+            // A network that does not hear needs no ring; the smallest is kept so that nothing is optional.
+            SoundKind::None => 1,
+            _ => contract.sound.rate_hz,
+        };
+        Self {
+            frames: Mutex::new(FrameRing::new(contract.video.width, contract.video.height, KEPT, FRAME_BYTES_MAX)),
+            sound: Mutex::new(SoundRing::new(rate_hz, KEPT)),
+            expected: AtomicU32::new(0),
+            received: AtomicU32::new(0),
+            given: AtomicI64::new(0),
+            decode_us: AtomicU32::new(0),
+            lost_total: AtomicU64::new(0),
+            format: AtomicU64::new(0),
+        }
+    }
+
+    /// A running mean of what a frame costs from its unit to the ring, microseconds.
+    pub(crate) fn decode_us(&self) -> u32 {
+        self.decode_us.load(Ordering::Relaxed)
+    }
+
+    /// Codec, width and height of the picture as the camera sends it.
+    pub(crate) fn format(&self) -> (PictureCodec, u16, u16) {
+        let [codec, _, _, _, width_high, width_low, height_high, height_low] =
+            self.format.load(Ordering::Relaxed).to_be_bytes();
+        let codec = PictureCodec::from_code(codec).unwrap_or(PictureCodec::Unknown);
+        (codec, u16::from_be_bytes([width_high, width_low]), u16::from_be_bytes([height_high, height_low]))
+    }
+
+    /// Whether a wanted picture is still inside a decoder.
+    fn awaiting(&self) -> bool {
+        self.expected.load(Ordering::Acquire) != self.received.load(Ordering::Acquire)
+    }
+
+    /// Gives up on pictures that a damaged stream never gave.
+    fn stop_awaiting(&self) {
+        self.received.store(self.expected.load(Ordering::Acquire), Ordering::Release);
+    }
+
+    /// A picture came out of the decoder: scales it into the ring.
+    fn take(&self, picture: &Picture<'_>, squash: &mut Squash, clock: &dyn Clock) {
+        let Picture { moment, width, height, stride, rgb, .. } = *picture;
+        let source = Rgb { bytes: rgb, width, height, stride };
+        let mut scaled = Ok(());
+        let lost_total = self.lost_total.load(Ordering::Relaxed);
+        lock(&self.frames).push(moment, picture.format(), lost_total, |out| scaled = squash.squash(source, out));
+        if let Err(err) = scaled {
+            warn!(%err, "a picture cannot be scaled");
+        }
+        let codec = u64::from(picture_codec(picture.codec).code()) << 56;
+        self.format.store(codec | u64::from(width & 0xffff) << 16 | u64::from(height & 0xffff), Ordering::Relaxed);
+        let took_us = (clock.now() - Moment(self.given.load(Ordering::Relaxed))).as_ns() / 1000;
+        let took_us = u32::try_from(took_us).unwrap_or(0);
+        let mean_us = match self.decode_us.load(Ordering::Relaxed) {
+            0 => took_us,
+            mean => mean - mean / DECODE_MEAN_SHARE + took_us / DECODE_MEAN_SHARE,
+        };
+        self.decode_us.store(mean_us, Ordering::Relaxed);
+        self.received.fetch_add(1, Ordering::AcqRel);
+    }
+}
+
+fn picture_codec(codec: Codec) -> PictureCodec {
+    match codec {
+        Codec::H264 => PictureCodec::H264,
+        Codec::H265 => PictureCodec::H265,
+        Codec::Mjpeg => PictureCodec::Mjpeg,
+        _ => PictureCodec::Unknown,
+    }
+}
+
+/// A camera at work; its threads end when it is dropped.
+pub(crate) struct Eye {
+    pub(crate) camera: Camera,
+    pub(crate) route: Arc<Route>,
+    pub(crate) rings: Arc<Rings>,
+    decoding: Option<JoinHandle<()>>,
+}
+
+impl Eye {
+    /// Starts the camera's decoders; its units come from `intake`.
+    pub(crate) fn open(
+        camera: Camera,
+        intake: &Intake,
+        contract: &Contract,
+        grid: Grid,
+        clock: &Arc<dyn Clock>,
+    ) -> io::Result<Self> {
+        let rings = Arc::new(Rings::new(contract));
+        let (route, packets) = intake.add(camera.id);
+        let decoding = Decoding {
+            camera: camera.clone(),
+            rings: Arc::clone(&rings),
+            route: Arc::clone(&route),
+            size: (contract.video.width, contract.video.height),
+            rate_hz: contract.sound.rate_hz,
+            grid,
+            clock: Arc::clone(clock),
+            video: None,
+            sound: None,
+            newest: Moment::default(),
+        };
+        let name = format!("decode-{}", camera.name);
+        let decoding = thread::Builder::new().name(name).spawn(move || decoding.run(&packets))?;
+        Ok(Self { camera, route, rings, decoding: Some(decoding) })
+    }
+
+    /// Whether everything that arrived has reached the rings, and the sound has come as far as `end`.
+    pub(crate) fn settled(&self, end: Moment) -> bool {
+        let sound_came = match self.camera.sound {
+            Sound::Off => true,
+            Sound::Camera | Sound::Microphone(_) => lock(&self.rings.sound).end().is_some_and(|it| end <= it),
+        };
+        sound_came && !self.route.pending() && !self.rings.awaiting()
+    }
+
+    /// The slot was cut: what is still awaited comes too late for it.
+    pub(crate) fn stop_awaiting(&self) {
+        self.rings.stop_awaiting();
+    }
+
+    /// Ends the camera's threads. Its route must have been removed, which ends their input.
+    pub(crate) fn close(mut self) {
+        if let Some(decoding) = self.decoding.take() {
+            decoding.join().ok();
+        }
+    }
+}
+
+/// The thread that feeds a camera's decoders.
+struct Decoding {
+    camera: Camera,
+    rings: Arc<Rings>,
+    route: Arc<Route>,
+    size: (u32, u32),
+    rate_hz: u32,
+    grid: Grid,
+    clock: Arc<dyn Clock>,
+    video: Option<(Codec, VideoDecoder)>,
+    sound: Option<SoundDecoder>,
+    newest: Moment,
+}
+
+impl Decoding {
+    fn run(mut self, packets: &Receiver<Packet>) {
+        let _span = info_span!("decode", camera = %self.camera.name).entered();
+        let mut failed = false;
+        for Packet { unit, bytes } in packets {
+            let done = if unit.codec.is_video() { self.video(&unit, &bytes) } else { self.sound(&unit, &bytes) };
+            self.route.done();
+            // One line when decoding begins to fail; the next one only after it has worked again.
+            match done {
+                Err(err) if !failed => {
+                    warn!(%err, "cannot decode");
+                    failed = true;
+                }
+                Err(_) => {}
+                Ok(()) => failed = false,
+            }
+        }
+    }
+
+    fn video(&mut self, unit: &Unit, bytes: &[u8]) -> Result<(), decode::Error> {
+        self.rings.lost_total.fetch_add(u64::from(unit.lost), Ordering::Relaxed);
+        // Key frames were let through because each is the nearest to a wanted moment; in a chain the wanted
+        // picture is the first one at or after its moment.
+        let wanted = unit.key || self.grid.wanted_from(self.newest + crate::time::Span(1)) <= unit.moment;
+        self.newest = self.newest.max(unit.moment);
+        if unit.fresh {
+            self.rings.stop_awaiting();
+        }
+        if wanted {
+            self.rings.given.store(self.clock.now().as_ns(), Ordering::Relaxed);
+        }
+        let decoder = self.video_decoder(unit.codec)?;
+        if decoder.decode(unit, bytes, wanted)? == Fed::Taken && wanted {
+            self.rings.expected.fetch_add(1, Ordering::AcqRel);
+        }
+        Ok(())
+    }
+
+    fn video_decoder(&mut self, codec: Codec) -> Result<&mut VideoDecoder, decode::Error> {
+        if self.video.as_ref().is_none_or(|(of, _)| *of != codec) {
+            let (rings, clock) = (Arc::clone(&self.rings), Arc::clone(&self.clock));
+            let mut squash = Squash::new(self.size.0, self.size.1);
+            let take = move |picture: &Picture<'_>| rings.take(picture, &mut squash, &*clock);
+            self.video = None;
+            self.rings.stop_awaiting();
+            let decoder = VideoDecoder::open(codec, self.camera.decoder.as_deref(), take)?;
+            return Ok(&mut self.video.insert((codec, decoder)).1);
+        }
+        self.video.as_mut().map(|(_, decoder)| decoder).ok_or(decode::Error::Start("no decoder".into()))
+    }
+
+    fn sound(&mut self, unit: &Unit, bytes: &[u8]) -> Result<(), decode::Error> {
+        if self.camera.sound != Sound::Camera {
+            return Ok(());
+        }
+        if let Some(decoder) = self.sound.as_mut().filter(|it| it.fits(unit)) {
+            return decoder.decode(unit, bytes);
+        }
+        let (rings, rate_hz, offset) = (Arc::clone(&self.rings), self.rate_hz, self.camera.sync_offset);
+        let mut resampler = None;
+        let take = move |first: Moment, from_hz: u32, samples: &[f32]| {
+            // AAC may turn out to have twice the announced rate.
+            if resampler.as_ref().is_none_or(|it: &Resampler| it.from_hz() != from_hz) {
+                resampler = Resampler::new(from_hz, rate_hz).ok();
+            }
+            if let Some(resampler) = &mut resampler {
+                resampler.push(first - offset, samples, |first, samples| lock(&rings.sound).write(first, samples));
+            }
+        };
+        let decoder = SoundDecoder::open(unit.codec, unit.rate_hz, unit.channels, take)?;
+        self.sound.insert(decoder).decode(unit, bytes)
+    }
+}

@@ -1,0 +1,404 @@
+//! The topics and the texts under them: the interface that dashboards are built on.
+//!
+//! All JSON is flat with fixed keys, so that Telegraf, Home Assistant and Node-RED need no script. Telegraf keeps
+//! numbers only, therefore every word has a number beside it.
+
+use serde::{Serialize, Serializer};
+
+use crate::wire::{
+    CameraId,
+    record::{CameraState, Outcome, Provider, Reading, Vital},
+};
+
+/// No reading is longer, bytes.
+pub const READING_BYTES_MAX: usize = 256;
+
+/// Times in a reading end here, ms: it means ten seconds or more.
+const TIME_MAX_MS: u16 = 9_999;
+/// Group sizes in a reading end here: it means so many people or more.
+const GROUP_MAX: i16 = 99;
+/// Published where the network does not estimate the group's size.
+const GROUP_UNKNOWN: i16 = -1;
+/// The code of a withheld reading is this minus the reason's code.
+const CODE_WITHHELD: i8 = -10;
+/// The version of these texts. It changes when a key changes its meaning or goes.
+const VERSION: u8 = 1;
+
+/// The words of a box's status topic.
+pub const ONLINE: &str = "online";
+/// See [`ONLINE`]; also the last will.
+pub const OFFLINE: &str = "offline";
+
+/// Where a box publishes.
+#[derive(Clone, Debug)]
+pub struct Topics {
+    base: String,
+}
+
+impl Topics {
+    /// The topics of the box `box_name` under `prefix`.
+    #[must_use]
+    pub fn new(prefix: &str, box_name: &str) -> Self {
+        Self { base: format!("{prefix}/{box_name}") }
+    }
+
+    /// `online` or `offline`; retained.
+    #[must_use]
+    pub fn status(&self) -> String {
+        format!("{}/status", self.base)
+    }
+
+    /// [`Info`]; retained.
+    #[must_use]
+    pub fn info(&self) -> String {
+        format!("{}/info", self.base)
+    }
+
+    /// One of a camera's topics: `status`, `reading`, `last`, `health`.
+    #[must_use]
+    pub fn camera(&self, camera: &str, leaf: &str) -> String {
+        format!("{}/{camera}/{leaf}", self.base)
+    }
+}
+
+/// The text of a reading: at most [`READING_BYTES_MAX`] bytes, for every value that the gate lets through.
+#[derive(Clone, Debug, Serialize)]
+pub struct ReadingText {
+    /// The version of this text: 1.
+    v: u8,
+    /// The end of the window, milliseconds since 1970 UTC.
+    ts_ms: u64,
+    /// The run of the daemon. `(boot, seq)` names a reading of a camera for ever: a message that comes twice, which
+    /// QoS 1 allows, has the same pair twice.
+    boot: u32,
+    /// The slot's number: it grows by one with every hop.
+    seq: u64,
+    /// `positive`, `neutral`, `negative` or `withheld`.
+    label: &'static str,
+    /// The label and the reason as one number: 1 positive, 0 neutral, -1 negative; withheld is -10 minus the
+    /// reason's number: -11 `starting`, -12 `camera_offline`, -13 `video_gap`, -14 `damaged`, -15 `frozen`,
+    /// -16 `dark`, -17 `format_change`, -18 `sound_missing`, -19 `too_few_people`, -20 `low_confidence`,
+    /// -21 `overload`, -22 `model_invalid`.
+    code: i8,
+    /// The probability of `positive`, 0 to 1, four digits. 0 in all three where the reading is withheld: what is
+    /// withheld (the mood of a group of one, say) must not be read off the probabilities.
+    #[serde(serialize_with = "probability")]
+    p_positive: u16,
+    /// The probability of `neutral`.
+    #[serde(serialize_with = "probability")]
+    p_neutral: u16,
+    /// The probability of `negative`.
+    #[serde(serialize_with = "probability")]
+    p_negative: u16,
+    /// Why it is withheld; `none` where it is not.
+    reason: &'static str,
+    /// The group has at least so many people, 0 to 99; -1 where the network does not estimate it.
+    group_min: i16,
+    /// What became of the sound: `off`, `present`, `absent`, `silent`, `clipping`.
+    sound: &'static str,
+    /// The distance of the worst frame from its wanted moment, ms, up to 9999.
+    offset_ms: u16,
+    /// From the end of the window until the reading left `infer`, ms, up to 9999.
+    latency_ms: u16,
+    /// The network's part of that, ms, up to 9999.
+    inference_ms: u16,
+}
+
+impl ReadingText {
+    /// Puts a reading of this run of the daemon into its published form.
+    #[must_use]
+    pub fn new(reading: &Reading, boot: u32) -> Self {
+        let (label, code, reason, probabilities) = match reading.outcome {
+            Outcome::Label(emotion) => (emotion.word(), emotion.code(), "none", reading.probabilities),
+            Outcome::Withheld(why) => {
+                let number = i8::try_from(why.code()).unwrap_or(i8::MAX);
+                ("withheld", CODE_WITHHELD.saturating_sub(number), why.word(), [0; 3])
+            }
+        };
+        let [p_positive, p_neutral, p_negative] = probabilities;
+        Self {
+            v: VERSION,
+            ts_ms: reading.window_end_ms,
+            boot,
+            seq: reading.slot,
+            label,
+            code,
+            p_positive,
+            p_neutral,
+            p_negative,
+            reason,
+            group_min: reading.group_at_least.map_or(GROUP_UNKNOWN, |it| i16::from(it).min(GROUP_MAX)),
+            sound: reading.sound.word(),
+            offset_ms: reading.frame_offset_ms.min(TIME_MAX_MS),
+            latency_ms: reading.latency_ms.min(TIME_MAX_MS),
+            inference_ms: reading.inference_ms.min(TIME_MAX_MS),
+        }
+    }
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "the signature is serde's")]
+fn probability<S: Serializer>(ten_thousandths: &u16, to: S) -> Result<S::Ok, S::Error> {
+    match ten_thousandths {
+        0 => to.serialize_u8(0),
+        it => to.serialize_f64(f64::from(*it) / 10_000.0),
+    }
+}
+
+/// What the room itself has to report; the same in every camera's health.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Figures {
+    /// Readings that the broker has not acknowledged.
+    pub waiting: u64,
+    /// Readings given up because a bound of the outbox was reached.
+    pub given_up: u64,
+    /// Whether readings are on disk. Otherwise they are in memory, and a loss of power loses them.
+    pub on_disk: bool,
+    /// Datagrams refused at the gate.
+    pub refused: u64,
+    /// How often the broker was lost.
+    pub broker_outages: u32,
+}
+
+/// The text of a camera's health.
+#[derive(Clone, Debug, Serialize)]
+pub struct HealthText {
+    /// The version of this text: 1.
+    v: u8,
+    /// When it was written, milliseconds since 1970 UTC.
+    ts_ms: u64,
+    /// The run of the daemon.
+    boot: u32,
+    /// `online`, `stale` or `offline`.
+    state: &'static str,
+    /// 1 online, 2 stale, 3 offline.
+    state_code: u8,
+    /// Why it is not online, in one word; `none` where it is.
+    fault: &'static str,
+    /// The fault's number; 0 is none.
+    fault_code: u8,
+    /// What became of the sound: `off`, `present`, `absent`, `silent`, `clipping`.
+    sound: &'static str,
+    /// The sound's number, 0 to 4 in that order.
+    sound_code: u8,
+    /// What the network runs on: `none`, `cpu`, `cuda`, `tensorrt`.
+    provider: &'static str,
+    /// Its number, 0 to 3 in that order.
+    provider_code: u8,
+    /// The camera's frames per second.
+    fps: f64,
+    /// The measured key-frame distance, ms; 0 before it is known.
+    key_ms: u16,
+    /// Compressed bit rate, kbit/s.
+    kbps: u32,
+    /// RTP packets lost on the way.
+    packets_lost: u32,
+    /// Access units thrown away because `infer` did not keep up.
+    units_dropped: u32,
+    /// How often the camera was lost.
+    outages: u16,
+    /// The sound's level, dB below full scale; -100 for digital silence or none.
+    level_db: f64,
+    /// The camera's clock against this machine's, parts per million.
+    camera_drift_ppm: i16,
+    /// The microphone's clock against this machine's, parts per million.
+    sound_drift_ppm: i16,
+    /// Sound thrown away by full rings or gaps, ms.
+    sound_lost_ms: u32,
+    /// Mean luma of the last frame, 0 to 255.
+    luma: u8,
+    /// Decoding and scaling of one frame, ms, a running mean.
+    decode_ms: f64,
+    /// One run of the network, ms, a running mean.
+    inference_ms: f64,
+    /// Slots that ended with a label.
+    labelled: u32,
+    /// Slots that ended without one.
+    withheld: u32,
+    /// Of the whole box: readings that the broker has not acknowledged.
+    waiting: u64,
+    /// Of the whole box: readings given up because a bound of the outbox was reached.
+    given_up: u64,
+    /// Of the whole box: 1 while readings are kept on disk, 0 while only in memory.
+    outbox_on_disk: u8,
+    /// Of the whole box: datagrams refused at the gate.
+    refused: u64,
+    /// Of the whole box: how often the broker was lost.
+    broker_outages: u32,
+}
+
+impl HealthText {
+    /// A camera's health. `state` is the published one, which may be worse than the vital's own.
+    #[must_use]
+    pub fn new(vital: &Vital, state: CameraState, figures: &Figures, ts_ms: u64, boot: u32) -> Self {
+        Self {
+            v: VERSION,
+            ts_ms,
+            boot,
+            state: state.word(),
+            state_code: state.code(),
+            fault: vital.fault.word(),
+            fault_code: vital.fault.code(),
+            sound: vital.sound.word(),
+            sound_code: vital.sound.code(),
+            provider: vital.provider.word(),
+            provider_code: vital.provider.code(),
+            fps: f64::from(vital.fps_x100) / 100.0,
+            key_ms: vital.key_distance_ms,
+            kbps: vital.kbps,
+            packets_lost: vital.packets_lost,
+            units_dropped: vital.units_dropped,
+            outages: vital.outages,
+            level_db: f64::from(vital.level_cdb) / 100.0,
+            camera_drift_ppm: vital.camera_drift_ppm,
+            sound_drift_ppm: vital.sound_drift_ppm,
+            sound_lost_ms: vital.sound_lost_ms,
+            luma: vital.luma,
+            decode_ms: f64::from(vital.decode_us) / 1000.0,
+            inference_ms: f64::from(vital.inference_us) / 1000.0,
+            labelled: vital.labelled,
+            withheld: vital.withheld,
+            waiting: figures.waiting,
+            given_up: figures.given_up,
+            outbox_on_disk: u8::from(figures.on_disk),
+            refused: figures.refused,
+            broker_outages: figures.broker_outages,
+        }
+    }
+}
+
+/// What a box is.
+#[derive(Clone, Debug, Serialize)]
+pub struct Info {
+    v: u8,
+    version: &'static str,
+    boot: u32,
+    model: String,
+    provider: &'static str,
+    min_group: u8,
+    hop_ms: u32,
+    privacy: &'static str,
+}
+
+impl Info {
+    /// The facts that do not change while the room runs; the provider is not known yet.
+    #[must_use]
+    pub fn new(boot: u32, model: &str, min_group: u8, hop_ms: u32) -> Self {
+        Self {
+            v: VERSION,
+            version: env!("CARGO_PKG_VERSION"),
+            boot,
+            model: model.to_owned(),
+            provider: Provider::None.word(),
+            min_group,
+            hop_ms,
+            privacy: "pictures and sound never leave this device; only the mood of the group is published, no person's",
+        }
+    }
+
+    /// Names what the network runs on. False if that is no news.
+    pub fn set_provider(&mut self, provider: Provider) -> bool {
+        let news = provider != Provider::None && provider.word() != self.provider;
+        if news {
+            self.provider = provider.word();
+        }
+        news
+    }
+}
+
+/// As JSON. These structures have only keys and numbers that JSON can hold, so the text is never empty.
+#[must_use]
+pub fn json(text: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(text).unwrap_or_default()
+}
+
+/// The camera's name for the log, when it has none.
+#[must_use]
+pub fn unnamed(camera: CameraId) -> String {
+    format!("#{}", camera.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        publish::gate::{DATE_MAX_MS, SLOT_MAX},
+        wire::record::{Emotion, SoundState, Withheld},
+    };
+
+    fn largest() -> Reading {
+        Reading {
+            camera: CameraId(u16::MAX),
+            slot: SLOT_MAX,
+            window_end_ms: DATE_MAX_MS,
+            outcome: Outcome::Label(Emotion::Negative),
+            probabilities: [3333, 3334, 3333],
+            group_at_least: Some(254),
+            sound: SoundState::Clipping,
+            frame_offset_ms: u16::MAX,
+            latency_ms: u16::MAX,
+            inference_ms: u16::MAX,
+        }
+    }
+
+    #[test]
+    fn no_reading_is_longer_than_promised() {
+        let outcomes = Emotion::ALL.map(Outcome::Label).into_iter();
+        let outcomes = outcomes.chain(Withheld::ALL.iter().copied().map(Outcome::Withheld));
+        let mut longest = 0;
+        for outcome in outcomes {
+            for sound in SoundState::ALL.iter().copied() {
+                for group_at_least in [None, Some(0), Some(99), Some(254)] {
+                    let text =
+                        json(&ReadingText::new(&Reading { outcome, sound, group_at_least, ..largest() }, u32::MAX));
+                    longest = longest.max(text.len());
+                    assert!(text.len() <= READING_BYTES_MAX, "{} {}", text.len(), String::from_utf8_lossy(&text));
+                }
+            }
+        }
+        // The bound is tight: were it loose, the table above would not hold the extremes.
+        assert_eq!(longest, READING_BYTES_MAX);
+    }
+
+    #[test]
+    fn no_probability_has_more_than_four_digits() {
+        for ten_thousandths in 0..=10_000 {
+            let text = ReadingText::new(&Reading { probabilities: [ten_thousandths, 0, 0], ..largest() }, 1);
+            let text = String::from_utf8(json(&text)).unwrap();
+            let number = text.split("\"p_positive\":").nth(1).unwrap().split(',').next().unwrap();
+            assert!(number.len() <= 6, "{number}");
+            let back: f64 = number.parse().unwrap();
+            assert!((back - f64::from(ten_thousandths) / 1e4).abs() < 1e-9, "{number}");
+        }
+    }
+
+    #[test]
+    fn a_reading_reads_as_documented() {
+        let reading = Reading { slot: 7, window_end_ms: 1_795_000_000_000, latency_ms: 88, ..largest() };
+        assert_eq!(
+            String::from_utf8(json(&ReadingText::new(&reading, 42))).unwrap(),
+            r#"{"v":1,"ts_ms":1795000000000,"boot":42,"seq":7,"label":"negative","code":-1,"p_positive":0.3333,"#
+                .to_owned()
+                + r#""p_neutral":0.3334,"p_negative":0.3333,"reason":"none","group_min":99,"sound":"clipping","#
+                + r#""offset_ms":9999,"latency_ms":88,"inference_ms":9999}"#
+        );
+    }
+
+    #[test]
+    fn what_is_withheld_has_no_probabilities() {
+        let reading = Reading { outcome: Outcome::Withheld(Withheld::TooFewPeople), ..largest() };
+        let text = String::from_utf8(json(&ReadingText::new(&reading, 42))).unwrap();
+        assert!(
+            text.contains(r#""code":-19,"p_positive":0,"p_neutral":0,"p_negative":0,"reason":"too_few_people""#),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn the_provider_is_news_once() {
+        let mut info = Info::new(1, "ger-small", 5, 5000);
+        assert!(!info.set_provider(Provider::None));
+        assert!(info.set_provider(Provider::Cpu));
+        assert!(!info.set_provider(Provider::Cpu));
+        assert!(String::from_utf8(json(&info)).unwrap().contains(r#""provider":"cpu""#));
+    }
+}
