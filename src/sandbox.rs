@@ -1,1 +1,173 @@
-//! What each room may do.
+//! What each room may do, enforced by the kernel, for all its threads and for good.
+//!
+//! `infer` sees pictures, so it cannot make a network socket: not on its main thread, not on a library's, not
+//! through a system call that does the same in another way. Only `socket`, `socketpair` and what goes round them is
+//! refused. `connect`, `bind`, `listen`, `accept` and `send` stay: without a socket there is nothing to use them on,
+//! and the descriptors that the parent hands over are halves of pairs, which the kernel lets nobody connect anew.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    io::{Error as IoError, ErrorKind},
+};
+
+use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
+    TargetArch, apply_filter_all_threads, sock_filter,
+};
+
+/// Who enters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Room {
+    /// The parent and the two rooms with a network: their memory, where passwords are, is closed to other processes
+    /// of the same user.
+    Networked,
+    /// The room that sees pictures and hears sound.
+    Infer {
+        /// Whether unix sockets stay: only for a microphone that is reached through one.
+        unix_sockets: bool,
+    },
+}
+
+/// What the kernel granted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Granted(Room);
+
+impl fmt::Display for Granted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.0 {
+            Room::Networked => "no core dumps, memory closed to others",
+            Room::Infer { unix_sockets: false } => "no sockets at all (seccomp, every thread), no core dumps",
+            Room::Infer { unix_sockets: true } => {
+                "no network sockets (seccomp, every thread), unix sockets for the microphone, no core dumps"
+            }
+        })
+    }
+}
+
+/// Why a room may not begin.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The kernel has no filter for system calls.
+    #[error(
+        "the kernel does not enforce the rule that this room has no network ({0}): pictures are only decoded where it \
+         does; use a kernel with CONFIG_SECCOMP_FILTER, and a container that allows `seccomp`"
+    )]
+    NotEnforced(IoError),
+    /// The filter does not exist for this kind of machine.
+    #[error("the sandbox cannot be built for {arch}: {text}")]
+    NotBuilt {
+        /// The processor's architecture.
+        arch: &'static str,
+        /// What seccompiler said.
+        text: String,
+    },
+    /// A limit could not be set.
+    #[error("the kernel refused to switch off core dumps: {0}")]
+    CoreDumps(IoError),
+}
+
+/// Gives up what the room does not need. Call it before the room has threads of its own; threads that exist all the
+/// same are bound too.
+///
+/// # Errors
+/// When the kernel does not enforce it. There is no switch to go on without: privacy is a property, not a promise.
+pub fn enter(room: Room) -> Result<Granted, Error> {
+    // A core dump of `infer` would hold pictures, and one of the others passwords.
+    let none = Rlimit { current: Some(0), maximum: Some(0) };
+    setrlimit(Resource::Core, none).map_err(|err| Error::CoreDumps(err.into()))?;
+    match room {
+        // Not for `infer`: CUDA writes to its own threads' entries in /proc, which this would close.
+        Room::Networked => {
+            set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(|err| Error::CoreDumps(err.into()))?;
+        }
+        Room::Infer { unix_sockets } => {
+            let arch = std::env::consts::ARCH;
+            let program = no_network(unix_sockets).map_err(|text| Error::NotBuilt { arch, text: text.to_string() })?;
+            apply(&program)?;
+            apply(&no_foreign_numbers())?;
+        }
+    }
+    Ok(Granted(room))
+}
+
+fn apply(program: &BpfProgram) -> Result<(), Error> {
+    apply_filter_all_threads(program).map_err(|err| match err {
+        seccompiler::Error::Prctl(source) | seccompiler::Error::Seccomp(source) => Error::NotEnforced(source),
+        other => Error::NotEnforced(IoError::new(ErrorKind::Other, other.to_string())),
+    })
+}
+
+/// System calls that make sockets without `socket`, take them from another process, or act in its place.
+const ROUND_ABOUT: &[i64] = &[
+    // A ring makes and uses sockets in the kernel, where no filter looks.
+    libc::SYS_io_uring_setup,
+    libc::SYS_io_uring_enter,
+    libc::SYS_io_uring_register,
+    // Another process of the same user has a network.
+    libc::SYS_ptrace,
+    libc::SYS_process_vm_readv,
+    libc::SYS_process_vm_writev,
+    libc::SYS_pidfd_getfd,
+    // Programs in the kernel, and pages that another process fills.
+    libc::SYS_bpf,
+    libc::SYS_userfaultfd,
+];
+
+/// `TUNSETIFF` of `linux/if_tun.h`: a network card in a file.
+const TUNSETIFF: u64 = 0x4004_54ca;
+
+/// The rules. A call with another architecture's numbers, as through `int 0x80`, ends the process.
+fn no_network(unix_sockets: bool) -> Result<BpfProgram, seccompiler::BackendError> {
+    let mut rules: BTreeMap<i64, Vec<SeccompRule>> = ROUND_ABOUT.iter().map(|number| (*number, Vec::new())).collect();
+    // The kernel takes these arguments as 32 bits and ignores the others, so the comparison must too.
+    let argument = |at, operator, value| {
+        let condition = SeccompCondition::new(at, SeccompCmpArgLen::Dword, operator, value)?;
+        Ok::<_, seccompiler::BackendError>(vec![SeccompRule::new(vec![condition])?])
+    };
+    for number in [libc::SYS_socket, libc::SYS_socketpair] {
+        // No rule means always. Without a microphone behind one, pairs go too: an end of a pair of datagram sockets
+        // can still send to any unix socket that has a name, such as the system log's.
+        let rule = match unix_sockets {
+            true => argument(0, SeccompCmpOp::Ne, u64::from(libc::AF_UNIX.unsigned_abs()))?,
+            false => Vec::new(),
+        };
+        rules.insert(number, rule);
+    }
+    rules.insert(libc::SYS_ioctl, argument(1, SeccompCmpOp::Eq, TUNSETIFF)?);
+    let refused = SeccompAction::Errno(libc::EACCES.unsigned_abs());
+    let arch = TargetArch::try_from(std::env::consts::ARCH)?;
+    SeccompFilter::new(rules, SeccompAction::Allow, refused, arch)?.try_into()
+}
+
+/// On x86-64 a second set of numbers, x32, has the same architecture code and bit 30 set: all of it is refused.
+/// Elsewhere no such number exists.
+fn no_foreign_numbers() -> BpfProgram {
+    const LOAD_WORD: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
+    const JUMP_IF_AT_LEAST: u16 = (libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K) as u16;
+    const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
+    const NUMBER_AT: u32 = 0;
+    const X32_BIT: u32 = 1 << 30;
+    let refused = libc::SECCOMP_RET_ERRNO | libc::EACCES.unsigned_abs();
+    vec![
+        sock_filter { code: LOAD_WORD, jt: 0, jf: 0, k: NUMBER_AT },
+        sock_filter { code: JUMP_IF_AT_LEAST, jt: 0, jf: 1, k: X32_BIT },
+        sock_filter { code: RETURN, jt: 0, jf: 0, k: refused },
+        sock_filter { code: RETURN, jt: 0, jf: 0, k: libc::SECCOMP_RET_ALLOW },
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_filter_can_be_built_for_this_machine() {
+        for unix_sockets in [false, true] {
+            let program = no_network(unix_sockets).unwrap();
+            // The kernel takes at most 4096 instructions (BPF_MAXINSNS).
+            assert!(ROUND_ABOUT.len() < program.len() && program.len() < 4096);
+        }
+    }
+}

@@ -1,1 +1,374 @@
-//! The parent: starts the three rooms, watches them, restarts what dies, stops them.
+//! The parent: starts the three rooms, watches them, restarts what dies, stops them. It touches no media.
+//!
+//! What to do is decided in [`plan`], which knows neither processes nor sockets; what a room is told is made in
+//! [`begin`] and [`change`]; processes and sockets are in [`child`] and [`joints`]. [`room`] is the other side.
+
+pub mod begin;
+pub mod change;
+pub mod child;
+pub mod joints;
+pub mod plan;
+pub mod room;
+
+use std::{
+    collections::BTreeMap,
+    fmt, io,
+    os::fd::{AsFd as _, OwnedFd},
+    sync::Arc,
+    thread,
+};
+
+use crossbeam_channel::{Receiver, Sender, bounded, never, select};
+use tracing::{debug, error, info, warn};
+
+use self::{
+    begin::{ModelFacts, Setting},
+    child::Program,
+    joints::{Joints, Side},
+    plan::{Action, Ending, Event, Plan},
+    room::Name,
+};
+use crate::{
+    config::Config,
+    service::{
+        Exit,
+        notify::{self, Word},
+        signals::Signal,
+    },
+    time::{Clock, Span},
+    wire::{
+        control::Order,
+        record::{RECORD_BYTES, Record},
+    },
+};
+
+/// Rooms report once a second; a parent that does not keep up lets them wait.
+const EVENTS: usize = 256;
+/// Records that wait for the callback of a dry run.
+const RECORDS: usize = 64;
+
+/// Whether to go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flow {
+    /// With the next record.
+    Continue,
+    /// There were enough: stop everything.
+    Enough,
+}
+
+/// Where records go.
+pub enum Sink {
+    /// To the room `publish`.
+    Publish,
+    /// Here: `publish` is not started, and each record is handed to this function, on the thread that called [`run`].
+    Here(Box<dyn FnMut(Record) -> Flow>),
+}
+
+/// Reads the configuration, and the facts of the network that it names, anew. The error is for people.
+pub type Reload = Box<dyn FnMut() -> Result<(Config, ModelFacts), String>>;
+
+/// How to run.
+pub struct Options {
+    /// Where records go.
+    pub sink: Sink,
+    /// What is started as a room.
+    pub program: Program,
+    /// What somebody asks of the process.
+    pub signals: Receiver<Signal>,
+    /// What SIGHUP does.
+    pub reload: Reload,
+    /// How late it is.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// Why the daemon ended without being asked to.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Files that the configuration names cannot be used: all of them.
+    #[error("{}", lines(.0))]
+    Secrets(Vec<begin::Error>),
+    /// A room cannot work, and trying again will not help.
+    #[error("{0}: {1}")]
+    Refused(Name, String),
+    /// An order cannot be written down.
+    #[error("an order cannot be written down, which is a fault of edge-ger: {0}")]
+    Order(#[from] serde_json::Error),
+}
+
+impl Error {
+    /// The exit code that tells a script the same.
+    #[must_use]
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::Secrets(_) | Self::Refused(..) => Exit::Configuration,
+            Self::Order(_) => Exit::Internal,
+        }
+    }
+}
+
+fn lines(faults: &[begin::Error]) -> String {
+    faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+}
+
+/// Runs the rooms until somebody asks to stop, or the sink has enough.
+///
+/// # Errors
+/// When files that the configuration names cannot be used, or a room says that the configuration or the network is
+/// at fault. Nothing else is a reason to end.
+pub fn run(config: Config, model: ModelFacts, options: Options) -> Result<(), Error> {
+    let setting = Setting::read(config, model).map_err(Error::Secrets)?;
+    let rooms: &[Name] = match options.sink {
+        Sink::Publish => &Name::ALL,
+        Sink::Here(_) => &[Name::Ingest, Name::Infer],
+    };
+    let clock = options.clock;
+    let watchdog = notify::watchdog().map(Span::from);
+    let cameras = setting.config.cameras.len();
+    let (plan, begin) = Plan::begin(clock.now(), rooms, cameras, watchdog, fastrand::u64(..));
+    let (events, happened) = bounded(EVENTS);
+    let next_camera = setting.config.cameras.iter().map(|it| it.id.0.saturating_add(1)).max().unwrap_or(0);
+    let mut parent = Parent {
+        plan,
+        rooms,
+        setting,
+        before: None,
+        next_camera,
+        boot: fastrand::u32(1..),
+        children: BTreeMap::new(),
+        joints: Joints::new(),
+        program: options.program,
+        events,
+        records: never(),
+        reload: options.reload,
+        clock,
+        ending: None,
+    };
+    parent.act(begin);
+    parent.work(options.sink, &options.signals, &happened)
+}
+
+struct Parent {
+    plan: Plan,
+    rooms: &'static [Name],
+    setting: Setting,
+    /// What to return to if a room refuses the present setting.
+    before: Option<Setting>,
+    next_camera: u16,
+    /// This run of the daemon.
+    boot: u32,
+    children: BTreeMap<Name, child::Room>,
+    joints: Joints,
+    program: Program,
+    events: Sender<Event>,
+    /// A dry run's records.
+    records: Receiver<Record>,
+    reload: Reload,
+    clock: Arc<dyn Clock>,
+    ending: Option<Ending>,
+}
+
+impl Parent {
+    fn work(&mut self, mut sink: Sink, signals: &Receiver<Signal>, happened: &Receiver<Event>) -> Result<(), Error> {
+        loop {
+            if let Some(ending) = self.ending.take() {
+                return match ending {
+                    Ending::Stopped => Ok(()),
+                    Ending::Refused(name, why) => Err(Error::Refused(name, why)),
+                };
+            }
+            let now = self.clock.now();
+            let records = self.records.clone();
+            select! {
+                recv(happened) -> event => event.into_iter().for_each(|it| self.step(it)),
+                recv(signals) -> signal => self.signal(signal.unwrap_or(Signal::StopAtOnce))?,
+                recv(records) -> record => self.record(&mut sink, record.ok()),
+                default(self.plan.next(now).after(now)) => {}
+            }
+            // All that has happened comes before the look at the clock: a parent that was kept from running must not
+            // take its own delay for a room's silence.
+            while let Ok(event) = happened.try_recv() {
+                self.step(event);
+            }
+            self.step(Event::Tick);
+        }
+    }
+
+    fn step(&mut self, event: Event) {
+        if let Event::Exited(name, ..) = event {
+            self.children.remove(&name);
+            self.joints.leave(name);
+        }
+        let actions = self.plan.step(self.clock.now(), event);
+        self.act(actions);
+    }
+
+    fn act(&mut self, actions: Vec<Action>) {
+        for action in actions {
+            match action {
+                Action::Start(name, life) => self.start(name, life),
+                Action::Stop(name) => self.order(name, &Order::Stop, &[]),
+                Action::Kill(name) => self.children.get(&name).into_iter().for_each(child::Room::kill),
+                Action::Say(word) => notify::say(&word),
+                Action::Revert => self.revert(),
+                Action::End(ending) => self.ending = Some(ending),
+            }
+        }
+    }
+
+    fn start(&mut self, name: Name, life: u32) {
+        if let Err(err) = self.try_start(name, life) {
+            error!(room = %name, %err, "could not be started");
+            self.joints.leave(name);
+            self.step(Event::Exited(name, life, "never begun".into()));
+        }
+    }
+
+    fn try_start(&mut self, name: Name, life: u32) -> io::Result<()> {
+        let ends = self.joints.enter(name, |it| self.children.contains_key(&it))?;
+        let mut own = ends.own;
+        if name == Name::Infer
+            && !self.rooms.contains(&Name::Publish)
+            && let Some(records) = self.joints.take_kept(Name::Publish)
+        {
+            self.records = read_records(records)?;
+        }
+        let order = self.setting.order(name, self.boot, self.plan.last_slot());
+        let room = child::Room::start(&self.program, (name, life), &order, &own, self.events.clone())?;
+        // The parent's copies go, so that a room's end is heard by its neighbours.
+        own.clear();
+        debug!(room = %name, life, "started");
+        self.children.insert(name, room);
+        for (neighbour, side, end) in ends.neighbours {
+            let order = if side == Side::Before { Order::Downstream } else { Order::Upstream };
+            self.order(neighbour, &order, &[end]);
+        }
+        Ok(())
+    }
+
+    /// Sends an order; a room that does not take it cannot be worked with.
+    fn order(&self, name: Name, order: &Order, ends: &[OwnedFd]) {
+        let Some(room) = self.children.get(&name) else { return };
+        if let Err(err) = room.order(order, ends) {
+            warn!(room = %name, %err, "takes no orders: killed");
+            room.kill();
+        }
+    }
+
+    fn record(&mut self, sink: &mut Sink, record: Option<Record>) {
+        match (sink, record) {
+            (Sink::Here(take), Some(record)) => {
+                if take(record) == Flow::Enough {
+                    self.step(Event::Stop);
+                }
+            }
+            // `infer` ended; its next life brings a new socket.
+            (_, None) => self.records = never(),
+            (Sink::Publish, Some(_)) => {}
+        }
+    }
+
+    fn signal(&mut self, signal: Signal) -> Result<(), Error> {
+        match signal {
+            Signal::Stop => self.step(Event::Stop),
+            Signal::StopAtOnce => self.step(Event::StopAtOnce),
+            Signal::Reload => {
+                let told = self.plan.ready();
+                if told {
+                    notify::say(&Word::Reloading(self.clock.now()));
+                }
+                self.reload()?;
+                if told {
+                    notify::say(&Word::Ready);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn reload(&mut self) -> Result<(), Error> {
+        let read = (self.reload)().and_then(|(mut config, model)| {
+            let next = change::renumber(&self.setting.config, &mut config, self.next_camera);
+            let next = next.ok_or("65535 cameras have come and gone: restart edge-ger")?;
+            let setting = Setting::read(config, model).map_err(|faults| lines(&faults))?;
+            Ok((setting, next))
+        });
+        match read {
+            Err(faults) => {
+                for fault in faults.lines() {
+                    error!("{fault}");
+                }
+                error!("the new configuration has faults, so the old one stays");
+                Ok(())
+            }
+            Ok((setting, next)) => {
+                if setting.config.state_dir != self.setting.config.state_dir {
+                    warn!("a new state_dir is only used after a restart of edge-ger");
+                }
+                self.next_camera = next;
+                self.adopt(setting, false)
+            }
+        }
+    }
+
+    /// Goes over to a setting: rooms that it does not concern hear nothing.
+    fn adopt(&mut self, setting: Setting, revert: bool) -> Result<(), Error> {
+        let change = change::between(&self.setting, &setting, self.rooms)?;
+        let cameras = setting.config.cameras.len();
+        let words: Vec<_> = change.restart.iter().map(|it| it.word()).collect();
+        info!(cameras, restarting = words.join(" "), camera_orders = change.orders.len(), "configuration changed");
+        let old = std::mem::replace(&mut self.setting, setting);
+        self.before = if revert { None } else { Some(old) };
+        for (name, order) in &change.orders {
+            self.order(*name, order, &[]);
+        }
+        self.step(Event::Reloaded { cameras, restart: change.restart, revert });
+        Ok(())
+    }
+
+    fn revert(&mut self) {
+        let Some(before) = self.before.take() else { return };
+        if let Err(err) = self.adopt(before, true) {
+            error!(%err, "could not return to the old configuration");
+        }
+    }
+}
+
+/// Reads a dry run's records on a thread of its own, until `infer` is gone.
+fn read_records(from: OwnedFd) -> io::Result<Receiver<Record>> {
+    let (sender, records) = bounded(RECORDS);
+    let read = move || {
+        // One more than a record, so that a longer one is seen to be longer.
+        let mut bytes = [0; RECORD_BYTES + 1];
+        loop {
+            match rustix::io::retry_on_intr(|| rustix::io::read(from.as_fd(), &mut bytes)) {
+                Ok(0) => return,
+                Ok(n) => match Record::from_bytes(bytes.get(..n).unwrap_or_default()) {
+                    Ok(record) if sender.send(record).is_ok() => {}
+                    Ok(_) => return,
+                    Err(err) => warn!(%err, "infer sent something else"),
+                },
+                Err(err) => {
+                    warn!(%err, "infer's records cannot be read");
+                    return;
+                }
+            }
+        }
+    };
+    thread::Builder::new().name("records".into()).spawn(read)?;
+    Ok(records)
+}
+
+impl fmt::Debug for Sink {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Publish => "Publish",
+            Self::Here(_) => "Here(…)",
+        })
+    }
+}
+
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Options").field("sink", &self.sink).field("program", &self.program).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,117 @@
+//! What there is to say about what was written: where, about which key, what is wrong, and the cure.
+//!
+//! No remark repeats a value of a file or of the environment: whoever writes `user = "admin:1234"` must not find it
+//! in the journal.
+
+use std::{fmt, path::PathBuf};
+
+/// Where something was written, or should have been. In the order in which remarks are shown.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Place {
+    /// On the command line.
+    CommandLine,
+    /// In a file.
+    File {
+        /// As it was named on the command line, or the folder that was named there and the file in it.
+        path: PathBuf,
+        /// From 1; 0 where it is about the whole file.
+        line: usize,
+    },
+    /// In this variable of the environment.
+    Environment(String),
+    /// Nowhere: it is the default.
+    Default,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::CommandLine => f.write_str("command line"),
+            Self::File { path, line: 0 } => write!(f, "{}", path.display()),
+            Self::File { path, line } => write!(f, "{}:{line}", path.display()),
+            Self::Environment(name) => write!(f, "environment: {name}"),
+            Self::Default => f.write_str("default"),
+        }
+    }
+}
+
+/// A fault or a warning.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Remark {
+    /// Where.
+    pub place: Place,
+    /// `section.key`, `section`, or empty where it is about neither.
+    pub key: String,
+    /// What is wrong.
+    pub what: String,
+    /// What to do; may be empty.
+    pub cure: String,
+}
+
+impl fmt::Display for Remark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: ", self.place)?;
+        if !self.key.is_empty() {
+            write!(f, "{}: ", self.key)?;
+        }
+        f.write_str(&self.what)?;
+        if !self.cure.is_empty() {
+            write!(f, "; {}", self.cure)?;
+        }
+        Ok(())
+    }
+}
+
+/// Everything that is wrong with a configuration: at least one fault, sorted by place. One line each.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub struct Faults(pub Vec<Remark>);
+
+impl fmt::Display for Faults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, fault) in self.0.iter().enumerate() {
+            if 0 < i {
+                f.write_str("\n")?;
+            }
+            fault.fmt(f)?;
+        }
+        Ok(())
+    }
+}
+
+/// What is wrong with a value, and the cure.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Wrong {
+    pub(super) what: String,
+    pub(super) cure: String,
+}
+
+impl Wrong {
+    pub(super) fn new(what: impl Into<String>, cure: impl Into<String>) -> Self {
+        Self { what: what.into(), cure: cure.into() }
+    }
+}
+
+/// Faults and warnings while they are gathered.
+#[derive(Debug, Default)]
+pub(super) struct Remarks {
+    pub(super) faults: Vec<Remark>,
+    pub(super) warnings: Vec<Remark>,
+}
+
+impl Remarks {
+    pub(super) fn fault(&mut self, place: Place, key: impl Into<String>, wrong: Wrong) {
+        self.faults.push(Remark { place, key: key.into(), what: wrong.what, cure: wrong.cure });
+    }
+
+    pub(super) fn warning(&mut self, place: Place, key: impl Into<String>, wrong: Wrong) {
+        self.warnings.push(Remark { place, key: key.into(), what: wrong.what, cure: wrong.cure });
+    }
+
+    /// Sorts by place. What was found for several cameras, because the environment says it of all, is said once.
+    pub(super) fn sort(&mut self) {
+        for remarks in [&mut self.faults, &mut self.warnings] {
+            remarks.sort();
+            remarks.dedup();
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! "Did you mean": what somebody had in mind who wrote a key, a section or a word that does not exist.
+
+use super::{
+    remark::Wrong,
+    schema::{Key, SECTIONS, Section},
+};
+
+/// At least this alike, of 0 to 1, to be worth a question: one letter wrong of three, or two swapped of four.
+const ALIKE_MIN: f64 = 0.6;
+
+const WRITTEN_BYTES_MAX: usize = 64;
+
+/// Ends of keys that are units, so that `hop` and `hop_ms` are recognised as `hop_s`.
+const UNITS: &[&str] = &["s", "sec", "seconds", "ms", "msec", "milliseconds", "us", "min", "h", "hours", "d", "days"];
+
+/// Keys under which people write a password, anywhere.
+const PASSWORDS: &[&str] =
+    &["password", "passwd", "passphrase", "pass", "pwd", "psw", "secret", "token", "credentials"];
+
+/// Of the known words the one most like the written one, if any is like it at all.
+pub(super) fn nearest<'a>(written: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    // The distance takes time with the product of the lengths, and nobody mistypes a key that long.
+    if WRITTEN_BYTES_MAX < written.len() {
+        return None;
+    }
+    let written = plain(written);
+    known
+        .map(|word| (strsim::normalized_damerau_levenshtein(&written, word), word))
+        .filter(|(alike, _)| ALIKE_MIN <= *alike)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, word)| word)
+}
+
+/// What is wrong with an unknown key, and the key that was meant where that is clear.
+pub(super) fn unknown_key(section: &'static Section, written: &str) -> (Wrong, Option<&'static Key>) {
+    let plain = plain(written);
+    if PASSWORDS.contains(&plain.as_str()) {
+        return (inline_password(), None);
+    }
+    let question = |key: &'static Key| {
+        let cure = format!("did you mean {}, {}?", key.name, key.kind.expectation());
+        (Wrong::new("unknown key", cure), Some(key))
+    };
+    if let Some(key) = same(section, &plain) {
+        return question(key);
+    }
+    if let Some(other) = super::schema::section(&plain) {
+        return (Wrong::new("unknown key", format!("[{}] is a section of its own", other.name)), None);
+    }
+    let homes: Vec<_> = SECTIONS.iter().filter(|home| home.key(&plain).is_some()).map(in_brackets).collect();
+    if !homes.is_empty() {
+        return (Wrong::new("unknown key", format!("it belongs below {}", homes.join(" or "))), None);
+    }
+    if let Some(key) = similar(section, &plain) {
+        return question(key);
+    }
+    let meant = |other| same(other, &plain).or_else(|| similar(other, &plain));
+    match SECTIONS.iter().find_map(|other| meant(other).map(|key| (other, key))) {
+        Some((other, key)) => {
+            (Wrong::new("unknown key", format!("did you mean {} below {}?", key.name, in_brackets(other))), None)
+        }
+        None => {
+            let names: Vec<_> = section.keys.iter().map(|key| key.name).collect();
+            (Wrong::new("unknown key", format!("{} knows {}", in_brackets(section), names.join(", "))), None)
+        }
+    }
+}
+
+/// What is wrong with a key that stands in no section, and the sections in which it could.
+pub(super) fn homeless_key(written: &str) -> (Wrong, Vec<(&'static Section, &'static Key)>) {
+    let plain = plain(written);
+    if PASSWORDS.contains(&plain.as_str()) {
+        return (inline_password(), Vec::new());
+    }
+    let homes: Vec<_> = SECTIONS.iter().filter_map(|home| Some((home, home.key(&plain)?))).collect();
+    let cure = if homes.is_empty() {
+        format!("put it below one of {}", SECTIONS.iter().map(in_brackets).collect::<Vec<_>>().join(" "))
+    } else {
+        let names: Vec<_> = homes.iter().map(|(home, _)| in_brackets(home)).collect();
+        format!("it belongs below {}", names.join(" or "))
+    };
+    (Wrong::new("this key stands in no section", cure), homes)
+}
+
+fn inline_password() -> Wrong {
+    let cure = "put it into a file of its own and name that in password_file, below [camera] or [mqtt]";
+    Wrong::new("a password must not stand here", cure)
+}
+
+/// What is wrong with an unknown section, and the section that was meant where that is clear.
+pub(super) fn unknown_section(written: &str) -> (Wrong, Option<&'static Section>) {
+    let near = nearest(written, SECTIONS.iter().map(|section| section.name)).and_then(super::schema::section);
+    let cure = near.map_or_else(
+        || format!("there are {}", SECTIONS.iter().map(in_brackets).collect::<Vec<_>>().join(" ")),
+        |section| format!("did you mean {}?", in_brackets(section)),
+    );
+    (Wrong::new("unknown section", cure), near)
+}
+
+/// A name as it may be shown: what looks like a key, and not like a password in the wrong place.
+pub(super) fn showable(written: &str) -> Option<&str> {
+    let fits = |it: u8| it.is_ascii_lowercase() || it == b'_';
+    ((1..=32).contains(&written.len()) && written.bytes().all(fits)).then_some(written)
+}
+
+/// The section's key that was meant: the same in other letters, another word for it, or the same without its unit.
+fn same(section: &'static Section, plain: &str) -> Option<&'static Key> {
+    let by = |fits: &dyn Fn(&Key) -> bool| section.keys.iter().find(|key| fits(key));
+    by(&|key| key.name == plain)
+        .or_else(|| by(&|key| key.synonyms.contains(&plain)))
+        .or_else(|| by(&|key| without_unit(key.name) == without_unit(plain)))
+}
+
+/// The section's key that is much like it.
+fn similar(section: &'static Section, plain: &str) -> Option<&'static Key> {
+    section.key(nearest(plain, section.keys.iter().map(|key| key.name))?)
+}
+
+fn without_unit(name: &str) -> &str {
+    name.rsplit_once('_').filter(|(_, unit)| UNITS.contains(unit)).map_or(name, |(base, _)| base)
+}
+
+fn plain(written: &str) -> String {
+    written.to_lowercase().replace(['-', ' ', '.'], "_")
+}
+
+fn in_brackets(section: &Section) -> String {
+    format!("[{}]", section.name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_that_were_meant() {
+        let check = |section: &str, written: &str, says: &str| {
+            let section = super::super::schema::section(section).unwrap();
+            let (wrong, _) = unknown_key(section, written);
+            let said = format!("{}; {}", wrong.what, wrong.cure);
+            assert!(said.contains(says), "{written}: {said}");
+        };
+        check("reading", "hop", "did you mean hop_s, a number of seconds from 1 to 5?");
+        check("reading", "hop_ms", "did you mean hop_s");
+        check("reading", "min_grp", "did you mean min_group");
+        check("mqtt", "hots", "did you mean host");
+        check("mqtt", "Host", "did you mean host");
+        check("mqtt", "topic-prefix", "did you mean topic_prefix");
+        check("mqtt", "broker", "did you mean host");
+        check("camera", "host", "it belongs below [mqtt]");
+        check("sound", "offset_ms", "it belongs below [sync]");
+        check("sound", "user", "it belongs below [camera] or [mqtt]");
+        check("camera", "sound", "[sound] is a section of its own");
+        check("camera", "hop", "did you mean hop_s below [reading]?");
+        check("mqtt", "password", "a password must not stand here");
+        check("camera", "PASSWD", "a password must not stand here");
+        check("sync", "zzz", "[sync] knows offset_ms");
+    }
+
+    #[test]
+    fn only_what_looks_like_a_key_is_shown() {
+        assert_eq!(showable("hop_s"), Some("hop_s"));
+        assert_eq!(showable("hunter2"), None);
+        assert_eq!(showable(&"a".repeat(33)), None);
+    }
+}

@@ -1,0 +1,73 @@
+//! What `edge-ger check` says of a good configuration. No user, no password, no path of a URL.
+
+use std::fmt::{self, Write as _};
+
+use super::Loaded;
+use crate::config::{Camera, Config, MqttVersion, ProviderChoice, Sound, Source, Transport};
+
+/// The box, each camera, the warnings: one line each.
+pub(super) fn of(loaded: &Loaded) -> String {
+    let mut out = String::new();
+    // A String takes every write.
+    let _: fmt::Result = write(&mut out, loaded);
+    out
+}
+
+fn write(out: &mut String, loaded: &Loaded) -> fmt::Result {
+    let config = &loaded.config;
+    writeln!(out, "box {}: {}", config.box_name, the_box(config))?;
+    for camera in &config.cameras {
+        writeln!(out, "camera {}: {}", camera.name, the_camera(camera))?;
+    }
+    for warning in &loaded.warnings {
+        writeln!(out, "warning: {warning}")?;
+    }
+    Ok(())
+}
+
+fn the_box(config: &Config) -> String {
+    let providers: Vec<_> = config.model.providers.iter().map(provider).collect();
+    let version = match config.mqtt.version {
+        MqttVersion::V311 => "3.1.1",
+        MqttVersion::V5 => "5",
+    };
+    format!(
+        "network {} on {}; a reading every {} s of a group of {} or more; MQTT {version} to {} port {}{}; context {}",
+        config.model.file.display(),
+        providers.join(", then "),
+        config.reading.hop.as_secs_f64(),
+        config.reading.min_group,
+        config.mqtt.host,
+        config.mqtt.port,
+        if config.mqtt.tls.is_some() { " with TLS" } else { "" },
+        config.site.context,
+    )
+}
+
+fn provider(choice: &ProviderChoice) -> &'static str {
+    match choice {
+        ProviderChoice::TensorRt => "tensorrt",
+        ProviderChoice::Cuda => "cuda",
+        ProviderChoice::Cpu => "cpu",
+    }
+}
+
+fn the_camera(camera: &Camera) -> String {
+    let source = match &camera.source {
+        Source::Rtsp(rtsp) => {
+            let over = if rtsp.transport == Transport::Udp { "UDP" } else { "TCP" };
+            let scheme = if rtsp.url.starts_with("rtsps") { "rtsps" } else { "rtsp" };
+            // A path can hold what only its camera knows to be secret.
+            let host = rtsp.url.split(['/', '?', '#']).nth(2).unwrap_or_default();
+            format!("{scheme} from {host} over {over}, {} ms of jitter buffer", rtsp.latency_ms)
+        }
+        Source::File(path) => format!("the recording {}", path.display()),
+        Source::V4l2(path) => path.display().to_string(),
+    };
+    let sound = match &camera.sound {
+        Sound::Off => "no sound".to_owned(),
+        Sound::Camera => "the camera's sound".to_owned(),
+        Sound::Microphone(name) => format!("sound from the microphone {name}"),
+    };
+    format!("{source}; {sound}")
+}

@@ -1,0 +1,126 @@
+//! Where pictures come from, as one word with a scheme. Never with a password: URLs end in logs, titles and shells.
+
+use std::path::{Path, PathBuf};
+
+use super::{remark::Wrong, value};
+
+/// A source that can be tried.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Url {
+    /// `rtsp://` or `rtsps://`.
+    Rtsp(String),
+    /// `file:`.
+    File(PathBuf),
+    /// `v4l2:`.
+    V4l2(PathBuf),
+}
+
+impl Url {
+    /// Whether the connection is encrypted.
+    pub(super) fn is_secure(&self) -> bool {
+        matches!(self, Self::Rtsp(url) if url.starts_with("rtsps"))
+    }
+}
+
+const SCHEMES: &str = "write rtsp://, rtsps://, file: or v4l2: and what follows it";
+
+/// Names of parameters in which some cameras take a password, a user, or what stands for them.
+const LOGIN: &[&str] = &["password", "passwd", "pass", "pwd", "psw", "username", "user", "usr", "token"];
+
+/// Reads a URL; relative paths start at `folder`.
+pub(super) fn parse(written: &str, folder: &Path) -> Result<Url, Wrong> {
+    let Some((scheme, rest)) = written.split_once(':') else {
+        return Err(Wrong::new("the scheme is missing", SCHEMES));
+    };
+    match scheme {
+        "file" if rest.trim_start_matches('/').is_empty() => {
+            Err(Wrong::new("the recording is missing", "write file: and a path"))
+        }
+        "file" => Ok(Url::File(folder.join(without_slashes(rest)))),
+        "v4l2" if without_slashes(rest).starts_with("/dev/") => Ok(Url::V4l2(without_slashes(rest).into())),
+        "v4l2" => Err(Wrong::new("this is no camera of this machine", "write v4l2:/dev/video0 or its like")),
+        _ if holds_login(rest) => Err(Wrong::new(
+            "a user or a password stands in it",
+            "put the user into camera.user, the password into a file, and name that in camera.password_file (an @ \
+             that belongs to the path is %40)",
+        )),
+        "rtsp" | "rtsps" => rtsp(written, rest),
+        _ => Err(Wrong::new("there is no such scheme", SCHEMES)),
+    }
+}
+
+/// `//` may stand before an absolute path: `file:///clips/hall.mp4`.
+fn without_slashes(rest: &str) -> &str {
+    rest.strip_prefix("//").filter(|path| path.starts_with('/')).unwrap_or(rest)
+}
+
+/// Whether something in it looks like a login. A password may hold a `/`, so an `@` anywhere is one too many.
+fn holds_login(rest: &str) -> bool {
+    let lower = rest.to_lowercase();
+    let mut words = lower.split(['/', '?', '&', ';', '_', '#', ' ']);
+    rest.contains('@') || words.any(|word| word.split_once('=').is_some_and(|(name, _)| LOGIN.contains(&name)))
+}
+
+fn rtsp(written: &str, rest: &str) -> Result<Url, Wrong> {
+    let shape = "write rtsp://HOST:PORT/PATH, or rtsps:// where the camera encrypts";
+    if written.chars().any(char::is_whitespace) {
+        return Err(Wrong::new("a space stands in it", "write it as %20"));
+    }
+    let Some(after) = rest.strip_prefix("//") else { return Err(Wrong::new("the // is missing", shape)) };
+    let authority = after.split(['/', '?', '#']).next().unwrap_or_default();
+    let (host, port) = match authority.strip_prefix('[').and_then(|it| it.split_once(']')) {
+        Some((host, port)) => (host, if port.is_empty() { None } else { Some(port.strip_prefix(':').unwrap_or("no")) }),
+        None => authority.split_once(':').map_or((authority, None), |(host, port)| (host, Some(port))),
+    };
+    if !value::is_host(host) {
+        return Err(Wrong::new("the host is missing, or is no host name or address", shape));
+    }
+    if port.is_some_and(|port| !port.parse::<u16>().is_ok_and(|port| 0 < port)) {
+        return Err(Wrong::new("the port is no number from 1 to 65535", shape));
+    }
+    Ok(Url::Rtsp(written.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sources() {
+        let read = |text: &str| parse(text, Path::new("/etc/edge-ger"));
+        for url in ["rtsp://10.0.0.5/s1", "rtsps://cam.local:322/a?b=1", "rtsp://[fe80::1]:554/x", "rtsp://cam"] {
+            assert_eq!(read(url), Ok(Url::Rtsp(url.into())));
+        }
+        assert_eq!(read("file:clip.mp4"), Ok(Url::File("/etc/edge-ger/clip.mp4".into())));
+        assert_eq!(read("file:///clip.mp4"), Ok(Url::File("/clip.mp4".into())));
+        assert_eq!(read("v4l2:/dev/video0"), Ok(Url::V4l2("/dev/video0".into())));
+    }
+
+    #[test]
+    fn faults() {
+        let says = |text: &str, what: &str| {
+            let wrong = parse(text, Path::new("/")).unwrap_err();
+            assert!(wrong.what.contains(what), "{text}: {wrong:?}");
+        };
+        for login in [
+            "rtsp://admin:x@cam/s",
+            "rtsp://admin@cam/s",
+            "rtsp://admin:12/34@cam/s",
+            "http://a:b@cam",
+            "rtsp://cam/user=admin_password=x_channel=1",
+            "rtsp://cam/live?Pwd=x",
+        ] {
+            says(login, "a user or a password");
+        }
+        says("rtsp://", "host");
+        says("rtsp:cam/s", "//");
+        says("rtsp://cam:0/s", "port");
+        says("rtsp://cam:port/s", "port");
+        says("rtsp://[::1]x/s", "port");
+        says("rtsp://cam/a b", "space");
+        says("http://cam/s", "scheme");
+        says("192.168.1.64", "scheme");
+        says("file:", "recording");
+        says("v4l2:video0", "camera of this machine");
+    }
+}

@@ -1,0 +1,112 @@
+//! One instance per state directory.
+
+use std::{
+    fs::{self, DirBuilder, File, OpenOptions},
+    io::{self, Read as _, Write as _},
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    path::{Path, PathBuf},
+};
+
+use rustix::{
+    fs::{FlockOperation, flock},
+    io::Errno,
+};
+
+/// The state directory is ours for as long as this lives. The kernel takes it back even after a kill.
+#[derive(Debug)]
+pub struct Lock(#[expect(dead_code, reason = "only its drop is used")] File);
+
+/// Why the state directory is not ours.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Somebody else holds it.
+    #[error(
+        "another edge-ger, process {holder}, uses the state directory {dir}: stop it, or give this one a \
+         `state_dir` of its own"
+    )]
+    Held {
+        /// The state directory.
+        dir: PathBuf,
+        /// The process that holds it, as it wrote itself down.
+        holder: String,
+    },
+    /// It cannot be made or written.
+    #[error("cannot use the state directory {dir}: {source}; `state_dir` must be writable by the user of edge-ger")]
+    Unusable {
+        /// The state directory.
+        dir: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// Takes the state directory, and makes it where it does not exist.
+///
+/// # Errors
+/// When another process holds it, or it cannot be made or written.
+pub fn take(dir: &Path) -> Result<Lock, Error> {
+    let unusable = |source| Error::Unusable { dir: dir.to_path_buf(), source };
+    // Readings lie there until the broker has them: nobody else's business.
+    DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(unusable)?;
+    let path = dir.join("lock");
+    let mut options = OpenOptions::new();
+    let mut file =
+        options.read(true).write(true).create(true).truncate(false).mode(0o600).open(path).map_err(unusable)?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => {}
+        Err(Errno::WOULDBLOCK) => return Err(Error::Held { dir: dir.to_path_buf(), holder: holder(&mut file) }),
+        Err(err) => return Err(unusable(err.into())),
+    }
+    file.set_len(0).map_err(unusable)?;
+    writeln!(file, "{}", std::process::id()).map_err(unusable)?;
+    Ok(Lock(file))
+}
+
+fn holder(file: &mut File) -> String {
+    let mut pid = String::new();
+    match file.read_to_string(&mut pid) {
+        Ok(_) if !pid.trim().is_empty() => pid.trim().to_owned(),
+        // The holder has the lock, but has not written itself down yet.
+        _ => "unknown".to_owned(),
+    }
+}
+
+/// Whether `dir` could be used, without making or taking anything: for `edge-ger check`.
+///
+/// # Errors
+/// When something that is not a directory is in its place.
+pub fn check(dir: &Path) -> Result<(), Error> {
+    match fs::metadata(dir) {
+        Ok(found) if !found.is_dir() => {
+            Err(Error::Unusable { dir: dir.to_path_buf(), source: io::ErrorKind::NotADirectory.into() })
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_directory_has_one_holder_at_a_time() {
+        let scratch = tempfile::tempdir().unwrap();
+        let dir = scratch.path().join("state").join("box");
+        let lock = take(&dir).unwrap();
+        let refused = take(&dir).unwrap_err().to_string();
+        assert!(refused.contains(&std::process::id().to_string()), "{refused}");
+        assert!(refused.contains(&dir.display().to_string()), "{refused}");
+        drop(lock);
+        take(&dir).unwrap();
+    }
+
+    #[test]
+    fn a_file_in_its_place_is_said() {
+        let scratch = tempfile::tempdir().unwrap();
+        let dir = scratch.path().join("state");
+        fs::write(&dir, "").unwrap();
+        assert!(matches!(take(&dir), Err(Error::Unusable { .. })));
+        assert!(matches!(check(&dir), Err(Error::Unusable { .. })));
+        assert!(check(&scratch.path().join("not-there-yet")).is_ok());
+    }
+}

@@ -1,0 +1,208 @@
+//! The sockets between the rooms, and handing a room its ends: at its start, and anew when a neighbour was restarted.
+
+use std::{io, os::fd::OwnedFd};
+
+use rustix::net::{Shutdown, shutdown};
+
+use super::room::Name;
+use crate::wire::control;
+
+/// Which side of a joint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// Writes.
+    Before,
+    /// Reads.
+    Behind,
+}
+
+/// A place where two rooms meet.
+#[derive(Debug)]
+struct Joint {
+    before: Name,
+    behind: Name,
+    make: fn() -> io::Result<(OwnedFd, OwnedFd)>,
+    /// An end whose room is not there yet; the other end is in use.
+    kept: Option<(Side, OwnedFd)>,
+}
+
+/// Both places.
+#[derive(Debug)]
+pub struct Joints([Joint; 2]);
+
+/// What a starting room gets, and who else must be told.
+#[derive(Debug, Default)]
+pub struct Ends {
+    /// The room's own: upstream first.
+    pub own: Vec<OwnedFd>,
+    /// New ends for neighbours at work, and which side of the joint they are on.
+    pub neighbours: Vec<(Name, Side, OwnedFd)>,
+}
+
+impl Joints {
+    /// Two places where nobody is yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self([
+            Joint { before: Name::Ingest, behind: Name::Infer, make: control::unit_pair, kept: None },
+            Joint { before: Name::Infer, behind: Name::Publish, make: control::record_pair, kept: None },
+        ])
+    }
+
+    /// The ends for a room that starts. `present` tells which neighbours are at work.
+    ///
+    /// # Errors
+    /// When the kernel gives no sockets.
+    pub fn enter(&mut self, room: Name, present: impl Fn(Name) -> bool) -> io::Result<Ends> {
+        let mut ends = Ends::default();
+        for joint in &mut self.0 {
+            let Some(side) = joint.side(room) else { continue };
+            if let Some((_, end)) = joint.kept.take_if(|(kept, _)| *kept == side) {
+                ends.own.push(end);
+                continue;
+            }
+            let (writes, reads) = (joint.make)()?;
+            // One way: what sees pictures cannot answer whoever has a network, and `publish` cannot ask for any.
+            shutdown(&reads, Shutdown::Write)?;
+            let (own, other) = match side {
+                Side::Before => (writes, (Side::Behind, reads)),
+                Side::Behind => (reads, (Side::Before, writes)),
+            };
+            ends.own.push(own);
+            let neighbour = joint.room(other.0);
+            if present(neighbour) {
+                ends.neighbours.push((neighbour, other.0, other.1));
+                joint.kept = None;
+            } else {
+                joint.kept = Some(other);
+            }
+        }
+        Ok(ends)
+    }
+
+    /// The end that waits for `room`, for a parent that takes this room's place.
+    pub fn take_kept(&mut self, room: Name) -> Option<OwnedFd> {
+        let joint = self.0.iter_mut().find(|it| it.kept.as_ref().is_some_and(|(side, _)| it.room(*side) == room))?;
+        joint.kept.take().map(|(_, end)| end)
+    }
+
+    /// A room is gone: ends that were kept for its neighbours lead nowhere now.
+    pub fn leave(&mut self, room: Name) {
+        for joint in &mut self.0 {
+            if let Some(side) = joint.side(room) {
+                joint.kept.take_if(|(kept, _)| *kept != side);
+            }
+        }
+    }
+}
+
+impl Joint {
+    fn side(&self, room: Name) -> Option<Side> {
+        match room {
+            _ if room == self.before => Some(Side::Before),
+            _ if room == self.behind => Some(Side::Behind),
+            _ => None,
+        }
+    }
+
+    fn room(&self, side: Side) -> Name {
+        if side == Side::Before { self.before } else { self.behind }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        collections::BTreeMap,
+        fs::File,
+        io::{Read as _, Write as _},
+    };
+
+    use super::*;
+
+    /// Rooms as bags of ends: `[upstream, downstream]`, whichever there are.
+    #[derive(Default)]
+    struct House(BTreeMap<Name, Vec<(Side, File)>>);
+
+    impl House {
+        fn start(&mut self, joints: &mut Joints, room: Name) {
+            let ends = joints.enter(room, |it| self.0.contains_key(&it)).unwrap();
+            let sides = match room {
+                Name::Ingest => vec![Side::Before],
+                Name::Infer => vec![Side::Behind, Side::Before],
+                Name::Publish => vec![Side::Behind],
+            };
+            assert_eq!(ends.own.len(), sides.len());
+            self.0.insert(room, sides.into_iter().zip(ends.own.into_iter().map(File::from)).collect());
+            for (neighbour, side, end) in ends.neighbours {
+                let bag = self.0.get_mut(&neighbour).unwrap();
+                bag.retain(|(it, _)| *it != side);
+                bag.push((side, File::from(end)));
+            }
+        }
+
+        fn die(&mut self, joints: &mut Joints, room: Name) {
+            self.0.remove(&room);
+            joints.leave(room);
+        }
+
+        fn end(&mut self, room: Name, side: Side) -> &mut File {
+            &mut self.0.get_mut(&room).unwrap().iter_mut().find(|(it, _)| *it == side).unwrap().1
+        }
+
+        fn flows(&mut self) {
+            for (from, to) in [(Name::Ingest, Name::Infer), (Name::Infer, Name::Publish)] {
+                self.end(from, Side::Before).write_all(&[7]).unwrap();
+                let mut byte = [0];
+                self.end(to, Side::Behind).read_exact(&mut byte).unwrap();
+                assert_eq!(byte, [7]);
+                assert!(self.end(to, Side::Behind).write(&[7]).is_err(), "{to} could answer {from}");
+            }
+        }
+    }
+
+    #[test]
+    fn data_flows_again_whoever_died_and_in_whatever_order_they_come_back() {
+        use Name::{Infer, Ingest, Publish};
+        let orders = [
+            vec![],
+            vec![Ingest],
+            vec![Infer],
+            vec![Publish],
+            vec![Infer, Publish],
+            vec![Publish, Infer],
+            vec![Ingest, Publish],
+            vec![Ingest, Infer],
+            vec![Infer, Ingest, Publish],
+            vec![Publish, Ingest, Infer],
+        ];
+        for dead in &orders {
+            for back in [dead.clone(), dead.iter().rev().copied().collect()] {
+                let (mut joints, mut house) = (Joints::new(), House::default());
+                for room in Name::ALL {
+                    house.start(&mut joints, room);
+                }
+                house.flows();
+                for room in dead {
+                    house.die(&mut joints, *room);
+                }
+                for room in &back {
+                    house.start(&mut joints, *room);
+                }
+                house.flows();
+            }
+        }
+    }
+
+    #[test]
+    fn a_room_that_dies_twice_before_its_neighbour_comes_leaves_no_dead_end() {
+        let (mut joints, mut house) = (Joints::new(), House::default());
+        for room in [Name::Ingest, Name::Publish] {
+            house.start(&mut joints, room);
+            house.die(&mut joints, room);
+            house.start(&mut joints, room);
+        }
+        house.start(&mut joints, Name::Infer);
+        house.flows();
+    }
+}
