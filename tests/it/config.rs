@@ -99,7 +99,6 @@ fn broken_configurations() {
         let mut files = if path.is_dir() { files_of(&path) } else { vec![path.clone()] };
         files.sort();
         let expected: Vec<String> = files.iter().flat_map(|path| expectations(path)).collect();
-        assert!(!expected.is_empty(), "{} expects nothing", path.display());
         let said = match load(std::slice::from_ref(&path), environment(&[])) {
             Ok(_) => "no fault".to_owned(),
             Err(faults) => faults.to_string().replace(&broken, ""),
