@@ -1,1 +1,279 @@
-//! The command line.
+//! The command line: what somebody typed, and what it starts.
+
+mod wiring;
+
+use std::{
+    ffi::OsString,
+    io::{self, Write as _},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use clap::{Args, Parser, Subcommand, ValueEnum, error::ErrorKind};
+use tracing::info;
+
+use crate::{
+    calibrate,
+    config::Config,
+    sandbox,
+    service::{
+        Exit, lock, logging,
+        signals::{self, Hangup},
+    },
+    supervisor::{self, Flow, Options, Reload, Sink, begin::ModelFacts, begin::Setting, child::Program, room},
+    time::SystemClock,
+};
+
+/// Reads the mood of a group from a camera and a microphone, and publishes nothing else.
+#[derive(Debug, Parser)]
+#[command(name = "edge-ger", args_conflicts_with_subcommands = true, disable_version_flag = true, max_term_width = 100)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    run: Run,
+    /// Show the version, and the versions of the libraries in use
+    #[arg(short = 'V', long)]
+    version: bool,
+}
+
+#[derive(Args, Debug)]
+struct Run {
+    /// Show what is seen, and publish nothing
+    #[arg(long, requires = "files")]
+    dry_run: bool,
+    /// End after so many slots of each camera
+    #[arg(long, value_name = "N", requires = "dry_run", value_parser = clap::value_parser!(u64).range(1..))]
+    slots: Option<u64>,
+    /// Configuration files, or folders of them
+    #[arg(value_name = "CAMERA.toml")]
+    files: Vec<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Say what a configuration means, or everything that is wrong with it
+    Check {
+        /// Configuration files, or folders of them
+        #[arg(value_name = "CAMERA.toml", required = true)]
+        files: Vec<PathBuf>,
+    },
+    /// Look at a network
+    Model {
+        #[command(subcommand)]
+        what: Model,
+    },
+    /// A camera, a broker and the daemon in one command
+    Demo {
+        /// End after so long: exit 0 if labelled readings arrived at the broker, 1 if not
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+        seconds: Option<u64>,
+    },
+    /// One of the daemon's own processes
+    #[command(hide = true)]
+    Room { name: Room },
+}
+
+#[derive(Debug, Subcommand)]
+enum Model {
+    /// Show its contract
+    Inspect {
+        /// The network
+        #[arg(value_name = "MODEL.onnx")]
+        file: PathBuf,
+    },
+    /// Run its golden case with ONNX Runtime
+    Verify {
+        /// The network
+        #[arg(value_name = "MODEL.onnx")]
+        file: PathBuf,
+    },
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Room {
+    Ingest,
+    Infer,
+    Publish,
+}
+
+/// Why a command did not do what was asked: the words for standard error, and the exit code for scripts.
+struct Failure {
+    exit: Exit,
+    text: String,
+}
+
+impl Failure {
+    fn new(exit: Exit, text: impl ToString) -> Self {
+        Self { exit, text: text.to_string() }
+    }
+}
+
+/// Does what was typed.
+pub fn run(typed: impl IntoIterator<Item = OsString>) -> Exit {
+    let done = match Arguments::try_parse_from(typed) {
+        Ok(arguments) => arguments.run(),
+        Err(err) => unparsed(&err),
+    };
+    done.unwrap_or_else(|failure| {
+        logging::last_words(&failure.text);
+        failure.exit
+    })
+}
+
+/// Help is an answer; anything else that cannot be parsed is a fault.
+fn unparsed(err: &clap::Error) -> Result<Exit, Failure> {
+    match err.kind() {
+        ErrorKind::DisplayHelp => show(&err.render().to_string()),
+        _ => Err(Failure::new(Exit::Usage, err.render())),
+    }
+}
+
+impl Arguments {
+    fn run(self) -> Result<Exit, Failure> {
+        match self.command {
+            _ if self.version => show(&wiring::versions()),
+            Some(Command::Check { files }) => check(&files),
+            Some(Command::Model { what: Model::Inspect { file } }) => show(&model(wiring::inspect(&file))?),
+            Some(Command::Model { what: Model::Verify { file } }) => show(&model(wiring::verify(&file))?),
+            Some(Command::Demo { seconds }) => {
+                logging::start("");
+                wiring::demo(seconds).map_err(|text| Failure::new(Exit::Internal, text))
+            }
+            Some(Command::Room { name }) => room(name),
+            None if self.run.files.is_empty() => {
+                let cure = "name a configuration: edge-ger CAMERA.toml (`edge-ger --help` shows everything else)";
+                Err(Failure::new(Exit::Usage, cure))
+            }
+            None if self.run.dry_run => dry_run(self.run),
+            None => daemon(self.run.files),
+        }
+    }
+}
+
+fn model(told: Result<String, String>) -> Result<String, Failure> {
+    told.map_err(|text| Failure::new(Exit::Configuration, text))
+}
+
+/// Writes to standard output. Whoever closed it, as `head` does, has seen enough.
+fn show(text: &str) -> Result<Exit, Failure> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(err) if err.kind() != io::ErrorKind::BrokenPipe => Err(Failure::new(Exit::Internal, err)),
+        _ => Ok(Exit::Stopped),
+    }
+}
+
+fn room(name: Room) -> Result<Exit, Failure> {
+    let name = match name {
+        Room::Ingest => room::Name::Ingest,
+        Room::Infer => room::Name::Infer,
+        Room::Publish => room::Name::Publish,
+    };
+    logging::start(name.word());
+    room::enter(name, wiring::rooms(), Arc::new(SystemClock)).map_err(|err| {
+        let exit = if matches!(err, room::Error::NotARoom) { Exit::Usage } else { Exit::Internal };
+        Failure::new(exit, err)
+    })
+}
+
+/// Everything that can be known to be wrong without a camera, a broker or ONNX Runtime.
+fn check(files: &[PathBuf]) -> Result<Exit, Failure> {
+    let unfit = |text| Failure::new(Exit::Configuration, text);
+    let summary = wiring::check(files).map_err(unfit)?;
+    let (config, model) = wiring::load(files).map_err(unfit)?;
+    lock::check(&config.state_dir).map_err(|err| unfit(err.to_string()))?;
+    Setting::read(config, model).map_err(|faults| unfit(supervisor::Error::Secrets(faults).to_string()))?;
+    show(&summary)
+}
+
+fn load(files: &[PathBuf]) -> Result<(Config, ModelFacts), Failure> {
+    wiring::load(files).map_err(|text| Failure::new(Exit::Configuration, text))
+}
+
+fn options(files: Vec<PathBuf>, sink: Sink, hangup: Hangup) -> Result<Options, Failure> {
+    let internal = |err: &dyn std::error::Error| Failure::new(Exit::Internal, err);
+    let signals = signals::listen(hangup).map_err(|err| internal(&err))?;
+    // Broker and camera passwords pass through here.
+    sandbox::enter(sandbox::Room::Networked).map_err(|err| internal(&err))?;
+    let reload: Reload = Box::new(move || wiring::load(&files));
+    Ok(Options { sink, program: Program::default(), signals, reload, clock: Arc::new(SystemClock) })
+}
+
+fn daemon(files: Vec<PathBuf>) -> Result<Exit, Failure> {
+    logging::start("");
+    let (config, model) = load(&files)?;
+    let _lock = take(&config.state_dir)?;
+    info!("edge-ger {}: {} cameras, network {}", env!("CARGO_PKG_VERSION"), config.cameras.len(), model.name);
+    supervise(config, model, options(files, Sink::Publish, Hangup::Reloads)?)
+}
+
+fn take(state_dir: &Path) -> Result<lock::Lock, Failure> {
+    lock::take(state_dir).map_err(|err| {
+        let exit = match err {
+            lock::Error::Held { .. } => Exit::AlreadyRunning,
+            lock::Error::Unusable { .. } => Exit::Configuration,
+        };
+        Failure::new(exit, err)
+    })
+}
+
+fn supervise(config: Config, model: ModelFacts, options: Options) -> Result<Exit, Failure> {
+    supervisor::run(config, model, options).map_err(|err| Failure::new(err.exit(), err))?;
+    info!("stopped");
+    Ok(Exit::Stopped)
+}
+
+/// No lock and no state: a dry run may stand beside the daemon, if the camera serves both.
+fn dry_run(run: Run) -> Result<Exit, Failure> {
+    logging::start("");
+    let (config, model) = load(&run.files)?;
+    let cameras = config.cameras.iter().map(|it| (it.id, it.name.clone()));
+    let report = calibrate::Report::new(cameras, run.slots);
+    let report = std::rc::Rc::new(std::cell::RefCell::new(report));
+    let taking = std::rc::Rc::clone(&report);
+    let take = move |record| {
+        let mut report = taking.borrow_mut();
+        let shown = report.take(record).is_none_or(|line| show(&format!("{line}\n")).is_ok());
+        if shown && !report.complete() { Flow::Continue } else { Flow::Enough }
+    };
+    supervise(config, model, options(run.files, Sink::Here(Box::new(take)), Hangup::Stops)?)?;
+    show(&report.borrow().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn what_is_typed_is_what_is_meant() {
+        let check = |line: &str, understood: bool| {
+            let typed = line.split_whitespace();
+            assert_eq!(Arguments::try_parse_from(typed).is_ok(), understood, "{line}");
+        };
+        check("edge-ger a.toml b.toml folder", true);
+        check("edge-ger --dry-run a.toml", true);
+        check("edge-ger --dry-run --slots 3 a.toml", true);
+        check("edge-ger --slots 3 a.toml", false);
+        check("edge-ger --dry-run --slots 0 a.toml", false);
+        check("edge-ger --dry-run", false);
+        check("edge-ger check a.toml", true);
+        check("edge-ger check", false);
+        check("edge-ger model inspect m.onnx", true);
+        check("edge-ger model verify m.onnx", true);
+        check("edge-ger model", false);
+        check("edge-ger demo --seconds 45", true);
+        check("edge-ger demo --seconds 0", false);
+        check("edge-ger --version", true);
+        check("edge-ger room ingest", true);
+        check("edge-ger room kitchen", false);
+        check("edge-ger --verbose a.toml", false);
+    }
+}

@@ -1,3 +1,7 @@
 //! edge-ger: parse, run, exit.
 
-fn main() {}
+use std::{env, process::ExitCode};
+
+fn main() -> ExitCode {
+    edge_ger::cli::run(env::args_os()).into()
+}

@@ -29,7 +29,7 @@ use self::{
     room::Name,
 };
 use crate::{
-    config::Config,
+    config::{Config, file::secrets::Unusable},
     service::{
         Exit,
         notify::{self, Word},
@@ -86,7 +86,7 @@ pub struct Options {
 pub enum Error {
     /// Files that the configuration names cannot be used: all of them.
     #[error("{}", lines(.0))]
-    Secrets(Vec<begin::Error>),
+    Secrets(Vec<Unusable>),
     /// A room cannot work, and trying again will not help.
     #[error("{0}: {1}")]
     Refused(Name, String),
@@ -106,7 +106,7 @@ impl Error {
     }
 }
 
-fn lines(faults: &[begin::Error]) -> String {
+fn lines(faults: &[Unusable]) -> String {
     faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }
 

@@ -1,10 +1,13 @@
 //! What each room is told at its beginning, made of the configuration: to each only what it needs.
 
-use std::{collections::BTreeMap, fs, io, path::Path};
+use std::collections::BTreeMap;
 
 use super::room::Name;
 use crate::{
-    config::{Camera, Config, Secret, Sound, Source},
+    config::{
+        Camera, Config, Secret, Sound,
+        file::secrets::{self, Unusable},
+    },
     time::{Grid, Span},
     wire::control::{CameraOrder, InferBegin, IngestBegin, MqttSecrets, Order, PublishBegin},
 };
@@ -32,63 +35,28 @@ pub struct Setting {
     mqtt: MqttSecrets,
 }
 
-/// A file that the configuration names cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// It cannot be read.
-    #[error("{key}: cannot read {path}: {source}")]
-    Unreadable {
-        /// The key that names it.
-        key: String,
-        /// The file.
-        path: String,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// It holds something else.
-    #[error("{key}: {path} must hold {expected}")]
-    Unfit {
-        /// The key that names it.
-        key: String,
-        /// The file.
-        path: String,
-        /// What was expected.
-        expected: &'static str,
-    },
-}
-
-/// Longer than any password, certificate chain or key.
-const FILE_BYTES_MAX: u64 = 256 << 10;
-
 impl Setting {
     /// Reads the passwords and certificates that the configuration names.
     ///
     /// # Errors
     /// All files that cannot be used.
-    pub fn read(config: Config, model: ModelFacts) -> Result<Self, Vec<Error>> {
+    pub fn read(config: Config, model: ModelFacts) -> Result<Self, Vec<Unusable>> {
         let mut faults = Vec::new();
-        let mut keep = |found: Result<String, Error>| found.map_err(|err| faults.push(err)).ok();
         let mut passwords = BTreeMap::new();
         for camera in &config.cameras {
-            let Source::Rtsp(rtsp) = &camera.source else { continue };
-            let Some(path) = &rtsp.password_file else { continue };
-            let key = format!("camera {}: password_file", camera.name);
-            passwords.extend(keep(password(&key, path)).map(|it| (camera.name.clone(), Secret::new(it))));
-        }
-        let file = config.mqtt.password_file.as_deref();
-        let mut mqtt = MqttSecrets {
-            password: file.and_then(|path| keep(password("mqtt.password_file", path))).map(Secret::new),
-            ..MqttSecrets::default()
-        };
-        if let Some(tls) = &config.mqtt.tls {
-            mqtt.ca_pem = tls.ca_file.as_deref().and_then(|path| keep(pem("mqtt.tls.ca_file", path)));
-            if let Some((certificate, key)) = &tls.client {
-                let certificate = keep(pem("mqtt.tls.client_certificate", certificate));
-                let key = keep(pem("mqtt.tls.client_key", key)).map(Secret::new);
-                mqtt.client = certificate.zip(key);
+            match secrets::camera_password(camera) {
+                Ok(password) => passwords.extend(password.map(|it| (camera.name.clone(), it))),
+                Err(err) => faults.push(err),
             }
         }
-        if faults.is_empty() { Ok(Self { config, model, passwords, mqtt }) } else { Err(faults) }
+        match secrets::mqtt(&config.mqtt) {
+            Ok(mqtt) if faults.is_empty() => Ok(Self { config, model, passwords, mqtt }),
+            Ok(_) => Err(faults),
+            Err(err) => {
+                faults.push(err);
+                Err(faults)
+            }
+        }
     }
 
     /// The first order of a room. `boot` is this run of the daemon, `last_slot` the newest that `infer` reported.
@@ -146,34 +114,4 @@ pub fn needs_unix_sockets(cameras: &[Camera]) -> bool {
                 || matches!(device, "default" | "pulse" | "pulseaudio" | "pipewire")
         }
     })
-}
-
-fn read(key: &str, path: &Path) -> Result<String, Error> {
-    let shown = || path.display().to_string();
-    let unreadable = |source| Error::Unreadable { key: key.to_owned(), path: shown(), source };
-    let about = fs::metadata(path).map_err(unreadable)?;
-    if !about.is_file() || FILE_BYTES_MAX < about.len() {
-        return Err(Error::Unfit { key: key.to_owned(), path: shown(), expected: "text, in a regular file" });
-    }
-    fs::read_to_string(path).map_err(unreadable)
-}
-
-fn password(key: &str, path: &Path) -> Result<String, Error> {
-    let text = read(key, path)?;
-    // Editors end the last line; a password may begin or end with a space.
-    let password = text.strip_suffix('\n').unwrap_or(&text);
-    let password = password.strip_suffix('\r').unwrap_or(password);
-    if password.is_empty() || password.contains(char::is_control) {
-        let expected = "one line, the password";
-        return Err(Error::Unfit { key: key.to_owned(), path: path.display().to_string(), expected });
-    }
-    Ok(password.to_owned())
-}
-
-fn pem(key: &str, path: &Path) -> Result<String, Error> {
-    let text = read(key, path)?;
-    if text.contains("-----BEGIN ") {
-        return Ok(text);
-    }
-    Err(Error::Unfit { key: key.to_owned(), path: path.display().to_string(), expected: "PEM (`-----BEGIN …`)" })
 }

@@ -248,7 +248,7 @@ mod tests {
         let facts = ModelFacts { name: "tiny".into(), frames: 5, clip: Span::from_ms(5000) };
         let faults = Setting::read(config, facts).unwrap_err();
         let text: Vec<_> = faults.iter().map(ToString::to_string).collect();
-        assert!(text[0].starts_with("camera door: password_file: cannot read "), "{text:?}");
-        assert!(text[1].starts_with("mqtt.password_file: ") && text[1].ends_with("one line, the password"), "{text:?}");
+        assert!(text[0].starts_with("camera door: password_file: "), "{text:?}");
+        assert!(text[1].starts_with("mqtt.password_file: "), "{text:?}");
     }
 }
