@@ -1,1 +1,3 @@
 //! Decoders, microphones and the network.
+
+mod runtime;
