@@ -19,8 +19,8 @@ const CHAIN_ENDS_AFTER: gst::ClockTime = gst::ClockTime::from_mseconds(250);
 /// decoder's and a timer's.
 ///
 /// A decoder that expects B-frames holds a picture back until later units show that it is its turn. Where only
-/// some units are decoded the later units do not come, so the decoder has to be drained: by a gap event in the
-/// stream of units. That voids what the decoder knows, so the next unit must be a key frame.
+/// some units are decoded the later units do not come, so the decoder has to be drained: by the event that says of
+/// a DVD's menu that nothing follows for a while (a gap event does not drain). That voids what the decoder knows, so the next unit must be a key frame.
 #[derive(Default)]
 pub(super) struct Awaited {
     wanted: Mutex<Vec<gst::ClockTime>>,
@@ -128,7 +128,8 @@ impl Gate<'_> {
 
 fn drain(source: &gst::glib::WeakRef<AppSrc>, flow: &mut Flow) {
     let Some(source) = source.upgrade() else { return };
-    flow.is_drained = source.send_event(gst::event::Gap::new(gst::ClockTime::ZERO, gst::ClockTime::NONE));
+    let still = gst::Structure::builder("GstEventStillFrame").field("still-state", true).build();
+    flow.is_drained = source.send_event(gst::event::CustomDownstream::new(still));
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
