@@ -7,6 +7,9 @@ use gstreamer as gst;
 use gstreamer::prelude::*;
 use gstreamer_app::AppSrc;
 
+use super::line;
+use crate::time::{Moment, Span};
+
 /// So many wanted pictures may be inside a decoder at a time: an H.265 decoder holds 16 back at most.
 const WANTED_MAX: usize = 64;
 /// A picture that did not come this long after its unit does not come any more.
@@ -23,16 +26,26 @@ const CHAIN_ENDS_AFTER: gst::ClockTime = gst::ClockTime::from_mseconds(250);
 /// a DVD's menu that nothing follows for a while (a gap event does not drain). That voids what the decoder knows, so the next unit must be a key frame.
 #[derive(Default)]
 pub(super) struct Awaited {
-    wanted: Mutex<Vec<gst::ClockTime>>,
+    wanted: Mutex<Vec<Wanted>>,
     unanswered: AtomicU32,
     pictures: AtomicU64,
     flow: Mutex<Flow>,
+}
+
+#[derive(Clone, Copy)]
+struct Wanted {
+    pts: gst::ClockTime,
+    moment: Moment,
 }
 
 /// What was pushed.
 #[derive(Default)]
 struct Flow {
     pushes: u64,
+    /// The presentation time of a moment is later by this, so that those of the output never decrease: GStreamer
+    /// would change them. They would where the camera's clock goes back, and where a chain is decoded again.
+    ahead: Span,
+    newest: Option<Moment>,
     is_drained: bool,
     /// A key frame among key frames only was held back before: the next ones are drained at once.
     holds_keys: bool,
@@ -49,11 +62,11 @@ impl Awaited {
         Gate { awaited: self, flow: lock(&self.flow) }
     }
 
-    /// Whether a picture with this presentation time is wanted; it is not a second time.
-    pub(super) fn take(&self, pts: Option<gst::ClockTime>) -> bool {
+    /// The moment of the picture with this presentation time, if it is wanted; it is not a second time.
+    pub(super) fn take(&self, pts: gst::ClockTime) -> Option<Moment> {
         let mut wanted = lock(&self.wanted);
-        let at = pts.and_then(|pts| wanted.iter().position(|wanted| *wanted == pts));
-        at.map(|at| wanted.remove(at)).is_some()
+        let at = wanted.iter().position(|wanted| wanted.pts == pts)?;
+        Some(wanted.remove(at).moment)
     }
 
     /// Wanted units since the last picture.
@@ -88,14 +101,24 @@ impl Gate<'_> {
         self.flow.is_drained
     }
 
-    /// A picture with this presentation time is wanted.
-    pub(super) fn expect(&mut self, pts: gst::ClockTime) {
+    /// The presentation time for a unit of this moment that is pushed next.
+    pub(super) fn pts(&mut self, moment: Moment, key: bool) -> gst::ClockTime {
+        if let Some(newest) = self.flow.newest.filter(|newest| key && moment + self.flow.ahead <= *newest) {
+            self.flow.ahead = newest - moment + Span::from_ms(1000);
+        }
+        let shown = moment + self.flow.ahead;
+        self.flow.newest = self.flow.newest.max(Some(shown));
+        line::pts_of(shown)
+    }
+
+    /// The picture of the unit with this presentation time is wanted.
+    pub(super) fn expect(&mut self, pts: gst::ClockTime, moment: Moment) {
         let mut wanted = lock(&self.awaited.wanted);
-        wanted.retain(|wanted| pts < *wanted + WANTED_FOR);
+        wanted.retain(|wanted| pts < wanted.pts + WANTED_FOR);
         if WANTED_MAX <= wanted.len() {
             wanted.remove(0);
         }
-        wanted.push(pts);
+        wanted.push(Wanted { pts, moment });
         self.awaited.unanswered.fetch_add(1, Ordering::Relaxed);
     }
 

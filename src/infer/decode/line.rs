@@ -20,15 +20,6 @@ pub(super) struct Line {
     bus: gst::Bus,
 }
 
-/// What became of a unit.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Pushed {
-    /// It waits for the decoder.
-    Taken,
-    /// The decoder does not keep up.
-    Full,
-}
-
 /// Starts GStreamer once per process.
 pub(super) fn start() -> Result<(), Error> {
     static STARTED: OnceLock<Result<(), Error>> = OnceLock::new();
@@ -101,15 +92,16 @@ impl Line {
         Ok(line)
     }
 
+    /// Whether the decoder does not keep up.
+    pub(super) fn is_full(&self) -> bool {
+        WAITING_BYTES_MAX < self.source.current_level_bytes()
+            || WAITING_UNITS_MAX <= self.source.current_level_buffers()
+    }
+
     /// Hands over a unit without waiting.
-    pub(super) fn push(&self, unit: gst::Buffer) -> Result<Pushed, String> {
-        self.check()?;
-        let waiting = self.source.property::<u64>("current-level-buffers");
-        if WAITING_BYTES_MAX < self.source.current_level_bytes() || WAITING_UNITS_MAX <= waiting {
-            return Ok(Pushed::Full);
-        }
+    pub(super) fn push(&self, unit: gst::Buffer) -> Result<(), String> {
         match self.source.push_buffer(unit) {
-            Ok(_) => Ok(Pushed::Taken),
+            Ok(_) => Ok(()),
             Err(err) => Err(self.check().err().unwrap_or_else(|| err.to_string())),
         }
     }
@@ -148,10 +140,10 @@ fn names(elements: &[gst::Element]) -> String {
 }
 
 /// A unit in GStreamer's form.
-pub(super) fn buffer(bytes: &[u8], moment: Moment, key: bool) -> gst::Buffer {
+pub(super) fn buffer(bytes: &[u8], pts: gst::ClockTime, key: bool) -> gst::Buffer {
     let mut unit = gst::Buffer::from_slice(bytes.to_vec());
     if let Some(unit) = unit.get_mut() {
-        unit.set_pts(pts_of(moment));
+        unit.set_pts(pts);
         if !key {
             unit.set_flags(gst::BufferFlags::DELTA_UNIT);
         }

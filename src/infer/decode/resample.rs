@@ -79,7 +79,8 @@ impl Resampler {
             self.lead = fft.output_delay();
         }
         let block_len = fft.input_frames_next();
-        let delay = span_of(fft.output_delay(), self.to_hz);
+        // The filter is as long as a block and is centred on a sample, so its delay is whole samples of the input.
+        let delay = span_of(block_len / 2, self.from_hz);
         let mut taken = 0;
         while taken < samples.len() {
             // The pending samples were heard right before these, whatever their own moments were: of two time
@@ -114,4 +115,83 @@ fn process(fft: &mut Fft<f32>, input: &[f32], output: &mut [f32]) -> usize {
 
 fn span_of(samples: usize, rate_hz: u32) -> Span {
     Span::from_secs_f64(samples as f64 / f64::from(rate_hz))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BEGIN: Moment = Moment(5_000_000_000_000);
+
+    /// Resamples two seconds of a sine in blocks of `block` samples; returns what came out, with its first moment.
+    fn resample(resampler: &mut Resampler, hz: f64, block: usize) -> (Moment, Vec<f32>) {
+        let from_hz = f64::from(resampler.from_hz());
+        let sample = |at: usize| (0.5 * (at as f64 * hz * std::f64::consts::TAU / from_hz).sin()) as f32;
+        let input: Vec<_> = (0..resampler.from_hz() as usize * 2).map(sample).collect();
+        let (mut begin, mut out) = (None, Vec::new());
+        for (n, samples) in input.chunks(block).enumerate() {
+            let first = BEGIN + span_of(n * block, resampler.from_hz());
+            resampler.push(first, samples, |at, made| {
+                let expected = *begin.get_or_insert(at) + span_of(out.len(), 16_000);
+                assert!((at - expected).abs() < Span(2000), "{at:?} is not {expected:?}");
+                out.extend_from_slice(made);
+            });
+        }
+        (begin.unwrap(), out)
+    }
+
+    /// A sine below half the rate must come out as it went in, at the moments at which it went in.
+    #[track_caller]
+    fn check_kept(from_hz: u32, hz: f64) {
+        let mut resampler = Resampler::new(from_hz, 16_000).unwrap();
+        let (begin, out) = resample(&mut resampler, hz, from_hz as usize / 100 + 3);
+        assert!((begin - BEGIN).abs() < Span(100_000), "begins {} off", begin - BEGIN);
+        assert!(16_000 * 2 - 1000 < out.len(), "{} samples", out.len());
+        for (n, sample) in out.iter().enumerate().skip(1600) {
+            let at = (begin - BEGIN).as_secs_f64() + n as f64 / 16_000.0;
+            let expected = 0.5 * (at * hz * std::f64::consts::TAU).sin();
+            assert!((f64::from(*sample) - expected).abs() < 0.005, "{sample} is not {expected} at {at}, {from_hz} Hz");
+        }
+    }
+
+    #[test]
+    fn what_the_network_can_hear_is_kept_in_its_place() {
+        for from_hz in [8000, 11_025, 16_000, 22_050, 32_000, 44_100, 48_000, 96_000, 192_000] {
+            check_kept(from_hz, 1000.0);
+            check_kept(from_hz, 60.0);
+        }
+        check_kept(48_000, 7000.0);
+        check_kept(44_100, 7000.0);
+    }
+
+    #[test]
+    fn what_it_cannot_hear_is_removed() {
+        for hz in [9000.0, 12_000.0, 15_000.0, 23_000.0] {
+            let (_, out) = resample(&mut Resampler::new(48_000, 16_000).unwrap(), hz, 480);
+            let peak = out.iter().skip(1600).fold(0.0f32, |peak, sample| peak.max(sample.abs()));
+            assert!(peak < 0.0005, "{hz} Hz is still there: {peak}");
+        }
+    }
+
+    #[test]
+    fn after_a_gap_the_moments_are_right_again() {
+        let mut resampler = Resampler::new(48_000, 16_000).unwrap();
+        let mut ends = Vec::new();
+        for (at_ms, len) in [(0, 4800), (100, 4800), (500, 4800)] {
+            resampler.push(BEGIN + Span::from_ms(at_ms), &vec![0.25; len], |first, made| {
+                ends.push((first, first + span_of(made.len(), 16_000)));
+            });
+        }
+        let gap = ends.windows(2).map(|pair| pair[1].0 - pair[0].1).max().unwrap();
+        assert!((gap - Span::from_ms(300)).abs() <= Span::from_ms(20), "{gap}");
+        assert!(ends.iter().all(|(first, end)| BEGIN <= *first && *end <= BEGIN + Span::from_ms(600)), "{ends:?}");
+    }
+
+    #[test]
+    fn impossible_rates_are_refused() {
+        for rate_hz in [0, 1, 7999, 192_001, u32::MAX] {
+            assert!(matches!(Resampler::new(rate_hz, 16_000), Err(Error::Rate { .. })), "{rate_hz}");
+        }
+        assert!(Resampler::new(191_999, 16_000).is_ok());
+    }
 }

@@ -4,7 +4,7 @@ use gstreamer as gst;
 
 use super::{
     Error,
-    line::{self, Line, Pushed},
+    line::{self, Line},
 };
 use crate::{
     time::Moment,
@@ -66,17 +66,18 @@ impl SoundDecoder {
         if unit.fresh || self.line.is_none() {
             self.restart()?;
         }
-        match self.line.as_ref().map_or(Ok(Pushed::Full), |line| line.push(line::buffer(bytes, unit.moment, true))) {
-            Ok(Pushed::Taken) => Ok(()),
-            Ok(Pushed::Full) => {
-                self.dropped += 1;
-                Ok(())
-            }
-            Err(reason) => {
-                self.restart()?;
-                Err(Error::Failed { element: self.codec.name().to_owned(), reason })
-            }
+        let Some(line) = &self.line else { return Ok(()) };
+        if line.is_full() {
+            self.dropped += 1;
+            return line.check().or_else(|reason| self.fail(reason));
         }
+        let pushed = line.check().and_then(|()| line.push(line::buffer(bytes, line::pts_of(unit.moment), true)));
+        pushed.or_else(|reason| self.fail(reason))
+    }
+
+    fn fail(&mut self, reason: String) -> Result<(), Error> {
+        self.restart()?;
+        Err(Error::Failed { element: self.codec.name().to_owned(), reason })
     }
 
     fn restart(&mut self) -> Result<(), Error> {

@@ -7,7 +7,7 @@ use tracing::{info, warn};
 use super::{
     Error,
     awaited::Awaited,
-    line::{self, Line, Pushed},
+    line::{self, Line},
 };
 use crate::{
     time::Moment,
@@ -74,7 +74,9 @@ pub struct VideoDecoder {
     next_seq: Option<u32>,
     /// The units since the last key frame, to decode them again where the decoder was drained too early. Empty
     /// where they are too many.
-    chain: Vec<gst::Buffer>,
+    chain: Vec<(Moment, gst::Buffer)>,
+    /// Whether the unit before was a key frame, too.
+    was_key: bool,
     dropped: u64,
 }
 
@@ -100,6 +102,7 @@ impl VideoDecoder {
             awaited: Arc::default(),
             next_seq: None,
             chain: Vec::new(),
+            was_key: false,
             dropped: 0,
         };
         while let Err(err) = decoder.restart() {
@@ -170,35 +173,40 @@ impl VideoDecoder {
     /// Pushes a unit, and drains the decoder where its picture would otherwise wait for units that do not come.
     fn feed(&mut self, unit: &Unit, bytes: &[u8], wanted: bool) -> Result<Fed, String> {
         let Some(line) = &self.line else { return Ok(Fed::Useless) };
-        let follows_key = self.chain.len() == 1;
-        if unit.key {
+        line.check()?;
+        if line.is_full() {
+            return Ok(Fed::Dropped);
+        }
+        let follows_key = std::mem::replace(&mut self.was_key, unit.key) && unit.key;
+        if unit.key && is_entry(self.codec, bytes) {
             self.chain.clear();
         }
-        let buffer = line::buffer(bytes, unit.moment, unit.key);
         let mut awaited = self.awaited.gate();
         if awaited.was_drained() && !unit.key {
             // It was not the end of the chain after all, so the decoder needs all of it again.
             if self.chain.is_empty() {
                 return Ok(Fed::Useless);
             }
-            for unit in &self.chain {
+            for (moment, unit) in &mut self.chain {
+                let pts = awaited.pts(*moment, !unit.flags().contains(gst::BufferFlags::DELTA_UNIT));
+                unit.make_mut().set_pts(pts);
                 line.push(unit.clone())?;
             }
         }
+        let pts = awaited.pts(unit.moment, unit.key);
         if wanted {
-            awaited.expect(line::pts_of(unit.moment));
+            awaited.expect(pts, unit.moment);
         }
-        if line.push(buffer.clone())? == Pushed::Full {
-            return Ok(Fed::Dropped);
-        }
-        let chain_bytes = || self.chain.iter().map(|unit| unit.size()).sum::<usize>() + bytes.len();
+        let buffer = line::buffer(bytes, pts, unit.key);
+        line.push(buffer.clone())?;
+        let chain_bytes = || self.chain.iter().map(|(_, unit)| unit.size()).sum::<usize>() + bytes.len();
         if unit.key || !self.chain.is_empty() && self.chain.len() < CHAIN_UNITS_MAX && chain_bytes() <= CHAIN_BYTES_MAX
         {
-            self.chain.push(buffer);
+            self.chain.push((unit.moment, buffer));
         } else {
             self.chain.clear();
         }
-        awaited.pushed(line.source(), unit.key && follows_key);
+        awaited.pushed(line.source(), follows_key);
         Ok(Fed::Taken)
     }
 
@@ -207,6 +215,7 @@ impl VideoDecoder {
         self.line = None;
         self.next_seq = None;
         self.chain.clear();
+        self.was_key = false;
         self.awaited.forget();
         self.line = Some(build(self.codec, self.element(), &self.on_picture, &self.awaited)?);
         Ok(())
@@ -261,6 +270,21 @@ fn input_caps(codec: Codec) -> gst::Caps {
     caps.field("stream-format", "byte-stream").field("alignment", "au").build()
 }
 
+/// Whether a chain can begin here. GStreamer's parser takes every picture without references for a key frame, also
+/// one across which later pictures refer, which encoders make at a change of scene.
+fn is_entry(codec: Codec, bytes: &[u8]) -> bool {
+    let nal_types = bytes.windows(4).filter(|window| window[..3] == [0, 0, 1]).map(|window| window[3]);
+    match codec {
+        // A slice of an IDR picture, before any other slice. H.264, table 7-1.
+        Codec::H264 => nal_types.map(|byte| byte & 0x1f).find(|nal| (1..=5).contains(nal)) == Some(5),
+        // A slice of an intra random access point picture. H.265, table 7-1.
+        Codec::H265 => {
+            nal_types.map(|byte| byte >> 1 & 0x3f).find(|nal| *nal < 32).is_some_and(|nal| (16..=23).contains(&nal))
+        }
+        _ => true,
+    }
+}
+
 fn build(codec: Codec, element: &str, on_picture: &OnPicture, awaited: &Arc<Awaited>) -> Result<Line, Error> {
     let decoder = line::element(element)?;
     // One frame at a time: several in parallel would each come out later.
@@ -302,8 +326,12 @@ fn drop_unwanted(decoder: &gst::Element, awaited: &Arc<Awaited>) {
     let awaited = awaited.clone();
     if let Some(pad) = decoder.static_pad("src") {
         pad.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
-            let pts = info.buffer().and_then(|buffer| buffer.pts());
-            if awaited.take(pts) { gst::PadProbeReturn::Ok } else { gst::PadProbeReturn::Drop }
+            let Some(picture) = info.buffer_mut() else { return gst::PadProbeReturn::Ok };
+            let Some(moment) = picture.pts().and_then(|pts| awaited.take(pts)) else {
+                return gst::PadProbeReturn::Drop;
+            };
+            picture.make_mut().set_pts(line::pts_of(moment));
+            gst::PadProbeReturn::Ok
         });
     }
 }
