@@ -32,6 +32,8 @@ use crate::{
 const FIRST_PICTURE: Span = Span::from_ms(10_000);
 /// So long without a picture is an outage: found within 3 s, the look at it included.
 const STALLED: Span = Span::from_ms(2800);
+/// Sound that is newer than this still flows.
+const SOUND_FLOWS: Span = Span::from_ms(1000);
 /// How long a teardown may take before it is left behind, and how long while the whole room is to end.
 const TEARDOWN: Duration = Duration::from_secs(2);
 const TEARDOWN_AT_END: Duration = Duration::from_millis(900);
@@ -316,7 +318,7 @@ fn overdue(seen: &Seen, has_answered: bool, begun: Moment, now: Moment) -> Optio
     if !is_late {
         return None;
     }
-    let has_sound = seen.last_sound.is_some_and(|last| now - last < STALLED);
+    let has_sound = seen.last_sound.is_some_and(|last| now - last < SOUND_FLOWS);
     let (fault, text) = match (has_sound, seen.last_picture, has_answered) {
         (true, ..) => (CameraFault::SoundOnly, "it sends sound and no picture"),
         (_, Some(_), _) => (CameraFault::Stalled, "it is connected and sends nothing any more"),
@@ -395,10 +397,10 @@ mod tests {
         check(None, None, false, 9_999, None);
         check(None, None, false, 10_000, Some(CameraFault::Unreachable));
         check(None, None, true, 10_000, Some(CameraFault::Stalled));
-        check(None, Some(9_000), true, 10_000, Some(CameraFault::SoundOnly));
+        check(None, Some(9_500), true, 10_000, Some(CameraFault::SoundOnly));
         check(Some(20_000), None, true, 22_799, None);
         check(Some(20_000), None, true, 22_800, Some(CameraFault::Stalled));
-        check(Some(20_000), Some(20_010), true, 22_900, Some(CameraFault::Stalled));
+        check(Some(20_000), Some(20_010), true, 22_801, Some(CameraFault::Stalled));
         check(Some(20_000), Some(22_000), true, 22_900, Some(CameraFault::SoundOnly));
     }
 

@@ -145,7 +145,13 @@ impl Stream {
     pub fn open(order: &CameraOrder, clock: &dyn Clock, losses: &Losses, sink: Sink) -> Result<Self, Trouble> {
         let system_clock = gst::SystemClock::obtain();
         let pipeline = gst::Pipeline::new();
+        // Elements come to the pipeline while it starts. Clock and origin are there before them, or those that are
+        // early would play without.
         pipeline.use_clock(Some(&system_clock));
+        pipeline.set_start_time(gst::ClockTime::NONE);
+        pipeline.set_base_time(system_clock.time());
+        let has_clock = pipeline.set_clock(Some(&system_clock));
+        has_clock.map_err(|_| Trouble::other("the pipeline takes no clock"))?;
         let (sender, events) = bounded(4);
         let ahead = clock.now() - moment_of(system_clock.time().nseconds());
         let is_live = !matches!(order.camera.source, Source::File(_));
@@ -291,12 +297,12 @@ impl Tails {
                     drop(ended.try_send(Event::Ended));
                 }
             });
-        // A recording is played in real time. A live source is not held back: its units are taken as they come, so
-        // its appsink has no use for the states of a player either.
+        // A recording is played in real time; a live source is not held back. Neither waits for a first picture
+        // before it plays.
         let appsink = gst_app::AppSink::builder()
             .caps(&caps)
             .sync(!is_live)
-            .async_(!is_live)
+            .async_(false)
             .max_buffers(4)
             .enable_last_sample(false)
             .qos(false)

@@ -1,6 +1,9 @@
 //! Network cameras: `rtspsrc`, and what may come out of it.
 
 use std::{
+    fs::File,
+    io::Write as _,
+    os::fd::AsRawFd as _,
     path::Path,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -10,6 +13,7 @@ use std::{
 
 use gst::{glib, prelude::*};
 use gstreamer as gst;
+use rustix::fs::{MemfdFlags, memfd_create};
 use sha2::{Digest as _, Sha256};
 
 use super::{Event, Medium, Refine, Tails, make, set_if_there, trouble::Trouble};
@@ -22,6 +26,20 @@ use crate::{
 const TCP_TIMEOUT_US: u64 = 15_000_000;
 /// How long `rtspsrc` may wait for the answer to TEARDOWN, ns.
 const TEARDOWN_TIMEOUT_NS: u64 = 100_000_000;
+
+/// An authority that signed nothing and never can: it expired in 1970, is not allowed to sign, and its key was thrown
+/// away when it was made. GIO has no other way to trust nobody.
+const NOBODY_PEM: &str = "\
+-----BEGIN CERTIFICATE-----
+MIIBQDCB5qADAgECAgEBMAoGCCqGSM49BAMCMBExDzANBgNVBAMMBm5vYm9keTAe
+Fw03MDAxMDEwMDAwMDBaFw03MDAxMDIwMDAwMDBaMBExDzANBgNVBAMMBm5vYm9k
+eTBZMBMGByqGSM49AgEGCCqGSM49AwEHA0IABFyE9DFpUv2wdEdmQD3bdto6+HGx
+W+0va9OZtW0nl8+gI536Yg7HYWOq8dLWg9dCl1psxAxIx4zdNV1wsg4u36GjLzAt
+MAwGA1UdEwEB/wQCMAAwHQYDVR0OBBYEFA6i+lvXKeYkLZ9pS904tBhuz7ycMAoG
+CCqGSM49BAMCA0kAMEYCIQDYBFFCw14vxDxRcFsksBkh1D4Cz5lvLveVpI20HXE+
+AwIhAKDDVHiXA0TEBIhWMWtSFKxK1LyZmrRm+393fvzNGFds
+-----END CERTIFICATE-----
+";
 
 /// Counts the packets that the jitter buffers of a connection gave up on. The decoder hides what that damages.
 #[derive(Clone, Debug, Default)]
@@ -130,7 +148,7 @@ fn check_certificate(source: &gst::Element, rtsp: &Rtsp) -> Result<Arc<AtomicBoo
     // GIO asks about a certificate only when it distrusts it. Where one is pinned it must always ask, so it is
     // given no authority to trust; where none is pinned its distrust is final.
     match (rtsp.fingerprint, &rtsp.ca_file) {
-        (Some(_), _) => source.set_property("tls-database", authorities(Path::new("/dev/null"))?),
+        (Some(_), _) => source.set_property("tls-database", nobody()?),
         (None, Some(file)) => source.set_property("tls-database", authorities(file)?),
         (None, None) => {}
     }
@@ -154,6 +172,15 @@ fn authorities(file: &Path) -> Result<gio::TlsFileDatabase, Trouble> {
         let text = format!("ca_file {} cannot be read: {err}", file.display());
         Trouble { fault: CameraFault::Certificate, text }
     })
+}
+
+/// Authorities of which none signed any certificate. GIO reads them from a file, so they are in one, in memory.
+fn nobody() -> Result<gio::TlsFileDatabase, Trouble> {
+    let failed = |err: std::io::Error| Trouble::other(&format!("the pinned certificate cannot be checked: {err}"));
+    let memory = memfd_create("nobody.pem", MemfdFlags::CLOEXEC).map_err(|err| failed(err.into()))?;
+    let mut file = File::from(memory);
+    file.write_all(NOBODY_PEM.as_bytes()).map_err(failed)?;
+    authorities(Path::new(&format!("/proc/self/fd/{}", file.as_raw_fd())))
 }
 
 /// The depayloaders, by the name in the camera's description.

@@ -39,9 +39,16 @@ impl Trouble {
         let debug = message.debug().unwrap_or_default();
         let reason = debug.lines().skip(1).collect::<Vec<_>>().join(" ");
         let status = message.details().and_then(|details| details.get::<u32>("rtsp-status-code").ok());
-        let fault = status.and_then(fault_of_status).unwrap_or_else(|| fault_of_error(&error));
-        let text = if reason.is_empty() { error.to_string() } else { format!("{error} {reason}") };
-        Self { fault, text: printable(&text) }
+        if let Some((status, fault)) = status.and_then(|status| Some((status, fault_of_status(status)?))) {
+            let words = message.details().and_then(|details| details.get::<&str>("rtsp-status-reason").ok());
+            return Self { fault, text: printable(&format!("it answers {status} {}", words.unwrap_or_default())) };
+        }
+        let text = if reason.is_empty() {
+            format!("GStreamer says: {error}")
+        } else {
+            format!("GStreamer says: {error} {reason}")
+        };
+        Self { fault: fault_of_error(&error), text: printable(&text) }
     }
 
     /// The same without the password, which no message should hold in the first place.
