@@ -73,3 +73,41 @@ fn unit(codec: Codec, seq: usize, coded: &Coded, rate_hz: u32, channels: u8) -> 
         arrival: moment,
     }
 }
+
+/// What a stretch of sound is, taken as a single sine.
+struct Tone {
+    hz: f64,
+    /// Amplitude of the sine.
+    amplitude: f64,
+    /// All that is not the sine, relative to it, dB.
+    others_db: f64,
+}
+
+impl Tone {
+    /// Measures the strongest sine by least squares around the best of all whole frequencies.
+    fn of(samples: &[f32], rate_hz: f64) -> Self {
+        let project = |hz: f64| {
+            let (mut re, mut im) = (0.0, 0.0);
+            for (n, sample) in samples.iter().enumerate() {
+                let turn = n as f64 / rate_hz * hz * std::f64::consts::TAU;
+                re += f64::from(*sample) * turn.cos();
+                im += f64::from(*sample) * turn.sin();
+            }
+            (re * re + im * im).sqrt() * 2.0 / samples.len() as f64
+        };
+        let best = |from: f64, step: f64, count: u32| {
+            let candidates = (0..count).map(|n| from + f64::from(n) * step);
+            candidates.max_by(|a, b| project(*a).total_cmp(&project(*b))).unwrap()
+        };
+        // The width of a peak is the inverse of the duration; half of it finds every peak.
+        let width = rate_hz / samples.len() as f64;
+        let crossings = samples.windows(2).filter(|pair| (pair[0] < 0.0) != (pair[1] < 0.0)).count() as f64;
+        let rough = crossings / 2.0 * rate_hz / samples.len() as f64;
+        let near = best(rough - 20.0 * width, width / 2.0, 81);
+        let hz = best(near - width / 2.0, width / 50.0, 51);
+        let amplitude = project(hz);
+        let power = samples.iter().map(|sample| f64::from(*sample).powi(2)).sum::<f64>() / samples.len() as f64;
+        let others = (power - amplitude * amplitude / 2.0).max(1e-12);
+        Self { hz, amplitude, others_db: 10.0 * (others / (amplitude * amplitude / 2.0)).log10() }
+    }
+}
