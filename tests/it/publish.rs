@@ -1,5 +1,7 @@
 //! The third room against a real broker: fed over a socket pair, as `infer` would, on a clock that is set by hand.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, reason = "a test may panic")]
+
 use std::{
     io::{BufRead as _, BufReader},
     os::fd::OwnedFd,
@@ -447,6 +449,82 @@ fn a_broker_that_hangs_delays_readings_and_loses_none() {
     subscriber.wait_until(DEADLINE, |it| it.text.contains(&format!("\"seq\":{},", slots[59])));
     assert_eq!(subscriber.seen.len(), 60);
     room.stop();
+}
+
+#[test]
+fn a_broker_that_hangs_for_long_is_an_outage() {
+    if run_as_child() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let broker = Broker::start();
+    let mut room =
+        ChildRoom::start("a_broker_that_hangs_for_long_is_an_outage", &begin(broker.port(), folder.path()), 0);
+    room.wait_for_line("connected to the broker");
+    broker.stop();
+    // Two keep-alives of 5 s without an answer.
+    room.wait_for_line("the broker is away");
+    broker.cont();
+    room.wait_for_line("the broker is back");
+    let lines = room.stop();
+    assert_eq!(lines.iter().filter(|it| it.contains(" WARN ")).count(), 1, "{lines:#?}");
+}
+
+#[test]
+fn a_broker_that_takes_one_at_a_time_gets_all() {
+    let extra = "max_inflight_messages 1\n".to_owned();
+    let broker = Broker::with(Options { extra, ..Options::default() });
+    for version in [MqttVersion::V5, MqttVersion::V311] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut subscriber = Subscriber::to(&broker, READING);
+        let mut begin = begin(broker.port(), folder.path());
+        begin.mqtt.version = version;
+        let mut room = Room::start(begin);
+        let slots = room.read_many(100);
+        wait_for_slots(&mut subscriber, &slots);
+        room.stop();
+    }
+}
+
+/// MQTT 5 tells a client that it may not publish here; the reading waits until it may, and holds nobody up.
+#[test]
+fn a_reading_that_the_broker_does_not_take_stays_in_the_outbox() {
+    let folder = tempfile::tempdir().unwrap();
+    let list = folder.path().join("list");
+    std::fs::write(&list, "topic readwrite edge-ger/box/other/#\ntopic read #\n").unwrap();
+    let extra = format!("acl_file {}\n", list.display());
+    let broker = Broker::with(Options { extra, ..Options::default() });
+    let door = Proxy::to(broker.port());
+    door.open();
+    let mut subscriber = Subscriber::to(&broker, "edge-ger/box/+/reading");
+    let mut begin = begin(door.port(), folder.path());
+    begin.cameras.push((CameraId(1), "other".into()));
+    let mut room = Room::start(begin);
+    let slots = room.read_many(10);
+    room.say(&Record::Reading(Reading { camera: CameraId(1), ..reading(FIRST_SLOT) }).to_bytes());
+    assert_eq!(subscriber.next(DEADLINE).expect("the other camera's").topic, "edge-ger/box/other/reading");
+    std::fs::write(&list, "topic readwrite #\n").unwrap();
+    door.close();
+    broker.restart();
+    let mut subscriber = Subscriber::to(&broker, READING);
+    door.open();
+    wait_for_slots(&mut subscriber, &slots);
+    room.stop();
+}
+
+#[test]
+fn a_broker_with_a_memory_keeps_the_goodbye() {
+    let folder = tempfile::tempdir().unwrap();
+    let broker = Broker::with(Options { persistence: true, ..Options::default() });
+    let mut subscriber = Subscriber::to(&broker, STATUS);
+    let room = Room::start(begin(broker.port(), folder.path()));
+    subscriber.wait_for(STATUS, DEADLINE);
+    room.stop();
+    assert_eq!(subscriber.wait_for(STATUS, DEADLINE).text, "offline");
+    broker.quit();
+    broker.restart();
+    let found = Subscriber::to(&broker, "edge-ger/#").find(DEADLINE, |it| it.topic == STATUS);
+    assert!(found.retained && found.text == "offline", "{found:?}");
 }
 
 #[test]

@@ -11,6 +11,8 @@
 //! [`Proxy`] is a door before a broker that can be closed: so a test can subscribe to a broker that came back
 //! before the daemon finds it.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, reason = "a test may panic")]
+
 use std::{
     fs,
     io::{self, BufRead as _, BufReader},
@@ -44,8 +46,10 @@ pub(crate) struct Options {
     pub(crate) login: Option<(&'static str, &'static str)>,
     /// Encrypted, and only for clients with a certificate of the same authority.
     pub(crate) tls: Option<Pki>,
-    /// Retained messages survive a restart.
+    /// Retained messages survive [`Broker::quit`] and [`Broker::restart`].
     pub(crate) persistence: bool,
+    /// More lines for `mosquitto.conf`.
+    pub(crate) extra: String,
 }
 
 /// A running broker. Dropping it kills it.
@@ -101,7 +105,15 @@ impl Broker {
         }
     }
 
-    /// Starts it again on the same port.
+    /// Ends it in good order.
+    pub(crate) fn quit(&self) {
+        self.signal(Signal::TERM);
+        if let Some(mut process) = self.process.lock().unwrap().take() {
+            process.wait().unwrap();
+        }
+    }
+
+    /// Starts it again on the same port; kills it first if it runs.
     pub(crate) fn restart(&self) {
         self.kill();
         assert!(self.launch(), "mosquitto does not start again: {:?}", self.log.lock().unwrap());
@@ -176,10 +188,9 @@ impl Broker {
             config += "require_certificate true\n";
         }
         if self.options.persistence {
-            config += &format!("persistence true\npersistence_location {folder}/\nautosave_on_changes true\n");
-            config += "autosave_interval 1\n";
+            config += &format!("persistence true\npersistence_location {folder}/\n");
         }
-        config
+        config + &self.options.extra
     }
 }
 
