@@ -187,6 +187,7 @@ impl Keeper {
         };
         let end = self.watch(&stream, &tap, begun);
         tap.close();
+        self.book_losses(&tap);
         if let End::Failed(trouble) = &end {
             self.lose(trouble);
         }
@@ -218,14 +219,18 @@ impl Keeper {
                 return End::Failed(trouble);
             }
             if self.next_status <= now {
-                let lost = tap.packets_lost();
-                let more = lost.saturating_sub(self.losses_booked);
-                self.losses_booked = lost;
-                self.ledger.packets_lost.fetch_add(more, Ordering::Relaxed);
+                self.book_losses(tap);
                 self.rates.tick(now, &self.seen);
                 self.send_status();
             }
         }
+    }
+
+    /// Adds what was lost since the last time to what was lost since the start of the room.
+    fn book_losses(&mut self, tap: &Tap<Bytes>) {
+        let lost = tap.packets_lost();
+        let more = lost.saturating_sub(std::mem::replace(&mut self.losses_booked, lost));
+        self.ledger.packets_lost.fetch_add(more, Ordering::Relaxed);
     }
 
     fn ended(&self) -> End {
