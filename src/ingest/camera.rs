@@ -193,7 +193,8 @@ impl Keeper {
         }
         let patience = if self.stop.requested() { TEARDOWN_AT_END } else { TEARDOWN };
         if !stream.close(patience) {
-            warn!(camera = self.order.camera.name, "a connection does not let go and was left behind");
+            let count = self.ledger.left_behind.fetch_add(1, Ordering::Relaxed) + 1;
+            warn!(camera = self.order.camera.name, count, "a connection does not let go and was left behind");
         }
         end
     }
