@@ -97,6 +97,9 @@ fn vital() -> Vital {
         labelled: 10,
         withheld: 3,
         luma: 99,
+        codec: edge_ger::wire::record::PictureCodec::H264,
+        width: 1920,
+        height: 1080,
         sound_lost_ms: 12,
     }
 }
