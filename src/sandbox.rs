@@ -38,7 +38,7 @@ impl fmt::Display for Granted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.0 {
             Room::Networked => "no core dumps, memory closed to others",
-            Room::Infer { unix_sockets: false } => "no sockets at all (seccomp, every thread), no core dumps",
+            Room::Infer { unix_sockets: false } => "no sockets (seccomp, every thread), no core dumps",
             Room::Infer { unix_sockets: true } => {
                 "no network sockets (seccomp, every thread), unix sockets for the microphone, no core dumps"
             }
@@ -115,6 +115,8 @@ const ROUND_ABOUT: &[i64] = &[
     libc::SYS_userfaultfd,
 ];
 
+/// `SOCK_TYPE_MASK` of `linux/net.h`: the rest of a socket's type are flags.
+const SOCKET_TYPE_MASK: u64 = 0xf;
 /// `TUNSETIFF` of `linux/if_tun.h`: a network card in a file.
 const TUNSETIFF: u64 = 0x4004_54ca;
 
@@ -126,15 +128,19 @@ fn no_network(unix_sockets: bool) -> Result<BpfProgram, seccompiler::BackendErro
         let condition = SeccompCondition::new(at, SeccompCmpArgLen::Dword, operator, value)?;
         Ok::<_, seccompiler::BackendError>(vec![SeccompRule::new(vec![condition])?])
     };
-    for number in [libc::SYS_socket, libc::SYS_socketpair] {
-        // No rule means always. Without a microphone behind one, pairs go too: an end of a pair of datagram sockets
-        // can still send to any unix socket that has a name, such as the system log's.
-        let rule = match unix_sockets {
-            true => argument(0, SeccompCmpOp::Ne, u64::from(libc::AF_UNIX.unsigned_abs()))?,
-            false => Vec::new(),
-        };
-        rules.insert(number, rule);
+    let not_unix = argument(0, SeccompCmpOp::Ne, u64::from(libc::AF_UNIX.unsigned_abs()))?;
+    // No rule means always.
+    rules.insert(libc::SYS_socket, if unix_sockets { not_unix.clone() } else { Vec::new() });
+    let mut pairs = not_unix;
+    if !unix_sockets {
+        // GStreamer wakes its threads through a pair of stream sockets, which reaches nobody else. An end of a pair
+        // of any other type could still send to every unix socket that has a name, such as the system log's.
+        let stream = u64::from(libc::SOCK_STREAM.unsigned_abs());
+        for kind in (0..=SOCKET_TYPE_MASK).filter(|it| *it != stream) {
+            pairs.extend(argument(1, SeccompCmpOp::MaskedEq(SOCKET_TYPE_MASK), kind)?);
+        }
     }
+    rules.insert(libc::SYS_socketpair, pairs);
     rules.insert(libc::SYS_ioctl, argument(1, SeccompCmpOp::Eq, TUNSETIFF)?);
     let refused = SeccompAction::Errno(libc::EACCES.unsigned_abs());
     let arch = TargetArch::try_from(std::env::consts::ARCH)?;

@@ -8,8 +8,14 @@ use std::{
 use tracing::warn;
 
 use crate::{
-    config::{Config, file},
-    infer::contract::Contract,
+    config::{Config, Model, ProviderChoice, file},
+    infer::{
+        self,
+        contract::Contract,
+        decode,
+        runtime::{self, Runtime},
+    },
+    ingest, publish,
     service::Exit,
     supervisor::{begin::ModelFacts, room::Rooms},
 };
@@ -36,8 +42,7 @@ pub(super) fn load(files: &[PathBuf]) -> Result<(Config, ModelFacts), String> {
 
 fn facts(model: &Path) -> Result<ModelFacts, String> {
     let (contract, _) = Contract::read(model).map_err(|err| format!("model.file: {err}"))?;
-    let frames = u32::try_from(contract.video.frames).map_err(|err| format!("model.file: frames: {err}"))?;
-    Ok(ModelFacts { name: contract.name, frames, clip: contract.clip })
+    Ok(ModelFacts { name: contract.name, frames: contract.video.frames, clip: contract.clip })
 }
 
 /// What a network says of itself.
@@ -47,25 +52,74 @@ pub(super) fn inspect(model: &Path) -> Result<String, String> {
 }
 
 /// What a network answers to its golden case.
-pub(super) fn verify(_model: &Path) -> Result<String, String> {
-    Err("this build cannot run a network".into())
+pub(super) fn verify(model: &Path) -> Result<String, String> {
+    let settings = Model {
+        file: model.to_path_buf(),
+        runtime_library: None,
+        providers: vec![ProviderChoice::Cpu],
+        threads: 0,
+        cache_dir: env::temp_dir(),
+    };
+    let found = runtime::verify(model, &settings).map_err(|err| err.to_string())?;
+    Ok(format!(
+        "golden case right on {}: off by {:.1e}, {:.1e} is allowed; {:.3} s a clip\n",
+        found.provider.word(),
+        found.max_difference,
+        found.tolerance,
+        found.seconds
+    ))
 }
 
 /// The demo, for so many seconds or until somebody stops it.
+#[cfg(feature = "demo")]
+pub(super) fn demo(seconds: Option<u64>) -> Result<Exit, String> {
+    use std::{sync::Arc, time::Duration};
+
+    use crate::{
+        demo::{Daemon, Demo},
+        service::signals::{self, Hangup},
+        supervisor::{Options, Reload, Sink, child::Program},
+        time::SystemClock,
+    };
+
+    let demo = Demo {
+        clip: "demo/group.mp4".into(),
+        model: "models/edge-ger.onnx".into(),
+        length: seconds.map(Duration::from_secs),
+    };
+    let asked = signals::listen(Hangup::Stops).map_err(|err| err.to_string())?;
+    let daemon = |file: &Path, signals| {
+        let files = [file.to_path_buf()];
+        let (config, model) = load(&files)?;
+        let reload: Reload = Box::new(move || load(&files));
+        let clock = Arc::new(SystemClock);
+        let options = Options { sink: Sink::Publish, program: Program::default(), signals, reload, clock };
+        Ok(Daemon(config, model, options))
+    };
+    let labelled = demo.run(&asked, daemon).map_err(|err| err.to_string())?;
+    Ok(if labelled { Exit::Stopped } else { Exit::Unanswered })
+}
+
+/// The demo is not part of a daemon that is installed.
+#[cfg(not(feature = "demo"))]
 pub(super) fn demo(_seconds: Option<u64>) -> Result<Exit, String> {
     Err("this build has no demo: build with `cargo build --release --features demo`, or type `make demo`".into())
 }
 
 /// Our version and those of the libraries in use.
 pub(super) fn versions() -> String {
-    format!("edge-ger {}\n", env!("CARGO_PKG_VERSION"))
+    let runtime = match Runtime::init(None) {
+        Ok(()) => Runtime::info().unwrap_or("unknown").to_owned(),
+        Err(_) => "ONNX Runtime: not found".to_owned(),
+    };
+    format!("edge-ger {}\n{}\n{runtime}\n", env!("CARGO_PKG_VERSION"), decode::version())
 }
 
 /// The real rooms.
 pub(super) fn rooms() -> Rooms {
     Rooms {
-        ingest: |_, _, _, _, _| Err("this build has no ingest".into()),
-        infer: |_, _, _, _, _, _| Err("this build has no infer".into()),
-        publish: |_, _, _, _, _| Err("this build has no publish".into()),
+        ingest: |begin, out, orders, reports, clock| Ok(ingest::run(begin, out, orders, reports, clock)?),
+        infer: |begin, from, out, orders, reports, clock| Ok(infer::run(begin, from, out, orders, reports, clock)?),
+        publish: |begin, from, orders, reports, clock| Ok(publish::run(begin, from, orders, reports, clock)?),
     }
 }

@@ -317,3 +317,197 @@ impl Contract {
 fn in_order<T: Copy>(classes: [Emotion; 3], of_network: [T; 3]) -> [T; 3] {
     Emotion::ALL.map(|emotion| of_network[classes.iter().position(|it| *it == emotion).unwrap_or(0)])
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use serde_json::json;
+
+    use super::*;
+
+    fn data(name: &str) -> PathBuf {
+        Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data")).join(name)
+    }
+
+    fn good() -> Contract {
+        Contract::read(&data("good.onnx")).unwrap().0
+    }
+
+    /// The good contract with one place changed.
+    fn with(pointer: &str, value: Value) -> Result<Contract, Error> {
+        let mut document = good().document;
+        let (parent, key) = pointer.rsplit_once('/').unwrap();
+        let parent = document.pointer_mut(parent).unwrap().as_object_mut().unwrap();
+        if value.is_null() {
+            assert!(parent.remove(key).is_some(), "{pointer}");
+        } else {
+            parent.insert(key.to_owned(), value);
+        }
+        Contract::parse(Path::new("a.onnx"), &document.to_string())
+    }
+
+    #[test]
+    fn a_whole_file_is_read_with_its_hash() {
+        let (contract, file) = Contract::read(&data("good.onnx")).unwrap();
+        assert_eq!((contract.video.frames, contract.video.width, contract.batch), (5, 16, Batch::Any));
+        assert_eq!(contract.sound.kind, SoundKind::Mel { mean: -30.0, std: 18.0 });
+        assert_eq!(contract.outputs.group_size, Some([0, 1, 2, 5, 10]));
+        assert_eq!(contract.golden.tolerance, 1e-3);
+        assert_eq!((contract.video_len(), contract.sound_len()), (5 * 3 * 16 * 16, 5 * 128 * 128));
+        let bytes = fs::read(data("good.onnx")).unwrap();
+        assert_eq!(file.bytes, bytes.len() as u64);
+        assert_eq!(
+            file.sha256[..],
+            sha2::Digest::finalize(sha2::Digest::chain_update(sha2::Sha256::default(), bytes))[..]
+        );
+        assert!(contract.card(&file).contains(&file.sha256_hex()));
+    }
+
+    #[test]
+    fn a_large_file_is_read_in_little_memory() {
+        // Sixteen megabytes of weights, sparse on disk.
+        let good = fs::read(data("good.onnx")).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("large.onnx");
+        let length: u64 = 16 << 20;
+        let mut head = vec![0x08, 0x08, 0x3a];
+        let mut rest = length;
+        while 0x80 <= rest {
+            head.push(u8::try_from(rest & 0x7f).unwrap() | 0x80);
+            rest >>= 7;
+        }
+        head.push(u8::try_from(rest).unwrap());
+        let file = fs::File::create(&path).unwrap();
+        let contract_at = good.windows(KEY.len()).position(|it| it == KEY.as_bytes()).unwrap();
+        let property_at = (0..contract_at).rev().find(|at| good[*at] == 0x72).unwrap();
+        std::os::unix::fs::FileExt::write_all_at(&file, &head, 0).unwrap();
+        std::os::unix::fs::FileExt::write_all_at(&file, &good[property_at..], head.len() as u64 + length).unwrap();
+        let counted = allocation_counter::measure(|| drop(Contract::read(&path).unwrap()));
+        assert!(counted.bytes_max < 1 << 20, "{counted:?}");
+    }
+
+    #[test]
+    fn what_is_no_network_is_told_apart() {
+        let good = fs::read(data("good.onnx")).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.onnx");
+        let check = |bytes: &[u8], words: &[&str]| {
+            fs::write(&path, bytes).unwrap();
+            let error = Contract::read(&path).unwrap_err().to_string();
+            for word in words.iter().chain(&["a.onnx: "]) {
+                assert!(error.contains(word), "no {word:?} in: {error}");
+            }
+        };
+        check(b"", &["is empty", "copy it again"]);
+        check(&good[..good.len() - 1], &["cut short: at least 1 bytes are missing", "copy it again"]);
+        check(&good[..good.len() / 2], &["cut short", "bytes are missing"]);
+        check(&good[..1], &["cut short"]);
+        check(&good[..2], &["cut short"]);
+        check(b"\xff\xd8\xff\xe0\x00\x10JFIF\x00\x01\x01\x00\x00\x01\x00\x01\x00\x00", &["not an ONNX", "a JPEG"]);
+        check(b"\x89PNG\r\n\x1a\n\x00\x00\x00\x0dIHDR", &["a PNG"]);
+        check(b"PK\x03\x04\x00\x00\x08\x08\x00\x00\x00\x00\x00\x00archive/data.pkl", &["PyTorch checkpoint", "export"]);
+        check(b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a", &["git lfs pull"]);
+        check(b"hello", &["text"]);
+        check(b"\x7fELF\x02\x01\x01\x00", &["a program"]);
+        check(&[0xff; 100], &["something else"]);
+        check(&[0x08], &["cut short"]);
+        let error = Contract::read(&data("no-contract.onnx")).unwrap_err().to_string();
+        assert!(error.contains("no-contract.onnx: ") && error.contains("carries no `ger.contract`"), "{error}");
+        let error = Contract::read(&folder.path().join("none.onnx")).unwrap_err().to_string();
+        assert!(error.contains("none.onnx: no such network file; set `model.file`"), "{error}");
+        let error = Contract::read(folder.path()).unwrap_err().to_string();
+        assert!(error.contains("cannot be read: is a directory"), "{error}");
+    }
+
+    #[test]
+    fn every_cut_is_a_fault() {
+        let good = fs::read(data("good.onnx")).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.onnx");
+        for length in (0..good.len()).step_by(61) {
+            fs::write(&path, &good[..length]).unwrap();
+            let error = Contract::read(&path).unwrap_err();
+            let known = matches!(error, Error::Empty(_) | Error::Truncated { .. } | Error::NoContract(_));
+            assert!(known, "{length}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_value_is_named() {
+        let check = |pointer: &str, value: Value, words: &[&str]| {
+            let error = with(pointer, value.clone()).expect_err(pointer).to_string();
+            for word in words.iter().chain(&["a.onnx: "]) {
+                assert!(error.contains(word), "{pointer} {value}: no {word:?} in: {error}");
+            }
+        };
+        let none = Value::Null;
+        check("/version", json!(2), &["version 2", "understands 1"]);
+        check("/version", none.clone(), &["`version` must be", "nothing"]);
+        for pointer in
+            ["/video/mean", "/video/std", "/sound/kind", "/sound/missing", "/sound/mel/mean", "/sound/mel/std"]
+        {
+            let key = pointer[1..].replace('/', ".");
+            check(pointer, none.clone(), &[&format!("`{key}` must be"), "but is nothing"]);
+        }
+        check("/video/std", json!([0.2, 0.2, 0]), &["`video.std`", "3 numbers"]);
+        check("/video/mean", json!([0.2, 0.2]), &["`video.mean`", "[0.2,0.2]"]);
+        check("/video/frames", json!(5.5), &["`video.frames`", "whole number"]);
+        check("/video/resize", json!("crop"), &["`video.resize`", "squash-bicubic-antialias", "crop"]);
+        check("/video/crop", json!(0.9), &["`video.crop` is not known"]);
+        check("/classes", json!(["positive", "neutral", "neutral"]), &["`classes`", "three words"]);
+        check("/classes", json!(["happy", "neutral", "negative"]), &["`classes`", "positive, neutral and negative"]);
+        check("/classes", json!(["positive", "negative"]), &["`classes`"]);
+        check("/outputs/embedding", json!(512), &["`outputs.embedding` is not known", "logits, group_size"]);
+        check("/outputs/logits", json!(7), &["`outputs.logits`"]);
+        check(
+            "/outputs/group_size",
+            json!({ "buckets": [0, 2, 2, 5, 10] }),
+            &["`outputs.group_size.buckets`", "ascending"],
+        );
+        check("/sound/mel/id", json!("whisper"), &["`sound.mel.id`", "ger-mel-1"]);
+        check("/sound/mel/hop", json!(160), &["`sound.mel.hop`", "125"]);
+        check("/sound/mel/scale", json!("slaney"), &["`sound.mel.scale`", "htk"]);
+        check("/sound/samples", json!(79_999), &["`sound.samples`", "clip_seconds"]);
+        check("/sound/missing", json!("zeros"), &["`sound.missing`", "withhold"]);
+        check("/sound/missing", json!("logits_video"), &["`sound.missing`", "outputs"]);
+        check("/batch", json!(4), &["`batch`", "any"]);
+        check("/calibration/temperature", json!(0), &["`calibration.temperature`"]);
+        check("/prior", json!([0.5, 0.5, 0.5]), &["`prior`", "sum of 1"]);
+        check("/transition", json!([[1, 0, 0], [0, 1, 0], [0, 0.5, 0]]), &["`transition[2]`", "sum of 1"]);
+        check("/golden", none.clone(), &["`golden.input`"]);
+        check("/golden/tolerance", json!(1.0), &["`golden.tolerance`"]);
+        check("/name", json!("a\u{1b}[2J"), &["`name`", "printable"]);
+        let error = Contract::parse(Path::new("a.onnx"), "{").unwrap_err().to_string();
+        assert!(error.contains("`ger.contract` is not JSON"), "{error}");
+    }
+
+    #[test]
+    fn what_may_grow_or_be_left_out() {
+        for (pointer, value) in [
+            ("/new", json!({ "a": 1 })),
+            ("/evaluation/roc", json!(1)),
+            ("/transition", Value::Null),
+            ("/prior", Value::Null),
+            ("/batch", Value::Null),
+            ("/batch", json!(1)),
+            ("/precision", json!("fp16")),
+            ("/sound", json!({ "kind": "none" })),
+            ("/outputs", json!({ "logits": 3 })),
+        ] {
+            assert!(with(pointer, value.clone()).is_ok(), "{pointer} {value}");
+        }
+        assert_eq!(with("/sound", json!({ "kind": "none" })).unwrap().sound_len(), 0);
+    }
+
+    #[test]
+    fn other_orders_of_the_classes_are_mapped() {
+        let contract = with("/classes", json!(["negative", "positive", "neutral"])).unwrap();
+        assert_eq!(contract.in_order(["neg", "pos", "neu"]), ["pos", "neu", "neg"]);
+        // In the file prior and transition are in the network's order.
+        assert_eq!(contract.prior, [0.3, 0.4, 0.3]);
+        let matrix = contract.transition.unwrap();
+        assert_eq!(matrix[0], [0.654, 0.138, 0.208]);
+        assert_eq!(matrix[2], [0.235, 0.066, 0.699]);
+    }
+}

@@ -1,1 +1,72 @@
-//! From access units to pictures and samples.
+//! From access units to pictures and samples: the home of GStreamer in this room, with the files below it.
+//!
+//! Every element is named here. Nothing is plugged automatically, so the camera does not choose what parses it.
+//! Decoders run on threads of their own; what they make is handed to a function of the caller's on that thread.
+
+mod awaited;
+mod line;
+mod resample;
+mod sound;
+mod video;
+
+pub use resample::Resampler;
+pub use sound::SoundDecoder;
+pub use video::{Fed, Picture, VideoDecoder};
+
+use gstreamer as gst;
+
+use crate::wire::unit::Codec;
+
+/// The version of GStreamer in use.
+#[must_use]
+pub fn version() -> String {
+    gst::version_string().into()
+}
+
+/// Why something cannot be decoded.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// GStreamer itself does not start.
+    #[error("GStreamer does not start: {0}")]
+    Start(String),
+    /// An element is not there.
+    #[error("the GStreamer element {element} is not there; install the Debian package {package}")]
+    NoElement {
+        /// The element's name.
+        element: String,
+        /// Where Debian keeps it.
+        package: &'static str,
+    },
+    /// The element that the configuration names does not decode this codec.
+    #[error("decoder {element} does not decode {codec}; these do here: {others}", codec = .codec.name())]
+    WrongElement {
+        /// The element's name.
+        element: String,
+        /// What it should decode.
+        codec: Codec,
+        /// What would decode it.
+        others: String,
+    },
+    /// A picture codec was given to the sound decoder or the other way round.
+    #[error("{} is not {wanted}", .codec.name())]
+    WrongKind {
+        /// What was given.
+        codec: Codec,
+        /// What is needed.
+        wanted: &'static str,
+    },
+    /// A rate that no sound has.
+    #[error("{rate_hz} samples per second are not supported, 8000 to 192000 are")]
+    Rate {
+        /// Samples per second.
+        rate_hz: u32,
+    },
+    /// The decoder failed; it has been started anew and waits for a key frame.
+    #[error("decoder {element} failed: {reason}")]
+    Failed {
+        /// Which decoder.
+        element: String,
+        /// In GStreamer's words.
+        reason: String,
+    },
+}

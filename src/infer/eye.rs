@@ -167,6 +167,16 @@ impl Eye {
         sound_came && !self.route.pending() && !self.rings.awaiting()
     }
 
+    /// The microphone's clock against ours, parts per million.
+    pub(crate) fn sound_drift_ppm(&self) -> i16 {
+        0
+    }
+
+    /// Samples thrown away by the microphone's full ring, ms.
+    pub(crate) fn sound_lost_ms(&self) -> u32 {
+        0
+    }
+
     /// The slot was cut: what is still awaited comes too late for it.
     pub(crate) fn stop_awaiting(&self) {
         self.rings.stop_awaiting();

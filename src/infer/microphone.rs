@@ -1,1 +1,319 @@
-//! The microphone through cpal.
+//! The microphone: the home of cpal, with the file below it.
+//!
+//! A named microphone is kept open for as long as the room works, however often it is unplugged; what it hears is
+//! handed on as mono samples at the network's rate, each block with its moment on our clock. It is never replaced
+//! by another microphone.
+
+mod capture;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+pub use capture::{Block, Microphone};
+use tracing::{info, warn};
+
+use super::decode::Resampler;
+use crate::{
+    drift::Slew,
+    service::stop::Stop,
+    time::{Clock, Moment, Span},
+};
+
+/// How often what was captured is collected: a fraction of what the capture's ring holds.
+const COLLECT_EVERY: Duration = Duration::from_millis(30);
+/// No sample for so long means that the device hangs: every device delivers at least ten times a second.
+const SILENT_MAX: Span = Span::from_ms(2000);
+/// How often a sound server is asked whether the microphone is still there.
+const LOOK_EVERY: Span = Span::from_ms(2000);
+/// The first and the longest wait before the microphone is opened again.
+const RETRY_MIN: Duration = Duration::from_secs(1);
+const RETRY_MAX: Duration = Duration::from_secs(5);
+/// The drift where it is not known yet.
+const DRIFT_UNKNOWN: i64 = i64::MIN;
+
+/// Why there is no sound from the microphone.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// The name is not one of the three forms.
+    #[error("microphone \"{name}\" is not of the form pulseaudio:NAME, alsa:NAME or default")]
+    Name {
+        /// As configured.
+        name: String,
+    },
+    /// There is no PulseAudio, PipeWire or ALSA.
+    #[error("the sound system of microphone \"{name}\" is not there: {reason}")]
+    NoHost {
+        /// As configured.
+        name: String,
+        /// In the sound system's words.
+        reason: String,
+    },
+    /// The sound system knows no such microphone.
+    #[error("there is no microphone \"{name}\"; these are there: {others}")]
+    NoDevice {
+        /// As configured.
+        name: String,
+        /// The names that would do, as they would be configured.
+        others: String,
+    },
+    /// It is there and does not work.
+    #[error("microphone \"{name}\" does not open: {reason}")]
+    Open {
+        /// As configured.
+        name: String,
+        /// In the sound system's words.
+        reason: String,
+    },
+    /// It worked until now.
+    #[error("microphone \"{name}\" was lost: {reason}")]
+    Lost {
+        /// As configured.
+        name: String,
+        /// What was noticed.
+        reason: &'static str,
+    },
+}
+
+/// How the microphone is doing: written by [`run`], read by anyone.
+#[derive(Debug)]
+pub struct Status {
+    is_present: AtomicBool,
+    rate_hz: AtomicU32,
+    outages: AtomicU32,
+    overflowed: AtomicU64,
+    drift_ppb: AtomicI64,
+}
+
+impl Default for Status {
+    fn default() -> Self {
+        Self {
+            is_present: AtomicBool::new(false),
+            rate_hz: AtomicU32::new(0),
+            outages: AtomicU32::new(0),
+            overflowed: AtomicU64::new(0),
+            drift_ppb: AtomicI64::new(DRIFT_UNKNOWN),
+        }
+    }
+}
+
+impl Status {
+    /// Whether sound arrives.
+    #[must_use]
+    pub fn is_present(&self) -> bool {
+        self.is_present.load(Ordering::Relaxed)
+    }
+
+    /// The device's own rate, samples per second; 0 before it was opened.
+    #[must_use]
+    pub fn rate_hz(&self) -> u32 {
+        self.rate_hz.load(Ordering::Relaxed)
+    }
+
+    /// How often the microphone was lost or was not there to begin with.
+    #[must_use]
+    pub fn outages(&self) -> u32 {
+        self.outages.load(Ordering::Relaxed)
+    }
+
+    /// How many frames were lost because this machine did not keep up.
+    #[must_use]
+    pub fn overflowed(&self) -> u64 {
+        self.overflowed.load(Ordering::Relaxed)
+    }
+
+    /// How much faster (+) or slower (-) the sound card's clock runs than ours, parts per million; `None` in the
+    /// first minute after it was opened.
+    #[must_use]
+    pub fn drift_ppm(&self) -> Option<f64> {
+        let ppb = self.drift_ppb.load(Ordering::Relaxed);
+        (ppb != DRIFT_UNKNOWN).then_some(ppb as f64 / 1000.0)
+    }
+
+    #[allow(clippy::cast_possible_truncation, reason = "a drift is at most 5000 ppm")]
+    fn set_drift(&self, ppm: Option<f64>) {
+        self.drift_ppb.store(ppm.map_or(DRIFT_UNKNOWN, |ppm| (ppm * 1000.0) as i64), Ordering::Relaxed);
+    }
+}
+
+/// Whether the named microphone can only be reached through a unix socket. Plain ALSA devices need none; ALSA's
+/// plugins may.
+#[must_use]
+pub fn needs_unix_socket(name: &str) -> bool {
+    !["alsa:hw:", "alsa:plughw:"].iter().any(|plain| name.starts_with(plain))
+}
+
+/// Keeps the named microphone open until stopped, and hands what it hears to `sink`: the moment of the first
+/// sample, and mono samples, -1 to 1, at `rate_hz` samples per second. Nothing is allocated per block.
+///
+/// An outage is logged once, and once more when it is over.
+///
+/// # Errors
+/// Only when `name` is no microphone's name at all, or `rate_hz` is not 8 to 192 kHz: everything else may heal.
+pub fn run(
+    name: &str,
+    rate_hz: u32,
+    mut sink: impl FnMut(Moment, &[f32]),
+    clock: &Arc<dyn Clock>,
+    stop: &Stop,
+    status: &Status,
+) -> Result<(), Error> {
+    capture::check_name(name)?;
+    let mut outage_since: Option<Moment> = None;
+    let mut wait = RETRY_MIN;
+    loop {
+        let result = Microphone::open(name, clock.clone()).and_then(|mut microphone| {
+            let mut listener = Listener::new(&microphone, rate_hz)?;
+            listener.listen(&mut microphone, &mut sink, clock, stop, status, &mut outage_since)
+        });
+        status.is_present.store(false, Ordering::Relaxed);
+        status.set_drift(None);
+        let Err(err) = result else { return Ok(()) };
+        if outage_since.is_none() {
+            outage_since = Some(clock.now());
+            status.outages.fetch_add(1, Ordering::Relaxed);
+            wait = RETRY_MIN;
+            warn!(microphone = name, err = %err, "no sound; retrying");
+        }
+        if !stop.sleep(wait) {
+            return Ok(());
+        }
+        wait = (wait * 3 / 2).min(RETRY_MAX);
+    }
+}
+
+/// Listens to one opened device.
+struct Listener {
+    slew: Slew,
+    resampler: Resampler,
+    mono: Vec<f32>,
+    /// Frames since the device was opened, also those that were lost on the way.
+    frames: u64,
+    rate_hz: u32,
+}
+
+impl Listener {
+    fn new(microphone: &Microphone, rate_hz: u32) -> Result<Self, Error> {
+        let reason =
+            |err: super::decode::Error| Error::Open { name: microphone.name().into(), reason: err.to_string() };
+        Ok(Self {
+            slew: Slew::new(),
+            resampler: Resampler::new(microphone.rate_hz(), rate_hz).map_err(reason)?,
+            mono: Vec::with_capacity(microphone.frames_max()),
+            frames: 0,
+            rate_hz: microphone.rate_hz(),
+        })
+    }
+
+    /// Hands on what is heard. Returns an error when the device is lost, and nothing when stopped.
+    fn listen(
+        &mut self,
+        microphone: &mut Microphone,
+        sink: &mut impl FnMut(Moment, &[f32]),
+        clock: &Arc<dyn Clock>,
+        stop: &Stop,
+        status: &Status,
+        outage_since: &mut Option<Moment>,
+    ) -> Result<(), Error> {
+        let lost = |reason| Error::Lost { name: microphone.name().to_owned(), reason };
+        let (silent, gone, failed) = (
+            lost("no samples for 2 s; is it muted at its own switch, or in use elsewhere?"),
+            lost("the sound system does not list it any more"),
+            lost("the sound system reports that it is gone"),
+        );
+        status.rate_hz.store(self.rate_hz, Ordering::Relaxed);
+        let mut heard = clock.now();
+        let mut looked = heard;
+        while stop.sleep(COLLECT_EVERY) {
+            while let Some(block) = microphone.next_block(&mut self.mono) {
+                heard = block.arrival;
+                self.take(block, sink);
+                status.overflowed.fetch_add(block.lost as u64, Ordering::Relaxed);
+                if !status.is_present.swap(true, Ordering::Relaxed) {
+                    came_back(microphone, *outage_since, heard);
+                    *outage_since = None;
+                }
+            }
+            status.set_drift(self.slew.drift_ppm());
+            let now = clock.now();
+            if microphone.is_lost() {
+                return Err(failed);
+            }
+            if SILENT_MAX < now - heard {
+                return Err(silent);
+            }
+            if LOOK_EVERY < now - looked {
+                looked = now;
+                // Sound servers move the recordings of a lost microphone to another one without a word.
+                if !microphone.is_listed() {
+                    return Err(gone);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, block: Block, sink: &mut impl FnMut(Moment, &[f32])) {
+        // A frame arrives after it was heard, so the time stamp belongs to the last one of the block.
+        let total = self.frames + (block.kept + block.lost) as u64;
+        let end = self.slew.map(span_of(total, self.rate_hz), block.arrival);
+        self.frames = total;
+        if !self.mono.is_empty() {
+            let first = end - span_of((block.kept + block.lost) as u64, self.rate_hz);
+            self.resampler.push(first, &self.mono, sink);
+        }
+    }
+}
+
+fn came_back(microphone: &Microphone, outage_since: Option<Moment>, now: Moment) {
+    let (microphone, rate_hz, channels) = (microphone.name(), microphone.rate_hz(), microphone.channels());
+    match outage_since {
+        Some(since) => info!(microphone, rate_hz, channels, outage = %(now - since), "sound is back"),
+        None => info!(microphone, rate_hz, channels, "microphone"),
+    }
+}
+
+fn span_of(frames: u64, rate_hz: u32) -> Span {
+    let ns = u128::from(frames) * 1_000_000_000 / u128::from(rate_hz.max(1));
+    Span(i64::try_from(ns).unwrap_or(i64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_plain_alsa_needs_no_unix_socket() {
+        let cases = [
+            ("alsa:hw:CARD=Mic,DEV=0", false),
+            ("alsa:plughw:CARD=Mic,DEV=0", false),
+            ("alsa:default", true),
+            ("alsa:dsnoop:CARD=Mic", true),
+            ("pulseaudio:mic.monitor", true),
+            ("default", true),
+        ];
+        for (name, needs) in cases {
+            assert_eq!(needs_unix_socket(name), needs, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_name_that_is_none_is_an_error_at_once() {
+        let (_stopper, stop) = crate::service::stop::channel();
+        let clock: Arc<dyn Clock> = Arc::new(crate::time::SystemClock);
+        for name in ["", "mic", "hw:0,0", "jack:x", "alsa:"] {
+            let err = run(name, 16_000, |_, _| {}, &clock, &stop, &Status::default()).unwrap_err();
+            assert_eq!(err, Error::Name { name: name.to_owned() });
+        }
+    }
+
+    #[test]
+    fn frames_become_spans_without_rounding_for_years() {
+        assert_eq!(span_of(48_000, 48_000), Span::from_ms(1000));
+        assert_eq!(span_of(44_100 * 86_400 * 365, 44_100), Span::from_ms(86_400 * 365 * 1000));
+    }
+}

@@ -137,13 +137,20 @@ impl<B: AsRef<[u8]> + Send + 'static> Downstream<B> {
     }
 }
 
-impl<B> Drop for Downstream<B> {
-    fn drop(&mut self) {
+impl<B> Downstream<B> {
+    /// Ends the thread and the connection, whatever they are doing. Everything that is put in later is dropped.
+    pub fn close(&self) {
         let mut state = self.shared.lock();
         state.is_closing = true;
         state.cut_off();
         drop(state);
         self.shared.changed.notify_one();
+    }
+}
+
+impl<B> Drop for Downstream<B> {
+    fn drop(&mut self) {
+        self.close();
         if let Some(writer) = self.writer.take()
             && writer.join().is_err()
         {

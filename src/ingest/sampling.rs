@@ -101,7 +101,8 @@ impl Sampler {
         let held = if is_key { self.supersede(moment) } else { self.outrun(moment) };
         let unit = match (self.decode, is_key) {
             (_, true) => self.key(moment),
-            (Decode::All, false) => Verdict::Pass,
+            // Whatever was decoded is void after a restart, so even everything begins at a key frame.
+            (Decode::All, false) if self.newest.is_some() => Verdict::Pass,
             (_, false) => self.delta(moment),
         };
         match unit {
@@ -455,8 +456,11 @@ mod tests {
     fn every_unit_passes_where_all_are_asked_for() {
         let mut player = Player::new(Decode::All);
         (0..100).for_each(|n| player.unit(40 * n, n % 25 == 3));
-        assert_eq!(player.passed_ms.len(), 100);
+        assert_eq!(player.passed_ms.len(), 97, "all from the first key frame on");
         assert_eq!(player.sampler.key_distance(), Some(Span::from_ms(1000)));
+        player.sampler.restart();
+        (100..110).for_each(|n| player.unit(40 * n, n == 105));
+        assert_eq!(player.passed_ms[97..], [4200, 4240, 4280, 4320, 4360]);
     }
 
     #[test]

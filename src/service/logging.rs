@@ -18,7 +18,7 @@ use crate::time::{Clock, SystemClock};
 /// The variable that chooses what is logged, in the words of `tracing_subscriber::EnvFilter`.
 pub const FILTER: &str = "EDGE_GER_LOG";
 /// Libraries that tell more than an operator can act on are held to their warnings.
-const FILTER_DEFAULT: &str = "info,ort=warn,rumqttc=warn,rustls=warn";
+const FILTER_DEFAULT: &str = "info,ort=warn,rumqttc=warn,rumqttd=warn,rustls=warn";
 
 /// Who reads the lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

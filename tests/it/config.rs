@@ -1,17 +1,16 @@
 //! Configurations, good and broken, as their owners write them.
 
 use std::{
-    collections::BTreeSet,
-    env, fs,
+    fs,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
 };
 
 use edge_ger::{
     config::{
-        Config, Decode, MqttVersion, ProviderChoice, Sound, Source, Transport,
+        Decode, MqttVersion, ProviderChoice, Sound, Source, Transport,
         file::{
-            self, Loaded, check, load, load_with_warnings,
+            Loaded, check, load, load_with_warnings,
             schema::{SECTIONS, document},
             secrets,
         },
@@ -99,7 +98,6 @@ fn broken_configurations() {
         let mut files = if path.is_dir() { files_of(&path) } else { vec![path.clone()] };
         files.sort();
         let expected: Vec<String> = files.iter().flat_map(|path| expectations(path)).collect();
-        assert!(!expected.is_empty(), "{} expects nothing", path.display());
         let said = match load(std::slice::from_ref(&path), environment(&[])) {
             Ok(_) => "no fault".to_owned(),
             Err(faults) => faults.to_string().replace(&broken, ""),
@@ -123,3 +121,510 @@ fn expectations(path: &Path) -> Vec<String> {
     let text = fs::read_to_string(path).unwrap();
     text.lines().map_while(|line| line.strip_prefix("# expect: ")).map(str::to_owned).collect()
 }
+
+/// A value for every key that is neither its default nor an example. The first column is what else it takes.
+const OTHER_VALUES: &[(&str, &str, &str)] = &[
+    ("", "camera.name", "\"yard\""),
+    ("", "camera.url", "\"rtsps://10.0.0.6/s2\""),
+    ("", "camera.user", "\"viewer\""),
+    ("camera.user = \"viewer\"", "camera.password_file", "\"password\""),
+    ("", "camera.transport", "\"udp\""),
+    ("", "camera.latency_ms", "0"),
+    ("camera.url = \"rtsps://10.0.0.5/s1\"", "camera.tls_fingerprint", "\"sha256:FINGERPRINT\""),
+    ("camera.url = \"rtsps://10.0.0.5/s1\"", "camera.tls_ca_file", "\"ca.pem\""),
+    ("", "camera.decode", "\"all\""),
+    ("", "camera.decoder", "\"nvv4l2decoder\""),
+    ("", "sound.source", "\"camera\""),
+    ("sound.source = \"microphone\"\nsound.device = \"default\"", "sound.device", "\"alsa:hw:CARD=Mic\""),
+    ("", "sync.offset_ms", "-2000"),
+    ("", "gates.frame_offset_max_ms", "50"),
+    ("", "gates.frames_missing_max", "7"),
+    ("", "gates.packets_lost_max", "100000"),
+    ("", "gates.luma_min", "255"),
+    ("", "gates.motion_min", "0"),
+    ("", "box.name", "\"012345\""),
+    ("", "box.state_dir", "\"/srv/edge-ger\""),
+    ("", "site.context", "\"museum\""),
+    ("", "site.notice", "\"ticket desk\""),
+    ("", "model.file", "\"other.onnx\""),
+    ("", "model.runtime_library", "\"/opt/libonnxruntime.so\""),
+    ("", "model.providers", "[\"tensorrt\", \"cuda\"]"),
+    ("", "model.threads", "256"),
+    ("", "model.cache_dir", "\"engines\""),
+    ("", "reading.hop_s", "2.5"),
+    ("", "reading.min_group", "100"),
+    ("", "reading.min_confidence", "0.99"),
+    ("", "reading.hysteresis", "0"),
+    ("", "reading.smoothing", "false"),
+    ("", "mqtt.host", "\"::1\""),
+    ("", "mqtt.port", "65535"),
+    ("", "mqtt.user", "\"vhost:user\""),
+    ("mqtt.user = \"u\"", "mqtt.password_file", "\"password\""),
+    ("", "mqtt.version", "\"3.1.1\""),
+    ("", "mqtt.tls", "true"),
+    ("mqtt.tls = true", "mqtt.tls_ca_file", "\"ca.pem\""),
+    (
+        "mqtt.tls = true\nmqtt.tls_key_file = \"a.key\"\nmqtt.tls_certificate_file = \"a.pem\"",
+        "mqtt.tls_certificate_file",
+        "\"ca.pem\"",
+    ),
+    (
+        "mqtt.tls = true\nmqtt.tls_key_file = \"a.key\"\nmqtt.tls_certificate_file = \"a.pem\"",
+        "mqtt.tls_key_file",
+        "\"b.key\"",
+    ),
+    ("", "mqtt.topic_prefix", "\"site/7\""),
+    ("", "mqtt.keep_alive_s", "600"),
+    ("", "outbox.file", "\"o.sqlite\""),
+    ("", "outbox.rows_max", "1"),
+    ("", "outbox.mib_max", "65536"),
+    ("", "outbox.age_max_h", "8760"),
+];
+
+/// The files that those values name.
+fn home() -> tempfile::TempDir {
+    let certificate = "-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n";
+    let key = "-----BEGIN PRIVATE KEY-----\n-----END PRIVATE KEY-----\n";
+    folder(&[
+        ("password", "hunter2\n"),
+        ("ca.pem", certificate),
+        ("a.pem", certificate),
+        ("a.key", key),
+        ("b.key", key),
+    ])
+}
+
+/// Writes `section.key = value` lines over the least that a file must say. A later line replaces an earlier one.
+fn write(home: &Path, lines: &str) -> PathBuf {
+    let mut keys = std::collections::BTreeMap::new();
+    let mut section = "";
+    for line in LEAST.lines() {
+        match line.split_once(" = ") {
+            Some((key, value)) => _ = keys.insert(format!("{section}.{key}"), value.to_owned()),
+            None => section = line.trim_matches(['[', ']']),
+        }
+    }
+    for line in lines.lines().filter(|line| !line.is_empty()) {
+        let (key, value) = line.split_once(" = ").unwrap();
+        keys.insert(key.to_owned(), value.replace("FINGERPRINT", &"ab".repeat(32)));
+    }
+    let text: String = keys.iter().map(|(key, value)| format!("{key} = {value}\n")).collect();
+    let path = home.join("hall.toml");
+    fs::write(&path, text).unwrap();
+    path
+}
+
+#[test]
+fn every_key_means_something_in_a_file_and_in_the_environment() {
+    let known: Vec<_> =
+        SECTIONS.iter().flat_map(|it| it.keys.iter().map(|key| format!("{}.{}", it.name, key.name))).collect();
+    assert_eq!(OTHER_VALUES.iter().map(|it| it.1).collect::<Vec<_>>(), known, "a key is not tried");
+    let home = home();
+    let of = |lines: &str, variables: &[(&str, &str)]| {
+        load(&[write(home.path(), lines)], environment(variables)).unwrap_or_else(|faults| panic!("{lines}\n{faults}"))
+    };
+    for (with, key, value) in OTHER_VALUES {
+        let without = of(with, &[]);
+        let written = of(&format!("{with}\n{key} = {value}"), &[]);
+        assert_ne!(without, written, "{key} does nothing");
+        let variable = format!("EDGE_GER__{}", key.to_uppercase().replace('.', "__"));
+        let value = value.trim_matches(['[', ']']).replace('"', "").replace("FINGERPRINT", &"ab".repeat(32));
+        // Relative paths of the environment start elsewhere.
+        let value = if home.path().join(&value).exists() || key.ends_with("file") || key.ends_with("_dir") {
+            home.path().join(value).display().to_string()
+        } else {
+            value
+        };
+        assert_eq!(of(with, &[(&variable, &value)]), written, "{key} through the environment");
+    }
+}
+
+#[test]
+fn a_whole_configuration_is_what_it_says() {
+    let home = home();
+    let path = write(
+        home.path(),
+        "camera.url = \"rtsps://cam:322/s\"\ncamera.user = \"viewer\"\ncamera.password_file = \"password\"
+camera.transport = \"udp\"\ncamera.tls_fingerprint = \"sha256:FINGERPRINT\"\ncamera.decode = \"keyframes\"
+sound.source = \"microphone\"\nsound.device = \"pulseaudio:mic.monitor\"\nsync.offset_ms = 120
+gates.frame_offset_max_ms = 250\ngates.luma_min = 20.5\nbox.name = \"b1\"\nbox.state_dir = \"state\"
+model.file = \"net.onnx\"\nmodel.providers = [\"cuda\", \"cpu\"]\nreading.hop_s = 2.5\nreading.min_group = 8
+mqtt.host = \"broker.local\"\nmqtt.tls = true\nmqtt.tls_ca_file = \"ca.pem\"\nmqtt.version = \"3.1.1\"
+outbox.mib_max = 2\noutbox.age_max_h = 3",
+    );
+    let config = load(std::slice::from_ref(&path), environment(&[])).unwrap();
+    let at = |name: &str| home.path().join(name);
+    assert_eq!((config.box_name.as_str(), &config.state_dir), ("b1", &at("state")));
+    let camera = &config.cameras[0];
+    assert_eq!((camera.name.as_str(), camera.id.0, camera.decode), ("hall", 0, Decode::Keyframes));
+    let Source::Rtsp(rtsp) = &camera.source else { panic!("{camera:?}") };
+    assert_eq!((rtsp.url.as_str(), rtsp.transport, rtsp.latency_ms), ("rtsps://cam:322/s", Transport::Udp, 200));
+    assert_eq!((rtsp.user.as_deref(), rtsp.fingerprint), (Some("viewer"), Some([0xAB; 32])));
+    assert_eq!(rtsp.password_file.as_ref(), Some(&at("password")));
+    assert_eq!(camera.sound, Sound::Microphone("pulseaudio:mic.monitor".into()));
+    assert_eq!((camera.sync_offset, camera.gates.frame_offset_max), (Span::from_ms(120), Span::from_ms(250)));
+    assert_eq!((camera.gates.luma_min, camera.gates.frames_missing_max), (20.5, 1));
+    assert_eq!(config.model.file, at("net.onnx"));
+    assert_eq!(config.model.providers, [ProviderChoice::Cuda, ProviderChoice::Cpu]);
+    assert_eq!(config.model.cache_dir, at("state/engines"));
+    assert_eq!((config.reading.hop, config.reading.min_group), (Span::from_ms(2500), 8));
+    assert_eq!((config.mqtt.port, config.mqtt.version), (8883, MqttVersion::V311));
+    assert_eq!(config.mqtt.tls.as_ref().unwrap().ca_file, Some(at("ca.pem")));
+    assert_eq!((config.outbox.bytes_max, config.outbox.age_max_s), (2 << 20, 3 * 3600));
+    assert_eq!(config.outbox.file, at("state/outbox.sqlite"));
+    let secrets = (secrets::camera_password(camera).unwrap().unwrap(), secrets::mqtt(&config.mqtt).unwrap());
+    assert_eq!(secrets.0.reveal(), "hunter2");
+    assert!(secrets.1.ca_pem.is_some() && secrets.1.password.is_none() && secrets.1.client.is_none());
+}
+
+#[test]
+fn a_folder_is_several_cameras_and_one_box() {
+    let cameras = |name: &str| format!("[camera]\nurl = \"rtsp://{name}/s\"\n");
+    let shared = "[reading]\nhop_s = 5\n";
+    let dir = folder(&[
+        ("00-box.toml", LEAST.strip_prefix("[camera]\nurl = \"rtsp://10.0.0.5/s1\"\n").unwrap()),
+        ("B Yard.toml", &(cameras("yard") + shared)),
+        ("hall.toml", &(cameras("hall") + "[reading]\nhop_s = 5.0\n")),
+        (".hall.toml", "an editor's own copy"),
+        ("notes.txt", "not a configuration"),
+    ]);
+    let of = |paths: &[PathBuf], variables: &[(&str, &str)]| load(paths, environment(variables)).unwrap();
+    let config = of(&[dir.path().into()], &[]);
+    let names: Vec<_> = config.cameras.iter().map(|it| (it.id.0, it.name.as_str())).collect();
+    assert_eq!(names, [(0, "b-yard"), (1, "hall")]);
+    // Naming a file once more, or all of them one by one, changes nothing.
+    assert_eq!(of(&[dir.path().into(), dir.path().join("hall.toml")], &[]), config);
+    assert_eq!(of(&["00-box.toml", "B Yard.toml", "hall.toml"].map(|it| dir.path().join(it)), &[]), config);
+    // What the environment says of a camera, it says of all.
+    let quick = of(&[dir.path().into()], &[("EDGE_GER__CAMERA__DECODE", "all"), ("PATH", "/bin")]);
+    assert!(quick.cameras.iter().all(|it| it.decode == Decode::All));
+}
+
+#[test]
+fn the_environment_is_read_as_its_keys_want_it() {
+    let of = |name: &str, value: &str| loaded(LEAST, &[(name, value)]);
+    assert_eq!(of("EDGE_GER__BOX__NAME", "012345").unwrap().config.box_name, "012345");
+    assert_eq!(of("EDGE_GER__MQTT__USER", "1e5").unwrap().config.mqtt.user.as_deref(), Some("1e5"));
+    assert_eq!(of("EDGE_GER__MQTT__VERSION", "5").unwrap().config.mqtt.version, MqttVersion::V5);
+    let says = |name: &str, value: &str, fault: &str| assert_eq!(of(name, value).unwrap_err(), fault);
+    says(
+        "EDGE_GER__MQTT__HOTS",
+        "x",
+        "environment: EDGE_GER__MQTT__HOTS: mqtt: unknown key; did you mean EDGE_GER__MQTT__HOST, a host name or an \
+         address in quotes, without scheme, port or user?",
+    );
+    says(
+        "EDGE_GER__MQTTT__HOST",
+        "x",
+        "environment: EDGE_GER__MQTTT__HOST: unknown section; did you mean EDGE_GER__MQTT__HOST?",
+    );
+    says(
+        "EDGE_GER__mqtt__HOST",
+        "x",
+        "environment: EDGE_GER__mqtt__HOST: unknown section; did you mean EDGE_GER__MQTT__HOST?",
+    );
+    says(
+        "EDGE_GER__HOST",
+        "x",
+        "environment: EDGE_GER__HOST: this is no section and key; write EDGE_GER__SECTION__KEY",
+    );
+    says(
+        "EDGE_GER__MQTT__PORT",
+        "12.7",
+        "environment: EDGE_GER__MQTT__PORT: mqtt.port: this is not a whole number; write a whole number from 1 to \
+         65535, without a unit",
+    );
+    says(
+        "EDGE_GER__MQTT__PORT",
+        "99999999999999999999",
+        "environment: EDGE_GER__MQTT__PORT: mqtt.port: out of range; write a whole number from 1 to 65535",
+    );
+    says(
+        "EDGE_GER__MQTT__TLS",
+        "1",
+        "environment: EDGE_GER__MQTT__TLS: mqtt.tls: this is neither true nor false; write true or false",
+    );
+    says(
+        "EDGE_GER__CAMERA__PASSWORD",
+        "hunter2",
+        "environment: EDGE_GER__CAMERA__PASSWORD: camera: a password must not stand here; put it into a file of its \
+         own and name that in password_file, below [camera] or [mqtt]",
+    );
+}
+
+#[test]
+fn an_override_makes_good_what_is_missing() {
+    let text =
+        LEAST.replace("host = \"localhost\"", "").replace("url = ", "user = ").replace("rtsp://10.0.0.5/s1", "u");
+    let faults = loaded(&text, &[]).unwrap_err();
+    assert_eq!(faults.lines().count(), 2, "{faults}");
+    let variables = [("EDGE_GER__MQTT__HOST", "broker"), ("EDGE_GER__CAMERA__URL", "rtsp://cam/s")];
+    assert_eq!(loaded(&text, &variables).unwrap().config.mqtt.host, "broker");
+}
+
+#[test]
+fn systemd_says_where_things_are() {
+    let home = folder(&[("hall", "hunter2\n")]);
+    let at = home.path().display().to_string();
+    let text = LEAST.replace("[site]", "user = \"viewer\"\npassword_file = \"credential:hall\"\n[site]");
+    let variables = [("CREDENTIALS_DIRECTORY", at.as_str()), ("STATE_DIRECTORY", "/s:/t"), ("CACHE_DIRECTORY", "/c")];
+    let config = loaded(&text, &variables).unwrap().config;
+    assert_eq!(secrets::camera_password(&config.cameras[0]).unwrap().unwrap().reveal(), "hunter2");
+    assert_eq!((config.state_dir, config.model.cache_dir), ("/s".into(), "/c".into()));
+    for name in ["", "../hall", "a/b", ".."] {
+        let faults = loaded(&text.replace("credential:hall", &format!("credential:{name}")), &variables).unwrap_err();
+        assert!(faults.contains("no credential's name"), "{name:?}: {faults}");
+    }
+}
+
+#[test]
+fn what_is_not_there_is_said() {
+    let dir = folder(&[("blob.toml", "")]);
+    fs::create_dir(dir.path().join("empty")).unwrap();
+    fs::write(dir.path().join("blob.toml"), [0xFF, 0xFE, 0x00]).unwrap();
+    fs::write(dir.path().join("long.toml"), "#".repeat((1 << 20) + 1)).unwrap();
+    let says = |name: &str, fault: &str| {
+        let faults = load(&[dir.path().join(name)], environment(&[])).unwrap_err().to_string();
+        assert_eq!(faults.replace(&format!("{}/", dir.path().display()), ""), fault);
+    };
+    says("nowhere", "nowhere: there is no such file or folder; name one that exists");
+    says("empty", "empty: there is no .toml in this folder; put a file for each camera into it");
+    says("blob.toml", "blob.toml: it is not text in UTF-8; name a configuration");
+    says("long.toml", "long.toml: longer than 1 MiB; name a configuration");
+    let none = load(&[], environment(&[])).unwrap_err().to_string();
+    assert_eq!(none, "command line: no configuration is named; name files, or folders of them");
+}
+
+#[test]
+fn what_may_not_be_meant_is_a_warning() {
+    let says = |text: &str, expected: &[&str]| {
+        let warnings = loaded(text, &[]).unwrap().warnings;
+        let keys: Vec<_> = warnings.iter().map(|it| format!("{}: {}", it.key, it.what)).collect();
+        assert!(
+            keys.len() == expected.len() && keys.iter().zip(expected).all(|(it, key)| it.starts_with(key)),
+            "{keys:?}"
+        );
+    };
+    let sound = LEAST.replace("[site]", "[sound]\nsource = \"camera\"\n[site]");
+    says(&sound, &[]);
+    says(LEAST, &["sound.source: no camera has sound"]);
+    says(&sound.replace("localhost", "127.0.0.1"), &[]);
+    says(&sound.replace("localhost", "broker"), &["mqtt.tls: readings cross the network in the clear"]);
+    says(&(sound.clone() + "[reading]\nhop_s = 4.9\n"), &["reading.hop_s"]);
+    says(&sound.replace("rtsp://10.0.0.5/s1", "file:/nowhere.mp4"), &["camera.url: it is not there now"]);
+}
+
+#[test]
+fn a_secret_that_others_can_read_is_a_warning() {
+    let home = home();
+    let path = write(home.path(), "sound.source = \"camera\"\nmqtt.user = \"u\"\nmqtt.password_file = \"password\"");
+    let warnings = |mode: u32| {
+        fs::set_permissions(home.path().join("password"), fs::Permissions::from_mode(mode)).unwrap();
+        load_with_warnings(std::slice::from_ref(&path), environment(&[])).unwrap().warnings
+    };
+    assert_eq!(warnings(0o600), []);
+    assert_eq!(warnings(0o400), []);
+    for mode in [0o640, 0o604, 0o644] {
+        let warnings = warnings(mode);
+        assert_eq!(warnings.len(), 1);
+        assert_eq!(
+            (warnings[0].key.as_str(), warnings[0].cure.as_str()),
+            ("mqtt.password_file", "chmod 600, or use a systemd credential")
+        );
+    }
+}
+
+#[test]
+fn secrets_are_read_whole_and_clean() {
+    let home = home();
+    let path = write(home.path(), "mqtt.user = \"u\"\nmqtt.password_file = \"password\"");
+    let mqtt = load(&[path], environment(&[])).unwrap().mqtt;
+    let read = |text: &[u8]| {
+        fs::write(home.path().join("password"), text).unwrap();
+        secrets::mqtt(&mqtt).map(|it| it.password.unwrap().reveal().to_owned()).map_err(|err| err.to_string())
+    };
+    for text in ["hunter2", "hunter2\n", "hunter2\r\n"] {
+        assert_eq!(read(text.as_bytes()).unwrap(), "hunter2");
+    }
+    assert_eq!(read(b" p\xC3\xA4ss \n").unwrap(), " päss ");
+    assert_eq!(read(b"\n").unwrap_err(), "mqtt.password_file: the file is empty; write the password into it");
+    assert!(read(b"hunter2\n\n").unwrap_err().contains("more than one line"));
+    assert!(read(b"hunter2\xFF").unwrap_err().contains("not text in UTF-8"));
+    fs::remove_file(home.path().join("password")).unwrap();
+    assert!(secrets::mqtt(&mqtt).unwrap_err().to_string().contains("there is no such file"));
+    fs::create_dir(home.path().join("password")).unwrap();
+    assert!(secrets::mqtt(&mqtt).unwrap_err().to_string().contains("this is no file"));
+}
+
+#[test]
+fn check_says_what_would_run() {
+    let home = home();
+    fs::write(home.path().join("net.onnx"), "").unwrap();
+    let path = write(
+        home.path(),
+        "box.name = \"b1\"\nmodel.file = \"net.onnx\"\ncamera.url = \"rtsp://cam:8554/hidden\"\ncamera.user = \"viewer\"
+camera.password_file = \"password\"",
+    );
+    let network = home.path().join("net.onnx").display().to_string();
+    let said = check(std::slice::from_ref(&path), environment(&[])).unwrap();
+    let lines: Vec<_> = said.lines().collect();
+    assert_eq!(
+        lines[..2],
+        [
+            format!(
+                "box b1: network {network} on cpu; a reading every 5 s of a group of 5 or more; MQTT 5 to localhost port \
+                 1883; context event"
+            ),
+            "camera hall: rtsp from cam:8554 over TCP, 200 ms of jitter buffer; no sound".into(),
+        ]
+    );
+    assert!(
+        lines.len() == 3 && lines[2].starts_with("warning: ") && lines[2].contains("no camera has sound"),
+        "{said}"
+    );
+    fs::remove_file(network).unwrap();
+    let faults = check(&[path], environment(&[])).unwrap_err().to_string();
+    assert!(faults.contains("hall.toml:5: model.file: there is no such file; name the network"), "{faults}");
+}
+
+/// What must never be seen again, wherever it was written.
+const CANARY: &str = "S3cr3tCanary";
+
+/// A file in which every key stands.
+fn everything() -> String {
+    let setting = |line: &str| {
+        SECTIONS.iter().any(|it| it.keys.iter().any(|key| line[1..].starts_with(&format!("{} = ", key.name))))
+    };
+    document()
+        .lines()
+        .map(|line| format!("{}\n", if line.starts_with('#') && setting(line) { &line[1..] } else { line }))
+        .collect()
+}
+
+#[test]
+fn everything_is_toml() {
+    // Otherwise the tests below would try nothing but the parser.
+    let faults = loaded(&everything(), &[]).unwrap_err();
+    assert!(!faults.contains("TOML") && !faults.contains("unknown"), "{faults}");
+}
+
+#[test]
+fn deep_and_long_texts_are_answered() {
+    for (open, close) in [("a = [", "]"), ("a = {b=", "}"), ("[a", "]"), ("a.", "b = 1"), ("[[", "]]"), ("[a.", "]")] {
+        for repeat in [100, 100_000] {
+            let text = open.replace("a = ", "").repeat(repeat);
+            assert!(loaded(&format!("mqtt = {text}{}", close.repeat(repeat)), &[]).is_err());
+            assert!(loaded(&format!("{text}{}", close.repeat(repeat)), &[]).is_err());
+            assert!(loaded(&format!("{LEAST}{text}{close}"), &[]).is_err());
+        }
+    }
+    assert!(loaded(&format!("{LEAST}{} = 1\n", "a".repeat(500_000)), &[]).is_err());
+    assert!(
+        loaded(&format!("[mqtt]\nhost = \"{}\"", "a".repeat(500_000)), &[])
+            .unwrap_err()
+            .contains("longer than 512 bytes")
+    );
+}
+
+fn never_shows_the_canary(text: &str) {
+    match loaded(text, &[]) {
+        Err(faults) => assert!(!faults.contains(CANARY), "{faults}\nin\n{text}"),
+        Ok(loaded) => {
+            for warning in &loaded.warnings {
+                assert!(!warning.to_string().contains(CANARY), "{warning}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_password_in_any_place_is_never_shown() {
+    let text = everything();
+    let lines: Vec<_> = text.lines().collect();
+    for (i, line) in lines.iter().enumerate().filter(|(_, line)| !line.starts_with('#') && !line.is_empty()) {
+        let (key, value) = line.split_once(" = ").unwrap_or((line, ""));
+        let forms = [
+            format!("{key} = \"{CANARY}\""),
+            format!("{key} = \"{CANARY}"),
+            format!("{key} = {CANARY}"),
+            format!("{key} = [\"{CANARY}\"]"),
+            format!("{key} = {{ {CANARY} = 1 }}"),
+            format!("{key} = \"rtsp://admin:{CANARY}@10.0.0.5/s\""),
+            format!("{key}.{CANARY} = 1"),
+            format!("{CANARY} = {value}"),
+            format!("{line}\n{CANARY}"),
+            format!("{line} {CANARY}"),
+            format!("[{CANARY}]"),
+            format!("[[{CANARY}]]"),
+            format!("[mqtt.{CANARY}]"),
+            format!("{line}\n{line} # {CANARY}"),
+        ];
+        for form in forms {
+            let others = lines.iter().enumerate().map(|(at, it)| if at == i { form.as_str() } else { it });
+            never_shows_the_canary(&others.map(|it| format!("{it}\n")).collect::<String>());
+        }
+    }
+}
+
+#[test]
+fn a_password_in_the_environment_is_never_shown() {
+    let keys =
+        SECTIONS.iter().flat_map(|it| it.keys.iter().map(|key| format!("{}__{}", it.name, key.name).to_uppercase()));
+    let odd = ["MQTT__PASSWORD", "PASSWORD", CANARY, "MQTT__S3cr3tCanary", "S3cr3tCanary__HOST", "A__S3cr3tCanary__C"];
+    for name in keys.chain(odd.map(str::to_owned)) {
+        let name = format!("EDGE_GER__{name}");
+        match loaded(LEAST, &[(&name, CANARY)]) {
+            Err(faults) => assert!(!faults.contains(CANARY), "{faults}"),
+            Ok(loaded) => assert!(loaded.warnings.iter().all(|it| !it.to_string().contains(CANARY))),
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(400) })]
+
+    /// Cut, doubled, with foreign pieces in it: there is always an answer, and it never holds the canary.
+    #[test]
+    fn any_mutation_is_answered(
+        edits in prop::collection::vec((0.0..1.0, 0usize..40, prop::sample::select(PIECES)), 1..6),
+        cut in prop::option::of(0.0..1.0),
+    ) {
+        let mut text: Vec<char> = everything().chars().collect();
+        let at = |share: f64, text: &[char]| ((text.len() as f64 * share) as usize).min(text.len());
+        for (share, removed, piece) in edits {
+            let from = at(share, &text);
+            let to = (from + removed).min(text.len());
+            text.splice(from..to, piece.chars());
+        }
+        if let Some(share) = cut {
+            text.truncate(at(share, &text));
+        }
+        never_shows_the_canary(&text.iter().collect::<String>());
+    }
+}
+
+/// What is pasted in: pieces of TOML, pieces that break it, and the canary in all of them.
+const PIECES: &[&str] = &[
+    "S3cr3tCanary",
+    "\"S3cr3tCanary",
+    "\nS3cr3tCanary = 1\n",
+    "\n[S3cr3tCanary]\n",
+    "\n[[camera]]\n",
+    "= = =",
+    "\"\"\"",
+    "'''",
+    "\u{0}",
+    "\u{feff}",
+    "ä\u{1F600}",
+    "\r\n",
+    "{ a = 1 }",
+    "[[[[[[[[",
+    "\nurl = \"rtsp://u:S3cr3tCanary@h\"\n",
+    "1e999",
+    "-0",
+    "0x",
+    "1979-05-27T07:32:00Z",
+    "\npassword = \"S3cr3tCanary\"\n",
+    "credential:S3cr3tCanary",
+    "\nmqtt.S3cr3tCanary.host = 1\n",
+];

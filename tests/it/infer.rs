@@ -1,1 +1,4 @@
 //! Decoders, microphones and the network.
+
+mod media;
+mod runtime;

@@ -63,7 +63,7 @@ impl Reader<'_> {
         for key in section.keys {
             if matches!(key.absent, Absent::Refused(_)) && !self.has(section.name, key.name) {
                 let place = (self.home)(section.name);
-                let cure = format!("add {} below [{}]", key.example(), section.name);
+                let cure = format!("add {} below [{}]: {}", key.name, section.name, key.kind.expectation());
                 self.remarks.fault(place, format!("{}.{}", section.name, key.name), Wrong::new("missing", cure));
             }
         }
@@ -131,7 +131,7 @@ impl Reader<'_> {
 /// Builds the configuration, which is only right if no fault was remarked, and says where its network is named.
 pub(super) fn config(sheets: &[Sheet], surroundings: &Surroundings, remarks: &mut Remarks) -> (Option<Config>, Place) {
     let overrides = surroundings.entries(remarks);
-    let unsure = sheets.iter().any(|sheet| sheet.broken);
+    let unsure = sheets.is_empty() || sheets.iter().any(|sheet| sheet.broken);
     let mut common = merge(sheets, remarks);
     common.extend(overrides.iter().map(|(key, entry)| (*key, entry.clone())));
     let home = |section: &str| {

@@ -196,8 +196,11 @@ LoadCredential=NAME:… provides.";
 #[must_use]
 pub fn document() -> String {
     let mut out = String::new();
-    for line in HEADER.lines() {
-        comment(&mut out, line);
+    for (i, paragraph) in HEADER.split("\n\n").enumerate() {
+        if 0 < i {
+            out.push_str("#\n");
+        }
+        comment(&mut out, paragraph);
     }
     for section in SECTIONS {
         out.push('\n');

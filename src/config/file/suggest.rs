@@ -99,7 +99,7 @@ pub(super) fn unknown_section(written: &str) -> (Wrong, Option<&'static Section>
 
 /// A name as it may be shown: what looks like a key, and not like a password in the wrong place.
 pub(super) fn showable(written: &str) -> Option<&str> {
-    let fits = |it: u8| it.is_ascii_lowercase() || it == b'_';
+    let fits = |it: u8| it.is_ascii_lowercase() || it == b'_' || it == b'-';
     ((1..=32).contains(&written.len()) && written.bytes().all(fits)).then_some(written)
 }
 

@@ -137,6 +137,10 @@ impl Reading<'_> {
                     Wrong::new("a file is one camera", format!("write [{}], and a file for each", section.name));
                 self.refuse_all(section, name, wrong);
             }
+            DeValue::Array(_) => {
+                let wrong = Wrong::new("the box has one of it", format!("write [{}], once", section.name));
+                self.refuse_all(section, name, wrong);
+            }
             _ => {
                 let cure = format!("write [{}] on a line, and its keys on lines below it", section.name);
                 self.refuse_all(section, name, Wrong::new("this is a section, not a key", cure));

@@ -13,6 +13,8 @@ const CHECK_BYTES_MAX: u64 = 32 << 20;
 const DATE_MIN_MS: u64 = 1_577_836_800_000;
 /// So many rows are looked at for their age at a time, the oldest first; more than one push ever adds.
 const AGE_ROWS: u32 = 512;
+/// More free pages than this are given back: 256 KiB.
+const FREE_PAGES_MAX: i64 = 64;
 /// "edge" in ASCII: marks the file as ours.
 const APPLICATION_ID: i64 = 0x6564_6765;
 /// The version of the table.
@@ -142,8 +144,12 @@ impl Disk {
         rows.filter(|row| !row.as_ref().is_ok_and(|(row, _)| except.contains(row))).take(count).collect()
     }
 
-    /// Gives pages back that a long outage had taken.
+    /// Gives pages back that a long outage had taken. A few free ones are kept for the next readings.
     fn shrink(&self) -> rusqlite::Result<()> {
+        let free: i64 = self.connection.pragma_query_value(None, "freelist_count", |row| row.get(0))?;
+        if free < FREE_PAGES_MAX {
+            return Ok(());
+        }
         let mut vacuum = self.connection.prepare_cached("PRAGMA incremental_vacuum")?;
         let mut steps = vacuum.query([])?;
         // One page is freed by each step.

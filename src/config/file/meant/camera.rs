@@ -44,7 +44,7 @@ pub(super) fn all(
             cameras.push(Camera { id, name, ..camera });
         }
     }
-    if seen == 0 && !sheets.iter().any(|sheet| sheet.broken || sheet.homeless) {
+    if seen == 0 && !sheets.is_empty() && !sheets.iter().any(|sheet| sheet.broken || sheet.homeless) {
         let place = sheets.first().map_or(Place::CommandLine, |sheet| sheet.place(0));
         let cure = "add [camera] and below it url = \"rtsp://HOST/…\"";
         remarks.fault(place, "camera", Wrong::new("there is no camera in any file", cure));
@@ -140,7 +140,7 @@ fn rtsp(reader: &mut Reader<'_>, surroundings: &Surroundings) -> Rtsp {
     if reader.has("camera", "password_file") && !reader.has("camera", "user") {
         reader.fault("camera", "password_file", "a password means nothing without a user", "add user");
     }
-    if reader.has("camera", "tls_fingerprint") && reader.has("camera", "tls_ca_file") {
+    if reader.value("camera", "tls_fingerprint").is_some() && reader.value("camera", "tls_ca_file").is_some() {
         let what = "a certificate is checked by its fingerprint or by its authority, not by both";
         reader.fault("camera", "tls_ca_file", what, "remove one of the two");
     }

@@ -36,7 +36,7 @@ pub const SECTIONS: &[Section] = &[
 ];
 
 const CAMERA: &[Key] = &[
-    Key::new("name", Kind::Name, Words("the file's name without .toml", "\"hall\""), "The camera's name in the topics, unique in the box.")
+    Key::new("name", Kind::Name, Words("the file's, in small letters, with - for what does not fit", "\"hall\""), "The camera's name in the topics, unique in the box.")
         .or(&["id", "label"]),
     Key::new("url", Kind::Url, Refused("\"rtsp://192.168.1.64:554/stream1\""),
         "Where pictures come from: rtsp://HOST/…, rtsps://HOST/… (encrypted), file:PATH (a recording, over and over, to \

@@ -1,0 +1,162 @@
+use std::sync::OnceLock;
+
+use gstreamer as gst;
+use gstreamer::prelude::*;
+use gstreamer_app::{AppSink, AppSrc};
+
+use super::Error;
+use crate::time::Moment;
+
+/// A decoder that has this much compressed media waiting does not keep up: 4 s of 16 Mbit/s.
+const WAITING_BYTES_MAX: u64 = 8 << 20;
+/// Likewise in units: more than 2 s of 30 frames per second.
+const WAITING_UNITS_MAX: u64 = 64;
+
+/// A chain of elements that begins with an appsrc and ends with an appsink.
+#[derive(Debug)]
+pub(super) struct Line {
+    pipeline: gst::Pipeline,
+    source: AppSrc,
+    bus: gst::Bus,
+}
+
+/// Starts GStreamer once per process.
+pub(super) fn start() -> Result<(), Error> {
+    static STARTED: OnceLock<Result<(), Error>> = OnceLock::new();
+    STARTED.get_or_init(|| gst::init().map_err(|err| Error::Start(err.to_string()))).clone()
+}
+
+/// Makes an element of this factory.
+pub(super) fn element(name: &str) -> Result<gst::Element, Error> {
+    gst::ElementFactory::make(name)
+        .build()
+        .map_err(|_| Error::NoElement { element: name.to_owned(), package: package(name) })
+}
+
+/// Whether this machine has a factory of this name.
+pub(super) fn exists(name: &str) -> bool {
+    gst::ElementFactory::find(name).is_some()
+}
+
+/// Sets a property where this version of the element has it. An unknown name would panic otherwise.
+pub(super) fn set(element: &gst::Element, property: &str, value: &str) {
+    if element.find_property(property).is_some() {
+        element.set_property_from_str(property, value);
+    }
+}
+
+fn package(element: &str) -> &'static str {
+    match element {
+        "appsrc" | "appsink" | "audioconvert" | "videoconvert" | "opusdec" => "gstreamer1.0-plugins-base",
+        "aacparse" | "alawdec" | "capsfilter" | "jpegdec" | "mulawdec" => "gstreamer1.0-plugins-good",
+        _ if element.starts_with("avdec_") => "gstreamer1.0-libav",
+        _ => "gstreamer1.0-plugins-bad",
+    }
+}
+
+impl Line {
+    /// Builds and starts `appsrc (input) ! elements ! appsink (output)`; `on_sample` runs on the decoder's thread.
+    pub(super) fn start(
+        input: &gst::Caps,
+        elements: &[gst::Element],
+        output: &gst::Caps,
+        mut on_sample: impl FnMut(&gst::Sample) + Send + 'static,
+    ) -> Result<Self, Error> {
+        let source = AppSrc::builder()
+            .caps(input)
+            .format(gst::Format::Time)
+            // Live, so that libav neither threads by frame, which delays, nor waits for the deepest reordering that
+            // the level allows.
+            .is_live(true)
+            .block(false)
+            .max_bytes(0)
+            .build();
+        let sink = AppSink::builder().caps(output).sync(false).max_buffers(4).enable_last_sample(false).build();
+        sink.set_callbacks(
+            gstreamer_app::AppSinkCallbacks::builder()
+                .new_sample(move |sink| {
+                    let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
+                    on_sample(&sample);
+                    Ok(gst::FlowSuccess::Ok)
+                })
+                .build(),
+        );
+        let pipeline = gst::Pipeline::new();
+        let bus = pipeline.bus().ok_or_else(|| Error::Start("a pipeline without a bus".to_owned()))?;
+        let line = Self { pipeline, source: source.clone(), bus };
+        let all = || [source.upcast_ref()].into_iter().chain(elements).chain([sink.upcast_ref::<gst::Element>()]);
+        let failed = |what: &str| Error::Failed { element: names(elements), reason: what.to_owned() };
+        line.pipeline.add_many(all()).map_err(|_| failed("its parts cannot be put together"))?;
+        gst::Element::link_many(all()).map_err(|_| failed("its parts do not fit together"))?;
+        line.pipeline.set_state(gst::State::Playing).map_err(|_| failed("it does not start"))?;
+        Ok(line)
+    }
+
+    /// Whether the decoder does not keep up.
+    pub(super) fn is_full(&self) -> bool {
+        WAITING_BYTES_MAX < self.source.current_level_bytes()
+            || WAITING_UNITS_MAX <= self.source.current_level_buffers()
+    }
+
+    /// Hands over a unit without waiting.
+    pub(super) fn push(&self, unit: gst::Buffer) -> Result<(), String> {
+        match self.source.push_buffer(unit) {
+            Ok(_) => Ok(()),
+            Err(err) => Err(self.check().err().unwrap_or_else(|| err.to_string())),
+        }
+    }
+
+    /// Where units and events go in, for a timer that must not keep the pipeline alive.
+    pub(super) fn source(&self) -> gst::glib::WeakRef<AppSrc> {
+        self.source.downgrade()
+    }
+
+    /// What went wrong since the last call, if anything.
+    pub(super) fn check(&self) -> Result<(), String> {
+        let mut fault = Ok(());
+        while let Some(message) = self.bus.pop_filtered(&[gst::MessageType::Error, gst::MessageType::Eos]) {
+            fault = match message.view() {
+                gst::MessageView::Error(error) => Err(error.error().to_string()),
+                _ => Err("it ended by itself".to_owned()),
+            };
+        }
+        fault
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        // Software decoders end at once. A hardware decoder that does not is ended by the parent together with this
+        // room, since no progress is reported meanwhile.
+        if self.pipeline.set_state(gst::State::Null).is_err() {
+            tracing::debug!("a decoder did not end cleanly");
+        }
+    }
+}
+
+fn names(elements: &[gst::Element]) -> String {
+    let names = elements.iter().filter_map(|element| element.factory()).map(|factory| factory.name().to_string());
+    names.collect::<Vec<_>>().join(" ! ")
+}
+
+/// A unit in GStreamer's form.
+pub(super) fn buffer(bytes: &[u8], pts: gst::ClockTime, key: bool) -> gst::Buffer {
+    let mut unit = gst::Buffer::from_slice(bytes.to_vec());
+    if let Some(unit) = unit.get_mut() {
+        unit.set_pts(pts);
+        if !key {
+            unit.set_flags(gst::BufferFlags::DELTA_UNIT);
+        }
+    }
+    unit
+}
+
+/// The moment as a presentation time, which cannot be negative.
+pub(super) fn pts_of(moment: Moment) -> gst::ClockTime {
+    gst::ClockTime::from_nseconds(u64::try_from(moment.as_ns()).unwrap_or(0))
+}
+
+/// The moment that a presentation time was made of.
+pub(super) fn moment_of(pts: gst::ClockTime) -> Moment {
+    Moment(i64::try_from(pts.nseconds()).unwrap_or(i64::MAX))
+}

@@ -1,0 +1,137 @@
+use std::sync::{Arc, Mutex, PoisonError};
+
+use gstreamer as gst;
+
+use super::{
+    Error,
+    line::{self, Line},
+};
+use crate::{
+    time::Moment,
+    wire::unit::{Codec, Unit},
+};
+
+type OnSound = Arc<Mutex<dyn FnMut(Moment, u32, &[f32]) + Send>>;
+
+/// Decodes a camera's sound to mono samples at their own rate.
+pub struct SoundDecoder {
+    codec: Codec,
+    rate_hz: u32,
+    channels: u8,
+    line: Option<Line>,
+    on_sound: OnSound,
+    dropped: u64,
+}
+
+impl SoundDecoder {
+    /// A decoder for `codec`, whose sound has `channels` channels of `rate_hz` samples per second. `on_sound` is
+    /// called on the decoder's thread with the moment of the first sample, the rate, which for AAC may be twice
+    /// the announced one, and the samples, -1 to 1.
+    ///
+    /// # Errors
+    /// When the codec is no sound's, the rate is not between 8 and 192 kHz, or an element is not there.
+    pub fn open(
+        codec: Codec,
+        rate_hz: u32,
+        channels: u8,
+        on_sound: impl FnMut(Moment, u32, &[f32]) + Send + 'static,
+    ) -> Result<Self, Error> {
+        line::start()?;
+        let on_sound: OnSound = Arc::new(Mutex::new(on_sound));
+        let mut decoder = Self { codec, rate_hz, channels, line: None, on_sound, dropped: 0 };
+        decoder.restart()?;
+        Ok(decoder)
+    }
+
+    /// Whether this decoder is the right one for the unit; otherwise open another.
+    #[must_use]
+    pub fn fits(&self, unit: &Unit) -> bool {
+        (unit.codec, unit.rate_hz, unit.channels) == (self.codec, self.rate_hz, self.channels)
+    }
+
+    /// How many units were dropped because the decoder did not keep up.
+    #[must_use]
+    pub const fn dropped(&self) -> u64 {
+        self.dropped
+    }
+
+    /// Hands a unit to the decoder without waiting for it.
+    ///
+    /// # Errors
+    /// When the decoder failed at an earlier unit; it has been started anew.
+    pub fn decode(&mut self, unit: &Unit, bytes: &[u8]) -> Result<(), Error> {
+        if unit.codec != self.codec {
+            return Err(Error::WrongKind { codec: unit.codec, wanted: self.codec.name() });
+        }
+        if unit.fresh || self.line.is_none() {
+            self.restart()?;
+        }
+        let Some(line) = &self.line else { return Ok(()) };
+        if line.is_full() {
+            self.dropped += 1;
+            return line.check().or_else(|reason| self.fail(reason));
+        }
+        let pushed = line.check().and_then(|()| line.push(line::buffer(bytes, line::pts_of(unit.moment), true)));
+        pushed.or_else(|reason| self.fail(reason))
+    }
+
+    fn fail(&mut self, reason: String) -> Result<(), Error> {
+        self.restart()?;
+        Err(Error::Failed { element: self.codec.name().to_owned(), reason })
+    }
+
+    fn restart(&mut self) -> Result<(), Error> {
+        self.line = None;
+        let names: &[&str] = match self.codec {
+            Codec::Aac if line::exists("avdec_aac") => &["aacparse", "avdec_aac"],
+            Codec::Aac => &["aacparse", "faad"],
+            Codec::Pcmu => &["mulawdec"],
+            Codec::Pcma => &["alawdec"],
+            Codec::Opus => &["opusdec"],
+            codec => return Err(Error::WrongKind { codec, wanted: "sound" }),
+        };
+        if !(8000..=192_000).contains(&self.rate_hz) {
+            return Err(Error::Rate { rate_hz: self.rate_hz });
+        }
+        let mut elements = names.iter().map(|name| line::element(name)).collect::<Result<Vec<_>, _>>()?;
+        elements.push(line::element("audioconvert")?);
+        let format = if cfg!(target_endian = "little") { "F32LE" } else { "F32BE" };
+        let output = gst::Caps::builder("audio/x-raw").field("format", format).field("channels", 1);
+        let output = output.field("layout", "interleaved").build();
+        let on_sound = self.on_sound.clone();
+        let mut samples = Vec::new();
+        let line = Line::start(&self.input_caps(), &elements, &output, move |sample| {
+            hand_on(sample, &mut samples, &on_sound);
+        })?;
+        self.line = Some(line);
+        Ok(())
+    }
+
+    fn input_caps(&self) -> gst::Caps {
+        let caps = match self.codec {
+            Codec::Aac => {
+                return gst::Caps::builder("audio/mpeg")
+                    .field("mpegversion", 4)
+                    .field("stream-format", "adts")
+                    .field("framed", true)
+                    .build();
+            }
+            Codec::Pcmu => gst::Caps::builder("audio/x-mulaw"),
+            Codec::Pcma => gst::Caps::builder("audio/x-alaw"),
+            _ => gst::Caps::builder("audio/x-opus").field("channel-mapping-family", 0),
+        };
+        let rate_hz = i32::try_from(self.rate_hz).unwrap_or(i32::MAX);
+        caps.field("rate", rate_hz).field("channels", i32::from(self.channels.max(1))).build()
+    }
+}
+
+/// Hands on the samples; their storage is reused, so that nothing is allocated per block.
+fn hand_on(sample: &gst::Sample, samples: &mut Vec<f32>, on_sound: &OnSound) {
+    let rate_hz = || sample.caps()?.structure(0)?.get::<i32>("rate").ok().and_then(|rate| u32::try_from(rate).ok());
+    let (Some(rate_hz), Some(buffer)) = (rate_hz(), sample.buffer()) else { return };
+    let (Some(pts), Ok(map)) = (buffer.pts(), buffer.map_readable()) else { return };
+    samples.clear();
+    samples.extend(map.as_chunks::<4>().0.iter().map(|bytes| f32::from_ne_bytes(*bytes)));
+    let mut on_sound = on_sound.lock().unwrap_or_else(PoisonError::into_inner);
+    on_sound(line::moment_of(pts), rate_hz, samples);
+}

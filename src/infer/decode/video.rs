@@ -1,0 +1,351 @@
+use std::sync::{Arc, Mutex, PoisonError};
+
+use gstreamer as gst;
+use gstreamer::prelude::*;
+use tracing::{info, warn};
+
+use super::{
+    Error,
+    awaited::Awaited,
+    line::{self, Line},
+};
+use crate::{
+    time::Moment,
+    wire::unit::{Codec, Unit},
+};
+
+/// A hardware decoder that failed so often is not asked again.
+const HARDWARE_FAILURES_MAX: u32 = 3;
+/// So many wanted units without a single picture are a failure: two windows of eight frames.
+const UNANSWERED_MAX: u32 = 16;
+/// A chain is kept for a second run up to this many units and bytes.
+const CHAIN_UNITS_MAX: usize = 250;
+const CHAIN_BYTES_MAX: usize = 8 << 20;
+
+/// A decoded picture, still in GStreamer's memory.
+#[derive(Clone, Copy)]
+pub struct Picture<'a> {
+    /// When it was shown: its unit's moment.
+    pub moment: Moment,
+    /// How it was compressed.
+    pub codec: Codec,
+    /// Pixels per row.
+    pub width: u32,
+    /// Rows.
+    pub height: u32,
+    /// From one row to the next, bytes; at least three times the width.
+    pub stride: usize,
+    /// Red, green, blue, 8 bits each.
+    pub rgb: &'a [u8],
+}
+
+impl Picture<'_> {
+    /// A number that changes with codec and size, and with nothing else.
+    #[must_use]
+    pub const fn format(&self) -> u32 {
+        (self.codec as u32) << 28 ^ self.width << 14 ^ self.height
+    }
+}
+
+/// What became of a unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fed {
+    /// The decoder has it.
+    Taken,
+    /// It cannot be decoded: its key frame is missing.
+    Useless,
+    /// The decoder does not keep up. What follows is useless until the next key frame.
+    Dropped,
+}
+
+type OnPicture = Arc<Mutex<dyn FnMut(&Picture<'_>) + Send>>;
+
+/// Decodes the video of one camera, and hands on the pictures that are wanted.
+///
+/// All units of a chain are decoded, but only wanted pictures are converted to RGB. A failing decoder is started
+/// anew; a failing hardware decoder gives way to software after three failures, unless it was asked for by name.
+pub struct VideoDecoder {
+    codec: Codec,
+    elements: Vec<String>,
+    failures: u32,
+    line: Option<Line>,
+    on_picture: OnPicture,
+    awaited: Arc<Awaited>,
+    next_seq: Option<u32>,
+    /// The units since the last key frame, to decode them again where the decoder was drained too early. Empty
+    /// where they are too many.
+    chain: Vec<(Moment, gst::Buffer)>,
+    /// Whether the unit before was a key frame, too.
+    was_key: bool,
+    dropped: u64,
+}
+
+impl VideoDecoder {
+    /// A decoder for `codec`: the element named `choice`, or else hardware where this machine has it and it works,
+    /// or else software. `on_picture` is called on the decoder's thread with each wanted picture, soon after its
+    /// unit; it should take what it needs and return.
+    ///
+    /// # Errors
+    /// When the codec is no picture's, an element is not there, or `choice` does not decode this codec.
+    pub fn open(
+        codec: Codec,
+        choice: Option<&str>,
+        on_picture: impl FnMut(&Picture<'_>) + Send + 'static,
+    ) -> Result<Self, Error> {
+        line::start()?;
+        let mut decoder = Self {
+            codec,
+            elements: candidates(codec, choice)?,
+            failures: 0,
+            line: None,
+            on_picture: Arc::new(Mutex::new(on_picture)),
+            awaited: Arc::default(),
+            next_seq: None,
+            chain: Vec::new(),
+            was_key: false,
+            dropped: 0,
+        };
+        while let Err(err) = decoder.restart() {
+            if decoder.elements.len() < 2 {
+                return Err(err);
+            }
+            warn!(codec = codec.name(), err = %err, "decoder does not start; trying the next");
+            decoder.elements.remove(0);
+        }
+        info!(codec = codec.name(), decoder = decoder.element(), "decoder");
+        Ok(decoder)
+    }
+
+    /// The GStreamer element that decodes.
+    #[must_use]
+    pub fn element(&self) -> &str {
+        self.elements.first().map_or("none", String::as_str)
+    }
+
+    /// How many pictures were handed on.
+    #[must_use]
+    pub fn pictures(&self) -> u64 {
+        self.awaited.pictures()
+    }
+
+    /// How many units were dropped because the decoder did not keep up.
+    #[must_use]
+    pub const fn dropped(&self) -> u64 {
+        self.dropped
+    }
+
+    /// Hands a unit to the decoder without waiting for it. Its picture is handed on only where it is `wanted`.
+    ///
+    /// # Errors
+    /// When the decoder failed at an earlier unit. It has been started anew by then, and goes on with the next
+    /// key frame.
+    pub fn decode(&mut self, unit: &Unit, bytes: &[u8], wanted: bool) -> Result<Fed, Error> {
+        if unit.codec != self.codec {
+            return Err(Error::WrongKind { codec: unit.codec, wanted: self.codec.name() });
+        }
+        if unit.fresh {
+            self.restart()?;
+        }
+        if !unit.key && self.next_seq != Some(unit.seq) {
+            self.next_seq = None;
+            return Ok(Fed::Useless);
+        }
+        if UNANSWERED_MAX <= self.awaited.unanswered() {
+            return Err(self.fail(format!("no picture from {UNANSWERED_MAX} units")));
+        }
+        if self.line.is_none() {
+            self.restart()?;
+        }
+        match self.feed(unit, bytes, wanted) {
+            Ok(Fed::Taken) => {
+                self.next_seq = Some(unit.seq.wrapping_add(1));
+                Ok(Fed::Taken)
+            }
+            Ok(fed) => {
+                self.next_seq = None;
+                self.dropped += u64::from(fed == Fed::Dropped);
+                Ok(fed)
+            }
+            Err(reason) => Err(self.fail(reason)),
+        }
+    }
+
+    /// Pushes a unit, and drains the decoder where its picture would otherwise wait for units that do not come.
+    fn feed(&mut self, unit: &Unit, bytes: &[u8], wanted: bool) -> Result<Fed, String> {
+        let Some(line) = &self.line else { return Ok(Fed::Useless) };
+        line.check()?;
+        if line.is_full() {
+            return Ok(Fed::Dropped);
+        }
+        let follows_key = std::mem::replace(&mut self.was_key, unit.key) && unit.key;
+        if unit.key && is_entry(self.codec, bytes) {
+            self.chain.clear();
+        }
+        let mut awaited = self.awaited.gate();
+        if awaited.was_drained() && !unit.key {
+            // It was not the end of the chain after all, so the decoder needs all of it again.
+            if self.chain.is_empty() {
+                return Ok(Fed::Useless);
+            }
+            for (moment, unit) in &mut self.chain {
+                let pts = awaited.pts(*moment, !unit.flags().contains(gst::BufferFlags::DELTA_UNIT));
+                unit.make_mut().set_pts(pts);
+                line.push(unit.clone())?;
+            }
+        }
+        let pts = awaited.pts(unit.moment, unit.key);
+        if wanted {
+            awaited.expect(pts, unit.moment);
+        }
+        let buffer = line::buffer(bytes, pts, unit.key);
+        line.push(buffer.clone())?;
+        let chain_bytes = || self.chain.iter().map(|(_, unit)| unit.size()).sum::<usize>() + bytes.len();
+        if unit.key || !self.chain.is_empty() && self.chain.len() < CHAIN_UNITS_MAX && chain_bytes() <= CHAIN_BYTES_MAX
+        {
+            self.chain.push((unit.moment, buffer));
+        } else {
+            self.chain.clear();
+        }
+        awaited.pushed(line.source(), follows_key);
+        Ok(Fed::Taken)
+    }
+
+    /// Forgets all units and starts the decoder anew.
+    fn restart(&mut self) -> Result<(), Error> {
+        self.line = None;
+        self.next_seq = None;
+        self.chain.clear();
+        self.was_key = false;
+        self.awaited.forget();
+        self.line = Some(build(self.codec, self.element(), &self.on_picture, &self.awaited)?);
+        Ok(())
+    }
+
+    /// Counts a failure, and starts this decoder or the next anew.
+    fn fail(&mut self, reason: String) -> Error {
+        let error = Error::Failed { element: self.element().to_owned(), reason };
+        self.failures += 1;
+        if HARDWARE_FAILURES_MAX <= self.failures && 1 < self.elements.len() {
+            self.failures = 0;
+            let gone = self.elements.remove(0);
+            warn!(codec = self.codec.name(), gone, now = self.element(), "decoder failed too often; using the next");
+        }
+        if let Err(err) = self.restart() {
+            warn!(codec = self.codec.name(), err = %err, "decoder does not start");
+        }
+        error
+    }
+}
+
+/// The decoders to try, best first.
+fn candidates(codec: Codec, choice: Option<&str>) -> Result<Vec<String>, Error> {
+    let known: &[&str] = match codec {
+        Codec::H264 => &["nvv4l2decoder", "nvh264dec", "vah264dec", "v4l2slh264dec", "avdec_h264"],
+        Codec::H265 => &["nvv4l2decoder", "nvh265dec", "vah265dec", "v4l2slh265dec", "avdec_h265"],
+        Codec::Mjpeg => &["nvjpegdec", "vajpegdec", "jpegdec"],
+        _ => return Err(Error::WrongKind { codec, wanted: "video" }),
+    };
+    let here: Vec<_> = known.iter().filter(|name| line::exists(name)).map(|name| (*name).to_owned()).collect();
+    let Some(choice) = choice else {
+        // Where even software is missing, say which one should be there.
+        let software = || known.last().map(|name| (*name).to_owned());
+        return Ok(if here.is_empty() { software().into_iter().collect() } else { here });
+    };
+    let factory = gst::ElementFactory::find(choice);
+    let is_decoder = |factory: &gst::ElementFactory| {
+        factory.has_type(gst::ElementFactoryType::DECODER) && factory.can_sink_any_caps(&input_caps(codec))
+    };
+    match factory {
+        Some(factory) if is_decoder(&factory) => Ok(vec![choice.to_owned()]),
+        _ => Err(Error::WrongElement { element: choice.to_owned(), codec, others: here.join(", ") }),
+    }
+}
+
+fn input_caps(codec: Codec) -> gst::Caps {
+    let caps = match codec {
+        Codec::H264 => gst::Caps::builder("video/x-h264"),
+        Codec::H265 => gst::Caps::builder("video/x-h265"),
+        _ => return gst::Caps::builder("image/jpeg").field("parsed", true).build(),
+    };
+    caps.field("stream-format", "byte-stream").field("alignment", "au").build()
+}
+
+/// Whether a chain can begin here. GStreamer's parser takes every picture without references for a key frame, also
+/// one across which later pictures refer, which encoders make at a change of scene.
+fn is_entry(codec: Codec, bytes: &[u8]) -> bool {
+    let nal_types = bytes.windows(4).filter(|window| window[..3] == [0, 0, 1]).map(|window| window[3]);
+    match codec {
+        // A slice of an IDR picture, before any other slice. H.264, table 7-1.
+        Codec::H264 => nal_types.map(|byte| byte & 0x1f).find(|nal| (1..=5).contains(nal)) == Some(5),
+        // A slice of an intra random access point picture. H.265, table 7-1.
+        Codec::H265 => {
+            nal_types.map(|byte| byte >> 1 & 0x3f).find(|nal| *nal < 32).is_some_and(|nal| (16..=23).contains(&nal))
+        }
+        _ => true,
+    }
+}
+
+fn build(codec: Codec, element: &str, on_picture: &OnPicture, awaited: &Arc<Awaited>) -> Result<Line, Error> {
+    let decoder = line::element(element)?;
+    // One frame at a time: several in parallel would each come out later.
+    line::set(&decoder, "max-threads", "1");
+    line::set(&decoder, "thread-type", "slice");
+    line::set(&decoder, "std-compliance", "normal");
+    line::set(&decoder, "qos", "false");
+    drop_unwanted(&decoder, awaited);
+    let convert = line::element("videoconvert")?;
+    line::set(&convert, "n-threads", "1");
+    line::set(&convert, "dither", "none");
+    line::set(&convert, "qos", "false");
+    let mut elements = Vec::new();
+    if element.starts_with("nv") || element.starts_with("va") || element.starts_with("v4l2") {
+        // These want to know profile and size before the first frame; libav finds them itself.
+        elements.extend(match codec {
+            Codec::H264 => Some(line::element("h264parse")?),
+            Codec::H265 => Some(line::element("h265parse")?),
+            _ => None,
+        });
+    }
+    elements.push(decoder);
+    if element == "nvv4l2decoder" {
+        // Its pictures are in the memory of Jetson's video engine.
+        elements.push(line::element("nvvidconv")?);
+    }
+    elements.push(convert);
+    let output = gst::Caps::builder("video/x-raw").field("format", "RGB").build();
+    let on_picture = on_picture.clone();
+    let awaited = awaited.clone();
+    Line::start(&input_caps(codec), &elements, &output, move |sample| {
+        awaited.count_picture();
+        hand_on(codec, sample, &on_picture);
+    })
+}
+
+/// Drops pictures that are not wanted before they are converted, which costs more than decoding them.
+fn drop_unwanted(decoder: &gst::Element, awaited: &Arc<Awaited>) {
+    let awaited = awaited.clone();
+    if let Some(pad) = decoder.static_pad("src") {
+        pad.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
+            let Some(picture) = info.buffer_mut() else { return gst::PadProbeReturn::Ok };
+            let Some(moment) = picture.pts().and_then(|pts| awaited.take(pts)) else {
+                return gst::PadProbeReturn::Drop;
+            };
+            picture.make_mut().set_pts(line::pts_of(moment));
+            gst::PadProbeReturn::Ok
+        });
+    }
+}
+
+fn hand_on(codec: Codec, sample: &gst::Sample, on_picture: &OnPicture) {
+    let size = |name| sample.caps()?.structure(0)?.get::<i32>(name).ok().and_then(|size| u32::try_from(size).ok());
+    let (Some(width), Some(height), Some(buffer)) = (size("width"), size("height"), sample.buffer()) else { return };
+    let (Some(pts), Ok(map)) = (buffer.pts(), buffer.map_readable()) else { return };
+    // GStreamer's default layout, which is in force without a video meta: rows end at multiples of four bytes.
+    let stride = (width as usize * 3).next_multiple_of(4);
+    if map.len() < stride * height as usize {
+        return;
+    }
+    let picture = Picture { moment: line::moment_of(pts), codec, width, height, stride, rgb: &map };
+    let mut on_picture = on_picture.lock().unwrap_or_else(PoisonError::into_inner);
+    on_picture(&picture);
+}

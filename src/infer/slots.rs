@@ -1,0 +1,346 @@
+//! Ends every slot of every camera as exactly one reading.
+//!
+//! Slots of all cameras come due together and are one batch: their windows are cut and written straight into the
+//! network's inputs, the network runs, and each camera's answer becomes its reading.
+
+use std::collections::BTreeMap;
+
+use tracing::error;
+
+use super::{
+    aggregate::Aggregate,
+    contract::{Contract, Missing, SoundKind},
+    eye::Eye,
+    features::{picture::Normalise, sound::Ear},
+    intake::lock,
+    ring::FrameRing,
+    runtime::{self, Answer, Clip, Session},
+    window::{CameraView, Cut, Window},
+};
+use crate::{
+    config::{Reading as When, Sound},
+    time::{Clock, Grid, Moment, Span},
+    wire::{
+        CameraId,
+        record::{CameraState, Outcome, Provider, Reading, Record, SoundState, Vital, Withheld},
+    },
+};
+
+/// A window with less sound than this share of it has none: what is missing was zeros, which are not silence.
+const SOUND_SHARE_MIN: f32 = 0.9;
+/// The level of nothing at all, hundredths of a dB.
+const NO_LEVEL_CDB: i16 = -10_000;
+/// How quickly the mean inference time follows: a tenth of each new one.
+const INFERENCE_MEAN_SHARE: u32 = 10;
+
+/// A camera at its place in the slots.
+struct Seat {
+    eye: Eye,
+    window: Window,
+    aggregate: Aggregate,
+    first_frame: Option<Moment>,
+    sound: SoundState,
+    level_cdb: i16,
+    luma: u8,
+    labelled: u32,
+    withheld: u32,
+}
+
+/// Turns a window's pixels and samples into the network's numbers.
+struct Senses {
+    ear: Ear,
+    normalise: Normalise,
+    /// The sound of the window at hand.
+    samples: Vec<f32>,
+}
+
+/// All cameras, and the network that they share.
+pub(crate) struct Slots {
+    session: Session,
+    contract: Contract,
+    senses: Senses,
+    grid: Grid,
+    when: When,
+    seats: BTreeMap<CameraId, Seat>,
+    inference_us: u32,
+}
+
+/// What a camera brings to a slot: its cut, if it has one, and what became of its sound.
+struct Brought {
+    cut: Result<Cut, Withheld>,
+    sound: SoundState,
+}
+
+impl Slots {
+    /// Slots without any camera yet.
+    pub(crate) fn new(session: Session, contract: Contract, grid: Grid, when: When) -> Self {
+        let samples = match contract.sound.kind {
+            SoundKind::None => 0,
+            _ => contract.sound.samples as usize,
+        };
+        let senses = Senses {
+            ear: Ear::new(&contract.sound),
+            normalise: Normalise::new(contract.video.mean, contract.video.std),
+            samples: vec![0.0; samples],
+        };
+        Self {
+            session,
+            senses,
+            contract,
+            grid,
+            when,
+            seats: BTreeMap::new(),
+            inference_us: 0,
+        }
+    }
+
+    /// What the network is like.
+    pub(crate) fn contract(&self) -> &Contract {
+        &self.contract
+    }
+
+    /// The network.
+    pub(crate) fn session(&self) -> &Session {
+        &self.session
+    }
+
+    /// Takes a camera in; one with the same number must have been removed.
+    pub(crate) fn seat(&mut self, eye: Eye) {
+        let missing = match self.contract.sound.kind {
+            SoundKind::None => Missing::Mask,
+            _ => self.contract.sound.missing,
+        };
+        let seat = Seat {
+            window: Window::new(self.grid, eye.camera.gates, missing),
+            aggregate: Aggregate::new(&self.contract, &self.when),
+            first_frame: None,
+            sound: if eye.camera.sound == Sound::Off { SoundState::Off } else { SoundState::Absent },
+            level_cdb: NO_LEVEL_CDB,
+            luma: 0,
+            labelled: 0,
+            withheld: 0,
+            eye,
+        };
+        self.seats.insert(seat.eye.camera.id, seat);
+    }
+
+    /// Removes a camera.
+    pub(crate) fn unseat(&mut self, camera: CameraId) -> Option<Eye> {
+        self.seats.remove(&camera).map(|it| it.eye)
+    }
+
+    /// Whether all that can still come for a slot that ended at `end` has come.
+    pub(crate) fn settled(&self, end: Moment) -> bool {
+        self.seats.values().all(|it| it.eye.settled(end))
+    }
+
+    /// Ends a slot: one reading for each camera.
+    ///
+    /// # Errors
+    /// When the network cannot run any more.
+    pub(crate) fn end(
+        &mut self,
+        slot: u64,
+        clock: &dyn Clock,
+        emit: &mut impl FnMut(Record),
+    ) -> Result<(), runtime::Error> {
+        // A slot is too late when the next one has ended: running it would make all that follow late, too.
+        let overload = self.grid.end(slot + 1) <= clock.now();
+        let brought = self.cut(slot, overload);
+        let clips = brought.iter().filter(|it| it.cut.is_ok()).count();
+        let started = clock.now();
+        let mut answers = Vec::with_capacity(clips);
+        if 0 < clips {
+            answers.extend_from_slice(self.session.run(clips)?);
+        }
+        let inference = clock.now() - started;
+        if 0 < clips {
+            let us = u32::try_from(inference.as_ns() / 1000).unwrap_or(u32::MAX);
+            self.inference_us = match self.inference_us {
+                0 => us,
+                mean => mean - mean / INFERENCE_MEAN_SHARE + us / INFERENCE_MEAN_SHARE,
+            };
+        }
+        let late = clock.now() - self.grid.end(slot);
+        let window_end_ms = clock.wall_ms().saturating_sub(u64::try_from(late.as_ms()).unwrap_or(0));
+        let mut answers = answers.into_iter();
+        for (seat, brought) in self.seats.values_mut().zip(brought) {
+            let frame_offset_ms = brought.cut.as_ref().map_or(0, Cut::frame_offset_ms);
+            let ran = brought.cut.is_ok();
+            let sensed = brought.cut.and_then(|_| answer(answers.next()));
+            let step = seat.aggregate.step(slot, sensed);
+            match step.outcome {
+                Outcome::Label(_) => seat.labelled += 1,
+                Outcome::Withheld(_) => seat.withheld += 1,
+            }
+            emit(Record::Reading(Reading {
+                camera: seat.eye.camera.id,
+                slot,
+                window_end_ms,
+                outcome: step.outcome,
+                probabilities: step.probabilities,
+                group_at_least: step.group_at_least,
+                sound: brought.sound,
+                frame_offset_ms,
+                latency_ms: milliseconds(clock.now() - self.grid.end(slot)),
+                inference_ms: if ran { milliseconds(inference) } else { 0 },
+            }));
+        }
+        Ok(())
+    }
+
+    /// Cuts every camera's window and writes what can be read into the network's inputs, one place after another.
+    fn cut(&mut self, slot: u64, overload: bool) -> Vec<Brought> {
+        let clips = self.seats.len();
+        let mut places = self.session.batch(clips);
+        let mut place = places.next();
+        let mut all = Vec::with_capacity(clips);
+        for seat in self.seats.values_mut() {
+            let sound = seat.hear(slot, &self.grid, &mut self.senses.samples);
+            let cut = match &mut place {
+                Some(clip) if !overload => seat.cut(slot, sound, &mut self.senses, clip),
+                _ => Err(Withheld::Overload),
+            };
+            if cut.is_ok() {
+                place = places.next();
+            }
+            seat.eye.stop_awaiting();
+            all.push(Brought { cut, sound });
+        }
+        all
+    }
+
+    /// A slot that was missed while this room was away: one withheld reading for each camera.
+    pub(crate) fn missed(&mut self, slot: u64, clock: &dyn Clock, emit: &mut impl FnMut(Record)) {
+        let late = clock.now() - self.grid.end(slot);
+        let window_end_ms = clock.wall_ms().saturating_sub(u64::try_from(late.as_ms()).unwrap_or(0));
+        for seat in self.seats.values_mut() {
+            seat.withheld += 1;
+            emit(Record::Reading(Reading {
+                camera: seat.eye.camera.id,
+                slot,
+                window_end_ms,
+                outcome: Outcome::Withheld(Withheld::Starting),
+                probabilities: [0; 3],
+                group_at_least: None,
+                sound: seat.sound,
+                frame_offset_ms: 0,
+                latency_ms: milliseconds(late),
+                inference_ms: 0,
+            }));
+        }
+    }
+
+    /// How every camera is doing.
+    pub(crate) fn vitals(&self) -> impl Iterator<Item = Vital> {
+        self.seats.values().map(|it| it.vital(self.session.provider(), self.inference_us))
+    }
+
+    /// The cameras' states, to notice a change.
+    pub(crate) fn states(&self) -> impl Iterator<Item = (CameraId, CameraState)> {
+        self.seats.values().map(|it| (it.eye.camera.id, it.eye.route.status().state))
+    }
+}
+
+impl Senses {
+    fn fill(&mut self, frames: &FrameRing, cut: &Cut, clip: &mut Clip<'_>) {
+        let planes = clip.video.chunks_exact_mut(clip.video.len() / cut.frames.len().max(1));
+        for (pixels, planes) in cut.frames.iter().filter_map(|index| frames.pixels(*index)).zip(planes) {
+            self.normalise.fill(pixels, planes);
+        }
+        if !cut.heard || self.ear.fill(&self.samples, clip.sound).is_err() {
+            clip.sound.fill(0.0);
+        }
+        *clip.present = [1.0, f32::from(u8::from(cut.heard))];
+    }
+}
+
+fn answer(answer: Option<Result<Answer, runtime::NotFinite>>) -> Result<Answer, Withheld> {
+    match answer {
+        Some(answer) => answer.map_err(Withheld::from),
+        None => {
+            error!("the network gave fewer answers than there were clips");
+            Err(Withheld::ModelInvalid)
+        }
+    }
+}
+
+fn milliseconds(span: Span) -> u16 {
+    u16::try_from(span.as_ms().max(0)).unwrap_or(u16::MAX)
+}
+
+impl Seat {
+    /// Reads the window's sound into `samples` and says what became of it.
+    fn hear(&mut self, slot: u64, grid: &Grid, samples: &mut [f32]) -> SoundState {
+        if self.eye.camera.sound == Sound::Off || samples.is_empty() {
+            return self.sound;
+        }
+        let coverage = lock(&self.eye.rings.sound).read(grid.start(slot), grid.end(slot), samples);
+        (self.sound, self.level_cdb) = match coverage {
+            Ok(heard) if SOUND_SHARE_MIN <= heard.share() => {
+                let state = match (heard.is_silent(), heard.is_clipping()) {
+                    (true, _) => SoundState::Silent,
+                    (false, true) => SoundState::Clipping,
+                    (false, false) => SoundState::Present,
+                };
+                #[allow(clippy::cast_possible_truncation, reason = "clamped to the range of the record")]
+                let level_cdb = (heard.level_dbfs * 100.0).clamp(f32::from(NO_LEVEL_CDB), 0.0) as i16;
+                (state, level_cdb)
+            }
+            _ => (SoundState::Absent, NO_LEVEL_CDB),
+        };
+        self.sound
+    }
+
+    /// Cuts the window and writes the clip into its place of the batch.
+    fn cut(
+        &mut self,
+        slot: u64,
+        sound: SoundState,
+        senses: &mut Senses,
+        clip: &mut Clip<'_>,
+    ) -> Result<Cut, Withheld> {
+        // Held until the pixels are copied: a new frame would move the indices of the cut.
+        let frames = lock(&self.eye.rings.frames);
+        self.first_frame = self.first_frame.or_else(|| frames.metas().next().map(|it| it.moment));
+        if let Some(newest) = frames.metas().next_back() {
+            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 255 by its definition")]
+            let luma = newest.luma as u8;
+            self.luma = luma;
+        }
+        let camera = CameraView { state: self.eye.route.status().state, first_frame: self.first_frame, sound };
+        let cut = self.window.cut(slot, frames.metas(), camera)?;
+        senses.fill(&frames, &cut, clip);
+        Ok(cut)
+    }
+
+    fn vital(&self, provider: Provider, inference_us: u32) -> Vital {
+        let status = self.eye.route.status();
+        let (codec, width, height) = self.eye.rings.format();
+        Vital {
+            camera: self.eye.camera.id,
+            state: status.state,
+            fault: status.fault,
+            sound: self.sound,
+            provider,
+            fps_x100: status.fps_x100,
+            key_distance_ms: status.key_distance_ms,
+            kbps: status.kbps,
+            packets_lost: status.packets_lost,
+            units_dropped: status.units_dropped.saturating_add(self.eye.route.dropped()),
+            outages: status.outages,
+            level_cdb: self.level_cdb,
+            camera_drift_ppm: status.drift_ppm,
+            sound_drift_ppm: self.eye.sound_drift_ppm(),
+            decode_us: self.eye.rings.decode_us(),
+            inference_us,
+            labelled: self.labelled,
+            withheld: self.withheld,
+            luma: self.luma,
+            codec,
+            width,
+            height,
+            sound_lost_ms: self.eye.sound_lost_ms(),
+        }
+    }
+}

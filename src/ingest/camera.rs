@@ -1,0 +1,417 @@
+//! One camera: the loop that outlives its failures, in a thread of its own.
+
+use std::{
+    io,
+    sync::{Arc, atomic::Ordering},
+    thread,
+    time::Duration,
+};
+
+use crossbeam_channel::RecvTimeoutError;
+use tracing::{debug, info, warn};
+
+use super::{
+    backoff::{Backoff, Failure},
+    downstream::{Downstream, Ledger},
+    rtsp::{Bytes, Event, Losses, Stream, Trouble},
+    sampling::{LOOK_EVERY, Sampler},
+    tap::{Seen, Tap},
+};
+use crate::{
+    config::Source,
+    service::stop::{self, Stop, Stopper},
+    time::{Clock, Grid, Moment, Span},
+    wire::{
+        control::CameraOrder,
+        record::{CameraFault, CameraState},
+        unit::CameraStatus,
+    },
+};
+
+/// A connection without a picture after so long has failed.
+const FIRST_PICTURE: Span = Span::from_ms(10_000);
+/// So long without a picture is an outage: found within 3 s, the look at it included.
+const STALLED: Span = Span::from_ms(2800);
+/// Sound that is newer than this still flows.
+const SOUND_FLOWS: Span = Span::from_ms(1000);
+/// How long a teardown may take before it is left behind, and how long while the whole room is to end.
+const TEARDOWN: Duration = Duration::from_secs(2);
+const TEARDOWN_AT_END: Duration = Duration::from_millis(900);
+/// A status is sent at least this often.
+const STATUS_EVERY: Span = Span::from_ms(1000);
+/// Rates are means over so many statuses.
+const RATE_TICKS: usize = 5;
+/// A recording that is shorter than this does not start over faster than this.
+const LOOP_MIN: Span = Span::from_ms(1000);
+
+/// What the cameras of a room share.
+#[derive(Clone)]
+pub struct Room {
+    /// The way out.
+    pub downstream: Arc<Downstream<Bytes>>,
+    /// Which frames are wanted.
+    pub grid: Grid,
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// A camera's thread. Dropping it asks the thread to end.
+#[derive(Debug)]
+pub struct Running {
+    stopper: Option<Stopper>,
+    done: Stop,
+}
+
+impl Running {
+    /// Starts a camera, once the one `before` it has let go of its connection.
+    ///
+    /// # Errors
+    /// When the kernel gives no thread.
+    pub fn start(order: CameraOrder, room: Room, ledger: Arc<Ledger>, before: Option<Self>) -> io::Result<Self> {
+        let (stopper, stop) = stop::channel();
+        let (end, done) = stop::channel();
+        let name: String = format!("cam-{}", order.camera.name).chars().take(15).collect();
+        thread::Builder::new().name(name).spawn(move || {
+            if let Some(mut before) = before {
+                before.ask_to_stop();
+                // One that hangs for longer than its teardown may take is left behind.
+                let _is_done = before.wait(TEARDOWN + TEARDOWN_AT_END);
+            }
+            Keeper::new(order, room, ledger, stop).keep();
+            drop(end);
+        })?;
+        Ok(Self { stopper: Some(stopper), done })
+    }
+
+    /// Asks the thread to end.
+    pub fn ask_to_stop(&mut self) {
+        self.stopper = None;
+    }
+
+    /// Waits for the thread's end. Returns false if it has not ended after `patience`.
+    #[must_use]
+    pub fn wait(&self, patience: Duration) -> bool {
+        !self.done.sleep(patience)
+    }
+}
+
+/// How a connection ended.
+enum End {
+    /// The camera is no longer wanted.
+    Stopped,
+    /// A recording is over.
+    Over,
+    /// It failed.
+    Failed(Trouble),
+}
+
+struct Keeper {
+    order: CameraOrder,
+    room: Room,
+    ledger: Arc<Ledger>,
+    stop: Stop,
+    state: CameraState,
+    fault: CameraFault,
+    /// Since when the camera is lost.
+    outage_since: Option<Moment>,
+    /// The faults of this outage that the log has named, as bits.
+    told: u16,
+    seen: Seen,
+    rates: Rates,
+    next_status: Moment,
+    /// What of this connection's losses is in the ledger.
+    losses_booked: u32,
+}
+
+impl Keeper {
+    fn new(order: CameraOrder, room: Room, ledger: Arc<Ledger>, stop: Stop) -> Self {
+        Self {
+            order,
+            room,
+            ledger,
+            stop,
+            state: CameraState::Offline,
+            fault: CameraFault::Connecting,
+            outage_since: None,
+            told: 0,
+            seen: Seen::default(),
+            rates: Rates::default(),
+            next_status: Moment::default(),
+            losses_booked: 0,
+        }
+    }
+
+    fn keep(&mut self) {
+        let mut backoff = Backoff::of_camera();
+        while !self.stop.requested() {
+            self.send_status();
+            let begun = self.room.clock.now();
+            let end = self.connect_once(begun);
+            let pictures = self.seen.first_picture.zip(self.seen.last_picture).map(|(first, last)| last - first);
+            backoff.ran(pictures.unwrap_or(Span::ZERO));
+            let wait = match end {
+                End::Stopped => return,
+                End::Over => LOOP_MIN + Span(-(self.room.clock.now() - begun).as_ns()),
+                End::Failed(Trouble { fault: CameraFault::Unauthorised, .. }) => {
+                    backoff.after(Failure::Unauthorised, fastrand::f64())
+                }
+                End::Failed(_) => backoff.after(Failure::Other, fastrand::f64()),
+            };
+            debug!(camera = self.order.camera.name, %wait, "next try");
+            self.pause(wait);
+        }
+    }
+
+    /// Connects, and lives with the connection until it ends.
+    fn connect_once(&mut self, begun: Moment) -> End {
+        let camera = &self.order.camera;
+        let losses = Losses::default();
+        let sampler = Sampler::new(self.room.grid, camera.decode, camera.gates.frame_offset_max);
+        let count = losses.clone();
+        let tap = Arc::new(Tap::new(
+            camera.id,
+            sampler,
+            Arc::clone(&self.room.downstream),
+            Arc::clone(&self.ledger),
+            Box::new(move |medium| count.total(medium)),
+        ));
+        (self.seen, self.rates, self.losses_booked) = (Seen::default(), Rates::default(), 0);
+        let sink = Arc::clone(&tap);
+        let sink = Arc::new(move |piece| sink.take(piece));
+        let stream = match Stream::open(&self.order, self.room.clock.as_ref(), &losses, sink) {
+            Ok(stream) => stream,
+            Err(trouble) => {
+                self.lose(&trouble);
+                return End::Failed(trouble);
+            }
+        };
+        let end = self.watch(&stream, &tap, begun);
+        tap.close();
+        if let End::Failed(trouble) = &end {
+            self.lose(trouble);
+        }
+        let patience = if self.stop.requested() { TEARDOWN_AT_END } else { TEARDOWN };
+        if !stream.close(patience) {
+            warn!(camera = self.order.camera.name, "a connection does not let go and was left behind");
+        }
+        end
+    }
+
+    fn watch(&mut self, stream: &Stream, tap: &Tap<Bytes>, begun: Moment) -> End {
+        loop {
+            let event = stream.events().recv_timeout(LOOK_EVERY.to_duration());
+            let now = self.room.clock.now();
+            self.seen = tap.look(now);
+            if self.stop.requested() {
+                return End::Stopped;
+            }
+            if self.seen.last_picture.is_some() && self.state != CameraState::Online {
+                self.find();
+            }
+            match event {
+                Ok(Event::Lost(trouble)) => return End::Failed(trouble),
+                Ok(Event::Ended) => return self.ended(),
+                Err(RecvTimeoutError::Disconnected) => return End::Failed(Trouble::other("its pipeline is gone")),
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            if let Some(trouble) = overdue(&self.seen, stream.has_answered(), begun, now) {
+                return End::Failed(trouble);
+            }
+            if self.next_status <= now {
+                let lost = tap.packets_lost();
+                let more = lost.saturating_sub(self.losses_booked);
+                self.losses_booked = lost;
+                self.ledger.packets_lost.fetch_add(more, Ordering::Relaxed);
+                self.rates.tick(now, &self.seen);
+                self.send_status();
+            }
+        }
+    }
+
+    fn ended(&self) -> End {
+        if matches!(self.order.camera.source, Source::File(_)) && self.seen.last_picture.is_some() {
+            return End::Over;
+        }
+        End::Failed(Trouble { fault: CameraFault::Ended, text: "it ended the stream".into() })
+    }
+
+    /// Pictures arrive.
+    fn find(&mut self) {
+        let name = &self.order.camera.name;
+        let codec = self.seen.codec.map_or("", |codec| codec.name());
+        match self.outage_since.take() {
+            Some(since) => {
+                let outage = self.room.clock.now() - since;
+                info!(camera = name, codec, %outage, "camera back");
+            }
+            None => info!(camera = name, codec, "camera connected"),
+        }
+        (self.state, self.fault, self.told) = (CameraState::Online, CameraFault::None, 0);
+        self.send_status();
+    }
+
+    /// They do not arrive any more, or did not come at all.
+    fn lose(&mut self, trouble: &Trouble) {
+        if self.state == CameraState::Online {
+            let outages = &self.ledger.outages;
+            outages.fetch_add(1, Ordering::Relaxed);
+        }
+        self.state = match trouble.fault {
+            CameraFault::Stalled | CameraFault::SoundOnly => CameraState::Stale,
+            _ => CameraState::Offline,
+        };
+        self.fault = trouble.fault;
+        self.outage_since.get_or_insert(self.room.clock.now());
+        // One line per outage, and one more for each new reason: a camera that was cut off may come back with
+        // another password.
+        let bit = 1 << trouble.fault.code();
+        if self.told & bit == 0 {
+            self.told |= bit;
+            let (name, fault, cure) = (&self.order.camera.name, trouble.fault.word(), cure(trouble.fault));
+            warn!(camera = name, fault, "camera lost: {trouble}; {cure}");
+        }
+        self.rates = Rates::default();
+        self.send_status();
+    }
+
+    /// Waits for the next try. The status goes on.
+    fn pause(&mut self, wait: Span) {
+        let end = self.room.clock.now() + wait;
+        loop {
+            let now = self.room.clock.now();
+            if end <= now {
+                return;
+            }
+            if self.next_status <= now {
+                self.send_status();
+            }
+            if !self.stop.sleep(end.min(self.next_status).after(now).max(Duration::from_millis(1))) {
+                return;
+            }
+        }
+    }
+
+    fn send_status(&mut self) {
+        self.next_status = self.room.clock.now() + STATUS_EVERY;
+        let counted = |counter: &std::sync::atomic::AtomicU32| counter.load(Ordering::Relaxed);
+        let ms = self.seen.key_distance.map_or(0, Span::as_ms);
+        #[allow(clippy::cast_possible_truncation, reason = "clamped to its range")]
+        let drift_ppm = self.seen.drift_ppm.unwrap_or(0.0).clamp(f64::from(i16::MIN), f64::from(i16::MAX)) as i16;
+        self.room.downstream.put_status(CameraStatus {
+            camera: self.order.camera.id,
+            state: self.state,
+            fault: self.fault,
+            fps_x100: u16::try_from(self.rates.fps_x100()).unwrap_or(u16::MAX),
+            key_distance_ms: u16::try_from(ms).unwrap_or(u16::MAX),
+            outages: u16::try_from(counted(&self.ledger.outages)).unwrap_or(u16::MAX),
+            drift_ppm,
+            kbps: u32::try_from(self.rates.kbps()).unwrap_or(u32::MAX),
+            packets_lost: counted(&self.ledger.packets_lost),
+            units_dropped: counted(&self.ledger.units_dropped),
+        });
+    }
+}
+
+/// Whether the pictures of a connection are overdue, and what that means.
+fn overdue(seen: &Seen, has_answered: bool, begun: Moment, now: Moment) -> Option<Trouble> {
+    let is_late = seen.last_picture.map_or(FIRST_PICTURE <= now - begun, |last| STALLED <= now - last);
+    if !is_late {
+        return None;
+    }
+    let has_sound = seen.last_sound.is_some_and(|last| now - last < SOUND_FLOWS);
+    let (fault, text) = match (has_sound, seen.last_picture, has_answered) {
+        (true, ..) => (CameraFault::SoundOnly, "it sends sound and no picture"),
+        (_, Some(_), _) => (CameraFault::Stalled, "it is connected and sends nothing any more"),
+        (_, None, true) => (CameraFault::Stalled, "it accepted the connection and sends nothing"),
+        (_, None, false) => (CameraFault::Unreachable, "it does not answer"),
+    };
+    Some(Trouble { fault, text: text.into() })
+}
+
+/// What the person on site can do about it.
+const fn cure(fault: CameraFault) -> &'static str {
+    match fault {
+        CameraFault::Unreachable => "check its power, its cable, and the address and port of its URL",
+        CameraFault::Unauthorised => {
+            "check its user and password; after three tries it is asked every five minutes, lest it lock the account"
+        }
+        CameraFault::NotFound => "check the path of its URL, or the name of the file or device",
+        CameraFault::Busy => "it serves as many sessions as it can: close other viewers",
+        CameraFault::Certificate => "compare its certificate with the fingerprint or the ca_file of the configuration",
+        CameraFault::Codec => "choose H.264, H.265 or MJPEG in its settings",
+        CameraFault::Stalled | CameraFault::Ended | CameraFault::SoundOnly => {
+            "it is reconnected by itself; if this recurs, look at its network and its firmware"
+        }
+        CameraFault::None | CameraFault::Connecting | CameraFault::Other => "it is tried again by itself",
+    }
+}
+
+/// Frame and bit rate over the last few statuses.
+#[derive(Clone, Debug, Default)]
+struct Rates {
+    /// When, how many pictures, how many bytes; the oldest first.
+    ticks: Vec<(Moment, u64, u64)>,
+}
+
+impl Rates {
+    fn tick(&mut self, now: Moment, seen: &Seen) {
+        if RATE_TICKS < self.ticks.len() {
+            self.ticks.remove(0);
+        }
+        self.ticks.push((now, seen.pictures, seen.bytes));
+    }
+
+    /// How many per second, times `scale`.
+    fn per_second(&self, count: impl Fn(&(Moment, u64, u64)) -> u64, scale: u64) -> u64 {
+        let (Some(first), Some(last)) = (self.ticks.first(), self.ticks.last()) else { return 0 };
+        let passed_ms = u64::try_from((last.0 - first.0).as_ms()).unwrap_or(0);
+        let more = count(last).saturating_sub(count(first)).saturating_mul(scale).saturating_mul(1000);
+        (more + passed_ms / 2).checked_div(passed_ms).unwrap_or(0)
+    }
+
+    fn fps_x100(&self) -> u64 {
+        self.per_second(|tick| tick.1, 100)
+    }
+
+    fn kbps(&self) -> u64 {
+        self.per_second(|tick| tick.2, 8) / 1000
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(ms: i64) -> Moment {
+        Moment(0) + Span::from_ms(ms)
+    }
+
+    #[test]
+    fn a_late_picture_has_a_word() {
+        let check =
+            |picture: Option<i64>, sound: Option<i64>, has_answered: bool, now_ms, want: Option<CameraFault>| {
+                let seen = Seen { last_picture: picture.map(at), last_sound: sound.map(at), ..Seen::default() };
+                let said = overdue(&seen, has_answered, at(0), at(now_ms)).map(|trouble| trouble.fault);
+                assert_eq!(said, want, "picture {picture:?} sound {sound:?} at {now_ms}");
+            };
+        check(None, None, false, 9_999, None);
+        check(None, None, false, 10_000, Some(CameraFault::Unreachable));
+        check(None, None, true, 10_000, Some(CameraFault::Stalled));
+        check(None, Some(9_500), true, 10_000, Some(CameraFault::SoundOnly));
+        check(Some(20_000), None, true, 22_799, None);
+        check(Some(20_000), None, true, 22_800, Some(CameraFault::Stalled));
+        check(Some(20_000), Some(20_010), true, 22_801, Some(CameraFault::Stalled));
+        check(Some(20_000), Some(22_000), true, 22_900, Some(CameraFault::SoundOnly));
+    }
+
+    #[test]
+    fn rates_are_means_over_the_last_seconds() {
+        let mut rates = Rates::default();
+        assert_eq!((rates.fps_x100(), rates.kbps()), (0, 0));
+        for second in 0..20 {
+            let (pictures, bytes) = if second < 10 { (second, 0) } else { (second * 25, second * 500_000) };
+            rates.tick(at(i64::try_from(second).unwrap() * 1000), &Seen { pictures, bytes, ..Seen::default() });
+        }
+        assert_eq!((rates.fps_x100(), rates.kbps()), (2500, 4000));
+    }
+}

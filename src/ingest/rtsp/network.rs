@@ -1,0 +1,266 @@
+//! Network cameras: `rtspsrc`, and what may come out of it.
+
+use std::{
+    fs::File,
+    io::Write as _,
+    os::fd::AsRawFd as _,
+    path::Path,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use gst::{glib, prelude::*};
+use gstreamer as gst;
+use rustix::fs::{MemfdFlags, memfd_create};
+use sha2::{Digest as _, Sha256};
+
+use super::{Event, Medium, Refine, Tails, make, set_if_there, trouble::Trouble};
+use crate::{
+    config::{Rtsp, Secret, Transport},
+    wire::{record::CameraFault, unit::Codec},
+};
+
+/// `rtspsrc` itself gives up on a connection after so long, microseconds; the room's own deadline comes first.
+const TCP_TIMEOUT_US: u64 = 15_000_000;
+/// How long `rtspsrc` may wait for the answer to TEARDOWN, ns.
+const TEARDOWN_TIMEOUT_NS: u64 = 100_000_000;
+
+/// An authority that signed nothing and never can: it expired in 1970, is not allowed to sign, and its key was thrown
+/// away when it was made. GIO has no other way to trust nobody.
+const NOBODY_PEM: &str = "\
+-----BEGIN CERTIFICATE-----
+MIIBQDCB5qADAgECAgEBMAoGCCqGSM49BAMCMBExDzANBgNVBAMMBm5vYm9keTAe
+Fw03MDAxMDEwMDAwMDBaFw03MDAxMDIwMDAwMDBaMBExDzANBgNVBAMMBm5vYm9k
+eTBZMBMGByqGSM49AgEGCCqGSM49AwEHA0IABFyE9DFpUv2wdEdmQD3bdto6+HGx
+W+0va9OZtW0nl8+gI536Yg7HYWOq8dLWg9dCl1psxAxIx4zdNV1wsg4u36GjLzAt
+MAwGA1UdEwEB/wQCMAAwHQYDVR0OBBYEFA6i+lvXKeYkLZ9pS904tBhuz7ycMAoG
+CCqGSM49BAMCA0kAMEYCIQDYBFFCw14vxDxRcFsksBkh1D4Cz5lvLveVpI20HXE+
+AwIhAKDDVHiXA0TEBIhWMWtSFKxK1LyZmrRm+393fvzNGFds
+-----END CERTIFICATE-----
+";
+
+/// Counts the packets that the jitter buffers of a connection gave up on. The decoder hides what that damages.
+#[derive(Clone, Debug, Default)]
+pub struct Losses(Arc<Mutex<Vec<(Medium, glib::WeakRef<gst::Element>)>>>);
+
+impl Losses {
+    /// The packets of a medium lost since the connection was made.
+    #[must_use]
+    pub fn total(&self, medium: Medium) -> u32 {
+        let buffers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let buffers = buffers.iter().filter(|(of, _)| *of == medium).filter_map(|(_, buffer)| buffer.upgrade());
+        let lost = |buffer: gst::Element| {
+            let stats = buffer.find_property("stats").map(|_| buffer.property::<gst::Structure>("stats"))?;
+            stats.get::<u64>("num-lost").ok()
+        };
+        u32::try_from(buffers.filter_map(lost).sum::<u64>()).unwrap_or(u32::MAX)
+    }
+
+    fn add(&self, medium: Medium, buffer: &gst::Element) {
+        let mut buffers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        buffers.retain(|(_, buffer)| buffer.upgrade().is_some());
+        buffers.push((medium, buffer.downgrade()));
+    }
+}
+
+/// What the camera offers, and what of it was taken.
+#[derive(Debug, Default)]
+struct Offer {
+    /// The numbers of the streams that were taken.
+    taken: Vec<(u32, Medium)>,
+    refused: Vec<String>,
+}
+
+type SharedOffer = Arc<Mutex<Offer>>;
+
+fn lock(offer: &SharedOffer) -> MutexGuard<'_, Offer> {
+    offer.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Adds a camera to a pipeline.
+pub(super) fn add(
+    pipeline: &gst::Pipeline,
+    rtsp: &Rtsp,
+    password: Option<&Secret>,
+    losses: &Losses,
+    tails: Tails,
+) -> Result<Refine, Trouble> {
+    let source = make("rtspsrc")?;
+    set_up(&source, rtsp, password);
+    let is_certificate_refused = check_certificate(&source, rtsp)?;
+    let offer = SharedOffer::default();
+    select_streams(&source, &offer, tails.wants_sound);
+    count_losses(&source, &offer, losses);
+    link_streams(&source, tails);
+    pipeline.add(&source).map_err(|_| Trouble::other("rtspsrc cannot be added"))?;
+    Ok(Box::new(move |trouble| {
+        if is_certificate_refused.load(Ordering::Acquire) {
+            let text = "its certificate is not the pinned one, or is not trusted".to_owned();
+            return Trouble { fault: CameraFault::Certificate, text };
+        }
+        let offer = lock(&offer);
+        let is_offer_useless = !offer.refused.is_empty() && !offer.taken.iter().any(|it| it.1 == Medium::Video);
+        if is_offer_useless && matches!(trouble.fault, CameraFault::Other | CameraFault::Unreachable) {
+            return Trouble::codec(&offer.refused.join(", "));
+        }
+        trouble
+    }))
+}
+
+fn set_up(source: &gst::Element, rtsp: &Rtsp, password: Option<&Secret>) {
+    source.set_property("location", &rtsp.url);
+    if let Some(user) = &rtsp.user {
+        source.set_property("user-id", user);
+    }
+    if let Some(password) = password {
+        source.set_property("user-pw", password.reveal());
+    }
+    // With `rtsps`, datagrams would travel in the clear beside an encrypted connection.
+    let is_udp = rtsp.transport == Transport::Udp && !is_encrypted(rtsp);
+    source.set_property_from_str("protocols", if is_udp { "udp" } else { "tcp" });
+    source.set_property("latency", rtsp.latency_ms);
+    // The jitter buffer bends presentation times to our clock, for each stream alike, and RTCP then aligns them. In
+    // mode `none` each stream would begin at zero whenever its first packet comes, and sound and picture would be
+    // apart until the first sender report, which some cameras never send. The camera's own clock, whose drift is
+    // to be reported, is read from the packets instead.
+    source.set_property_from_str("buffer-mode", "slave");
+    set_if_there(source, "is-live", true);
+    set_if_there(source, "do-retransmission", false);
+    set_if_there(source, "udp-reconnect", false);
+    set_if_there(source, "tcp-timeout", TCP_TIMEOUT_US);
+    set_if_there(source, "teardown-timeout", TEARDOWN_TIMEOUT_NS);
+    set_if_there(source, "user-agent", concat!("edge-ger/", env!("CARGO_PKG_VERSION")));
+}
+
+fn is_encrypted(rtsp: &Rtsp) -> bool {
+    rtsp.url.get(..6).is_some_and(|scheme| scheme.eq_ignore_ascii_case("rtsps:"))
+}
+
+/// Has the certificate checked: against the pin and nothing else, or against the authorities of the camera or the
+/// system. The flag that it returns is set once a certificate was refused.
+fn check_certificate(source: &gst::Element, rtsp: &Rtsp) -> Result<Arc<AtomicBool>, Trouble> {
+    let is_refused = Arc::new(AtomicBool::new(false));
+    if !is_encrypted(rtsp) {
+        return Ok(is_refused);
+    }
+    // GIO asks about a certificate only when it distrusts it. Where one is pinned it must always ask, so it is
+    // given no authority to trust; where none is pinned its distrust is final.
+    match (rtsp.fingerprint, &rtsp.ca_file) {
+        (Some(_), _) => source.set_property("tls-database", nobody()?),
+        (None, Some(file)) => source.set_property("tls-database", authorities(file)?),
+        (None, None) => {}
+    }
+    source.set_property_from_str("tls-validation-flags", "validate-all");
+    let pinned = rtsp.fingerprint;
+    let flag = Arc::clone(&is_refused);
+    source.connect("accept-certificate", false, move |args| {
+        let certificate = args.get(2).and_then(|arg| arg.get::<glib::Object>().ok());
+        let der = certificate.map(|it| it.property::<Option<glib::ByteArray>>("certificate"));
+        let is_pinned = der.flatten().is_some_and(|der| pinned.is_some_and(|pin| Sha256::digest(&der)[..] == pin));
+        flag.fetch_or(!is_pinned, Ordering::AcqRel);
+        Some(is_pinned.to_value())
+    });
+    Ok(is_refused)
+}
+
+fn authorities(file: &Path) -> Result<gio::TlsFileDatabase, Trouble> {
+    let read = std::path::absolute(file).map_err(|err| err.to_string());
+    let read = read.and_then(|file| gio::TlsFileDatabase::new(file).map_err(|err| err.to_string()));
+    read.map_err(|err| {
+        let text = format!("ca_file {} cannot be read: {err}", file.display());
+        Trouble { fault: CameraFault::Certificate, text }
+    })
+}
+
+/// Authorities of which none signed any certificate. GIO reads them from a file, so they are in one, in memory.
+fn nobody() -> Result<gio::TlsFileDatabase, Trouble> {
+    let failed = |err: std::io::Error| Trouble::other(&format!("the pinned certificate cannot be checked: {err}"));
+    let memory = memfd_create("nobody.pem", MemfdFlags::CLOEXEC).map_err(|err| failed(err.into()))?;
+    let mut file = File::from(memory);
+    file.write_all(NOBODY_PEM.as_bytes()).map_err(failed)?;
+    authorities(Path::new(&format!("/proc/self/fd/{}", file.as_raw_fd())))
+}
+
+/// The depayloaders, by the name in the camera's description.
+fn depayloader(encoding: &str) -> Option<(Codec, &'static str)> {
+    Some(match encoding {
+        "H264" => (Codec::H264, "rtph264depay"),
+        "H265" => (Codec::H265, "rtph265depay"),
+        "JPEG" => (Codec::Mjpeg, "rtpjpegdepay"),
+        "MPEG4-GENERIC" => (Codec::Aac, "rtpmp4gdepay"),
+        "PCMU" => (Codec::Pcmu, "rtppcmudepay"),
+        "PCMA" => (Codec::Pcma, "rtppcmadepay"),
+        "OPUS" => (Codec::Opus, "rtpopusdepay"),
+        _ => return None,
+    })
+}
+
+/// The codec of RTP caps, its depayloader, and the rate of its time stamps.
+fn described(caps: &gst::CapsRef) -> Result<(Codec, &'static str, i32), String> {
+    let fields = caps.structure(0).ok_or("nothing")?;
+    let text = |name| fields.get::<&str>(name).unwrap_or("unknown");
+    let encoding = text("encoding-name").to_ascii_uppercase();
+    let (codec, name) = depayloader(&encoding).ok_or_else(|| format!("{}/{encoding}", text("media")))?;
+    Ok((codec, name, fields.get::<i32>("clock-rate").unwrap_or(90_000)))
+}
+
+/// Takes the first picture and, where it is wanted, the first sound that has a depayloader; nothing else is set up.
+fn select_streams(source: &gst::Element, offer: &SharedOffer, wants_sound: bool) {
+    let offer = Arc::clone(offer);
+    source.connect("select-stream", false, move |args| {
+        let number = args.get(1).and_then(|arg| arg.get::<u32>().ok())?;
+        let caps = args.get(2).and_then(|arg| arg.get::<gst::Caps>().ok())?;
+        let mut offer = lock(&offer);
+        let is_taken = match described(&caps).map(|(codec, ..)| Medium::of(codec)) {
+            Ok(medium) => {
+                let is_wanted = medium == Medium::Video || wants_sound;
+                let is_first = offer.taken.iter().all(|(_, other)| *other != medium);
+                if is_wanted && is_first {
+                    offer.taken.push((number, medium));
+                }
+                is_wanted && is_first
+            }
+            Err(name) => {
+                offer.refused.push(name);
+                false
+            }
+        };
+        Some(is_taken.to_value())
+    });
+}
+
+/// Finds the jitter buffers, whose session has the number of the stream.
+fn count_losses(source: &gst::Element, offer: &SharedOffer, losses: &Losses) {
+    let (offer, losses) = (Arc::clone(offer), losses.clone());
+    source.connect("new-manager", false, move |args| {
+        let manager = args.get(1).and_then(|arg| arg.get::<gst::Element>().ok())?;
+        let (offer, losses) = (Arc::clone(&offer), losses.clone());
+        manager.connect("new-jitterbuffer", false, move |args| {
+            let buffer = args.get(1).and_then(|arg| arg.get::<gst::Element>().ok())?;
+            let session = args.get(2).and_then(|arg| arg.get::<u32>().ok())?;
+            let medium = lock(&offer).taken.iter().find(|(number, _)| *number == session)?.1;
+            losses.add(medium, &buffer);
+            None
+        });
+        None
+    });
+}
+
+fn link_streams(source: &gst::Element, tails: Tails) {
+    source.connect_pad_added(move |source, pad| {
+        let linked = link(source, pad, &tails);
+        linked.err().into_iter().for_each(|trouble| drop(tails.events.try_send(Event::Lost(trouble))));
+    });
+}
+
+fn link(source: &gst::Element, pad: &gst::Pad, tails: &Tails) -> Result<(), Trouble> {
+    let parent = source.parent().and_then(|parent| parent.downcast::<gst::Bin>().ok());
+    // Without a parent the pipeline is being torn down.
+    let (Some(bin), Some(caps)) = (parent, pad.current_caps().or_else(|| Some(pad.query_caps(None)))) else {
+        return Ok(());
+    };
+    let (codec, name, clock_rate_hz) = described(&caps).map_err(|name| Trouble::codec(&name))?;
+    tails.add(&bin, pad, &[name], codec, Some(clock_rate_hz))
+}

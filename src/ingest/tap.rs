@@ -1,0 +1,381 @@
+//! From what a pipeline yields to what goes on: moments on our clock, sampling, numbers.
+//!
+//! A tap belongs to one connection of one camera. It is called in the threads that receive video and sound, and
+//! looked at by the camera's own thread.
+
+use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicU32, Ordering},
+};
+
+use super::{
+    downstream::{Downstream, Ledger},
+    rtsp::{Medium, Piece},
+    sampling::{Fate, Sampler, Verdict},
+};
+use crate::{
+    drift::Slew,
+    time::{Moment, Span},
+    wire::{
+        CameraId,
+        unit::{Codec, Unit},
+    },
+};
+
+/// How many packets of a medium were lost since the connection was made.
+pub type LossCount = Box<dyn Fn(Medium) -> u32 + Send + Sync>;
+
+/// What one connection yields.
+pub struct Tap<B> {
+    camera: CameraId,
+    downstream: Arc<Downstream<B>>,
+    ledger: Arc<Ledger>,
+    losses: LossCount,
+    state: Mutex<State<B>>,
+}
+
+struct State<B> {
+    /// Units that come after the connection was given up are none of ours.
+    is_closed: bool,
+    epoch: u32,
+    sampler: Sampler,
+    slew: Slew,
+    /// From the presentation time of the last picture to its moment: sound is moved by the same.
+    correction: Span,
+    held: Option<(Unit, B)>,
+    video: Lane,
+    sound: Lane,
+    seen: Seen,
+}
+
+/// What is kept per medium.
+#[derive(Debug)]
+struct Lane {
+    is_fresh: bool,
+    lost_before: u32,
+}
+
+/// What was seen of a connection so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Seen {
+    /// The video's codec, once there was a picture.
+    pub codec: Option<Codec>,
+    /// When the first picture came.
+    pub first_picture: Option<Moment>,
+    /// When the last picture came.
+    pub last_picture: Option<Moment>,
+    /// When the last sound came.
+    pub last_sound: Option<Moment>,
+    /// How many pictures came.
+    pub pictures: u64,
+    /// How many bytes of all media came.
+    pub bytes: u64,
+    /// The median distance of key frames, once known.
+    pub key_distance: Option<Span>,
+    /// The camera's clock against ours, parts per million, once known.
+    pub drift_ppm: Option<f64>,
+    /// How many pictures went on.
+    pub passed: u64,
+    /// How many pictures were not needed.
+    pub sampled_out: u64,
+}
+
+impl<B: AsRef<[u8]> + Send + 'static> Tap<B> {
+    /// A tap of a new connection.
+    #[must_use]
+    pub fn new(
+        camera: CameraId,
+        sampler: Sampler,
+        downstream: Arc<Downstream<B>>,
+        ledger: Arc<Ledger>,
+        losses: LossCount,
+    ) -> Self {
+        let lane = || Lane { is_fresh: true, lost_before: 0 };
+        let state = State {
+            is_closed: false,
+            epoch: downstream.epoch(),
+            sampler,
+            slew: Slew::new(),
+            correction: Span::ZERO,
+            held: None,
+            video: lane(),
+            sound: lane(),
+            seen: Seen::default(),
+        };
+        Self { camera, downstream, ledger, losses, state: Mutex::new(state) }
+    }
+
+    /// Takes what the pipeline yields.
+    pub fn take(&self, piece: Piece<B>) {
+        let mut state = self.lock();
+        if state.is_closed {
+            return;
+        }
+        let epoch = self.downstream.epoch();
+        if state.epoch != epoch {
+            state.epoch = epoch;
+            state.begin_anew();
+            state.sound.is_fresh = true;
+        }
+        state.seen.bytes += u64::try_from(piece.body.as_ref().len()).unwrap_or(0);
+        if piece.codec.is_video() {
+            self.video(&mut state, piece);
+        } else {
+            self.sound(&mut state, piece);
+        }
+    }
+
+    /// What was seen so far. Sends the held unit on if it is time to.
+    #[must_use]
+    pub fn look(&self, now: Moment) -> Seen {
+        let mut state = self.lock();
+        if state.sampler.due(now) {
+            self.release(&mut state);
+        }
+        Seen {
+            key_distance: state.sampler.key_distance(),
+            drift_ppm: state.slew.drift_ppm(),
+            passed: state.sampler.passed(),
+            sampled_out: state.sampler.sampled_out(),
+            ..state.seen
+        }
+    }
+
+    /// Packets of all media lost since the connection was made.
+    #[must_use]
+    pub fn packets_lost(&self) -> u32 {
+        (self.losses)(Medium::Video).saturating_add((self.losses)(Medium::Sound))
+    }
+
+    /// Nothing goes on any more, whatever an abandoned pipeline still yields.
+    pub fn close(&self) {
+        let mut state = self.lock();
+        state.is_closed = true;
+        state.held = None;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State<B>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn video(&self, state: &mut State<B>, piece: Piece<B>) {
+        let moment = state.slew.map(piece.foreign, piece.arrival);
+        state.correction = moment - piece.shown;
+        let seen = &mut state.seen;
+        seen.first_picture.get_or_insert(piece.arrival);
+        seen.last_picture = Some(piece.arrival);
+        seen.pictures += 1;
+        if piece.is_new_format {
+            seen.codec = Some(piece.codec);
+            state.begin_anew();
+        }
+        let step = state.sampler.unit(moment, piece.is_key);
+        match step.held {
+            Some(Fate::Pass) => self.release(state),
+            Some(Fate::Drop) => state.held = None,
+            None => {}
+        }
+        let unit = self.unit(&piece, moment);
+        match step.unit {
+            Verdict::Pass => self.send(state, unit, piece.body),
+            Verdict::Hold => state.held = Some((unit, piece.body)),
+            Verdict::Drop => {}
+        }
+    }
+
+    fn sound(&self, state: &mut State<B>, piece: Piece<B>) {
+        state.seen.last_sound = Some(piece.arrival);
+        state.sound.is_fresh |= piece.is_new_format;
+        let unit = self.unit(&piece, piece.shown + state.correction);
+        self.send(state, unit, piece.body);
+    }
+
+    /// The unit as far as it is known before it is its turn.
+    fn unit(&self, piece: &Piece<B>, moment: Moment) -> Unit {
+        Unit {
+            camera: self.camera,
+            codec: piece.codec,
+            key: piece.is_key,
+            fresh: false,
+            seq: 0,
+            lost: 0,
+            rate_hz: piece.rate_hz,
+            channels: piece.channels,
+            moment,
+            arrival: piece.arrival,
+        }
+    }
+
+    fn release(&self, state: &mut State<B>) {
+        if let Some((unit, body)) = state.held.take() {
+            self.send(state, unit, body);
+        }
+    }
+
+    fn send(&self, state: &mut State<B>, unit: Unit, body: B) {
+        let (lane, seq, medium): (_, &AtomicU32, _) = if unit.codec.is_video() {
+            (&mut state.video, &self.ledger.video_seq, Medium::Video)
+        } else {
+            (&mut state.sound, &self.ledger.sound_seq, Medium::Sound)
+        };
+        let lost = (self.losses)(medium);
+        let unit = Unit {
+            fresh: std::mem::take(&mut lane.is_fresh),
+            seq: seq.fetch_add(1, Ordering::Relaxed),
+            lost: lost.saturating_sub(std::mem::replace(&mut lane.lost_before, lost)),
+            ..unit
+        };
+        self.downstream.put(state.epoch, unit, body, &self.ledger);
+    }
+}
+
+impl<B> State<B> {
+    /// The decoder behind is a new one, or the format is: it needs a key frame first.
+    fn begin_anew(&mut self) {
+        self.sampler.restart();
+        self.held = None;
+        self.video.is_fresh = true;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+    use crate::{
+        config::Decode,
+        time::Grid,
+        wire::{
+            control::unit_pair,
+            unit::{self, Message},
+        },
+    };
+
+    const GRID: Grid = Grid { clip: Span::from_ms(5000), hop: Span::from_ms(5000), frames: 5 };
+
+    fn at(ms: i64) -> Moment {
+        Moment(0) + Span::from_ms(ms)
+    }
+
+    struct Rig {
+        tap: Tap<Vec<u8>>,
+        from: UnixStream,
+        downstream: Arc<Downstream<Vec<u8>>>,
+        ledger: Arc<Ledger>,
+        lost: Arc<AtomicU32>,
+    }
+
+    impl Rig {
+        fn new(decode: Decode) -> Self {
+            let (ours, theirs) = unit_pair().unwrap();
+            let downstream = Arc::new(Downstream::start(ours).unwrap());
+            let (ledger, lost) = (Arc::new(Ledger::default()), Arc::new(AtomicU32::new(0)));
+            let count = Arc::clone(&lost);
+            let losses: LossCount = Box::new(move |medium| match medium {
+                Medium::Video => count.load(Ordering::Relaxed),
+                Medium::Sound => 0,
+            });
+            let sampler = Sampler::new(GRID, decode, Span::from_ms(600));
+            let tap = Tap::new(CameraId(1), sampler, Arc::clone(&downstream), Arc::clone(&ledger), losses);
+            Self { tap, from: theirs.into(), downstream, ledger, lost }
+        }
+
+        fn picture(&self, ms: i64, is_key: bool) {
+            self.piece(ms, Codec::H264, is_key, false);
+        }
+
+        fn piece(&self, ms: i64, codec: Codec, is_key: bool, is_new_format: bool) {
+            // The presentation time is 30 ms off the moment, for both media alike.
+            let piece = Piece {
+                codec,
+                is_key,
+                is_new_format,
+                rate_hz: 0,
+                channels: 0,
+                foreign: Span::from_ms(ms + 77_000),
+                shown: at(ms - 30),
+                arrival: at(ms),
+                body: vec![0; 100],
+            };
+            self.tap.take(piece);
+        }
+
+        fn next(&mut self) -> Unit {
+            match unit::read(&mut self.from, &mut Vec::new()).unwrap().unwrap() {
+                Message::Unit(unit) => unit,
+                Message::Status(_) => panic!("no status was sent"),
+            }
+        }
+    }
+
+    #[test]
+    fn units_are_numbered_and_say_what_was_lost_before_them() {
+        let mut rig = Rig::new(Decode::Keyframes);
+        rig.picture(1000, true);
+        rig.lost.store(3, Ordering::Relaxed);
+        (1..25).for_each(|n| rig.picture(1000 + 40 * n, false));
+        rig.picture(2000, true);
+        rig.lost.store(5, Ordering::Relaxed);
+        rig.picture(3000, true);
+        let first = rig.next();
+        assert_eq!((first.seq, first.fresh, first.lost, first.moment), (0, true, 0, at(1000)));
+        let second = rig.next();
+        assert_eq!((second.seq, second.fresh, second.lost, second.moment), (1, false, 5, at(2000)));
+        assert_eq!(rig.tap.packets_lost(), 5);
+        let seen = rig.tap.look(at(3000));
+        assert_eq!((seen.pictures, seen.passed, seen.sampled_out, seen.bytes), (27, 2, 24, 2700));
+    }
+
+    #[test]
+    fn sound_keeps_its_distance_to_the_picture() {
+        let mut rig = Rig::new(Decode::All);
+        rig.picture(1000, true);
+        rig.piece(1010, Codec::Pcmu, true, true);
+        assert_eq!(rig.next().moment, at(1000));
+        let sound = rig.next();
+        assert_eq!((sound.codec, sound.seq, sound.fresh, sound.moment), (Codec::Pcmu, 0, true, at(1010)));
+    }
+
+    #[test]
+    fn a_held_unit_goes_on_when_nothing_arrives_any_more() {
+        let mut rig = Rig::new(Decode::Keyframes);
+        rig.picture(3100, true);
+        rig.picture(4200, true);
+        assert_eq!(rig.next().moment, at(3100));
+        let _ = rig.tap.look(at(4799));
+        assert_eq!(rig.ledger.video_seq.load(Ordering::Relaxed), 1);
+        let _ = rig.tap.look(at(4800));
+        assert_eq!(rig.next().moment, at(4200));
+    }
+
+    #[test]
+    fn a_new_reader_begins_at_a_key_frame() {
+        let mut rig = Rig::new(Decode::Auto);
+        rig.picture(1000, true);
+        rig.picture(1040, false);
+        assert_eq!((rig.next().seq, rig.next().seq), (0, 1));
+        let (ours, theirs) = unit_pair().unwrap();
+        rig.downstream.replace(ours);
+        rig.from = theirs.into();
+        rig.picture(1080, false);
+        rig.piece(1090, Codec::Opus, true, false);
+        rig.picture(2000, true);
+        let sound = rig.next();
+        assert_eq!((sound.codec, sound.fresh), (Codec::Opus, true));
+        let picture = rig.next();
+        assert_eq!((picture.seq, picture.fresh, picture.key, picture.moment), (2, true, true, at(2000)));
+    }
+
+    #[test]
+    fn a_new_format_is_fresh_and_a_closed_tap_is_dry() {
+        let mut rig = Rig::new(Decode::Auto);
+        rig.picture(1000, true);
+        rig.piece(2000, Codec::H264, true, true);
+        rig.picture(2040, false);
+        assert_eq!([rig.next().fresh, rig.next().fresh, rig.next().fresh], [true, true, false]);
+        rig.tap.close();
+        rig.picture(3000, true);
+        assert_eq!(rig.ledger.video_seq.load(Ordering::Relaxed), 3);
+    }
+}

@@ -1,0 +1,145 @@
+//! What is known of each camera, and what of it the broker should hold.
+
+use std::collections::BTreeMap;
+
+use super::{
+    board::{Board, Rank},
+    outbox::Message,
+    payload::{self, Figures, HealthText, Info, ReadingText, Topics},
+};
+use crate::{
+    time::{Moment, Span},
+    wire::{
+        CameraId,
+        control::PublishBegin,
+        record::{CameraState, Reading, Record, Vital},
+    },
+};
+
+/// From one health of a camera to the next.
+const HEALTH_EVERY: Span = Span::from_ms(30_000);
+/// A camera of which nothing was heard for so many hops is no longer online.
+const SILENT_HOPS: i64 = 3;
+
+/// All cameras of the box.
+#[derive(Debug)]
+pub struct Cameras {
+    topics: Topics,
+    boot: u32,
+    silence_max: Span,
+    info: Info,
+    known: BTreeMap<CameraId, Camera>,
+}
+
+#[derive(Debug)]
+struct Camera {
+    name: String,
+    heard: Moment,
+    silent: bool,
+    vital: Option<Vital>,
+    health_at: Option<Moment>,
+}
+
+impl Camera {
+    /// What is published: not better than the camera's own word, nor than what its silence says.
+    fn state(&self) -> CameraState {
+        let said = self.vital.map_or(CameraState::Offline, |it| it.state);
+        if self.silent { said.max(CameraState::Stale) } else { said }
+    }
+}
+
+impl Cameras {
+    /// The cameras of `begin`, all offline until something is heard of them; the box is online.
+    #[must_use]
+    pub fn new(begin: &PublishBegin, now: Moment, board: &mut Board) -> Self {
+        let mut cameras = Self {
+            topics: Topics::new(&begin.mqtt.topic_prefix, &begin.box_name),
+            boot: begin.boot,
+            silence_max: Span(i64::from(begin.hop_ms) * 1_000_000 * SILENT_HOPS),
+            info: Info::new(begin.boot, &begin.model_name, begin.min_group, begin.hop_ms),
+            known: BTreeMap::new(),
+        };
+        board.set(Rank::Box, cameras.topics.status(), payload::ONLINE.into());
+        board.set(Rank::Info, cameras.topics.info(), payload::json(&cameras.info));
+        for (camera, name) in &begin.cameras {
+            cameras.set(*camera, name, now, board);
+        }
+        cameras
+    }
+
+    /// Adds a camera, or gives it another name.
+    pub fn set(&mut self, id: CameraId, name: &str, now: Moment, board: &mut Board) {
+        if self.known.get(&id).is_some_and(|it| it.name != name) {
+            self.drop(id, board);
+        }
+        let new = || Camera { name: name.to_owned(), heard: now, silent: false, vital: None, health_at: None };
+        self.known.entry(id).or_insert_with(new);
+        self.put_status(id, board);
+    }
+
+    /// Forgets a camera and takes its retained topics off the broker.
+    pub fn drop(&mut self, id: CameraId, board: &mut Board) {
+        let Some(camera) = self.known.remove(&id) else { return };
+        for (rank, leaf) in [(Rank::Status, "status"), (Rank::Health, "health"), (Rank::Last, "last")] {
+            board.clear(rank, self.topics.camera(&camera.name, leaf));
+        }
+    }
+
+    /// Takes a record in. A reading comes back as the message for the outbox.
+    pub fn take(&mut self, record: &Record, now: Moment, board: &mut Board) -> Option<Message> {
+        let (Record::Reading(Reading { camera: id, .. }) | Record::Vital(Vital { camera: id, .. })) = *record;
+        let camera = self.known.get_mut(&id)?;
+        (camera.heard, camera.silent) = (now, false);
+        let message = match record {
+            Record::Vital(vital) => {
+                camera.vital = Some(*vital);
+                if self.info.set_provider(vital.provider) {
+                    board.set(Rank::Info, self.topics.info(), payload::json(&self.info));
+                }
+                None
+            }
+            Record::Reading(reading) => {
+                let payload = payload::json(&ReadingText::new(reading, self.boot));
+                board.set(Rank::Last, self.topics.camera(&camera.name, "last"), payload.clone());
+                Some(Message { topic: self.topics.camera(&camera.name, "reading"), payload })
+            }
+        };
+        self.put_status(id, board);
+        message
+    }
+
+    /// Finds cameras that have fallen silent and healths that are due. Returns true if there is something to send.
+    pub fn look(&mut self, now: Moment, wall_ms: u64, figures: &Figures, board: &mut Board) -> bool {
+        let mut news = false;
+        for camera in self.known.values_mut() {
+            if !camera.silent && self.silence_max < now - camera.heard {
+                camera.silent = true;
+                let state = camera.state().word();
+                news |= board.set(Rank::Status, self.topics.camera(&camera.name, "status"), state.into());
+            }
+            let is_due = camera.health_at.is_none_or(|at| HEALTH_EVERY <= now - at);
+            if let (Some(vital), true) = (&camera.vital, is_due) {
+                let text = HealthText::new(vital, camera.state(), figures, wall_ms, self.boot);
+                news |= board.set(Rank::Health, self.topics.camera(&camera.name, "health"), payload::json(&text));
+                camera.health_at = Some(now);
+            }
+        }
+        news
+    }
+
+    /// Nothing can be heard until a new `infer` is there.
+    pub fn all_silent(&mut self, board: &mut Board) {
+        for camera in self.known.values_mut() {
+            camera.silent = true;
+            let state = camera.state().word();
+            board.set(Rank::Status, self.topics.camera(&camera.name, "status"), state.into());
+        }
+    }
+
+    fn put_status(&self, id: CameraId, board: &mut Board) {
+        if let Some(camera) = self.known.get(&id) {
+            let state = camera.state().word();
+            board.set(Rank::Status, self.topics.camera(&camera.name, "status"), state.into());
+        }
+    }
+}

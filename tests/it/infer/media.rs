@@ -1,0 +1,113 @@
+//! Pictures and sound through real encoders, decoders and a microphone.
+
+mod microphone;
+mod sound;
+mod video;
+
+use edge_ger::{
+    time::Moment,
+    wire::{
+        CameraId,
+        unit::{Codec, Unit},
+    },
+};
+use gstreamer as gst;
+use gstreamer::prelude::*;
+use gstreamer_app::{AppSink, AppSrc};
+
+/// What an encoder made of one frame or block.
+struct Coded {
+    bytes: Vec<u8>,
+    pts_ns: i64,
+    key: bool,
+}
+
+/// All media of these tests begin here on our clock.
+const BEGIN: Moment = Moment(5_000_000_000_000);
+
+/// Encodes raw buffers of `caps`, each `duration_ns` long, with a GStreamer chain.
+fn encode(caps: &str, chain: &str, duration_ns: u64, buffers: impl IntoIterator<Item = Vec<u8>>) -> Vec<Coded> {
+    gst::init().unwrap();
+    let chain = format!("appsrc name=in format=time caps={caps} ! {chain} ! appsink name=out sync=false");
+    let pipeline = gst::parse::launch(&chain).unwrap().downcast::<gst::Pipeline>().unwrap();
+    let source = pipeline.by_name("in").unwrap().downcast::<AppSrc>().unwrap();
+    let sink = pipeline.by_name("out").unwrap().downcast::<AppSink>().unwrap();
+    pipeline.set_state(gst::State::Playing).unwrap();
+    let mut pts = gst::ClockTime::ZERO;
+    for bytes in buffers {
+        let mut buffer = gst::Buffer::from_slice(bytes);
+        buffer.get_mut().unwrap().set_pts(pts);
+        buffer.get_mut().unwrap().set_duration(gst::ClockTime::from_nseconds(duration_ns));
+        source.push_buffer(buffer).unwrap();
+        pts += gst::ClockTime::from_nseconds(duration_ns);
+    }
+    source.end_of_stream().unwrap();
+    let mut coded = Vec::new();
+    let mut first = None;
+    while let Some(sample) = sink.try_pull_sample(gst::ClockTime::from_seconds(20)) {
+        let buffer = sample.buffer().unwrap();
+        // An encoder with B-frames puts everything off so that no decoding time is negative.
+        let pts = i64::try_from(buffer.pts().unwrap().nseconds()).unwrap();
+        let first = *first.get_or_insert(pts);
+        let key = !buffer.flags().contains(gst::BufferFlags::DELTA_UNIT);
+        coded.push(Coded { bytes: buffer.map_readable().unwrap().to_vec(), pts_ns: pts - first, key });
+    }
+    let fault = pipeline.bus().unwrap().pop_filtered(&[gst::MessageType::Error]);
+    assert!(fault.is_none(), "{fault:?}");
+    pipeline.set_state(gst::State::Null).unwrap();
+    coded
+}
+
+fn unit(codec: Codec, seq: usize, coded: &Coded, rate_hz: u32, channels: u8) -> Unit {
+    let moment = Moment(BEGIN.0 + coded.pts_ns);
+    Unit {
+        camera: CameraId(0),
+        codec,
+        key: coded.key,
+        fresh: seq == 0,
+        seq: u32::try_from(seq).unwrap(),
+        lost: 0,
+        rate_hz,
+        channels,
+        moment,
+        arrival: moment,
+    }
+}
+
+/// What a stretch of sound is, taken as a single sine.
+struct Tone {
+    hz: f64,
+    /// Amplitude of the sine.
+    amplitude: f64,
+    /// All that is not the sine, relative to it, dB.
+    others_db: f64,
+}
+
+impl Tone {
+    /// Measures the strongest sine by least squares around the best of all whole frequencies.
+    fn of(samples: &[f32], rate_hz: f64) -> Self {
+        let project = |hz: f64| {
+            let (mut re, mut im) = (0.0, 0.0);
+            for (n, sample) in samples.iter().enumerate() {
+                let turn = n as f64 / rate_hz * hz * std::f64::consts::TAU;
+                re += f64::from(*sample) * turn.cos();
+                im += f64::from(*sample) * turn.sin();
+            }
+            (re * re + im * im).sqrt() * 2.0 / samples.len() as f64
+        };
+        let best = |from: f64, step: f64, count: u32| {
+            let candidates = (0..count).map(|n| from + f64::from(n) * step);
+            candidates.max_by(|a, b| project(*a).total_cmp(&project(*b))).unwrap()
+        };
+        // The width of a peak is the inverse of the duration; half of it finds every peak.
+        let width = rate_hz / samples.len() as f64;
+        let crossings = samples.windows(2).filter(|pair| (pair[0] < 0.0) != (pair[1] < 0.0)).count() as f64;
+        let rough = crossings / 2.0 * rate_hz / samples.len() as f64;
+        let near = best(rough - 20.0 * width, width / 2.0, 81);
+        let hz = best(near - width / 2.0, width / 50.0, 51);
+        let amplitude = project(hz);
+        let power = samples.iter().map(|sample| f64::from(*sample).powi(2)).sum::<f64>() / samples.len() as f64;
+        let others = (power - amplitude * amplitude / 2.0).max(1e-12);
+        Self { hz, amplitude, others_db: 10.0 * (others / (amplitude * amplitude / 2.0)).log10() }
+    }
+}

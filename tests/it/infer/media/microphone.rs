@@ -1,0 +1,163 @@
+use std::{sync::Arc, thread, time::Duration};
+
+use crossbeam_channel::{Receiver, bounded};
+use edge_ger::{
+    infer::{
+        microphone::{self, Error, Microphone, Status},
+        ring::{KEPT, SoundRing},
+    },
+    service::stop::{self, Stopper},
+    time::{Clock, Moment, Span, SystemClock},
+};
+
+use super::Tone;
+use crate::harness::pulse::{MICROPHONE, Pulse};
+
+const DEADLINE: Duration = Duration::from_secs(20);
+
+/// A microphone that is kept open, and what it hears.
+struct Listening {
+    blocks: Receiver<(Moment, Vec<f32>)>,
+    status: Arc<Status>,
+    stopper: Option<Stopper>,
+    thread: Option<thread::JoinHandle<Result<(), Error>>>,
+}
+
+impl Listening {
+    fn to(name: &'static str) -> Self {
+        let (heard, blocks) = bounded(10_000);
+        let status = Arc::new(Status::default());
+        let (stopper, stop) = stop::channel();
+        let run = {
+            let status = status.clone();
+            let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+            move || {
+                let sink = |first, samples: &[f32]| heard.send((first, samples.to_vec())).unwrap();
+                microphone::run(name, 16_000, sink, &clock, &stop, &status)
+            }
+        };
+        let thread = thread::Builder::new().name("microphone".into()).spawn(run).unwrap();
+        Self { blocks, status, stopper: Some(stopper), thread: Some(thread) }
+    }
+
+    /// Collects sound until `done` says that it is enough.
+    #[track_caller]
+    fn until(&self, ring: &mut SoundRing, mut done: impl FnMut(&SoundRing) -> bool) {
+        while !done(ring) {
+            let (first, samples) = self.blocks.recv_timeout(DEADLINE).expect("sound arrives");
+            ring.write(first, &samples);
+        }
+    }
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        self.stopper = None;
+        let ended = self.thread.take().unwrap().join();
+        assert!(thread::panicking() || ended.unwrap().is_ok());
+    }
+}
+
+fn ring() -> SoundRing {
+    SoundRing::new(16_000, KEPT)
+}
+
+/// The last second of sound, once it is all covered and louder than silence.
+fn last_second(ring: &SoundRing) -> Option<Vec<f32>> {
+    let mut out = vec![0.0; 16_000];
+    let end = ring.end()?;
+    let coverage = ring.read(end - Span::from_ms(1000), end, &mut out).ok()?;
+    (coverage.covered == coverage.total && -20.0 < coverage.level_dbfs).then_some(out)
+}
+
+#[test]
+fn a_tone_arrives_in_pitch_level_and_time() {
+    Pulse::in_own_process("infer::media::microphone::a_tone_arrives_in_pitch_level_and_time", |pulse| {
+        let listening = Listening::to(MICROPHONE);
+        let _tone = pulse.play_sine(1000.0, 0.5);
+        let mut ring = ring();
+        listening.until(&mut ring, |ring| last_second(ring).is_some());
+        // From here on the tone sounds, and no sample of it may be missing.
+        let begin = ring.end().unwrap();
+        let (gaps, overlapped) = (ring.gaps(), ring.overlapped());
+        listening.until(&mut ring, |ring| begin + Span::from_ms(5000) <= ring.end().unwrap());
+        let late = SystemClock.now() - ring.end().unwrap();
+        assert!((Span::ZERO..Span::from_ms(500)).contains(&late), "the sound is {late} late");
+        let mut out = vec![0.0; 80_000];
+        let coverage = ring.read(begin, begin + Span::from_ms(5000), &mut out).unwrap();
+        assert_eq!((coverage.covered, ring.gaps(), ring.overlapped()), (80_000, gaps, overlapped));
+        // 0.5 of full scale is -9.03 dBFS.
+        assert!((coverage.level_dbfs - -9.03).abs() < 0.2, "{} dBFS", coverage.level_dbfs);
+        let tone = Tone::of(&out, 16_000.0);
+        assert!((tone.hz - 1000.0).abs() < 1.0, "{} Hz", tone.hz);
+        assert!(tone.others_db < -40.0, "noise at {} dB", tone.others_db);
+        assert_eq!((listening.status.rate_hz(), listening.status.outages()), (48_000, 0));
+        assert_eq!(listening.status.overflowed(), 0);
+    });
+}
+
+#[test]
+fn unplugged_and_back_with_another_rate() {
+    Pulse::in_own_process("infer::media::microphone::unplugged_and_back_with_another_rate", |pulse| {
+        let listening = Listening::to(MICROPHONE);
+        let tone = pulse.play_sine(1000.0, 0.5);
+        let mut ring = ring();
+        listening.until(&mut ring, |ring| last_second(ring).is_some());
+        drop(tone);
+        pulse.unplug();
+        let unplugged = SystemClock.now();
+        // Until it is noticed blocks may still come, but none that was heard later.
+        while listening.status.outages() == 0 {
+            assert!(SystemClock.now() - unplugged < Span::from_ms(20_000), "the loss is not noticed");
+            if let Ok((first, samples)) = listening.blocks.recv_timeout(Duration::from_millis(100)) {
+                ring.write(first, &samples);
+            }
+        }
+        assert!(!listening.status.is_present());
+        pulse.replug(44_100);
+        let _tone = pulse.play_sine(2000.0, 0.5);
+        let plugged = SystemClock.now();
+        let is_new = |ring: &SoundRing| plugged + Span::from_ms(1000) < ring.end().unwrap();
+        listening.until(&mut ring, |ring| is_new(ring) && last_second(ring).is_some());
+        let tone = Tone::of(&last_second(&ring).unwrap(), 16_000.0);
+        assert!((tone.hz - 2000.0).abs() < 2.0, "{} Hz", tone.hz);
+        assert_eq!((listening.status.rate_hz(), listening.status.outages()), (44_100, 1));
+        assert!(listening.status.is_present());
+        assert!(1 <= ring.gaps(), "the outage is a gap");
+    });
+}
+
+#[test]
+fn absent_at_the_start_and_there_later() {
+    Pulse::in_own_process("infer::media::microphone::absent_at_the_start_and_there_later", |pulse| {
+        pulse.unplug();
+        let listening = Listening::to(MICROPHONE);
+        let begun = SystemClock.now();
+        while listening.status.outages() == 0 {
+            assert!(SystemClock.now() - begun < Span::from_ms(20_000), "the absence is not noticed");
+            assert!(listening.blocks.recv_timeout(Duration::from_millis(50)).is_err(), "sound from nowhere");
+        }
+        pulse.replug(48_000);
+        let _tone = pulse.play_sine(1000.0, 0.5);
+        listening.until(&mut ring(), |ring| last_second(ring).is_some());
+    });
+}
+
+#[test]
+fn a_wrong_name_lists_the_right_ones() {
+    Pulse::in_own_process("infer::media::microphone::a_wrong_name_lists_the_right_ones", |_| {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let fault = Microphone::open("pulseaudio:mik", clock.clone()).unwrap_err();
+        assert!(matches!(fault, Error::NoDevice { .. }), "{fault}");
+        assert!(fault.to_string().contains("pulseaudio:mic.monitor"), "{fault}");
+        assert!(Microphone::open("pulseaudio:mic.monitor", clock.clone()).is_ok());
+        assert!(Microphone::open("default", clock).is_ok());
+    });
+}
+
+#[test]
+fn a_missing_sound_server_is_said_so() {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let fault = Microphone::open("alsa:hw:CARD=NoSuchCard,DEV=0", clock).unwrap_err();
+    assert!(matches!(fault, Error::NoDevice { .. }), "{fault}");
+}

@@ -1,0 +1,207 @@
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, bounded};
+use edge_ger::{
+    infer::decode::{Error, Fed, VideoDecoder},
+    time::Span,
+    wire::unit::{Codec, Unit},
+};
+
+use super::{BEGIN, Coded, encode, unit};
+
+const FRAME_NS: i64 = 40_000_000;
+const DEADLINE: Duration = Duration::from_secs(10);
+
+/// Frame `n` is grey of this level.
+fn level(n: i64) -> u8 {
+    u8::try_from(20 + n % 50 * 4).unwrap()
+}
+
+fn grey_frames(frames: i64) -> impl Iterator<Item = Vec<u8>> {
+    (0..frames).map(|n| vec![level(n); 968 * 240])
+}
+
+fn encode_grey(codec: Codec, b_frames: u32, key_distance: u32, frames: i64) -> Vec<Coded> {
+    // A width that makes rows of RGB end off a multiple of four bytes, and those of the source, too.
+    let caps = "video/x-raw,format=RGB,width=322,height=240,framerate=25/1";
+    let chain = match codec {
+        Codec::H264 => format!(
+            "videoconvert ! video/x-raw,format=I420 ! x264enc bframes={b_frames} b-adapt=false key-int-max={key_distance} \
+             speed-preset=veryfast ! h264parse config-interval=-1 ! video/x-h264,stream-format=byte-stream,alignment=au"
+        ),
+        Codec::H265 => format!(
+            "videoconvert ! video/x-raw,format=I420 ! x265enc key-int-max={key_distance} speed-preset=veryfast \
+             option-string=bframes={b_frames}:b-adapt=0:log-level=none ! h265parse config-interval=-1 ! \
+             video/x-h265,stream-format=byte-stream,alignment=au"
+        ),
+        _ => "jpegenc".to_owned(),
+    };
+    encode(caps, &chain, FRAME_NS.unsigned_abs(), grey_frames(frames))
+}
+
+#[derive(Debug, PartialEq)]
+struct Seen {
+    at: Span,
+    width: u32,
+    height: u32,
+    grey: u8,
+}
+
+fn decoder(codec: Codec) -> (VideoDecoder, Receiver<Seen>) {
+    let (seen, pictures) = bounded(1000);
+    let software = match codec {
+        Codec::H264 => "avdec_h264",
+        Codec::H265 => "avdec_h265",
+        _ => "jpegdec",
+    };
+    let decoder = VideoDecoder::open(codec, Some(software), move |picture| {
+        let middle = picture.stride * (picture.height as usize / 2) + picture.width as usize / 2 * 3;
+        let pixel = &picture.rgb[middle..middle + 3];
+        let last_row = &picture.rgb[picture.stride * (picture.height as usize - 1)..];
+        assert!(picture.width as usize * 3 <= last_row.len());
+        let grey = pixel[1];
+        seen.send(Seen { at: picture.moment - BEGIN, width: picture.width, height: picture.height, grey }).unwrap();
+    });
+    (decoder.unwrap(), pictures)
+}
+
+#[track_caller]
+fn check_is_frame(seen: &Seen, n: i64) {
+    assert_eq!((seen.at, seen.width, seen.height), (Span(n * FRAME_NS), 322, 240), "frame {n}");
+    assert!(seen.grey.abs_diff(level(n)) <= 4, "frame {n} is {}, not {}", seen.grey, level(n));
+}
+
+/// The next picture; the deadline is far beyond what a busy machine needs.
+#[track_caller]
+fn next(pictures: &Receiver<Seen>) -> Seen {
+    pictures.recv_timeout(DEADLINE).expect("no picture came")
+}
+
+/// Decodes a whole stream of which every seventh frame is wanted.
+#[track_caller]
+fn check_chain(codec: Codec, b_frames: u32) {
+    let coded = encode_grey(codec, b_frames, 25, 60);
+    let is_reordered = coded.windows(2).any(|pair| pair[1].pts_ns < pair[0].pts_ns);
+    assert_eq!(is_reordered, 0 < b_frames, "the encoder did not do what the test is about");
+    let (mut decoder, pictures) = decoder(codec);
+    for (seq, coded) in coded.iter().enumerate() {
+        let wanted = coded.pts_ns / FRAME_NS % 7 == 0;
+        let unit = unit(codec, seq, coded, 0, 0);
+        assert_eq!(decoder.decode(&unit, &coded.bytes, wanted).unwrap(), Fed::Taken, "unit {seq}");
+    }
+    let mut seen: Vec<_> = (0..9).map(|_| next(&pictures)).collect();
+    seen.sort_by_key(|seen| seen.at);
+    for (seen, n) in seen.iter().zip((0..).step_by(7)) {
+        check_is_frame(seen, n);
+    }
+    assert_eq!(decoder.pictures(), 9, "a picture came that nobody wanted");
+}
+
+#[test]
+fn a_chain_gives_the_wanted_pictures_and_no_others() {
+    check_chain(Codec::H264, 0);
+    check_chain(Codec::H264, 3);
+    check_chain(Codec::H265, 0);
+    check_chain(Codec::H265, 3);
+    check_chain(Codec::Mjpeg, 0);
+}
+
+/// Decodes nothing but key frames; each must come out before the next goes in.
+#[track_caller]
+fn check_keys(codec: Codec, b_frames: u32) {
+    let coded = encode_grey(codec, b_frames, 25, 150);
+    let (mut decoder, pictures) = decoder(codec);
+    for (seq, coded) in coded.iter().filter(|coded| coded.key).take(6).enumerate() {
+        assert_eq!(decoder.decode(&unit(codec, seq, coded, 0, 0), &coded.bytes, true).unwrap(), Fed::Taken);
+        check_is_frame(&next(&pictures), coded.pts_ns / FRAME_NS);
+    }
+}
+
+#[test]
+fn key_frames_come_out_without_waiting_for_others() {
+    check_keys(Codec::H264, 0);
+    check_keys(Codec::H264, 3);
+    check_keys(Codec::H265, 0);
+    check_keys(Codec::H265, 3);
+    check_keys(Codec::Mjpeg, 0);
+}
+
+#[test]
+fn the_end_of_a_chain_is_not_held_back_and_may_go_on_after_all() {
+    for codec in [Codec::H264, Codec::H265] {
+        let coded = encode_grey(codec, 3, 100, 60);
+        let (mut decoder, pictures) = decoder(codec);
+        // Every third unit is wanted and waited for, although the decoder would like to see more first; that the
+        // chain goes on nevertheless is none of the pictures' business.
+        for (seq, coded) in coded.iter().enumerate().take(16) {
+            let wanted = seq % 3 == 2;
+            decoder.decode(&unit(codec, seq, coded, 0, 0), &coded.bytes, wanted).unwrap();
+            if wanted {
+                check_is_frame(&next(&pictures), coded.pts_ns / FRAME_NS);
+            }
+        }
+    }
+}
+
+#[test]
+fn after_a_gap_only_a_key_frame_is_of_use() {
+    let coded = encode_grey(Codec::H264, 0, 25, 60);
+    let (mut decoder, pictures) = decoder(Codec::H264);
+    let fed: Vec<_> = (0..60)
+        .filter(|seq| *seq != 10)
+        .map(|seq| {
+            decoder.decode(&unit(Codec::H264, seq, &coded[seq], 0, 0), &coded[seq].bytes, seq == 20 || seq == 30)
+        })
+        .map(Result::unwrap)
+        .collect();
+    let taken = |fed: &[Fed]| fed.iter().all(|fed| *fed == Fed::Taken);
+    assert!(taken(&fed[..10]) && taken(&fed[24..]), "{fed:?}");
+    assert!(fed[10..24].iter().all(|fed| *fed == Fed::Useless), "{fed:?}");
+    check_is_frame(&next(&pictures), 30);
+}
+
+#[test]
+fn garbage_is_an_error_and_the_next_key_frame_a_picture() {
+    for codec in [Codec::H264, Codec::H265, Codec::Mjpeg] {
+        let coded = encode_grey(codec, 0, 25, 60);
+        let (mut decoder, pictures) = decoder(codec);
+        let mut random = fastrand::Rng::with_seed(5);
+        let mut failures = 0;
+        for seq in 0..200 {
+            let mut bytes = coded[seq % 60].bytes.clone();
+            match seq % 4 {
+                0 => bytes.truncate(bytes.len() / 3),
+                1 => bytes.fill_with(|| random.u8(..)),
+                2 => bytes.iter_mut().skip(5).step_by(9).for_each(|byte| *byte ^= random.u8(..)),
+                _ => bytes = vec![0],
+            }
+            let unit = Unit { key: true, ..unit(codec, seq, &coded[seq % 60], 0, 0) };
+            match decoder.decode(&unit, &bytes, true) {
+                Ok(_) => {}
+                Err(Error::Failed { .. }) => failures += 1,
+                Err(err) => panic!("{err}"),
+            }
+        }
+        assert!(0 < failures, "{codec:?}: no failure was noticed");
+        let again = Unit { fresh: true, ..unit(codec, 900, &coded[0], 0, 0) };
+        assert_eq!(decoder.decode(&again, &coded[0].bytes, true), Ok(Fed::Taken));
+        while pictures.try_recv().is_ok() {}
+        let last = coded.iter().rfind(|coded| coded.key).unwrap();
+        assert_eq!(decoder.decode(&unit(codec, 901, last, 0, 0), &last.bytes, true), Ok(Fed::Taken));
+        let n = last.pts_ns / FRAME_NS;
+        let seen = std::iter::repeat_with(|| next(&pictures)).find(|seen| seen.at == Span(n * FRAME_NS));
+        check_is_frame(&seen.unwrap(), n);
+    }
+}
+
+#[test]
+fn a_wrong_decoder_is_refused_with_the_right_ones() {
+    let refused = |codec, choice| VideoDecoder::open(codec, Some(choice), |_| {}).err().unwrap().to_string();
+    let fault = refused(Codec::H264, "avdec_h265");
+    assert!(fault.starts_with("decoder avdec_h265 does not decode H.264"), "{fault}");
+    assert!(fault.contains("avdec_h264"), "{fault}");
+    assert!(refused(Codec::H265, "nosuchdec").contains("nosuchdec"));
+    assert!(refused(Codec::H264, "videoconvert").contains("does not decode"));
+    assert!(matches!(VideoDecoder::open(Codec::Aac, None, |_| {}), Err(Error::WrongKind { .. })));
+    assert!(VideoDecoder::open(Codec::H264, None, |_| {}).is_ok());
+}
