@@ -1,5 +1,11 @@
 //! Real networks on the real ONNX Runtime.
 
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "helpers outside #[test] are not covered by allow-…-in-tests"
+)]
+
 use std::path::{Path, PathBuf};
 
 use edge_ger::{
