@@ -1,6 +1,6 @@
 //! What is meant by a configuration, checked: everything in it can be acted on without a further check.
 //!
-//! What was *written* is read, and every fault of it is found at once, in [`file`].
+//! What was *written* is read, and every fault of it is found at once, in [`mod@file`].
 
 pub mod file;
 

@@ -1,6 +1,6 @@
 //! What was written in the configuration files, and what is wrong with it: all of it, at once.
 //!
-//! Two levels: [`written`] takes each key as [`schema`] wants it, [`meant`] makes a [`Config`] of all of them. No
+//! Two levels: `written` takes each key as [`schema`] wants it, `meant` makes a [`Config`] of all of them. No
 //! message repeats a value, so none can repeat a password that stands where it should not.
 
 mod meant;
@@ -44,7 +44,7 @@ pub struct Loaded {
 /// Reads files, and folders of them (all `*.toml` in one, by name), with what the environment says over it.
 ///
 /// # Errors
-/// With every fault of every file, in the files' order.
+/// With every fault of every file and of the environment, sorted by place. The exit code is 78.
 pub fn load(paths: &[PathBuf], environment: impl Iterator<Item = (String, String)>) -> Result<Config, Faults> {
     load_with_warnings(paths, environment).map(|loaded| loaded.config)
 }
@@ -52,7 +52,7 @@ pub fn load(paths: &[PathBuf], environment: impl Iterator<Item = (String, String
 /// Reads the same as [`load`], and keeps the warnings.
 ///
 /// # Errors
-/// With every fault of every file, in the files' order.
+/// With every fault of every file and of the environment, sorted by place. The exit code is 78.
 pub fn load_with_warnings(
     paths: &[PathBuf],
     environment: impl Iterator<Item = (String, String)>,
@@ -64,7 +64,7 @@ pub fn load_with_warnings(
 /// network's file must be there; whether it is a good one, only its contract can tell.
 ///
 /// # Errors
-/// With every fault of every file, in the files' order.
+/// With every fault of every file and of the environment, sorted by place. The exit code is 78.
 pub fn check(paths: &[PathBuf], environment: impl Iterator<Item = (String, String)>) -> Result<String, Faults> {
     let (loaded, model_place) = read(paths, environment);
     let loaded = loaded?;

@@ -4,8 +4,6 @@
 
 mod keys;
 
-use std::fmt::Write as _;
-
 pub use keys::SECTIONS;
 
 /// A section, such as `[mqtt]`.
@@ -205,8 +203,7 @@ pub fn document() -> String {
     for section in SECTIONS {
         out.push('\n');
         comment(&mut out, section.doc);
-        // A String takes every write.
-        let _: std::fmt::Result = writeln!(out, "[{}]", section.name);
+        out.push_str(&format!("[{}]\n", section.name));
         for key in section.keys {
             out.push('\n');
             let absent = match key.absent {
@@ -216,7 +213,7 @@ pub fn document() -> String {
             };
             comment(&mut out, &format!("{} Write {}. {absent}", key.doc, key.kind.expectation()));
             let off = if matches!(key.absent, Absent::Words(..)) { "#" } else { "" };
-            let _: std::fmt::Result = writeln!(out, "{off}{}", key.example());
+            out.push_str(&format!("{off}{}\n", key.example()));
         }
     }
     out

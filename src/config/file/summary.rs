@@ -1,28 +1,15 @@
 //! What `edge-ger check` says of a good configuration. No user, no password, no path of a URL.
 
-use std::fmt::{self, Write as _};
-
 use super::Loaded;
 use crate::config::{Camera, Config, MqttVersion, ProviderChoice, Sound, Source, Transport};
 
 /// The box, each camera, the warnings: one line each.
 pub(super) fn of(loaded: &Loaded) -> String {
-    let mut out = String::new();
-    // A String takes every write.
-    let _: fmt::Result = write(&mut out, loaded);
-    out
-}
-
-fn write(out: &mut String, loaded: &Loaded) -> fmt::Result {
     let config = &loaded.config;
-    writeln!(out, "box {}: {}", config.box_name, the_box(config))?;
-    for camera in &config.cameras {
-        writeln!(out, "camera {}: {}", camera.name, the_camera(camera))?;
-    }
-    for warning in &loaded.warnings {
-        writeln!(out, "warning: {warning}")?;
-    }
-    Ok(())
+    let the_box = format!("box {}: {}\n", config.box_name, the_box(config));
+    let cameras = config.cameras.iter().map(|it| format!("camera {}: {}\n", it.name, the_camera(it)));
+    let warnings = loaded.warnings.iter().map(|it| format!("warning: {it}\n"));
+    std::iter::once(the_box).chain(cameras).chain(warnings).collect()
 }
 
 fn the_box(config: &Config) -> String {

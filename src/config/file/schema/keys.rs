@@ -151,8 +151,7 @@ const SITE: &[Key] = &[
 ];
 
 /// What the place may be.
-pub(crate) const CONTEXTS: &[&str] =
-    &["event", "retail", "transport", "public_space", "museum", "care", "research", "demo"];
+const CONTEXTS: &[&str] = &["event", "retail", "transport", "public_space", "museum", "care", "research", "demo"];
 
 const MODEL: &[Key] = &[
     Key::new(
