@@ -6,17 +6,17 @@
 mod intake;
 
 pub mod decode;
+mod eye;
 pub mod microphone;
 pub mod ring;
-mod eye;
 
-pub mod window;
-pub mod features;
-pub mod contract;
-pub mod runtime;
 pub mod aggregate;
-mod slots;
+pub mod contract;
+pub mod features;
 mod outlet;
+pub mod runtime;
+mod slots;
+pub mod window;
 
 use std::{io, os::fd::OwnedFd, sync::Arc};
 

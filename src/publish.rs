@@ -147,12 +147,11 @@ impl Room {
 
     /// Takes in a datagram and all that came with it: the cameras' slots end together.
     fn take(&mut self, first: Datagram) {
-        let now = self.clock.now();
         let mut readings = Vec::new();
         let mut next = Some(first);
         let mut taken = 0;
         while let Some(datagram) = next {
-            readings.extend(self.judge(&datagram, now));
+            readings.extend(self.judge(&datagram));
             taken += 1;
             let more = self.upstream.as_ref().filter(|_| taken < TOGETHER_MAX);
             next = more.and_then(|it| it.datagrams.try_recv().ok());
@@ -164,7 +163,8 @@ impl Room {
         self.look();
     }
 
-    fn judge(&mut self, datagram: &Datagram, now: crate::time::Moment) -> Option<Message> {
+    fn judge(&mut self, datagram: &Datagram) -> Option<Message> {
+        let now = self.clock.now();
         match self.gate.admit(datagram.bytes(), now) {
             Ok(record) => self.cameras.take(&record, now, &mut self.desk.board()),
             Err(why) => {

@@ -10,18 +10,20 @@ use std::{
 };
 
 use crossbeam_channel::Receiver;
-use tracing::{info_span, warn};
+use tracing::{error, info_span, warn};
 
 use super::{
     contract::{Contract, SoundKind},
     decode::{self, Fed, Picture, Resampler, SoundDecoder, VideoDecoder},
     features::picture::{Rgb, Squash},
     intake::{Intake, Packet, Route, lock},
+    microphone,
     ring::{FrameRing, KEPT, SoundRing},
 };
 use crate::{
     config::{Camera, Sound},
-    time::{Clock, Grid, Moment},
+    service::stop::{self, Stopper},
+    time::{Clock, Grid, Moment, Span},
     wire::{
         record::PictureCodec,
         unit::{Codec, Unit},
@@ -128,6 +130,34 @@ pub(crate) struct Eye {
     pub(crate) route: Arc<Route>,
     pub(crate) rings: Arc<Rings>,
     decoding: Option<JoinHandle<()>>,
+    microphone: Option<Microphone>,
+}
+
+/// The thread that listens, and how it is doing.
+struct Microphone {
+    status: Arc<microphone::Status>,
+    stopper: Stopper,
+    thread: JoinHandle<()>,
+}
+
+impl Microphone {
+    /// Listens to the microphone `name` and writes what it hears into the ring, shifted by the camera's offset.
+    fn start(camera: &Camera, name: &str, rings: &Arc<Rings>, clock: &Arc<dyn Clock>) -> io::Result<Self> {
+        let status = Arc::new(microphone::Status::default());
+        let (stopper, stop) = stop::channel();
+        let rate_hz = lock(&rings.sound).rate_hz();
+        let (name, offset, camera) = (name.to_owned(), camera.sync_offset, camera.name.clone());
+        let (rings, clock, of_thread) = (Arc::clone(rings), Arc::clone(clock), Arc::clone(&status));
+        let listen = move || {
+            let _span = info_span!("microphone", camera = %camera).entered();
+            let sink = |first: Moment, samples: &[f32]| lock(&rings.sound).write(first - offset, samples);
+            if let Err(err) = microphone::run(&name, rate_hz, sink, &clock, &stop, &of_thread) {
+                error!(%err, "no sound");
+            }
+        };
+        let thread = thread::Builder::new().name("microphone".into()).spawn(listen)?;
+        Ok(Self { status, stopper, thread })
+    }
 }
 
 impl Eye {
@@ -155,7 +185,12 @@ impl Eye {
         };
         let name = format!("decode-{}", camera.name);
         let decoding = thread::Builder::new().name(name).spawn(move || decoding.run(&packets))?;
-        Ok(Self { camera, route, rings, decoding: Some(decoding) })
+        let hears = contract.sound.kind != SoundKind::None;
+        let microphone = match &camera.sound {
+            Sound::Microphone(name) if hears => Some(Microphone::start(&camera, name, &rings, clock)?),
+            _ => None,
+        };
+        Ok(Self { camera, route, rings, decoding: Some(decoding), microphone })
     }
 
     /// Whether everything that arrived has reached the rings, and the sound has come as far as `end`.
@@ -167,14 +202,21 @@ impl Eye {
         sound_came && !self.route.pending() && !self.rings.awaiting()
     }
 
-    /// The microphone's clock against ours, parts per million.
+    /// The microphone's clock against ours, parts per million; 0 before it is known.
     pub(crate) fn sound_drift_ppm(&self) -> i16 {
-        0
+        let ppm = self.microphone.as_ref().and_then(|it| it.status.drift_ppm()).unwrap_or(0.0);
+        #[allow(clippy::cast_possible_truncation, reason = "clamped to the range of the record")]
+        let ppm = ppm.clamp(f64::from(i16::MIN), f64::from(i16::MAX)) as i16;
+        ppm
     }
 
-    /// Samples thrown away by the microphone's full ring, ms.
+    /// Sound thrown away because this room did not take it in time, ms.
     pub(crate) fn sound_lost_ms(&self) -> u32 {
-        0
+        let lost = self
+            .microphone
+            .as_ref()
+            .map_or(0, |it| it.status.overflowed().saturating_mul(1000) / u64::from(it.status.rate_hz().max(1)));
+        u32::try_from(lost).unwrap_or(u32::MAX)
     }
 
     /// The slot was cut: what is still awaited comes too late for it.
@@ -184,6 +226,10 @@ impl Eye {
 
     /// Ends the camera's threads. Its route must have been removed, which ends their input.
     pub(crate) fn close(mut self) {
+        if let Some(Microphone { stopper, thread, .. }) = self.microphone.take() {
+            drop(stopper);
+            thread.join().ok();
+        }
         if let Some(decoding) = self.decoding.take() {
             decoding.join().ok();
         }
@@ -227,7 +273,7 @@ impl Decoding {
         self.rings.lost_total.fetch_add(u64::from(unit.lost), Ordering::Relaxed);
         // Key frames were let through because each is the nearest to a wanted moment; in a chain the wanted
         // picture is the first one at or after its moment.
-        let wanted = unit.key || self.grid.wanted_from(self.newest + crate::time::Span(1)) <= unit.moment;
+        let wanted = unit.key || self.grid.wanted_from(self.newest + Span(1)) <= unit.moment;
         self.newest = self.newest.max(unit.moment);
         if unit.fresh {
             self.rings.stop_awaiting();

@@ -83,15 +83,7 @@ impl Slots {
             normalise: Normalise::new(contract.video.mean, contract.video.std),
             samples: vec![0.0; samples],
         };
-        Self {
-            session,
-            senses,
-            contract,
-            grid,
-            when,
-            seats: BTreeMap::new(),
-            inference_us: 0,
-        }
+        Self { session, senses, contract, grid, when, seats: BTreeMap::new(), inference_us: 0 }
     }
 
     /// What the network is like.
@@ -293,13 +285,7 @@ impl Seat {
     }
 
     /// Cuts the window and writes the clip into its place of the batch.
-    fn cut(
-        &mut self,
-        slot: u64,
-        sound: SoundState,
-        senses: &mut Senses,
-        clip: &mut Clip<'_>,
-    ) -> Result<Cut, Withheld> {
+    fn cut(&mut self, slot: u64, sound: SoundState, senses: &mut Senses, clip: &mut Clip<'_>) -> Result<Cut, Withheld> {
         // Held until the pixels are copied: a new frame would move the indices of the cut.
         let frames = lock(&self.eye.rings.frames);
         self.first_frame = self.first_frame.or_else(|| frames.metas().next().map(|it| it.moment));

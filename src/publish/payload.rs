@@ -5,10 +5,7 @@
 
 use serde::{Serialize, Serializer};
 
-use crate::wire::{
-    CameraId,
-    record::{CameraState, Outcome, Provider, Reading, Vital},
-};
+use crate::wire::record::{CameraState, Outcome, Provider, Reading, Vital};
 
 /// No reading is longer, bytes.
 pub const READING_BYTES_MAX: usize = 256;
@@ -269,13 +266,21 @@ impl HealthText {
 /// What a box is.
 #[derive(Clone, Debug, Serialize)]
 pub struct Info {
+    /// The version of this text: 1.
     v: u8,
+    /// The daemon's version.
     version: &'static str,
+    /// The run of the daemon.
     boot: u32,
+    /// The network's name, as in its contract.
     model: String,
+    /// What the network runs on: `none` before it runs, `cpu`, `cuda`, `tensorrt`.
     provider: &'static str,
+    /// A smaller group is not read.
     min_group: u8,
+    /// From the end of one window to the end of the next, ms.
     hop_ms: u32,
+    /// What this box does with what it sees, in a sentence.
     privacy: &'static str,
 }
 
@@ -311,18 +316,15 @@ pub fn json(text: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec(text).unwrap_or_default()
 }
 
-/// The camera's name for the log, when it has none.
-#[must_use]
-pub fn unnamed(camera: CameraId) -> String {
-    format!("#{}", camera.0)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::{
         publish::gate::{DATE_MAX_MS, SLOT_MAX},
-        wire::record::{Emotion, SoundState, Withheld},
+        wire::{
+            CameraId,
+            record::{Emotion, SoundState, Withheld},
+        },
     };
 
     fn largest() -> Reading {

@@ -8,6 +8,7 @@ use crate::{
         Camera, Config, Secret, Sound,
         file::secrets::{self, Unusable},
     },
+    infer::microphone,
     time::{Grid, Span},
     wire::control::{CameraOrder, InferBegin, IngestBegin, MqttSecrets, Order, PublishBegin},
 };
@@ -108,10 +109,6 @@ impl Setting {
 pub fn needs_unix_sockets(cameras: &[Camera]) -> bool {
     cameras.iter().any(|camera| match &camera.sound {
         Sound::Off | Sound::Camera => false,
-        Sound::Microphone(name) => {
-            let (host, device) = name.split_once(':').unwrap_or(("", name));
-            matches!(host, "pulseaudio" | "pulse" | "pipewire")
-                || matches!(device, "default" | "pulse" | "pulseaudio" | "pipewire")
-        }
+        Sound::Microphone(name) => microphone::needs_unix_socket(name),
     })
 }

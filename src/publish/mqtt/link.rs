@@ -319,8 +319,11 @@ fn no_answer() -> Failure {
     away(format!("no answer within {PATIENCE_S} s"))
 }
 
+/// With TLS 1.3 a broker that does not like our certificate says so only after the handshake, as an alert in place
+/// of its answer, which rumqttc passes on as words.
 fn away(text: String) -> Failure {
-    Failure { kind: FailureKind::Away, text }
+    let kind = if text.contains("fatal alert") { FailureKind::Certificate } else { FailureKind::Away };
+    Failure { kind, text }
 }
 
 /// A handshake that failed because the other side went away is an outage; anything else is about certificates.
