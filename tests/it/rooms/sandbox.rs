@@ -11,9 +11,13 @@ use std::{
 };
 
 use crossbeam_channel::bounded;
-use edge_ger::sandbox::{Room, enter};
+use edge_ger::{
+    config::{Model, ProviderChoice},
+    infer::runtime,
+    sandbox::{Room, enter},
+};
 use gstreamer::prelude::*;
-use rustix::net::{AddressFamily, SocketType, socket, socketpair};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socket, socketpair};
 
 use crate::harness::daemon::ONNX_RUNTIME;
 
@@ -24,6 +28,9 @@ const INSIDE: &str = "SANDBOX_UNIX_SOCKETS";
 fn inside(test: &str, unix_sockets: bool) -> Output {
     let mut command = Command::new("/proc/self/exe");
     command.args(["--exact", &format!("rooms::sandbox::{test}"), "--nocapture", "--test-threads=1"]);
+    // A new registry, so that GStreamer has to look at its plugins inside, through a process of its own.
+    let folder = tempfile::tempdir().unwrap();
+    command.env("GST_REGISTRY", folder.path().join("registry"));
     command.env(INSIDE, unix_sockets.to_string()).output().unwrap()
 }
 
@@ -32,7 +39,7 @@ fn entered(test: &str) -> Option<bool> {
     if let Ok(unix_sockets) = env::var(INSIDE) {
         let unix_sockets = unix_sockets == "true";
         let granted = enter(Room::Infer { unix_sockets }).unwrap().to_string();
-        assert_eq!(granted.contains("no sockets at all"), !unix_sockets, "{granted}");
+        assert_eq!(granted.starts_with("no sockets"), !unix_sockets, "{granted}");
         return Some(unix_sockets);
     }
     for unix_sockets in [false, true] {
@@ -60,7 +67,8 @@ fn no_way_out(who: &str, unix_sockets: bool) {
         AddressFamily::PACKET,
         AddressFamily::BLUETOOTH,
         AddressFamily::CAN,
-        AddressFamily::ALG,
+        // AF_ALG of `linux/socket.h`: the kernel's ciphers.
+        AddressFamily::from_raw(38),
         AddressFamily::VSOCK,
         AddressFamily::TIPC,
         AddressFamily::XDP,
@@ -68,16 +76,22 @@ fn no_way_out(who: &str, unix_sockets: bool) {
         for kind in [SocketType::STREAM, SocketType::DGRAM, SocketType::RAW, SocketType::SEQPACKET] {
             assert_eq!(socket(family, kind, None).err(), Some(rustix::io::Errno::ACCESS), "{who}: {family:?} {kind:?}");
         }
-        let pair = socketpair(family, SocketType::STREAM, Default::default(), None);
+        let pair = socketpair(family, SocketType::STREAM, SocketFlags::empty(), None);
         assert_eq!(pair.err(), Some(rustix::io::Errno::ACCESS), "{who}: a pair of {family:?}");
     }
-    let unix = [
-        UnixDatagram::unbound().err().map(|it| it.kind()),
-        UnixDatagram::pair().err().map(|it| it.kind()),
-        UnixStream::pair().err().map(|it| it.kind()),
-    ];
-    let expected = if unix_sockets { None } else { Some(ErrorKind::PermissionDenied) };
-    assert_eq!(unix, [expected; 3], "{who}: unix sockets");
+    let unix = |what: &str, kind: Option<ErrorKind>, allowed: bool| {
+        let expected = if allowed { None } else { Some(ErrorKind::PermissionDenied) };
+        assert_eq!(kind, expected, "{who}: {what}, unix sockets {unix_sockets}");
+    };
+    unix("a socket", UnixDatagram::unbound().err().map(|it| it.kind()), unix_sockets);
+    unix("a pair that can send to names", UnixDatagram::pair().err().map(|it| it.kind()), unix_sockets);
+    // GStreamer wakes its threads through one; it reaches nobody else.
+    unix("a pair of streams", UnixStream::pair().err().map(|it| it.kind()), true);
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    for kind in [SocketType::DGRAM, SocketType::SEQPACKET, SocketType::RAW] {
+        let pair = socketpair(AddressFamily::UNIX, kind, flags, None).err().map(|it| it.kind());
+        unix("a pair of another kind, with flags", pair, unix_sockets);
+    }
 }
 
 #[test]
@@ -174,27 +188,15 @@ fn gstreamer_and_onnx_runtime_start_inside() {
     assert_eq!(message.unwrap().type_(), gstreamer::MessageType::Eos);
     pipeline.set_state(gstreamer::State::Null).unwrap();
 
-    assert!(Path::new(ONNX_RUNTIME).exists(), "{ONNX_RUNTIME} is missing: `make setup`");
-    ort::init_from(ONNX_RUNTIME).unwrap().commit();
-    let mut session = ort::session::Session::builder().unwrap().commit_from_memory(&identity()).unwrap();
-    let input = ort::value::Tensor::from_array(([2], vec![1.0_f32, 2.0])).unwrap();
-    let outputs = session.run(ort::inputs![input]).unwrap();
-    assert_eq!(outputs[0].try_extract_tensor::<f32>().unwrap().1, [1.0, 2.0]);
-}
-
-/// The smallest network: `y = Identity(x)`, two numbers. Protocol buffers by hand: tag, length, content.
-fn identity() -> Vec<u8> {
-    fn field(number: u8, content: &[u8]) -> Vec<u8> {
-        [&[number << 3 | 2, u8::try_from(content.len()).unwrap()], content].concat()
-    }
-    let value = |name: &str| {
-        // TypeProto.tensor_type: elem_type 1 (float), shape with one dim_value 2.
-        let shape = field(1, &[1 << 3, 2]);
-        let tensor = [&[1 << 3, 1][..], &field(2, &shape)].concat();
-        [field(1, name.as_bytes()), field(2, &field(1, &tensor))].concat()
+    // The golden case of a network, as at the start of `infer`.
+    let file = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/good.onnx"));
+    let model = Model {
+        file: file.to_path_buf(),
+        runtime_library: Some(ONNX_RUNTIME.into()),
+        providers: vec![ProviderChoice::Cpu],
+        threads: 2,
+        cache_dir: env::temp_dir(),
     };
-    let node = [field(1, b"x"), field(2, b"y"), field(4, b"Identity")].concat();
-    let graph = [field(1, &node), field(2, b"g"), field(11, &value("x")), field(12, &value("y"))].concat();
-    // ir_version 8; opset 13 of the default domain.
-    [vec![1 << 3, 8], field(7, &graph), field(8, &[2 << 3, 13])].concat()
+    let found = runtime::verify(file, &model).unwrap();
+    assert!(found.max_difference <= found.tolerance);
 }
