@@ -1,1 +1,11 @@
 //! Processes: supervisor, sandbox, service.
+//!
+//! The rooms here are tiny ones of the tests' own, but they are processes of their own all the same, started by the
+//! real parent over the real sockets. Each is this very test binary, told by its arguments to be a room.
+
+mod command;
+mod daemon;
+mod parent;
+mod sandbox;
+mod tiny;
+mod unit;
