@@ -14,7 +14,7 @@ fn started(camera: &Camera, sections: &str, environment: &[(&str, &str)]) -> (Br
 
 #[test]
 fn a_camera_that_is_killed_and_comes_back() {
-    let camera = Camera::builder().start();
+    let camera = moving().start();
     let (_broker, mut subscriber, mut daemon) = started(&camera, "", &[]);
     labelled(&mut subscriber, "hall");
     camera.kill();
@@ -32,7 +32,7 @@ fn a_camera_that_is_killed_and_comes_back() {
 
 #[test]
 fn a_camera_that_stalls_and_goes_on() {
-    let camera = Camera::builder().start();
+    let camera = moving().start();
     let (_broker, mut subscriber, daemon) = started(&camera, "", &[]);
     labelled(&mut subscriber, "hall");
     camera.stall();
@@ -47,7 +47,7 @@ fn a_camera_that_stalls_and_goes_on() {
 fn a_microphone_that_is_unplugged_and_comes_back() {
     let pulse = Pulse::start();
     let _sound = pulse.play_sine(440.0, 0.3);
-    let camera = Camera::builder().start();
+    let camera = moving().start();
     let sections = format!("[sound]\nsource = \"microphone\"\ndevice = \"{MICROPHONE}\"");
     let (_broker, mut subscriber, daemon) = started(&camera, &sections, &[("PULSE_SERVER", &pulse.address())]);
     reading(&mut subscriber, "hall", |it| it["sound"] == "present" && it["label"] != "withheld");
@@ -62,7 +62,7 @@ fn a_microphone_that_is_unplugged_and_comes_back() {
 
 #[test]
 fn a_broker_that_is_killed_and_comes_back_has_every_reading() {
-    let camera = Camera::builder().start();
+    let camera = moving().start();
     let (broker, mut subscriber, mut daemon) = started(&camera, "", &[]);
     let before = labelled(&mut subscriber, "hall")["seq"].as_u64().unwrap();
     broker.kill();
@@ -84,7 +84,7 @@ fn a_broker_that_is_killed_and_comes_back_has_every_reading() {
 
 #[test]
 fn every_room_may_die_and_no_slot_is_lost() {
-    let camera = Camera::builder().start();
+    let camera = moving().start();
     let (_broker, mut subscriber, daemon) = started(&camera, "", &[]);
     labelled(&mut subscriber, "hall");
     for room in ["infer", "ingest", "publish"] {
@@ -101,7 +101,7 @@ fn every_room_may_die_and_no_slot_is_lost() {
 
 #[test]
 fn a_camera_that_is_absent_at_boot_comes_later() {
-    let camera = Camera::builder().start();
+    let camera = moving().start();
     camera.kill();
     let (_broker, mut subscriber, daemon) = started(&camera, "", &[]);
     withheld(&mut subscriber, "hall", "camera_offline");

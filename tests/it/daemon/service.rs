@@ -10,7 +10,7 @@ use crate::harness::{
 
 #[test]
 fn sigterm_ends_it_in_every_state() {
-    let camera = Camera::builder().start();
+    let camera = moving().start();
     let broker = Broker::start();
     for moment in ["sandbox", "room=publish", "room=infer", "camera connected", "connected to the broker"] {
         let mut daemon = Daemon::start(hall(&of(&camera), "", &broker), &[], &[]);
@@ -29,7 +29,7 @@ fn sigterm_ends_it_without_camera_and_broker() {
 
 #[test]
 fn two_cameras_and_a_reload_of_one() {
-    let (first, second, broker) = (Camera::builder().start(), Camera::builder().start(), Broker::start());
+    let (first, second, broker) = (moving().start(), moving().start(), Broker::start());
     let mut subscriber = Subscriber::to(&broker, "edge-ger/#");
     let folder = folder(&[
         ("first.toml", &file(&of(&first), "", broker.port())),
@@ -55,7 +55,7 @@ fn two_cameras_and_a_reload_of_one() {
 
 #[test]
 fn a_second_instance_is_refused() {
-    let camera = Camera::builder().start();
+    let camera = moving().start();
     let broker = Broker::start();
     let mut daemon = Daemon::start(hall(&of(&camera), "", &broker), &[], &[]);
     daemon.wait_log("ready", DEADLINE);
@@ -68,13 +68,13 @@ fn a_second_instance_is_refused() {
 
 #[test]
 fn a_dry_run_reports_and_publishes_nothing() {
-    let camera = Camera::builder().sound(crate::harness::camera::Sound::Aac).start();
+    let camera = moving().sound(crate::harness::camera::Sound::Aac).start();
     let broker = Broker::start();
     let folder = hall(&of(&camera), "[sound]\nsource = \"camera\"", &broker);
     let mut daemon = Daemon::start(folder, &["--dry-run", "--slots", "8"], &[]);
     assert_eq!(daemon.wait_exit(DEADLINE), 0, "{}", daemon.said());
     let said = daemon.said();
-    for words in ["stream      h264 640x360", "key frames  every 1.0", "sound       present", "readings    8 slots"] {
+    for words in ["stream      h264 320x180", "key frames  every 1.0", "sound       present", "readings    8 slots"] {
         assert!(said.contains(words), "no {words:?} in:\n{said}");
     }
     assert!(said.ends_with("nothing was published"), "{said}");
