@@ -114,8 +114,6 @@ struct Keeper {
     fault: CameraFault,
     /// Since when the camera is lost.
     outage_since: Option<Moment>,
-    /// The faults of this outage that the log has named, as bits.
-    told: u16,
     seen: Seen,
     rates: Rates,
     next_status: Moment,
@@ -133,7 +131,6 @@ impl Keeper {
             state: CameraState::Offline,
             fault: CameraFault::Connecting,
             outage_since: None,
-            told: 0,
             seen: Seen::default(),
             rates: Rates::default(),
             next_status: Moment::default(),
@@ -252,7 +249,7 @@ impl Keeper {
             }
             None => info!(camera = name, codec, "camera connected"),
         }
-        (self.state, self.fault, self.told) = (CameraState::Online, CameraFault::None, 0);
+        (self.state, self.fault) = (CameraState::Online, CameraFault::None);
         self.send_status();
     }
 
@@ -267,15 +264,14 @@ impl Keeper {
             _ => CameraState::Offline,
         };
         self.fault = trouble.fault;
-        self.outage_since.get_or_insert(self.room.clock.now());
-        // One line per outage, and one more for each new reason: a camera that was cut off may come back with
-        // another password.
-        let bit = 1 << trouble.fault.code();
-        if self.told & bit == 0 {
-            self.told |= bit;
-            let (name, fault, cure) = (&self.order.camera.name, trouble.fault.word(), cure(trouble.fault));
+        let (name, fault, cure) = (&self.order.camera.name, trouble.fault.word(), cure(trouble.fault));
+        // One line per outage. A reason that changes within it is in the status, and so in what is published.
+        if self.outage_since.is_none() {
             warn!(camera = name, fault, "camera lost: {trouble}; {cure}");
+        } else {
+            debug!(camera = name, fault, "camera still lost: {trouble}; {cure}");
         }
+        self.outage_since.get_or_insert(self.room.clock.now());
         self.rates = Rates::default();
         self.send_status();
     }
