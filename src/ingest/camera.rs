@@ -187,12 +187,14 @@ impl Keeper {
         };
         let end = self.watch(&stream, &tap, begun);
         tap.close();
+        self.book_losses(&tap);
         if let End::Failed(trouble) = &end {
             self.lose(trouble);
         }
         let patience = if self.stop.requested() { TEARDOWN_AT_END } else { TEARDOWN };
         if !stream.close(patience) {
-            warn!(camera = self.order.camera.name, "a connection does not let go and was left behind");
+            let count = self.ledger.left_behind.fetch_add(1, Ordering::Relaxed) + 1;
+            warn!(camera = self.order.camera.name, count, "a connection does not let go and was left behind");
         }
         end
     }
@@ -218,14 +220,18 @@ impl Keeper {
                 return End::Failed(trouble);
             }
             if self.next_status <= now {
-                let lost = tap.packets_lost();
-                let more = lost.saturating_sub(self.losses_booked);
-                self.losses_booked = lost;
-                self.ledger.packets_lost.fetch_add(more, Ordering::Relaxed);
+                self.book_losses(tap);
                 self.rates.tick(now, &self.seen);
                 self.send_status();
             }
         }
+    }
+
+    /// Adds what was lost since the last time to what was lost since the start of the room.
+    fn book_losses(&mut self, tap: &Tap<Bytes>) {
+        let lost = tap.packets_lost();
+        let more = lost.saturating_sub(std::mem::replace(&mut self.losses_booked, lost));
+        self.ledger.packets_lost.fetch_add(more, Ordering::Relaxed);
     }
 
     fn ended(&self) -> End {

@@ -37,6 +37,8 @@ pub struct Ledger {
     pub units_dropped: AtomicU32,
     /// How often the camera was lost.
     pub outages: AtomicU32,
+    /// Connections whose teardown hung and was left behind.
+    pub left_behind: AtomicU32,
 }
 
 /// The queue and its thread. Dropping it ends the thread, whatever that is doing.

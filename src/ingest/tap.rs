@@ -343,9 +343,11 @@ mod tests {
         rig.picture(3100, true);
         rig.picture(4200, true);
         assert_eq!(rig.next().moment, at(3100));
-        let _ = rig.tap.look(at(4799));
+        let seen = rig.tap.look(at(4799));
+        assert_eq!((seen.pictures, seen.passed), (2, 1));
         assert_eq!(rig.ledger.video_seq.load(Ordering::Relaxed), 1);
-        let _ = rig.tap.look(at(4800));
+        let seen = rig.tap.look(at(4800));
+        assert_eq!((seen.pictures, seen.passed), (2, 2));
         assert_eq!(rig.next().moment, at(4200));
     }
 

@@ -11,7 +11,7 @@ use std::{
 use gst::prelude::*;
 use gstreamer as gst;
 
-use super::{Event, Medium, Tails, make, trouble::Trouble};
+use super::{Event, Medium, make, tail::Tails, trouble::Trouble};
 use crate::wire::{record::CameraFault, unit::Codec};
 
 /// Adds a recording to a pipeline. Its container is told by the name of the file.

@@ -16,7 +16,7 @@ use gstreamer as gst;
 use rustix::fs::{MemfdFlags, memfd_create};
 use sha2::{Digest as _, Sha256};
 
-use super::{Event, Medium, Refine, Tails, make, set_if_there, trouble::Trouble};
+use super::{Event, Medium, Refine, make, set_if_there, tail::Tails, trouble::Trouble};
 use crate::{
     config::{Rtsp, Secret, Transport},
     wire::{record::CameraFault, unit::Codec},
@@ -43,7 +43,9 @@ AwIhAKDDVHiXA0TEBIhWMWtSFKxK1LyZmrRm+393fvzNGFds
 
 /// Counts the packets that the jitter buffers of a connection gave up on. The decoder hides what that damages.
 #[derive(Clone, Debug, Default)]
-pub struct Losses(Arc<Mutex<Vec<(Medium, glib::WeakRef<gst::Element>)>>>);
+pub struct Losses(Arc<Mutex<Vec<JitterBuffer>>>);
+
+type JitterBuffer = (Medium, glib::WeakRef<gst::Element>);
 
 impl Losses {
     /// The packets of a medium lost since the connection was made.

@@ -3,6 +3,7 @@
 use std::{collections::BTreeSet, fs, time::Duration};
 
 use rusqlite::{Connection, ErrorCode, OptionalExtension as _, Transaction, TransactionBehavior, params};
+use tracing::debug;
 
 use super::{Entry, Message};
 use crate::config;
@@ -13,7 +14,7 @@ const CHECK_BYTES_MAX: u64 = 32 << 20;
 const DATE_MIN_MS: u64 = 1_577_836_800_000;
 /// So many rows are looked at for their age at a time, the oldest first; more than one push ever adds.
 const AGE_ROWS: u32 = 512;
-/// More free pages than this are given back: 256 KiB.
+/// An empty outbox keeps so many pages, 256 KiB, for the next readings.
 const FREE_PAGES_MAX: i64 = 64;
 /// "edge" in ASCII: marks the file as ours.
 const APPLICATION_ID: i64 = 0x6564_6765;
@@ -144,10 +145,10 @@ impl Disk {
         rows.filter(|row| !row.as_ref().is_ok_and(|(row, _)| except.contains(row))).take(count).collect()
     }
 
-    /// Gives pages back that a long outage had taken. A few free ones are kept for the next readings.
-    fn shrink(&self) -> rusqlite::Result<()> {
+    /// Gives pages back that a long outage had taken, if more than this many are free.
+    fn shrink(&self, free_max: i64) -> rusqlite::Result<()> {
         let free: i64 = self.connection.pragma_query_value(None, "freelist_count", |row| row.get(0))?;
-        if free < FREE_PAGES_MAX {
+        if free <= free_max {
             return Ok(());
         }
         let mut vacuum = self.connection.prepare_cached("PRAGMA incremental_vacuum")?;
@@ -185,9 +186,13 @@ impl Disk {
         done.given_up = by_age + by_rows + by_bytes;
         done.deleted += done.given_up;
         transaction.commit()?;
-        if 0 < by_bytes || rows == done.deleted {
-            self.shrink()?;
-        }
+        let shrunk = match () {
+            () if 0 < by_bytes => self.shrink(0),
+            () if rows == done.deleted => self.shrink(FREE_PAGES_MAX),
+            () => Ok(()),
+        };
+        // The rows are safe by now, so this must not look like a failure of theirs.
+        shrunk.unwrap_or_else(|err| debug!(%err, "the outbox could not be made smaller"));
         Ok(done)
     }
 }

@@ -13,6 +13,7 @@
 //! keep two cores free for what is tested.
 
 #![allow(dead_code, reason = "a harness offers more than each test needs")]
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a harness that cannot work fails its test")]
 
 use std::{
     path::PathBuf,

@@ -1,0 +1,254 @@
+//! What comes after a source's pad: a depayloader or queue, a parser, an appsink, and the unit that it yields.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicI64, Ordering},
+};
+
+use crossbeam_channel::Sender;
+use gst::prelude::*;
+use gstreamer as gst;
+use gstreamer_app as gst_app;
+
+use super::{Bytes, Event, Piece, Sink, make, moment_of, trouble::Trouble};
+use crate::{
+    time::{Moment, Span},
+    wire::unit::Codec,
+};
+
+/// Builds what comes after a source's pad.
+#[derive(Clone)]
+pub(super) struct Tails {
+    pub(super) sink: Sink,
+    pub(super) events: Sender<Event>,
+    pub(super) answered: Arc<AtomicBool>,
+    /// Our clock minus GStreamer's.
+    pub(super) ahead: Span,
+    pub(super) is_live: bool,
+    pub(super) wants_sound: bool,
+}
+
+impl Tails {
+    /// Adds the elements `names`, the parser of `codec` and an appsink, and links them to `pad`. With a `clock_rate_hz`,
+    /// the pad brings RTP packets of that clock.
+    pub(super) fn add(
+        &self,
+        bin: &gst::Bin,
+        pad: &gst::Pad,
+        names: &[&str],
+        codec: Codec,
+        clock_rate_hz: Option<i32>,
+    ) -> Result<(), Trouble> {
+        self.answered.store(true, Ordering::Release);
+        let rtp_time = clock_rate_hz.map(|rate| Arc::new(RtpTime::new(rate)));
+        let (parser, caps) = parser(codec);
+        let mut elements = names.iter().chain(parser).map(|name| make(name)).collect::<Result<Vec<_>, _>>()?;
+        let parser = elements.last().filter(|it| it.find_property("config-interval").is_some());
+        parser.into_iter().for_each(|parser| parser.set_property("config-interval", -1_i32));
+        elements.push(self.appsink(codec, &caps, rtp_time.clone())?.upcast());
+        let failed = |_| Trouble::other("the elements of a pipeline do not fit together");
+        bin.add_many(&elements).map_err(failed)?;
+        gst::Element::link_many(&elements).map_err(failed)?;
+        let sink_pad = elements.first().and_then(|first| first.static_pad("sink"));
+        let sink_pad = sink_pad.ok_or_else(|| Trouble::other("an element has no sink"))?;
+        if let Some(rtp_time) = rtp_time.filter(|_| codec.is_video()) {
+            rtp_time.watch(&sink_pad);
+        }
+        // From the end on, so that every element plays before something is pushed into it.
+        for element in elements.iter().rev() {
+            element.sync_state_with_parent().map_err(failed)?;
+        }
+        pad.link(&sink_pad).map(drop).map_err(|_| Trouble::codec(&format!("{} in a form of its own", codec.name())))
+    }
+
+    fn appsink(&self, codec: Codec, caps: &str, rtp_time: Option<Arc<RtpTime>>) -> Result<gst_app::AppSink, Trouble> {
+        let caps: gst::Caps = caps.parse().map_err(|_| Trouble::other("a format is not understood"))?;
+        let tail = Tail { codec, ahead: self.ahead, rtp_time, caps: None, format: None, is_new_format: true };
+        let (sink, ended, is_live) = (Arc::clone(&self.sink), self.events.clone(), self.is_live);
+        let mut tail = tail;
+        // No reference to the pipeline in here: it would keep the pipeline alive for ever.
+        let callbacks = gst_app::AppSinkCallbacks::builder()
+            .new_sample(move |appsink| {
+                let sample = appsink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
+                tail.piece(appsink, &sample).into_iter().for_each(|piece| sink(piece));
+                Ok(gst::FlowSuccess::Ok)
+            })
+            .eos(move |_| {
+                // A recording has ended when all of its streams have, which the bus says.
+                if is_live && codec.is_video() {
+                    drop(ended.try_send(Event::Ended));
+                }
+            });
+        // A recording is played in real time; a live source is not held back. Neither waits for a first picture
+        // before it plays.
+        let appsink = gst_app::AppSink::builder()
+            .caps(&caps)
+            .sync(!is_live)
+            .async_(false)
+            .max_buffers(4)
+            .enable_last_sample(false)
+            .qos(false)
+            .wait_on_eos(false)
+            .callbacks(callbacks.build());
+        Ok(appsink.build())
+    }
+}
+
+/// The parser of a codec, and what it must make of it.
+fn parser(codec: Codec) -> (&'static [&'static str], String) {
+    let (parser, caps): (&[&str], &str) = match codec {
+        Codec::H264 => (&["h264parse"], "video/x-h264,stream-format=byte-stream,alignment=au"),
+        Codec::H265 => (&["h265parse"], "video/x-h265,stream-format=byte-stream,alignment=au"),
+        Codec::Mjpeg => (&[], "image/jpeg"),
+        Codec::Aac => (&["aacparse"], "audio/mpeg,stream-format=adts"),
+        Codec::Pcmu => (&[], "audio/x-mulaw"),
+        Codec::Pcma => (&[], "audio/x-alaw"),
+        Codec::Opus => (&[], "audio/x-opus"),
+    };
+    (parser, caps.to_owned())
+}
+
+/// What an appsink knows about its stream.
+struct Tail {
+    codec: Codec,
+    ahead: Span,
+    rtp_time: Option<Arc<RtpTime>>,
+    /// The caps that `format` was read from.
+    caps: Option<gst::Caps>,
+    format: Option<Format>,
+    is_new_format: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Format {
+    size: (i32, i32),
+    rate_hz: u32,
+    channels: u8,
+}
+
+impl Tail {
+    fn piece(&mut self, appsink: &gst_app::AppSink, sample: &gst::Sample) -> Option<Piece<Bytes>> {
+        let format = self.format(sample)?;
+        let buffer = sample.buffer_owned()?;
+        let ahead = self.ahead;
+        let arrival = moment_of(appsink.clock()?.time().nseconds()) + ahead;
+        let segment = sample.segment()?.downcast_ref::<gst::ClockTime>()?;
+        let running = buffer.pts().or(buffer.dts()).and_then(|pts| segment.to_running_time(pts));
+        let shown = running.zip(appsink.base_time());
+        let shown = shown.map_or(arrival, |(running, base)| moment_of((base + running).nseconds()) + ahead);
+        let rtp_time = self.rtp_time.as_ref().filter(|_| self.codec.is_video()).and_then(|it| it.newest());
+        let is_key = !self.codec.is_video()
+            || self.codec == Codec::Mjpeg
+            || !buffer.flags().contains(gst::BufferFlags::DELTA_UNIT);
+        Some(Piece {
+            codec: self.codec,
+            is_key,
+            is_new_format: std::mem::take(&mut self.is_new_format),
+            rate_hz: format.rate_hz,
+            channels: format.channels,
+            foreign: rtp_time.unwrap_or(shown - Moment(0)),
+            shown,
+            arrival,
+            body: Bytes(buffer.into_mapped_buffer_readable().ok()?),
+        })
+    }
+
+    /// The format of a sample. Caps are one object for as long as nothing changes.
+    fn format(&mut self, sample: &gst::Sample) -> Option<Format> {
+        let caps = sample.caps()?;
+        let is_same = self.caps.as_ref().is_some_and(|known| std::ptr::eq(known.as_ptr(), caps.as_ptr()));
+        if is_same {
+            return self.format;
+        }
+        let fields = caps.structure(0)?;
+        let number = |name| fields.get::<i32>(name).unwrap_or(0);
+        // Opus is always decoded at 48 kHz, whatever its caps say or do not say; the packets know their channels.
+        let (default_rate, default_channels) = if self.codec == Codec::Opus { (48_000, 1) } else { (0, 0) };
+        let or = |value: i32, default: i32| if 0 < value { value } else { default };
+        let format = Format {
+            size: (number("width"), number("height")),
+            rate_hz: u32::try_from(or(number("rate"), default_rate)).unwrap_or(0),
+            channels: u8::try_from(or(number("channels"), default_channels)).unwrap_or(0),
+        };
+        self.is_new_format |= self.format.is_some_and(|known| known != format);
+        self.caps = Some(caps.to_owned());
+        self.format = Some(format);
+        self.format
+    }
+}
+
+/// The RTP time of the newest packet: the camera's own clock, which the presentation times no longer show, because
+/// the jitter buffer bends them to ours.
+#[derive(Debug)]
+struct RtpTime {
+    clock_rate_hz: i32,
+    /// RTP time without its wrap every 2^32, from an arbitrary origin; [`Self::NONE`] before the first packet.
+    extended: AtomicI64,
+}
+
+impl RtpTime {
+    const NONE: i64 = i64::MIN;
+
+    const fn new(clock_rate_hz: i32) -> Self {
+        Self { clock_rate_hz, extended: AtomicI64::new(Self::NONE) }
+    }
+
+    /// Reads the time stamp of every packet that passes `pad`.
+    fn watch(self: &Arc<Self>, pad: &gst::Pad) {
+        let this = Arc::clone(self);
+        pad.add_probe(gst::PadProbeType::BUFFER | gst::PadProbeType::BUFFER_LIST, move |_, info| {
+            match &info.data {
+                Some(gst::PadProbeData::Buffer(packet)) => this.packet(packet),
+                Some(gst::PadProbeData::BufferList(packets)) => packets.iter().for_each(|packet| this.packet(packet)),
+                _ => {}
+            }
+            gst::PadProbeReturn::Ok
+        });
+    }
+
+    fn packet(&self, packet: &gst::BufferRef) {
+        // RFC 3550, 5.1: the time stamp is bytes 4 to 7 of the header.
+        let mut stamp = [0; 4];
+        if packet.copy_to_slice(4, &mut stamp).is_ok() {
+            self.stamp(u32::from_be_bytes(stamp));
+        }
+    }
+
+    fn stamp(&self, stamp: u32) {
+        let last = self.extended.load(Ordering::Relaxed);
+        let next = match last {
+            Self::NONE => i64::from(stamp),
+            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the low 32 bits are meant")]
+            last => last + i64::from(stamp.wrapping_sub(last as u32).cast_signed()),
+        };
+        self.extended.store(next, Ordering::Relaxed);
+    }
+
+    fn newest(&self) -> Option<Span> {
+        let extended = self.extended.load(Ordering::Relaxed);
+        let ns = i128::from(extended) * 1_000_000_000 / i128::from(self.clock_rate_hz.max(1));
+        (extended != Self::NONE).then(|| Span(i64::try_from(ns).unwrap_or(i64::MAX)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rtp_time_goes_on_over_its_wrap_and_back_for_late_frames() {
+        let time = RtpTime::new(90_000);
+        assert_eq!(time.newest(), None);
+        time.stamp(u32::MAX - 89_999);
+        let origin = time.newest().unwrap();
+        let check = |stamp: u32, want_ms: i64| {
+            time.stamp(stamp);
+            assert_eq!((time.newest().unwrap() + Span(-origin.0)).as_ms(), want_ms, "{stamp}");
+        };
+        check(0, 1000);
+        check(9000, 1100);
+        check(4500, 1050);
+        check(u32::MAX - 44_999, 500);
+        check(90_000, 2000);
+    }
+}
