@@ -5,11 +5,7 @@
 //! refused. `connect`, `bind`, `listen`, `accept` and `send` stay: without a socket there is nothing to use them on,
 //! and the descriptors that the parent hands over are halves of pairs, which the kernel lets nobody connect anew.
 
-use std::{
-    collections::BTreeMap,
-    fmt,
-    io::{Error as IoError, ErrorKind},
-};
+use std::{collections::BTreeMap, fmt, io::Error as IoError};
 
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 use seccompiler::{
@@ -95,7 +91,7 @@ pub fn enter(room: Room) -> Result<Granted, Error> {
 fn apply(program: &BpfProgram) -> Result<(), Error> {
     apply_filter_all_threads(program).map_err(|err| match err {
         seccompiler::Error::Prctl(source) | seccompiler::Error::Seccomp(source) => Error::NotEnforced(source),
-        other => Error::NotEnforced(IoError::new(ErrorKind::Other, other.to_string())),
+        other => Error::NotEnforced(IoError::other(other.to_string())),
     })
 }
 
@@ -150,9 +146,10 @@ fn no_network(unix_sockets: bool) -> Result<BpfProgram, seccompiler::BackendErro
 /// On x86-64 a second set of numbers, x32, has the same architecture code and bit 30 set: all of it is refused.
 /// Elsewhere no such number exists.
 fn no_foreign_numbers() -> BpfProgram {
-    const LOAD_WORD: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
-    const JUMP_IF_AT_LEAST: u16 = (libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K) as u16;
-    const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
+    // `BPF_LD | BPF_W | BPF_ABS`, `BPF_JMP | BPF_JGE | BPF_K` and `BPF_RET | BPF_K` of `linux/bpf_common.h`.
+    const LOAD_WORD: u16 = 0x20;
+    const JUMP_IF_AT_LEAST: u16 = 0x35;
+    const RETURN: u16 = 0x06;
     const NUMBER_AT: u32 = 0;
     const X32_BIT: u32 = 1 << 30;
     let refused = libc::SECCOMP_RET_ERRNO | libc::EACCES.unsigned_abs();

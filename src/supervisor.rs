@@ -135,7 +135,7 @@ pub fn run(config: Config, model: ModelFacts, options: Options) -> Result<(), Er
         next_camera,
         boot: fastrand::u32(1..),
         children: BTreeMap::new(),
-        joints: Joints::new(),
+        joints: Joints::default(),
         program: options.program,
         events,
         records: never(),

@@ -39,16 +39,17 @@ pub struct Ends {
     pub neighbours: Vec<(Name, Side, OwnedFd)>,
 }
 
-impl Joints {
+impl Default for Joints {
     /// Two places where nobody is yet.
-    #[must_use]
-    pub fn new() -> Self {
+    fn default() -> Self {
         Self([
             Joint { before: Name::Ingest, behind: Name::Infer, make: control::unit_pair, kept: None },
             Joint { before: Name::Infer, behind: Name::Publish, make: control::record_pair, kept: None },
         ])
     }
+}
 
+impl Joints {
     /// The ends for a room that starts. `present` tells which neighbours are at work.
     ///
     /// # Errors
@@ -178,7 +179,7 @@ mod tests {
         ];
         for dead in &orders {
             for back in [dead.clone(), dead.iter().rev().copied().collect()] {
-                let (mut joints, mut house) = (Joints::new(), House::default());
+                let (mut joints, mut house) = (Joints::default(), House::default());
                 for room in Name::ALL {
                     house.start(&mut joints, room);
                 }
@@ -196,7 +197,7 @@ mod tests {
 
     #[test]
     fn a_room_that_dies_twice_before_its_neighbour_comes_leaves_no_dead_end() {
-        let (mut joints, mut house) = (Joints::new(), House::default());
+        let (mut joints, mut house) = (Joints::default(), House::default());
         for room in [Name::Ingest, Name::Publish] {
             house.start(&mut joints, room);
             house.die(&mut joints, room);

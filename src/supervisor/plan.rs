@@ -555,7 +555,9 @@ mod tests {
         assert_eq!(story.exit(Publish, 1), [Action::End(Ending::Stopped)]);
         // All rooms wait.
         let mut story = Story::ready();
-        ALL.map(|name| story.exit(name, 1));
+        for name in ALL {
+            story.exit(name, 1);
+        }
         assert_eq!(story.step(Event::Stop), [Action::Say(Word::Stopping), Action::End(Ending::Stopped)]);
         // The second time is at once.
         let mut story = Story::ready();

@@ -66,15 +66,22 @@ pub type Orders = Receiver<(Order, Vec<OwnedFd>)>;
 /// How a room ended.
 pub type Ended = Result<(), Box<dyn StdError + Send + Sync>>;
 
+/// `ingest`: takes the socket for access units.
+pub type Ingest = fn(IngestBegin, OwnedFd, &Orders, &Sender<Report>, Arc<dyn Clock>) -> Ended;
+/// `infer`: takes the sockets for access units and for records.
+pub type Infer = fn(InferBegin, OwnedFd, OwnedFd, &Orders, &Sender<Report>, Arc<dyn Clock>) -> Ended;
+/// `publish`: takes the socket for records.
+pub type Publish = fn(PublishBegin, OwnedFd, &Orders, &Sender<Report>, Arc<dyn Clock>) -> Ended;
+
 /// The three rooms as functions over their ends, so that tests can bring their own.
 #[derive(Clone, Copy, Debug)]
 pub struct Rooms {
-    /// Takes the socket for access units.
-    pub ingest: fn(IngestBegin, OwnedFd, &Orders, &Sender<Report>, Arc<dyn Clock>) -> Ended,
-    /// Takes the sockets for access units and for records.
-    pub infer: fn(InferBegin, OwnedFd, OwnedFd, &Orders, &Sender<Report>, Arc<dyn Clock>) -> Ended,
-    /// Takes the socket for records.
-    pub publish: fn(PublishBegin, OwnedFd, &Orders, &Sender<Report>, Arc<dyn Clock>) -> Ended,
+    /// The first room.
+    pub ingest: Ingest,
+    /// The second room.
+    pub infer: Infer,
+    /// The third room.
+    pub publish: Publish,
 }
 
 /// Why a room did not begin.
