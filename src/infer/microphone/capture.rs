@@ -5,6 +5,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    thread,
     time::Duration,
 };
 
@@ -12,6 +13,7 @@ use cpal::{
     BufferSize, DeviceId, ErrorKind, FromSample, SampleFormat, SizedSample, StreamConfig,
     traits::{DeviceTrait, HostTrait, StreamTrait},
 };
+use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
 use ringbuf::{
     HeapCons, HeapProd, HeapRb,
     traits::{Consumer, Observer, Producer, Split},
@@ -26,14 +28,14 @@ const RING_SECONDS: usize = 2;
 const BLOCKS_MAX: usize = 1000;
 /// How much is asked of the device at a time; it may give any other amount.
 const BLOCKS_PER_SECOND: u32 = 50;
+/// How often a sound server is asked whether the microphone is still there.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// How long opening may take.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// One opened device that captures.
 pub struct Microphone {
     name: String,
-    id: DeviceId,
-    host: cpal::Host,
     rate_hz: u32,
     channels: usize,
     blocks: HeapCons<Block>,
@@ -41,7 +43,12 @@ pub struct Microphone {
     is_lost: Arc<AtomicBool>,
     /// Its drop ends the capture. Never dropped from a callback.
     _stream: cpal::Stream,
+    /// Its drop ends the watch.
+    _watched: Sender<Never>,
 }
+
+#[derive(PartialEq)]
+enum Never {}
 
 impl fmt::Debug for Microphone {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -76,7 +83,6 @@ impl Microphone {
         check_name(name)?;
         let failed = |err: cpal::Error| Error::Open { name: name.to_owned(), reason: err.to_string() };
         let (host, device) = find(name)?;
-        let id = device.id().map_err(failed)?;
         let native = device.default_input_config().map_err(failed)?;
         let (rate_hz, channels) = (native.sample_rate(), usize::from(native.channels()).max(1));
         let config = StreamConfig {
@@ -90,8 +96,9 @@ impl Microphone {
         let callback = Callback { clock, channels, blocks: blocks_in, samples: samples_in, lost: 0 };
         let stream = start(&device, config, native.sample_format(), callback, &is_lost).map_err(failed)?;
         stream.play().map_err(failed)?;
+        let watched = watch(name, host, &device, &is_lost)?;
         let name = name.to_owned();
-        Ok(Self { name, id, host, rate_hz, channels, blocks, samples, is_lost, _stream: stream })
+        Ok(Self { name, rate_hz, channels, blocks, samples, is_lost, _stream: stream, _watched: watched })
     }
 
     /// The name it was opened by.
@@ -136,16 +143,35 @@ impl Microphone {
     pub fn is_lost(&self) -> bool {
         self.is_lost.load(Ordering::Relaxed)
     }
+}
 
-    /// Whether the sound server still lists this microphone. Always true for ALSA, which reports a loss itself, and
-    /// for `default`, which may be any.
-    #[must_use]
-    pub fn is_listed(&self) -> bool {
-        if self.id.host() != cpal::HostId::PulseAudio || self.name == "default" {
-            return true;
-        }
-        self.host.devices().is_ok_and(|mut devices| devices.any(|device| device.id().is_ok_and(|id| id == self.id)))
+/// Watches whether the sound server still lists the microphone: it moves the recordings of a lost one to another
+/// without a word. On a thread of its own, since a busy server takes its time to answer. ALSA reports a loss itself,
+/// and `default` may be any microphone.
+fn watch(
+    name: &str,
+    host: cpal::Host,
+    device: &cpal::Device,
+    is_lost: &Arc<AtomicBool>,
+) -> Result<Sender<Never>, Error> {
+    let failed = |reason: String| Error::Open { name: name.to_owned(), reason };
+    let (watched, end) = bounded::<Never>(0);
+    let id = device.id().map_err(|err| failed(err.to_string()))?;
+    if id.host() == cpal::HostId::PulseAudio && name != "default" {
+        let is_lost = is_lost.clone();
+        let is_listed = move || Ok(host.devices()?.any(|device| device.id().is_ok_and(|it| it == id)));
+        let look = move || {
+            while end.recv_timeout(LOOK_EVERY) == Err(RecvTimeoutError::Timeout) {
+                if !is_listed().unwrap_or_else(|_: cpal::Error| false) {
+                    is_lost.store(true, Ordering::Relaxed);
+                    return;
+                }
+            }
+        };
+        let thread = thread::Builder::new().name("microphone-watch".into()).spawn(look);
+        thread.map_err(|err| failed(err.to_string()))?;
     }
+    Ok(watched)
 }
 
 /// Finds a microphone by its name.

@@ -75,6 +75,7 @@ fn unit(codec: Codec, seq: usize, coded: &Coded, rate_hz: u32, channels: u8) -> 
 }
 
 /// What a stretch of sound is, taken as a single sine.
+#[derive(Debug)]
 struct Tone {
     hz: f64,
     /// Amplitude of the sine.
@@ -84,7 +85,7 @@ struct Tone {
 }
 
 impl Tone {
-    /// Measures the strongest sine by least squares around the best of all whole frequencies.
+    /// Finds the strongest sine of a tenth of a second or so.
     fn of(samples: &[f32], rate_hz: f64) -> Self {
         let project = |hz: f64| {
             let (mut re, mut im) = (0.0, 0.0);
@@ -99,15 +100,27 @@ impl Tone {
             let candidates = (0..count).map(|n| from + f64::from(n) * step);
             candidates.max_by(|a, b| project(*a).total_cmp(&project(*b))).unwrap()
         };
-        // The width of a peak is the inverse of the duration; half of it finds every peak.
+        // A peak is as wide as the inverse of the duration, so no peak is between two steps of half of that.
         let width = rate_hz / samples.len() as f64;
-        let crossings = samples.windows(2).filter(|pair| (pair[0] < 0.0) != (pair[1] < 0.0)).count() as f64;
-        let rough = crossings / 2.0 * rate_hz / samples.len() as f64;
-        let near = best(rough - 20.0 * width, width / 2.0, 81);
+        let near = best(0.0, width / 2.0, samples.len() as u32);
         let hz = best(near - width / 2.0, width / 50.0, 51);
         let amplitude = project(hz);
         let power = samples.iter().map(|sample| f64::from(*sample).powi(2)).sum::<f64>() / samples.len() as f64;
         let others = (power - amplitude * amplitude / 2.0).max(1e-12);
         Self { hz, amplitude, others_db: 10.0 * (others / (amplitude * amplitude / 2.0)).log10() }
+    }
+
+    /// Checks that a long sound is this sine. Some tenths of a second may differ: a busy machine makes the clocks
+    /// seem to differ, and samples are skipped or repeated then.
+    #[track_caller]
+    fn check(samples: &[f32], rate_hz: f64, expected_hz: f64, expected_amplitude: f64, others_db: f64) {
+        let tones: Vec<_> = samples.chunks_exact(rate_hz as usize / 10).map(|part| Self::of(part, rate_hz)).collect();
+        let is_good = |tone: &&Self| {
+            (tone.hz - expected_hz).abs() < 2.0
+                && (tone.amplitude / expected_amplitude - 1.0).abs() < 0.05
+                && tone.others_db < others_db
+        };
+        let good = tones.iter().filter(is_good).count();
+        assert!(tones.len() * 8 / 10 <= good, "{good} of {} are good: {tones:?}", tones.len());
     }
 }

@@ -88,9 +88,7 @@ fn a_tone_arrives_in_pitch_level_and_time() {
         assert_eq!((coverage.covered, ring.gaps(), ring.overlapped()), (80_000, gaps, overlapped));
         // 0.5 of full scale is -9.03 dBFS.
         assert!((coverage.level_dbfs - -9.03).abs() < 0.2, "{} dBFS", coverage.level_dbfs);
-        let tone = Tone::of(&out, 16_000.0);
-        assert!((tone.hz - 1000.0).abs() < 1.0, "{} Hz", tone.hz);
-        assert!(tone.others_db < -40.0, "noise at {} dB", tone.others_db);
+        Tone::check(&out, 16_000.0, 1000.0, 0.5, -40.0);
         assert_eq!((listening.status.rate_hz(), listening.status.outages()), (48_000, 0));
         assert_eq!(listening.status.overflowed(), 0);
     });
@@ -119,8 +117,7 @@ fn unplugged_and_back_with_another_rate() {
         let plugged = SystemClock.now();
         let is_new = |ring: &SoundRing| plugged + Span::from_ms(1000) < ring.end().unwrap();
         listening.until(&mut ring, |ring| is_new(ring) && last_second(ring).is_some());
-        let tone = Tone::of(&last_second(&ring).unwrap(), 16_000.0);
-        assert!((tone.hz - 2000.0).abs() < 2.0, "{} Hz", tone.hz);
+        Tone::check(&last_second(&ring).unwrap(), 16_000.0, 2000.0, 0.5, -30.0);
         assert_eq!((listening.status.rate_hz(), listening.status.outages()), (44_100, 1));
         assert!(listening.status.is_present());
         assert!(1 <= ring.gaps(), "the outage is a gap");
