@@ -210,7 +210,7 @@ fn decibel(power: f32) -> f32 {
     /// 10·log10(2).
     const PER_OCTAVE: f32 = 3.010_3;
     /// 20·log10(e): twice, because ln(m) = 2·artanh((m - 1) / (m + 1)).
-    const PER_ARTANH: f32 = 8.685_889_6;
+    const PER_ARTANH: f32 = 8.685_889;
     let bits = power.max(POWER_MIN).to_bits() as i32;
     // power = 2^octaves · m, with m from √½ to √2.
     let octaves = (bits - ROOT_HALF) >> 23;
