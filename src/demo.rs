@@ -147,7 +147,7 @@ impl Drop for Folder {
 
 /// Shows every reading as it arrives, until the broker is gone.
 fn watch(subscriber: &mut Subscriber, camera: &Camera, labelled: &AtomicU32) {
-    while let Some((topic, payload)) = subscriber.next() {
+    while let Some((topic, payload)) = subscriber.wait() {
         if !topic.ends_with("/reading") {
             continue;
         }

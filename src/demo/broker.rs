@@ -6,7 +6,7 @@ use std::{
     thread,
 };
 
-use rumqttd::{Broker, Config, ConnectionSettings, Notification, RouterConfig, ServerSettings, local::LinkRx};
+use rumqttd::{Broker, Config, ConnectionSettings, Notification, RouterConfig, ServerSettings, local::{LinkError, LinkRx}};
 
 /// Why there is no broker.
 #[derive(Debug, thiserror::Error)]
@@ -15,8 +15,8 @@ pub enum Error {
     #[error("cannot start the demo's broker")]
     Io(#[from] std::io::Error),
     /// The broker's own subscriber could not be attached.
-    #[error("cannot subscribe at the demo's broker")]
-    Link(#[from] rumqttd::local::LinkError),
+    #[error("cannot subscribe at the demo's broker: {0}")]
+    Link(String),
 }
 
 /// Where the broker listens, and a subscriber to everything that arrives there.
@@ -57,20 +57,21 @@ pub fn start(filter: &str) -> Result<Subscriber, Error> {
     };
     let v5 = Some(HashMap::from([(server.name.clone(), server)]));
     let mut broker = Broker::new(Config { router, v5, ..Config::default() });
-    let (mut sender, link) = broker.link("demo-subscriber")?;
+    let refused = |err: LinkError| Error::Link(err.to_string());
+    let (mut sender, link) = broker.link("demo-subscriber").map_err(refused)?;
     let run = move || {
         if let Err(err) = broker.start() {
             tracing::error!(%err, "the demo's broker ended");
         }
     };
     thread::Builder::new().name("demo-broker".into()).spawn(run)?;
-    sender.subscribe(filter)?;
+    sender.subscribe(filter).map_err(refused)?;
     Ok(Subscriber { port, link })
 }
 
 impl Subscriber {
     /// Waits for the next message: its topic and its payload. `None` when the broker is gone.
-    pub fn next(&mut self) -> Option<(String, Vec<u8>)> {
+    pub fn wait(&mut self) -> Option<(String, Vec<u8>)> {
         loop {
             if let Some(Notification::Forward(forward)) = self.link.recv().ok()? {
                 let topic = String::from_utf8_lossy(&forward.publish.topic).into_owned();
