@@ -40,7 +40,7 @@ impl Pulse {
         let mut daemon = Command::new("pulseaudio")
             .args(["--daemonize=no", "--use-pid-file=no", "-n", "--exit-idle-time=-1", "--disable-shm=yes"])
             .args(["--realtime=no", "--high-priority=no", "--log-target=stderr", "--log-level=info"])
-            .args(["-L", &protocol, "-L", null_sink(48_000).as_str()])
+            .args(["-L", &protocol, "-L", null_sink("mic", 48_000).as_str()])
             .env("HOME", &dir)
             .env("XDG_RUNTIME_DIR", &dir)
             .env("PULSE_RUNTIME_PATH", &dir)
@@ -134,18 +134,26 @@ impl Pulse {
 
     /// Takes the microphone away.
     pub(crate) fn unplug(&self) {
-        self.pactl(&["unload-module", "module-null-sink"]);
+        let modules = self.pactl(&["list", "short", "modules"]);
+        let index = modules.lines().find(|line| line.contains("sink_name=mic")).expect("it is plugged in");
+        self.pactl(&["unload-module", index.split('\t').next().unwrap()]);
     }
 
     /// Plugs in a microphone of the same name, which may have another rate.
     pub(crate) fn replug(&self, rate_hz: u32) {
-        let module = null_sink(rate_hz);
+        self.plug("mic", rate_hz);
+    }
+
+    /// Plugs in a microphone of another name.
+    pub(crate) fn plug(&self, name: &str, rate_hz: u32) {
+        let module = null_sink(name, rate_hz);
         self.pactl(&["load-module"].into_iter().chain(module.split(' ')).collect::<Vec<_>>());
     }
 
-    fn pactl(&self, arguments: &[&str]) {
+    fn pactl(&self, arguments: &[&str]) -> String {
         let done = Command::new("pactl").args(arguments).env("PULSE_SERVER", self.address()).output().unwrap();
         assert!(done.status.success(), "pactl {arguments:?}: {}", String::from_utf8_lossy(&done.stderr));
+        String::from_utf8(done.stdout).unwrap()
     }
 }
 
@@ -169,6 +177,6 @@ fn socket(dir: &Path) -> PathBuf {
     dir.join("native")
 }
 
-fn null_sink(rate_hz: u32) -> String {
-    format!("module-null-sink sink_name=mic rate={rate_hz} channels=2")
+fn null_sink(name: &str, rate_hz: u32) -> String {
+    format!("module-null-sink sink_name={name} rate={rate_hz} channels=2")
 }

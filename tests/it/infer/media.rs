@@ -87,14 +87,14 @@ struct Tone {
 impl Tone {
     /// Finds the strongest sine of a tenth of a second or so.
     fn of(samples: &[f32], rate_hz: f64) -> Self {
+        // Goertzel's algorithm.
         let project = |hz: f64| {
-            let (mut re, mut im) = (0.0, 0.0);
-            for (n, sample) in samples.iter().enumerate() {
-                let turn = n as f64 / rate_hz * hz * std::f64::consts::TAU;
-                re += f64::from(*sample) * turn.cos();
-                im += f64::from(*sample) * turn.sin();
+            let step = hz / rate_hz * std::f64::consts::TAU;
+            let (factor, mut newer, mut older) = (2.0 * step.cos(), 0.0, 0.0);
+            for sample in samples {
+                (newer, older) = (f64::from(*sample) + factor * newer - older, newer);
             }
-            (re * re + im * im).sqrt() * 2.0 / samples.len() as f64
+            (newer * newer + older * older - factor * newer * older).max(0.0).sqrt() * 2.0 / samples.len() as f64
         };
         let best = |from: f64, step: f64, count: u32| {
             let candidates = (0..count).map(|n| from + f64::from(n) * step);
@@ -102,7 +102,7 @@ impl Tone {
         };
         // A peak is as wide as the inverse of the duration, so no peak is between two steps of half of that.
         let width = rate_hz / samples.len() as f64;
-        let near = best(0.0, width / 2.0, samples.len() as u32);
+        let near = best(width, width / 2.0, (8000.0 / width).min(rate_hz / width - 4.0) as u32);
         let hz = best(near - width / 2.0, width / 50.0, 51);
         let amplitude = project(hz);
         let power = samples.iter().map(|sample| f64::from(*sample).powi(2)).sum::<f64>() / samples.len() as f64;
