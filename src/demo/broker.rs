@@ -6,7 +6,10 @@ use std::{
     thread,
 };
 
-use rumqttd::{Broker, Config, ConnectionSettings, Notification, RouterConfig, ServerSettings, local::{LinkError, LinkRx}};
+use rumqttd::{
+    Broker, Config, ConnectionSettings, Notification, RouterConfig, ServerSettings,
+    local::{LinkError, LinkRx},
+};
 
 /// Why there is no broker.
 #[derive(Debug, thiserror::Error)]

@@ -1,6 +1,14 @@
 //! Every test that needs more than one module, in one binary: real cameras, brokers, microphones, networks.
 
-#![allow(clippy::disallowed_methods, reason = "tests wait for real events with real deadlines")]
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::disallowed_methods,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test ends where it fails, and waits for real events with real deadlines"
+)]
 
 mod harness;
 
