@@ -2,11 +2,13 @@
 //!
 //! * [`unit`]: `ingest → infer`, compressed access units and what is known about their camera. One way.
 //! * [`record`]: `infer → publish`, records of exactly 64 bytes, numbers and enums from closed lists. One way.
+//! * [`words`]: the closed lists themselves.
 //! * [`control`]: parent ⇄ room, orders and reports. No media.
 
 pub mod control;
 pub mod record;
 pub mod unit;
+pub mod words;
 
 use serde::{Deserialize, Serialize};
 
