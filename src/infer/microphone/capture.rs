@@ -159,10 +159,11 @@ fn watch(
     let id = device.id().map_err(|err| failed(err.to_string()))?;
     if id.host() == cpal::HostId::PulseAudio && name != "default" {
         let is_lost = is_lost.clone();
-        let is_listed = move || Ok(host.devices()?.any(|device| device.id().is_ok_and(|it| it == id)));
+        let is_listed =
+            move || Ok::<_, cpal::Error>(host.devices()?.any(|device| device.id().is_ok_and(|it| it == id)));
         let look = move || {
             while end.recv_timeout(LOOK_EVERY) == Err(RecvTimeoutError::Timeout) {
-                if !is_listed().unwrap_or_else(|_: cpal::Error| false) {
+                if !is_listed().unwrap_or(false) {
                     is_lost.store(true, Ordering::Relaxed);
                     return;
                 }
