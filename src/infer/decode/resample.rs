@@ -124,6 +124,7 @@ mod tests {
     const BEGIN: Moment = Moment(5_000_000_000_000);
 
     /// Resamples two seconds of a sine in blocks of `block` samples; returns what came out, with its first moment.
+    #[allow(clippy::cast_possible_truncation, reason = "a sample needs no more than an f32")]
     fn resample(resampler: &mut Resampler, hz: f64, block: usize) -> (Moment, Vec<f32>) {
         let from_hz = f64::from(resampler.from_hz());
         #[allow(clippy::cast_possible_truncation, reason = "samples are f32")]

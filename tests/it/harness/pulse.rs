@@ -4,6 +4,15 @@
 //! A daemon under test gets it with its other arguments; a test that opens a microphone itself runs in a process of
 //! its own: [`Pulse::in_own_process`].
 
+#![allow(
+    dead_code,
+    clippy::cast_possible_truncation,
+    clippy::expect_used,
+    clippy::let_underscore_must_use,
+    clippy::unwrap_used,
+    reason = "a harness offers more than each test needs, and ends the test where it fails"
+)]
+
 use std::{
     env,
     io::{BufRead, BufReader, Read},

@@ -1,5 +1,15 @@
 //! Pictures and sound through real encoders, decoders and a microphone.
 
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::expect_used,
+    clippy::let_underscore_must_use,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test ends where it fails"
+)]
+
 mod microphone;
 mod sound;
 mod video;

@@ -2,12 +2,16 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, bounded};
 use edge_ger::{
-    infer::decode::{Error, Resampler, SoundDecoder},
+    drift::Slew,
+    infer::{
+        decode::{Error, Resampler, SoundDecoder},
+        ring::{KEPT, SoundRing},
+    },
     time::{Moment, Span},
     wire::unit::{Codec, Unit},
 };
 
-use super::{Coded, Tone, encode, unit};
+use super::{BEGIN, Coded, Tone, encode, unit};
 
 const DEADLINE: Duration = Duration::from_secs(10);
 const BLOCK_MS: u32 = 20;
@@ -142,4 +146,32 @@ fn what_is_no_sound_is_refused() {
     assert!(matches!(SoundDecoder::open(Codec::H264, 8000, 1, |_, _, _| {}), Err(Error::WrongKind { .. })));
     assert!(matches!(SoundDecoder::open(Codec::Aac, 7, 1, |_, _, _| {}), Err(Error::Rate { .. })));
     assert!(matches!(SoundDecoder::open(Codec::Aac, u32::MAX, 1, |_, _, _| {}), Err(Error::Rate { .. })));
+}
+
+#[test]
+fn nothing_is_allocated_per_block() {
+    let mut slew = Slew::new();
+    let mut resampler = Resampler::new(44_100, 16_000).unwrap();
+    let mut ring = SoundRing::new(16_000, KEPT);
+    let mut window = vec![0.0; 80_000];
+    let samples = vec![0.1; 441];
+    let mut feed = |blocks: std::ops::Range<i64>| {
+        for block in blocks {
+            // A clock that is fast, so that samples are skipped, and a gap now and then.
+            let gap = Span::from_ms(block / 500 * 700);
+            let arrival = BEGIN + gap + Span(block * 9_996_000);
+            let end = slew.map(Span(block * 10_000_000) + gap, arrival);
+            resampler.push(end - Span::from_ms(10), &samples, |first, made| ring.write(first, made));
+            if let Some(end) = ring.end().filter(|_| block % 250 == 0) {
+                // Missing at first; that it does not allocate is all that matters here.
+                let _ = ring.read(end - Span::from_ms(5000), end, &mut window);
+            }
+        }
+        (ring.corrections(), ring.gaps())
+    };
+    feed(0..1000);
+    let mut did = (0, 0);
+    let allocated = allocation_counter::measure(|| did = feed(1000..4000));
+    assert!(0 < did.0 && 0 < did.1, "the test is about corrections and gaps, too: {did:?}");
+    assert_eq!(allocated.count_total, 0, "{allocated:?}");
 }
