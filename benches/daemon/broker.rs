@@ -14,12 +14,15 @@ use crossbeam_channel::{Receiver, after, bounded};
 use crate::{Fault, process::Running};
 
 const LABELS: [&str; 3] = ["positive", "neutral", "negative"];
+/// Reasons that only a network's answer can give: nobody is in the camera's test picture, so the shipped network
+/// rightly withholds, after the same work as for a label.
+const ANSWERS: [&str; 2] = ["too_few_people", "low_confidence"];
 
 /// A reading as a subscriber gets it.
 #[derive(Clone, Debug)]
 pub(crate) struct Reading {
-    /// Why there is no label, if there is none.
-    pub withheld: Option<String>,
+    /// Why the network was not asked, if it was not.
+    pub unasked: Option<String>,
     /// From the end of the window to the subscriber, ms.
     pub arrived_after_ms: f64,
     /// From the end of the window to the reading, by its own account, ms.
@@ -93,10 +96,10 @@ fn parse(line: &str) -> Option<Reading> {
     let reading: serde_json::Value = serde_json::from_str(json).ok()?;
     let number = |key: &str| reading.get(key)?.as_f64();
     let text = |key: &str| reading.get(key).and_then(|it| it.as_str());
-    let labelled = text("label").is_some_and(|it| LABELS.contains(&it));
-    let reason = || ["reason", "withheld", "label"].iter().find_map(|key| text(key)).unwrap_or("no label");
+    let reason = text("reason").unwrap_or("no label");
+    let asked = text("label").is_some_and(|it| LABELS.contains(&it)) || ANSWERS.contains(&reason);
     Some(Reading {
-        withheld: (!labelled).then(|| reason().to_owned()),
+        unasked: (!asked).then(|| reason.to_owned()),
         arrived_after_ms: arrived_s.parse::<f64>().ok()? * 1000.0 - number("ts_ms")?,
         latency_ms: number("latency_ms")?,
         inference_ms: number("inference_ms")?,

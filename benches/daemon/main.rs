@@ -5,7 +5,7 @@
 //! shipped network, for its memory and for the delay that it adds to inference. Nothing here passes or fails: the goals
 //! are printed beside the figures.
 //!
-//! The environment may say `BENCH_SECONDS` (how long each run is measured after its first reading; 60),
+//! The environment may say `BENCH_SECONDS` (how long each run is measured after the network's first answer; 60),
 //! `BENCH_BINARY` (another edge-ger) and `BENCH_NETWORK` (another network than the shipped one).
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a bench prints its table")]

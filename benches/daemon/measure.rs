@@ -43,16 +43,16 @@ impl Measured {
         self.processes.iter().map(|it| Some(it.0.pss_kb? as f64 / 1000.0)).sum()
     }
 
-    /// The `percent`th percentile of a property of all labelled readings (the nearest rank: of fewer than 100
+    /// The `percent`th percentile of a property of all readings that the network was asked for (the nearest rank: of fewer than 100
     /// readings, the 99th is the greatest). `None` without readings.
     pub(crate) fn percentile(&self, percent: usize, property: impl Fn(&Reading) -> f64) -> Option<f64> {
-        let mut values: Vec<_> = self.readings.iter().filter(|it| it.withheld.is_none()).map(property).collect();
+        let mut values: Vec<_> = self.readings.iter().filter(|it| it.unasked.is_none()).map(property).collect();
         values.sort_by(f64::total_cmp);
         values.get((values.len() * percent).div_ceil(100).checked_sub(1)?).copied()
     }
 }
 
-/// Runs `command` until its first labelled reading and for `length` more.
+/// Runs `command` until the network's first answer and for `length` more.
 pub(crate) fn run(mut command: Command, broker: &Broker, length: Duration) -> Result<Measured, Fault> {
     let (_subscriber, readings) = broker.subscribe()?;
     let mut log = tempfile::tempfile()?;
@@ -68,15 +68,15 @@ pub(crate) fn run(mut command: Command, broker: &Broker, length: Duration) -> Re
 fn measure(program: &mut Running, readings: &Receiver<Reading>, length: Duration) -> Result<Measured, Fault> {
     let clock = SystemClock;
     let given_up = clock.now() + FIRST_READING_MAX;
-    let mut withheld = Vec::new();
+    let mut unasked = Vec::new();
     while let Some(reading) = next(program, readings, given_up)? {
-        match reading.withheld {
+        match reading.unasked {
             None => return measure_from_now(program, readings, length),
-            Some(reason) => withheld.push(reason),
+            Some(reason) => unasked.push(reason),
         }
     }
-    withheld.dedup();
-    Err(format!("no labelled reading within {FIRST_READING_MAX}; withheld: [{}]", withheld.join(", ")).into())
+    unasked.dedup();
+    Err(format!("the network was not asked within {FIRST_READING_MAX}; withheld: [{}]", unasked.join(", ")).into())
 }
 
 fn measure_from_now(program: &mut Running, readings: &Receiver<Reading>, length: Duration) -> Result<Measured, Fault> {

@@ -29,7 +29,7 @@ pub(crate) fn head(length: Duration) {
     let load = load.split(' ').next().unwrap_or("?");
     println!("one camera, 1080p25 H.264, a key frame every second, 4 Mbit/s, AAC sound; broker on this machine");
     println!(
-        "each run: {} s after its first reading; this machine: {cores} cores, load {load} before",
+        "each run: {} s after the first answer; this machine: {cores} cores, load {load} before",
         length.as_secs()
     );
 }
@@ -44,13 +44,13 @@ pub(crate) fn table(rows: &[Row]) {
     );
     println!(
         "{:28} {:>9} {:>7} {:>13} {:>13} {:>13} {:>13} {:>9}",
-        "", "one core", "daemon", "p50/p99, ms", "p50/p99, ms", "p50/p99, ms", "RSS/PSS", "withheld",
+        "", "one core", "daemon", "p50/p99, ms", "p50/p99, ms", "p50/p99, ms", "RSS/PSS", "/unasked",
     );
     let daemon = find(rows, LIGHT);
     for Row { name, measured } in rows {
         let times =
             daemon.filter(|it| 0.0 < it.cpu).map_or("?".to_owned(), |it| format!("{:.1}", measured.cpu / it.cpu));
-        let withheld = measured.readings.iter().filter(|it| it.withheld.is_some()).count();
+        let unasked = measured.readings.iter().filter(|it| it.unasked.is_some()).count();
         println!(
             "{name:28} {:>9.2} {times:>7} {:>13} {:>13} {:>13} {:>13} {:>9}",
             100.0 * measured.cpu,
@@ -58,10 +58,12 @@ pub(crate) fn table(rows: &[Row]) {
             both(measured, |it| it.arrived_after_ms),
             both(measured, added_ms),
             format!("{:.0}/{}", measured.rss_mb(), mega(measured.pss_mb())),
-            format!("{}/{withheld}", measured.readings.len()),
+            format!("{}/{unasked}", measured.readings.len()),
         );
     }
-    println!("(of fewer than 100 readings, p99 is the worst)");
+    println!(
+        "(unasked: withheld before the network, left out of the latencies; of fewer than 100 readings, p99 is the worst)"
+    );
     println!("\neach process (CPU, % of one core; RSS/PSS, MB)");
     for Row { name, measured } in rows {
         println!("{name}");
