@@ -8,6 +8,7 @@ SECONDS_OF_DEMO := $(SECONDS)
 ORT_VERSION := 1.31.1
 ORT := .onnxruntime/libonnxruntime.so
 VENV := models/.venv
+BENCH_VENV := benches/.venv
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
 
 # What the daemon needs to build and to run.
@@ -38,9 +39,14 @@ lint: setup
 test-models: $(VENV)/.ready ## the Python kit's own tests
 	$(VENV)/bin/python -m pytest -q models/tests
 
-bench: setup-test ## ratios against the script a user would write, in one run
-	cargo build --release --locked --features demo
-	ORT_DYLIB_PATH=$(CURDIR)/$(ORT) cargo bench --locked --features demo
+bench: setup-test $(BENCH_VENV)/.ready ## ratios against the script a user would write, in one run (BENCH_SECONDS=60 each)
+	ORT_DYLIB_PATH=$(CURDIR)/$(ORT) cargo bench --locked --features demo --bench micro --bench daemon
+
+$(BENCH_VENV)/.ready: benches/peer/requirements.txt
+	@$(call install,python3 python3-venv)
+	python3 -m venv --clear $(BENCH_VENV)
+	$(BENCH_VENV)/bin/pip install -q --only-binary=:all: -r $<
+	touch $@
 
 setup: $(ORT) ## packages and the ONNX Runtime library
 	@$(call install,$(RUN_PACKAGES))

@@ -1,0 +1,102 @@
+//! The camera of the bench, in a process of its own, so that what it costs is not counted.
+
+use std::{
+    io::{self, BufRead, BufReader, Read, Write},
+    path::Path,
+    process::{Child, Command, Stdio},
+};
+
+use edge_ger::demo::camera::Camera;
+
+use crate::{Fault, process::Running};
+
+/// The word in front of the clip's path that makes this binary a camera.
+pub(crate) const MODE: &str = "camera";
+
+/// How long the clip is that the camera repeats.
+const CLIP_S: &str = "20";
+
+/// What a common network camera sends: 1080p25, High profile, one slice, no B-frames, a key frame every second,
+/// 4 Mbit/s, AAC. The picture moves everywhere, and its noise leaves the encoder no bit to spare.
+const ENCODING: &[&str] = &[
+    "-f",
+    "lavfi",
+    "-i",
+    "testsrc2=size=1920x1080:rate=25,noise=alls=12:allf=t",
+    "-f",
+    "lavfi",
+    "-i",
+    "anoisesrc=sample_rate=48000:amplitude=0.05:color=pink",
+    "-t",
+    CLIP_S,
+    "-pix_fmt",
+    "yuv420p",
+    "-codec:v",
+    "libx264",
+    "-preset",
+    "veryfast",
+    "-tune",
+    "zerolatency",
+    "-profile:v",
+    "high",
+    "-x264-params",
+    "sliced-threads=0:keyint=25:min-keyint=25:scenecut=0",
+    "-b:v",
+    "4M",
+    "-maxrate",
+    "4M",
+    "-bufsize",
+    "4M",
+    "-codec:a",
+    "aac",
+    "-b:a",
+    "64k",
+    "-f",
+    "mp4",
+];
+
+/// Encodes the clip once; a clip that is there already is used again.
+pub(crate) fn encode(clip: &Path) -> Result<(), Fault> {
+    if clip.exists() {
+        return Ok(());
+    }
+    let unfinished = clip.with_extension("unfinished");
+    let status = Command::new("ffmpeg")
+        .args(["-nostdin", "-hide_banner", "-loglevel", "error", "-y"])
+        .args(ENCODING)
+        .arg(&unfinished)
+        .status()
+        .map_err(|error| format!("ffmpeg, which draws the camera's picture, cannot be started: {error}"))?;
+    if !status.success() {
+        return Err("ffmpeg could not encode the camera's picture".into());
+    }
+    Ok(std::fs::rename(unfinished, clip)?)
+}
+
+/// Shows the clip until standard input ends; the first line of standard output is where.
+pub(crate) fn serve(clip: &Path) -> Result<(), Fault> {
+    let camera = Camera::open(std::fs::read(clip)?)?;
+    let mut out = io::stdout();
+    writeln!(out, "{}", camera.url())?;
+    out.flush()?;
+    io::stdin().read_to_end(&mut Vec::new())?;
+    Ok(())
+}
+
+/// Starts [`serve`] in another process. Returns it and its URL.
+pub(crate) fn start(clip: &Path) -> Result<(Running, String), Fault> {
+    let mut child: Child = Command::new(std::env::current_exe()?)
+        .arg(MODE)
+        .arg(clip)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let out = child.stdout.take();
+    let camera = Running::new(child);
+    let mut url = String::new();
+    BufReader::new(out.ok_or("the camera has no standard output")?).read_line(&mut url)?;
+    match url.trim() {
+        "" => Err("the camera did not start".into()),
+        url => Ok((camera, url.to_owned())),
+    }
+}

@@ -1,0 +1,112 @@
+//! The table, and the goals beside the figures.
+
+use std::{fs, thread, time::Duration};
+
+use crate::{broker::Reading, measure::Measured};
+
+/// The daemon without inference.
+pub(crate) const LIGHT: &str = "edge-ger, light network";
+/// The script that every tutorial shows: each frame is read, converted, scaled and kept.
+pub(crate) const PEER: &str = "peer, light network";
+/// The same, but frames that the network does not see are decoded only.
+pub(crate) const FRUGAL_PEER: &str = "frugal peer, light network";
+/// The daemon as it is shipped.
+pub(crate) const SHIPPED: &str = "edge-ger, shipped network";
+
+/// One line of the table.
+#[derive(Debug)]
+pub(crate) struct Row {
+    /// Which run.
+    pub name: &'static str,
+    /// What it came to.
+    pub measured: Measured,
+}
+
+/// What is measured, and on what.
+pub(crate) fn head(length: Duration) {
+    let cores = thread::available_parallelism().map_or(0, usize::from);
+    let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let load = load.split(' ').next().unwrap_or("?");
+    println!("one camera, 1080p25 H.264, a key frame every second, 4 Mbit/s, AAC sound; broker on this machine");
+    println!(
+        "each run: {} s after the first answer; this machine: {cores} cores, load {load} before",
+        length.as_secs()
+    );
+}
+
+/// All runs side by side, and then each process of each.
+pub(crate) fn table(rows: &[Row]) {
+    let mega = |value: Option<f64>| value.map_or("?".to_owned(), |it| format!("{it:.0}"));
+    println!();
+    println!(
+        "{:28} {:>9} {:>7} {:>13} {:>13} {:>13} {:>13} {:>9}",
+        "", "CPU, % of", "times", "latency, own", "at subscriber", "- inference", "memory, MB", "readings",
+    );
+    println!(
+        "{:28} {:>9} {:>7} {:>13} {:>13} {:>13} {:>13} {:>9}",
+        "", "one core", "daemon", "p50/p99, ms", "p50/p99, ms", "p50/p99, ms", "RSS/PSS", "/unasked",
+    );
+    let daemon = find(rows, LIGHT);
+    for Row { name, measured } in rows {
+        let times =
+            daemon.filter(|it| 0.0 < it.cpu).map_or("?".to_owned(), |it| format!("{:.1}", measured.cpu / it.cpu));
+        let unasked = measured.readings.iter().filter(|it| it.unasked.is_some()).count();
+        println!(
+            "{name:28} {:>9.2} {times:>7} {:>13} {:>13} {:>13} {:>13} {:>9}",
+            100.0 * measured.cpu,
+            both(measured, |it| it.latency_ms),
+            both(measured, |it| it.arrived_after_ms),
+            both(measured, added_ms),
+            format!("{:.0}/{}", measured.rss_mb(), mega(measured.pss_mb())),
+            format!("{}/{unasked}", measured.readings.len()),
+        );
+    }
+    println!(
+        "(unasked: withheld before the network, left out of the latencies; of fewer than 100 readings, p99 is the worst)"
+    );
+    println!("\neach process (CPU, % of one core; RSS/PSS, MB)");
+    for Row { name, measured } in rows {
+        println!("{name}");
+        for (cost, cpu) in &measured.processes {
+            let pss_mb = cost.pss_kb.map(|it| it as f64 / 1000.0);
+            println!("  {:42} {:>6.2} {:>6.0}/{}", cost.name, 100.0 * cpu, cost.rss_kb as f64 / 1000.0, mega(pss_mb));
+        }
+    }
+}
+
+/// What was to be reached, beside what was.
+pub(crate) fn goals(rows: &[Row]) {
+    let (light, shipped) = (find(rows, LIGHT), find(rows, SHIPPED));
+    println!("\n{:58} {:>9} {:>9}", "goal", "at most", "measured");
+    let goal = |what: &str, most: f64, measured: Option<f64>| {
+        let word = measured.map_or("not measured", |it| if it <= most { "met" } else { "MISSED" });
+        let measured = measured.map_or("?".to_owned(), |it| format!("{it:.3}"));
+        println!("{what:58} {most:>9} {measured:>9}  {word}");
+    };
+    goal("CPU without inference, % of one core", 3.0, light.map(|it| 100.0 * it.cpu));
+    for peer in [PEER, FRUGAL_PEER] {
+        let ratio = light.zip(find(rows, peer)).map(|(light, peer)| light.cpu / peer.cpu);
+        goal(&format!("CPU against the {peer} (1/8)"), 0.125, ratio);
+    }
+    let added = |it: &Measured| it.percentile(99, added_ms);
+    goal("end of window to subscriber less inference, p99, ms", 100.0, shipped.and_then(added));
+    goal("the same with the light network, p99, ms", 100.0, light.and_then(added));
+    goal("resident memory with the shipped network, RSS, MB", 300.0, shipped.map(Measured::rss_mb));
+    goal("the same with shared pages counted once, PSS, MB", 300.0, shipped.and_then(Measured::pss_mb));
+}
+
+fn find<'a>(rows: &'a [Row], name: &str) -> Option<&'a Measured> {
+    rows.iter().find(|it| it.name == name).map(|it| &it.measured)
+}
+
+/// From the end of the window to the subscriber, without the network's part.
+fn added_ms(reading: &Reading) -> f64 {
+    reading.arrived_after_ms - reading.inference_ms
+}
+
+fn both(measured: &Measured, property: impl Fn(&Reading) -> f64) -> String {
+    match (measured.percentile(50, &property), measured.percentile(99, &property)) {
+        (Some(half), Some(most)) => format!("{half:.0}/{most:.0}"),
+        _ => "-".to_owned(),
+    }
+}

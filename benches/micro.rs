@@ -1,0 +1,122 @@
+//! The two features of a clip against the libraries that made them first, in the same run; one thread each.
+//!
+//! The first table is for the ratios. The second one, by divan, is for the spread and for allocations: a clip's
+//! features are made without any.
+
+#![allow(clippy::print_stdout, reason = "a bench prints its table")]
+#![allow(clippy::unwrap_used, reason = "a bench that cannot work should say where")]
+
+use std::{path::Path, process::Command};
+
+use divan::{AllocProfiler, Bencher};
+use edge_ger::{
+    infer::features::{
+        picture::{Rgb, Squash},
+        sound::{self, Ear, Mel},
+    },
+    time::{Clock, Span, SystemClock},
+};
+
+#[global_allocator]
+static ALLOCATIONS: AllocProfiler = AllocProfiler::system();
+
+const WIDTH: u32 = 1920;
+const HEIGHT: u32 = 1080;
+/// The side of most networks' pictures.
+const SIDE: u32 = 224;
+
+fn main() {
+    let ours = (best_ms(spectrogram()), best_ms(small_picture()));
+    table(ours, &peers());
+    println!();
+    divan::main();
+}
+
+/// A clip of noise into the network's numbers.
+fn spectrogram() -> impl FnMut() {
+    // Mean and deviation of a network; they do not change how long it takes.
+    let mut ear = Ear::Mel(Box::new(Mel::new(-30.0, 18.0)));
+    let samples: Vec<_> = (0..sound::SAMPLES).map(|_| fastrand::f32() - 0.5).collect();
+    let mut out = vec![0.0; sound::LEN];
+    move || ear.fill(divan::black_box(&samples), divan::black_box(&mut out)).unwrap()
+}
+
+/// A camera's frame of noise to the network's size.
+fn small_picture() -> impl FnMut() {
+    let mut squash = Squash::new(SIDE, SIDE);
+    let bytes: Vec<_> = (0..WIDTH * HEIGHT * 3).map(|_| fastrand::u8(..)).collect();
+    let mut out = vec![0; squash.bytes()];
+    move || {
+        let picture = Rgb { bytes: &bytes, width: WIDTH, height: HEIGHT, stride: WIDTH as usize * 3 };
+        squash.squash(divan::black_box(picture), divan::black_box(&mut out)).unwrap();
+    }
+}
+
+#[divan::bench]
+fn mel_of_a_clip(bencher: Bencher<'_, '_>) {
+    let mut work = spectrogram();
+    work();
+    bencher.bench_local(work);
+}
+
+#[divan::bench]
+fn picture_1080p_to_224(bencher: Bencher<'_, '_>) {
+    let mut work = small_picture();
+    // The buffer between the two passes is made for the first picture, and kept.
+    work();
+    bencher.bench_local(work);
+}
+
+/// The fastest run within about two seconds, after one that is not counted, ms: as `micro.py` does it.
+fn best_ms(mut work: impl FnMut()) -> f64 {
+    const BUDGET: Span = Span::from_ms(2000);
+    const RUNS_MIN: u32 = 5;
+    let clock = SystemClock;
+    work();
+    let begin = clock.now();
+    let mut best = f64::INFINITY;
+    let mut runs = 0;
+    while runs < RUNS_MIN || clock.now() - begin < BUDGET {
+        let before = clock.now();
+        work();
+        best = best.min((clock.now() - before).as_secs_f64() * 1000.0);
+        runs += 1;
+    }
+    best
+}
+
+/// What `micro.py` says; empty, with the reason printed, where there is no Python environment.
+fn peers() -> serde_json::Value {
+    let benches = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches");
+    let said = Command::new(benches.join(".venv/bin/python")).arg(benches.join("peer/micro.py")).output();
+    let parsed = said.map(|it| serde_json::from_slice(&it.stdout));
+    match parsed {
+        Ok(Ok(times)) => times,
+        Ok(Err(error)) => {
+            println!("micro.py did not print its times: {error}");
+            serde_json::Value::Null
+        }
+        Err(error) => {
+            println!("no peers (`make bench` sets them up): {error}");
+            serde_json::Value::Null
+        }
+    }
+}
+
+fn table((mel_ms, picture_ms): (f64, f64), peers: &serde_json::Value) {
+    println!("{:34} {:14} {:>8} {:>8} {:>7}  goal", "", "peer", "peer, ms", "ours, ms", "times");
+    let line = |what: &str, peer: &str, ours_ms: f64, goal: Option<f64>| {
+        let version = peers["versions"][peer].as_str().unwrap_or("");
+        let Some(peer_ms) = peers[format!("{peer}_ms")].as_f64() else {
+            println!("{what:34} {peer:14} {:>8} {ours_ms:>8.2}", "?");
+            return;
+        };
+        let times = peer_ms / ours_ms;
+        let goal =
+            goal.map_or(String::new(), |it| format!("at least {it}: {}", if it <= times { "met" } else { "MISSED" }));
+        println!("{what:34} {:14} {peer_ms:>8.2} {ours_ms:>8.2} {times:>7.1}  {goal}", format!("{peer} {version}"));
+    };
+    line("mel of a 5 s clip", "librosa", mel_ms, Some(5.0));
+    line("1080p to 224x224, bicubic", "pillow", picture_ms, None);
+    line("1080p to 224x224, INTER_AREA", "opencv", picture_ms, None);
+}

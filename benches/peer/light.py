@@ -1,0 +1,79 @@
+"""Writes a network that has the inputs, outputs and contract of another one and costs next to nothing.
+
+    light.py NETWORK.onnx LIGHT.onnx
+
+With it the bench measures everything but inference. Its answer is always the first class and the largest group, a
+little moved by the means of its inputs, so that its golden case can fail.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+from onnx import TensorProto, helper, numpy_helper
+
+# Old enough for every ONNX Runtime that the daemon accepts.
+OPSET, IR = 17, 8
+
+
+def ramp(shape: list[int]) -> np.ndarray:
+    """The golden input `ramp-v1`: element i is ((i * 2654435761 mod 2^32) >> 8) / 2^24 * 2 - 1."""
+    i = np.arange(np.prod(shape), dtype=np.uint64)
+    return (((i * 2654435761 % 2**32) >> 8) / 2**24 * 2 - 1).astype(np.float32).reshape(shape)
+
+
+def light(source: onnx.ModelProto) -> onnx.ModelProto:
+    """The same ends with a mean of each input and one small matrix between them."""
+    nodes, constants, means = [], [], []
+    for it in source.graph.input:
+        nodes.append(helper.make_node("Flatten", [it.name], [f"{it.name}_flat"], axis=1))
+        nodes.append(helper.make_node("ReduceMean", [f"{it.name}_flat"], [f"{it.name}_mean"], axes=[1], keepdims=1))
+        means.append(f"{it.name}_mean")
+    nodes.append(helper.make_node("Concat", means, ["means"], axis=1))
+    for it in source.graph.output:
+        width = it.type.tensor_type.shape.dim[-1].dim_value
+        weight = np.linspace(-0.5, 0.5, len(means) * width, dtype=np.float32).reshape(len(means), width)
+        bias = np.zeros(width, np.float32)
+        bias[0 if "logits" in it.name else -1] = 4.0
+        constants += [numpy_helper.from_array(weight, f"{it.name}_w"), numpy_helper.from_array(bias, f"{it.name}_b")]
+        nodes.append(helper.make_node("Gemm", ["means", f"{it.name}_w", f"{it.name}_b"], [it.name]))
+    graph = helper.make_graph(nodes, "light", list(source.graph.input), list(source.graph.output), constants)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR)
+
+
+def golden(model: onnx.ModelProto) -> dict[str, list[float]]:
+    """The answers to `ramp-v1`, both senses present."""
+    inputs = {}
+    for it in model.graph.input:
+        shape = [dim.dim_value or 1 for dim in it.type.tensor_type.shape.dim]
+        inputs[it.name] = np.ones(shape, np.float32) if it.name == "present" else ramp(shape)
+    session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    names = [it.name for it in model.graph.output]
+    return {name: answer[0].tolist() for name, answer in zip(names, session.run(names, inputs))}
+
+
+def main() -> None:
+    source_path, light_path = sys.argv[1:]
+    source = onnx.load(source_path)
+    contract = json.loads(next(it.value for it in source.metadata_props if it.key == "ger.contract"))
+    model = light(source)
+    answers = golden(model)
+    contract["name"] = "bench-light"
+    contract["golden"] |= {name: answers[name] for name in contract["golden"].keys() & answers.keys()}
+    contract["calibration"] = {"temperature": 1.0, "ece": 0.0, "data": "none"}
+    contract["evaluation"] = {"data": "none"}
+    contract["training"] = {"note": "not trained: made to measure everything but inference"}
+    contract["source_sha256"] = hashlib.sha256(model.SerializeToString()).hexdigest()
+    model.metadata_props.append(onnx.StringStringEntryProto(key="ger.contract", value=json.dumps(contract)))
+    assert all(it.data_type == TensorProto.FLOAT for it in model.graph.initializer)
+    onnx.checker.check_model(model)
+    onnx.save(model, light_path)
+
+
+if __name__ == "__main__":
+    main()
