@@ -11,7 +11,7 @@ from .contract import VIDEO_MEAN, VIDEO_STD
 
 def normalise(frames: np.ndarray) -> Tensor:
     """u8 [..., H, W, 3] to the network's f32 [..., 3, H, W]."""
-    x = torch.from_numpy(np.ascontiguousarray(frames)).movedim(-1, -3).float().div_(255.0)
+    x = torch.from_numpy(np.array(frames)).movedim(-1, -3).float().div_(255.0)
     mean, std = (torch.tensor(v)[:, None, None] for v in (VIDEO_MEAN, VIDEO_STD))
     return (x - mean) / std
 

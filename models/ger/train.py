@@ -149,9 +149,9 @@ def run_stage(stage: str, number: int, network: EdgeNetwork, facts: dict[str, ob
     torch.save(module.state_dict(), part)
 
 
-def describe(options: argparse.Namespace, minutes: float) -> dict[str, object]:
+def describe(options: argparse.Namespace) -> dict[str, object]:
     """What the contract says about the training."""
-    return {"command": "python -m ger.train", "seed": options.seed, "minutes": round(minutes, 1),
+    return {"command": "python -m ger.train", "seed": options.seed,
             "sets": {name: max(int(count * options.scale), 8) for name, (count, _) in data.SETS.items()},
             "epochs": {"pictures": options.picture_epochs, "sounds": options.sound_epochs, "fusion": options.fusion_epochs},
             "torch": torch.__version__.split("+")[0]}
@@ -171,7 +171,6 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     options.cache.mkdir(parents=True, exist_ok=True)
-    started = time.time()
     torch.manual_seed(options.seed)
     network, facts = EdgeNetwork(Shape()).to(memory_format=torch.channels_last), {}
     for number, stage in enumerate(STAGES):
@@ -181,7 +180,7 @@ def main() -> None:
         return
     data.render_set("held", options.cache, options.scale, options.threads)
     facts.update(evaluate.measure(network, options.cache, facts))
-    facts.update(name=NAME, created=datetime.date.today().isoformat(), training=describe(options, (time.time() - started) / 60))
+    facts.update(name=NAME, created=datetime.date.today().isoformat(), training=describe(options))
     save(network, facts, options.out)
     evaluate.show(facts)
 
