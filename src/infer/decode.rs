@@ -13,7 +13,15 @@ pub use resample::Resampler;
 pub use sound::SoundDecoder;
 pub use video::{Fed, Picture, VideoDecoder};
 
+use gstreamer as gst;
+
 use crate::wire::unit::Codec;
+
+/// The version of GStreamer in use.
+#[must_use]
+pub fn version() -> String {
+    gst::version_string().into()
+}
 
 /// Why something cannot be decoded.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

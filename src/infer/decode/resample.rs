@@ -127,6 +127,7 @@ mod tests {
     #[allow(clippy::cast_possible_truncation, reason = "a sample needs no more than an f32")]
     fn resample(resampler: &mut Resampler, hz: f64, block: usize) -> (Moment, Vec<f32>) {
         let from_hz = f64::from(resampler.from_hz());
+        #[allow(clippy::cast_possible_truncation, reason = "samples are f32")]
         let sample = |at: usize| (0.5 * (at as f64 * hz * std::f64::consts::TAU / from_hz).sin()) as f32;
         let input: Vec<_> = (0..resampler.from_hz() as usize * 2).map(sample).collect();
         let (mut begin, mut out) = (None, Vec::new());
