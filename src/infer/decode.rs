@@ -4,6 +4,7 @@
 //! Decoders run on threads of their own; what they make is handed to a function of the caller's on that thread.
 
 mod awaited;
+mod colour;
 mod line;
 mod resample;
 mod sound;
@@ -16,6 +17,15 @@ pub use video::{Fed, Picture, VideoDecoder};
 use gstreamer as gst;
 
 use crate::wire::unit::Codec;
+
+/// Starts GStreamer, which reads its list of plugins and may run its scanner of them; the decoders do it, too, but
+/// in a sandbox it has to be done before.
+///
+/// # Errors
+/// When GStreamer does not start.
+pub fn start() -> Result<(), Error> {
+    line::start()
+}
 
 /// The version of GStreamer in use.
 #[must_use]

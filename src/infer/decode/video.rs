@@ -7,6 +7,7 @@ use tracing::{info, warn};
 use super::{
     Error,
     awaited::Awaited,
+    colour::Matrix,
     line::{self, Line},
 };
 use crate::{
@@ -22,7 +23,7 @@ const UNANSWERED_MAX: u32 = 16;
 const CHAIN_UNITS_MAX: usize = 250;
 const CHAIN_BYTES_MAX: usize = 8 << 20;
 
-/// A decoded picture, still in GStreamer's memory.
+/// A decoded picture, lent for the time of a call.
 #[derive(Clone, Copy)]
 pub struct Picture<'a> {
     /// When it was shown: its unit's moment.
@@ -33,7 +34,7 @@ pub struct Picture<'a> {
     pub width: u32,
     /// Rows.
     pub height: u32,
-    /// From one row to the next, bytes; at least three times the width.
+    /// From one row to the next, bytes: three times the width.
     pub stride: usize,
     /// Red, green, blue, 8 bits each.
     pub rgb: &'a [u8],
@@ -312,12 +313,14 @@ fn build(codec: Codec, element: &str, on_picture: &OnPicture, awaited: &Arc<Awai
         elements.push(line::element("nvvidconv")?);
     }
     elements.push(convert);
-    let output = gst::Caps::builder("video/x-raw").field("format", "RGB").build();
+    // Luma and chroma of each pixel; the rest is done in `colour`.
+    let output = gst::Caps::builder("video/x-raw").field("format", "AYUV").build();
     let on_picture = on_picture.clone();
     let awaited = awaited.clone();
+    let mut rgb = Vec::new();
     Line::start(&input_caps(codec), &elements, &output, move |sample| {
         awaited.count_picture();
-        hand_on(codec, sample, &on_picture);
+        hand_on(codec, sample, &mut rgb, &on_picture);
     })
 }
 
@@ -336,16 +339,19 @@ fn drop_unwanted(decoder: &gst::Element, awaited: &Arc<Awaited>) {
     }
 }
 
-fn hand_on(codec: Codec, sample: &gst::Sample, on_picture: &OnPicture) {
-    let size = |name| sample.caps()?.structure(0)?.get::<i32>(name).ok().and_then(|size| u32::try_from(size).ok());
+/// Hands on the picture; the storage of its pixels is reused.
+fn hand_on(codec: Codec, sample: &gst::Sample, rgb: &mut Vec<u8>, on_picture: &OnPicture) {
+    let Some(caps) = sample.caps().and_then(|caps| caps.structure(0)) else { return };
+    let size = |name| caps.get::<i32>(name).ok().and_then(|size| u32::try_from(size).ok());
     let (Some(width), Some(height), Some(buffer)) = (size("width"), size("height"), sample.buffer()) else { return };
     let (Some(pts), Ok(map)) = (buffer.pts(), buffer.map_readable()) else { return };
-    // GStreamer's default layout, which is in force without a video meta: rows end at multiples of four bytes.
-    let stride = (width as usize * 3).next_multiple_of(4);
-    if map.len() < stride * height as usize {
+    let pixels = width as usize * height as usize;
+    if map.len() < pixels * 4 {
         return;
     }
-    let picture = Picture { moment: line::moment_of(pts), codec, width, height, stride, rgb: &map };
+    rgb.resize(pixels * 3, 0);
+    Matrix::of(caps.get::<&str>("colorimetry").ok(), height).convert(&map, rgb);
+    let picture = Picture { moment: line::moment_of(pts), codec, width, height, stride: width as usize * 3, rgb };
     let mut on_picture = on_picture.lock().unwrap_or_else(PoisonError::into_inner);
     on_picture(&picture);
 }
