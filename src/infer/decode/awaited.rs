@@ -1,3 +1,5 @@
+//! Which wanted pictures a decoder still owes, shared by the caller's thread and the decoder's.
+
 use std::sync::{
     Arc, Mutex, MutexGuard, PoisonError,
     atomic::{AtomicU32, AtomicU64, Ordering},

@@ -1,3 +1,5 @@
+//! From luma and chroma to red, green and blue, exactly.
+
 /// How luma and chroma become red, green and blue, in 1/65536.
 ///
 /// GStreamer's own fast conversion is two to three levels too dark in mid-grey, which training never saw, so its

@@ -1,3 +1,5 @@
+//! A GStreamer line from `appsrc` to `appsink`: bytes in, buffers out, errors noticed.
+
 use std::sync::OnceLock;
 
 use gstreamer as gst;

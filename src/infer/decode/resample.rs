@@ -1,3 +1,5 @@
+//! From a sound's own rate to the network's, with the delay of the filter taken off the moments.
+
 use std::fmt;
 
 use rubato::{Fft, FixedSync, Resampler as _, audioadapter_buffers::direct::SequentialSlice};

@@ -1,3 +1,5 @@
+//! Decodes a camera's sound.
+
 use std::sync::{Arc, Mutex, PoisonError};
 
 use gstreamer as gst;

@@ -1,3 +1,5 @@
+//! Decodes a camera's video, and converts only the pictures that are wanted.
+
 use std::sync::{Arc, Mutex, PoisonError};
 
 use gstreamer as gst;

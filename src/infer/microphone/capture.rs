@@ -1,3 +1,5 @@
+//! One opened device: cpal's callbacks copy into a ring and set flags, and nothing else.
+
 use std::{
     fmt,
     str::FromStr,

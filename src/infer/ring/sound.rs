@@ -1,3 +1,5 @@
+//! The ring of samples, placed by their moments.
+
 use crate::time::{Moment, Span};
 
 /// A block that is off by at most this is moved into place bit by bit; beyond it there is a gap or an overlap.

@@ -1,3 +1,5 @@
+//! A microphone of a private PulseAudio.
+
 use std::{sync::Arc, thread, time::Duration};
 
 use crossbeam_channel::{Receiver, bounded};

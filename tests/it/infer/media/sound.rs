@@ -1,3 +1,5 @@
+//! A camera's sound, in every codec.
+
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, bounded};

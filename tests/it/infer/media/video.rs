@@ -1,3 +1,5 @@
+//! A camera's pictures, in every codec, whole and damaged.
+
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, bounded};
