@@ -20,7 +20,7 @@ use std::{
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::{
-        Arc, Mutex,
+        Arc, Condvar, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread,
@@ -59,7 +59,13 @@ pub(crate) struct Broker {
     folder: tempfile::TempDir,
     process: Mutex<Option<Child>>,
     /// What it logged, of all its lives.
-    log: Arc<Mutex<Vec<String>>>,
+    log: Arc<Log>,
+}
+
+#[derive(Debug, Default)]
+struct Log {
+    lines: Mutex<Vec<String>>,
+    grown: Condvar,
 }
 
 impl Broker {
@@ -89,7 +95,7 @@ impl Broker {
                 return broker;
             }
         }
-        panic!("mosquitto does not start: {:?}", broker.log.lock().unwrap());
+        panic!("mosquitto does not start: {:?}", broker.log.lines.lock().unwrap());
     }
 
     /// Its port on 127.0.0.1.
@@ -116,7 +122,7 @@ impl Broker {
     /// Starts it again on the same port; kills it first if it runs.
     pub(crate) fn restart(&self) {
         self.kill();
-        assert!(self.launch(), "mosquitto does not start again: {:?}", self.log.lock().unwrap());
+        assert!(self.launch(), "mosquitto does not start again: {:?}", self.log.lines.lock().unwrap());
     }
 
     /// Makes it hang: it keeps its connections and accepts bytes, but does nothing.
@@ -129,9 +135,17 @@ impl Broker {
         self.signal(Signal::CONT);
     }
 
-    /// How many lines of its log hold `words`.
+    /// Waits until so many lines of its log hold `words`: what it wrote is here a little later.
+    pub(crate) fn wait_logged(&self, words: &str, count: usize) {
+        let too_few = |lines: &mut Vec<String>| lines.iter().filter(|it| it.contains(words)).count() < count;
+        let lines = self.log.lines.lock().unwrap();
+        let (lines, waited) = self.log.grown.wait_timeout_while(lines, DEADLINE, too_few).unwrap();
+        assert!(!waited.timed_out(), "not {count} times '{words}': {lines:#?}");
+    }
+
+    /// How many lines of its log hold `words` by now.
     pub(crate) fn logged(&self, words: &str) -> usize {
-        self.log.lock().unwrap().iter().filter(|it| it.contains(words)).count()
+        self.log.lines.lock().unwrap().iter().filter(|it| it.contains(words)).count()
     }
 
     fn signal(&self, signal: Signal) {
@@ -162,7 +176,8 @@ impl Broker {
                 if line.contains(" running") {
                     ready.try_send(()).ok();
                 }
-                log.lock().unwrap().push(line);
+                log.lines.lock().unwrap().push(line);
+                log.grown.notify_all();
             }
         };
         thread::Builder::new().name("mosquitto's log".into()).spawn(read).unwrap();
@@ -276,29 +291,37 @@ impl Subscriber {
             }));
         }
         let (client, mut connection) = rumqttc::Client::new(options, 10);
-        client.subscribe(filter, QoS::AtLeastOnce).unwrap();
+        // At QoS 0 mosquitto writes a message to its subscribers before it acknowledges it to the publisher, so what
+        // was acknowledged is seen here even when the broker is killed; at QoS 1 it would queue some in itself.
+        client.subscribe(filter, QoS::AtMostOnce).unwrap();
         #[allow(clippy::disallowed_methods, reason = "a test may collect as much as it likes")]
         let (sender, messages) = unbounded();
         let (ready, is_ready) = bounded(1);
         let collect = move || {
-            for event in connection.iter() {
-                match event {
-                    Ok(Event::Incoming(Packet::SubAck(_))) => ready.send(()).unwrap(),
-                    Ok(Event::Incoming(Packet::Publish(it))) => {
-                        let text = String::from_utf8(it.payload.to_vec()).unwrap();
-                        let message = Message { topic: it.topic, text, retained: it.retain, at: SystemClock.now() };
-                        if sender.send(message).is_err() {
-                            return;
-                        }
-                    }
-                    Ok(_) => (),
-                    Err(err) => return println!("the subscriber's connection ended: {err}"),
+            let take = |event| match event {
+                Event::Incoming(Packet::SubAck(_)) => ready.send(()).unwrap(),
+                Event::Incoming(Packet::Publish(it)) => {
+                    let text = String::from_utf8(it.payload.to_vec()).unwrap();
+                    let message = Message { topic: it.topic, text, retained: it.retain, at: SystemClock.now() };
+                    // A test that has seen enough is no longer there.
+                    sender.send(message).unwrap_or_default();
                 }
-            }
+                _ => (),
+            };
+            let end = loop {
+                match connection.recv() {
+                    Ok(Ok(event)) => take(event),
+                    Ok(Err(err)) => break err.to_string(),
+                    Err(_) => break "unsubscribed".to_owned(),
+                }
+            };
+            // rumqttc reports the end before what it had read until then.
+            connection.eventloop.state.events.drain(..).for_each(take);
+            println!("the subscriber's connection ended: {end}");
         };
         thread::Builder::new().name("subscriber".into()).spawn(collect).unwrap();
         let confirmed = is_ready.recv_timeout(DEADLINE);
-        assert!(confirmed.is_ok(), "no subscription: {:#?}", broker.log.lock().unwrap());
+        assert!(confirmed.is_ok(), "no subscription: {:#?}", broker.log.lines.lock().unwrap());
         Self { messages, seen: Vec::new(), client }
     }
 
@@ -307,6 +330,17 @@ impl Subscriber {
         let message = self.messages.recv_timeout(deadline).ok()?;
         self.seen.push(message.clone());
         Some(message)
+    }
+
+    /// Takes all that still comes until the broker, which was killed or stopped, has ended the connection.
+    pub(crate) fn drain(&mut self) {
+        loop {
+            match self.messages.recv_timeout(DEADLINE) {
+                Ok(message) => self.seen.push(message),
+                Err(RecvTimeoutError::Disconnected) => return,
+                Err(RecvTimeoutError::Timeout) => panic!("the connection does not end"),
+            }
+        }
     }
 
     /// Waits for a message on this topic, the ones before it are passed over.
