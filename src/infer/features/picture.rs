@@ -3,8 +3,9 @@
 mod pillow;
 
 use fast_image_resize::{
-    FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer,
-    images::{Image, ImageRef},
+    FilterType, ResizeAlg, ResizeOptions, Resizer,
+    images::{TypedImage, TypedImageRef},
+    pixels::U8x3,
 };
 
 /// No side of a picture is longer: 8K video has 7680.
@@ -139,12 +140,13 @@ fn pass(
 ) -> Result<(), Error> {
     let bytes = to.len();
     let (Ok(from), Ok(mut to)) = (
-        ImageRef::new(width, height, from, PixelType::U8x3),
-        Image::from_slice_u8(to_width, to_height, to, PixelType::U8x3),
+        TypedImageRef::<U8x3>::from_buffer(width, height, from),
+        TypedImage::<U8x3>::from_buffer(to_width, to_height, to),
     ) else {
         return Err(Error::Output(bytes));
     };
-    resizer.resize(&from, &mut to, options).map_err(|_| Error::Output(bytes))
+    // Typed, because the untyped call compiles the kernels of every pixel format there is, which takes minutes.
+    resizer.resize_typed(&from, &mut to, options).map_err(|_| Error::Output(bytes))
 }
 
 /// From 8-bit R, G, B, row by row, to `(x / 255 - mean) / std` as three planes.
