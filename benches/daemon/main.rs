@@ -98,6 +98,7 @@ fn bench() -> Result<(), Fault> {
         }
     }
     report::table(&rows);
+    report::processes(&rows);
     report::goals(&rows);
     if rows.len() == runs.len() { Ok(()) } else { Err("not everything could be measured".into()) }
 }

@@ -26,8 +26,8 @@ const LOOK: Duration = Duration::from_millis(250);
 pub(crate) struct Measured {
     /// Processor time, as a share of one core.
     pub cpu: f64,
-    /// What each process cost in the measured time, and its memory at the end.
-    pub processes: Vec<(Cost, f64)>,
+    /// What each process cost in each second of the measured time, and its memory at the end.
+    pub processes: Vec<Cost>,
     /// What arrived in the measured time.
     pub readings: Vec<Reading>,
 }
@@ -35,12 +35,12 @@ pub(crate) struct Measured {
 impl Measured {
     /// Resident memory of all processes, MB; shared pages count in each.
     pub(crate) fn rss_mb(&self) -> f64 {
-        self.processes.iter().map(|it| it.0.rss_kb as f64 / 1000.0).sum()
+        self.processes.iter().map(|it| it.rss_kb as f64 / 1000.0).sum()
     }
 
     /// Resident memory of all processes, MB; shared pages count once. `None` where the kernel does not tell.
     pub(crate) fn pss_mb(&self) -> Option<f64> {
-        self.processes.iter().map(|it| Some(it.0.pss_kb? as f64 / 1000.0)).sum()
+        self.processes.iter().map(|it| Some(it.pss_kb? as f64 / 1000.0)).sum()
     }
 
     /// The `percent`th percentile of a property of all readings that the network was asked for (the nearest rank: of fewer than 100
@@ -88,17 +88,14 @@ fn measure_from_now(program: &mut Running, readings: &Receiver<Reading>, length:
     }
     let after = process::tree(program.pid());
     let seconds = (SystemClock.now() - begin).as_secs_f64();
+    // One that has ended is accounted for by its parent, so the sums of the whole tree may be compared.
+    let sum = |tree: &[Cost]| tree.iter().map(|it| it.cpu_s).sum::<f64>();
+    let cpu = (sum(&after) - sum(&before)) / seconds;
     let processes = after.into_iter().map(|it| {
-        let cpu_s_before = before.iter().find(|old| old.pid == it.pid).map_or(0.0, |old| old.cpu_s);
-        let share = (it.cpu_s - cpu_s_before) / seconds;
-        (it, share)
+        let old = before.iter().find(|old| old.pid == it.pid);
+        it.shares_since(old, seconds)
     });
-    let processes: Vec<_> = processes.collect();
-    // Not the sum of the processes: one that has ended is accounted for by its parent, with all its past.
-    let ended = |old: &&Cost| !processes.iter().any(|(it, _)| it.pid == old.pid);
-    let past: f64 = before.iter().filter(ended).map(|it| it.cpu_s).sum();
-    let cpu = processes.iter().map(|it| it.1).sum::<f64>() - past / seconds;
-    Ok(Measured { cpu, processes, readings: arrived })
+    Ok(Measured { cpu, processes: processes.collect(), readings: arrived })
 }
 
 /// The next reading until `deadline`; `None` then.

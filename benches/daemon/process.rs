@@ -1,6 +1,12 @@
 //! What a process and all of its children cost, from `/proc`; and processes that end with us.
 
-use std::{fs, io, process::Child, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    path::{Path, PathBuf},
+    process::Child,
+    time::Duration,
+};
 
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
@@ -16,10 +22,23 @@ pub(crate) struct Cost {
     pub name: String,
     /// Processor time of it and of its children that have ended, s.
     pub cpu_s: f64,
+    /// The processor time of its threads, s, by name; threads of one name count together.
+    pub threads: BTreeMap<String, f64>,
     /// Resident memory, kB. Pages that several processes share count in each.
     pub rss_kb: u64,
     /// Resident memory, kB, where a page that n processes share counts 1/n. `None` where the kernel does not tell.
     pub pss_kb: Option<u64>,
+}
+
+impl Cost {
+    /// What it cost since `before`, for each of `seconds`.
+    pub(crate) fn shares_since(mut self, before: Option<&Self>, seconds: f64) -> Self {
+        self.cpu_s = (self.cpu_s - before.map_or(0.0, |it| it.cpu_s)) / seconds;
+        for (name, cpu_s) in &mut self.threads {
+            *cpu_s = (*cpu_s - before.and_then(|it| it.threads.get(name)).unwrap_or(&0.0)) / seconds;
+        }
+        self
+    }
 }
 
 /// What a process and all that descend from it have cost so far, itself first.
@@ -28,7 +47,7 @@ pub(crate) fn tree(root: u32) -> Vec<Cost> {
         .into_iter()
         .flatten()
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
-        .filter_map(|pid| Some((pid, stat(pid)?.parent)))
+        .filter_map(|pid| Some((pid, stat(&folder(pid))?.parent)))
         .collect();
     let mut pids = vec![root];
     let mut at = 0;
@@ -40,47 +59,72 @@ pub(crate) fn tree(root: u32) -> Vec<Cost> {
     pids.into_iter().filter_map(cost).collect()
 }
 
+/// What a `stat` of proc(5) says, of a process or of a thread.
 struct Stat {
+    name: String,
     parent: u32,
-    cpu_ticks: u64,
+    /// Its own.
+    cpu_s: f64,
+    /// Of the children that have ended.
+    ended_s: f64,
 }
 
-fn stat(pid: u32) -> Option<Stat> {
-    let line = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+fn stat(path: &Path) -> Option<Stat> {
+    let line = fs::read_to_string(path.join("stat")).ok()?;
     // The second field is a name in brackets, which may hold spaces and brackets.
-    let fields: Vec<_> = line.rsplit_once(')')?.1.split_whitespace().collect();
+    let (front, back) = line.rsplit_once(')')?;
+    let fields: Vec<_> = back.split_whitespace().collect();
     let number = |at: usize| fields.get(at)?.parse::<u64>().ok();
-    // utime, stime, cutime and cstime are fields 14 to 17 of proc(5), and the first one here is field 3.
-    let cpu_ticks = (11..=14).map(number).sum::<Option<u64>>()?;
-    Some(Stat { parent: u32::try_from(number(1)?).ok()?, cpu_ticks })
+    let seconds = |at: usize| Some(number(at)? as f64 / rustix::param::clock_ticks_per_second() as f64);
+    Some(Stat {
+        name: front.split_once('(')?.1.to_owned(),
+        parent: u32::try_from(number(1)?).ok()?,
+        // utime, stime, cutime and cstime are fields 14 to 17 of proc(5), and the first one here is field 3.
+        cpu_s: seconds(11)? + seconds(12)?,
+        ended_s: seconds(13)? + seconds(14)?,
+    })
 }
 
 fn cost(pid: u32) -> Option<Cost> {
-    let cpu_ticks = stat(pid)?.cpu_ticks;
-    let (rss_kb, pss_kb) = memory(pid);
-    let cpu_s = cpu_ticks as f64 / rustix::param::clock_ticks_per_second() as f64;
-    Some(Cost { pid, name: name(pid), cpu_s, rss_kb, pss_kb })
+    let folder = folder(pid);
+    let stat = stat(&folder)?;
+    let (rss_kb, pss_kb) = memory(&folder);
+    Some(Cost { pid, name: name(&folder), cpu_s: stat.cpu_s + stat.ended_s, threads: threads(&folder), rss_kb, pss_kb })
+}
+
+fn folder(pid: u32) -> PathBuf {
+    PathBuf::from(format!("/proc/{pid}"))
+}
+
+fn threads(folder: &Path) -> BTreeMap<String, f64> {
+    let mut threads = BTreeMap::new();
+    for thread in fs::read_dir(folder.join("task")).into_iter().flatten().flatten() {
+        if let Some(stat) = stat(&thread.path()) {
+            *threads.entry(stat.name).or_default() += stat.cpu_s;
+        }
+    }
+    threads
 }
 
 /// Resident and proportional memory, kB.
-fn memory(pid: u32) -> (u64, Option<u64>) {
+fn memory(folder: &Path) -> (u64, Option<u64>) {
     let value = |text: &str, key: &str| {
         text.lines().find_map(|line| line.strip_prefix(key)?.split_whitespace().next()?.parse::<u64>().ok())
     };
-    if let Ok(rollup) = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))
+    if let Ok(rollup) = fs::read_to_string(folder.join("smaps_rollup"))
         && let Some(rss_kb) = value(&rollup, "Rss:")
     {
         return (rss_kb, value(&rollup, "Pss:"));
     }
     // A process that gave up being dumpable shows its maps to root only, but its size to everybody.
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let status = fs::read_to_string(folder.join("status")).unwrap_or_default();
     (value(&status, "VmRSS:").unwrap_or(0), None)
 }
 
 /// The program's file name and its first arguments.
-fn name(pid: u32) -> String {
+fn name(folder: &Path) -> String {
     const CHARACTERS_MAX: usize = 40;
-    let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let line = fs::read(folder.join("cmdline")).unwrap_or_default();
     let words: Vec<_> = line
         .split(|byte| *byte == 0)
         .map(|word| String::from_utf8_lossy(word).rsplit('/').next().unwrap_or_default().to_owned())

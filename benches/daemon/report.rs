@@ -36,7 +36,6 @@ pub(crate) fn head(length: Duration) {
 
 /// All runs side by side, and then each process of each.
 pub(crate) fn table(rows: &[Row]) {
-    let mega = |value: Option<f64>| value.map_or("?".to_owned(), |it| format!("{it:.0}"));
     println!();
     println!(
         "{:28} {:>9} {:>7} {:>13} {:>13} {:>13} {:>13} {:>9}",
@@ -64,14 +63,27 @@ pub(crate) fn table(rows: &[Row]) {
     println!(
         "(unasked: withheld before the network, left out of the latencies; of fewer than 100 readings, p99 is the worst)"
     );
-    println!("\neach process (CPU, % of one core; RSS/PSS, MB)");
+}
+
+/// Each process, and each thread of it that costs anything.
+pub(crate) fn processes(rows: &[Row]) {
+    /// Cheaper threads are not shown, as a share of one core.
+    const SHOWN_FROM: f64 = 0.001;
+    println!("\neach process and thread (CPU, % of one core; RSS/PSS, MB)");
     for Row { name, measured } in rows {
         println!("{name}");
-        for (cost, cpu) in &measured.processes {
-            let pss_mb = cost.pss_kb.map(|it| it as f64 / 1000.0);
-            println!("  {:42} {:>6.2} {:>6.0}/{}", cost.name, 100.0 * cpu, cost.rss_kb as f64 / 1000.0, mega(pss_mb));
+        for cost in &measured.processes {
+            let (rss_mb, pss_mb) = (cost.rss_kb as f64 / 1000.0, mega(cost.pss_kb.map(|it| it as f64 / 1000.0)));
+            println!("  {:42} {:>6.2} {rss_mb:>6.0}/{pss_mb}", cost.name, 100.0 * cost.cpu_s);
+            for (thread, cpu_s) in cost.threads.iter().filter(|it| SHOWN_FROM <= *it.1) {
+                println!("    {thread:40} {:>6.2}", 100.0 * cpu_s);
+            }
         }
     }
+}
+
+fn mega(value: Option<f64>) -> String {
+    value.map_or("?".to_owned(), |it| format!("{it:.0}"))
 }
 
 /// What was to be reached, beside what was.
