@@ -79,7 +79,8 @@ impl Seen {
             }
         }
         .ok();
-        if 0 < reading.inference_ms {
+        // A small network takes less than a millisecond, and a group that is too small has no probabilities.
+        if 0 < reading.inference_ms || reading.probabilities != [0; 3] {
             self.latency_ms.push(reading.latency_ms);
             self.inference_ms.push(reading.inference_ms);
         }

@@ -187,7 +187,7 @@ impl<B: AsRef<[u8]>> Shared<B> {
             if let Err(err) = written {
                 next.count_as_dropped();
                 if !state.is_new && !state.is_closing && state.socket.is_some() {
-                    warn!(%err, "infer is gone; units are dropped until it is back");
+                    info!(%err, "infer is gone; units are dropped until it is back");
                     state.cut_off();
                 }
             }
