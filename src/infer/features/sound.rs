@@ -131,7 +131,7 @@ pub struct Mel {
     spectrum: Vec<Complex<f64>>,
     scratch: Vec<Complex<f64>>,
     /// For each FFT bin the power of neighbouring frames.
-    power: Vec<[f32; LANES]>,
+    power: Vec<[[f32; 2]; LANES / 2]>,
     mean: f32,
     std: f32,
 }
@@ -158,7 +158,7 @@ impl Mel {
             frames: vec![Complex::default(); FFT],
             spectrum: vec![Complex::default(); FFT],
             scratch: vec![Complex::default(); fft.get_outofplace_scratch_len()],
-            power: vec![[0.0; LANES]; SPECTRUM],
+            power: vec![[[0.0; 2]; LANES / 2]; SPECTRUM],
             fft,
             mean,
             std,
@@ -167,6 +167,7 @@ impl Mel {
 
     /// The spectrograms of [`SAMPLES`] samples into [`LEN`] numbers `[segment][mel bin][frame]`.
     fn fill(&mut self, samples: &[f32], out: &mut [f32]) {
+        let mut loudest = [f32::NEG_INFINITY; LANES];
         let segments = samples.chunks_exact(SEGMENT_SAMPLES);
         for (segment, out) in segments.zip(out.chunks_exact_mut(BINS * FRAMES)) {
             pad(segment, &mut self.padded);
@@ -176,14 +177,18 @@ impl Mel {
                     self.split(lane);
                 }
                 for (filter, row) in self.filters.iter().zip(out.chunks_exact_mut(FRAMES)) {
-                    row[frame..frame + LANES].copy_from_slice(&self.sums(filter).map(decibel));
+                    let sums = self.sums(filter);
+                    for ((out, sum), loudest) in row[frame..frame + LANES].iter_mut().zip(sums).zip(&mut loudest) {
+                        *out = decibel(sum);
+                        *loudest = larger(*loudest, *out);
+                    }
                 }
             }
         }
-        let floor = out.iter().copied().fold(f32::NEG_INFINITY, f32::max) - TOP_DB;
+        let floor = loudest.into_iter().fold(f32::NEG_INFINITY, f32::max) - TOP_DB;
         let scale = self.std.recip();
         for value in out {
-            *value = (value.max(floor) - self.mean) * scale;
+            *value = (larger(*value, floor) - self.mean) * scale;
         }
     }
 
@@ -198,15 +203,15 @@ impl Mel {
     }
 
     /// The powers of both frames of a transform. With Z of x + i·y, X(k) is (Z(k) + Z*(-k)) / 2, and i·Y(k) is
-    /// (Z(k) - Z*(-k)) / 2; the window has halved them already.
+    /// (Z(k) - Z*(-k)) / 2; the window has halved them already. Both are written side by side as they are computed,
+    /// which the compiler makes vectors of.
     #[allow(clippy::cast_possible_truncation, reason = "the spectrogram is f32, as in training")]
     fn split(&mut self, lane: usize) {
-        let ahead = &self.spectrum[..SPECTRUM];
-        let back = self.spectrum[..1].iter().chain(self.spectrum[FFT / 2..].iter().rev());
-        for ((power, z), mirrored) in self.power.iter_mut().zip(ahead).zip(back) {
-            let mirrored = mirrored.conj();
-            power[lane] = (z + mirrored).norm_sqr() as f32;
-            power[lane + 1] = (z - mirrored).norm_sqr() as f32;
+        let pair = lane / 2;
+        let (z, mirrored) = (&self.spectrum[1..SPECTRUM], self.spectrum[FFT / 2..].iter().rev());
+        self.power[0][pair] = split(&self.spectrum[0], &self.spectrum[0]);
+        for ((power, z), mirrored) in self.power[1..].iter_mut().zip(z).zip(mirrored) {
+            power[pair] = split(z, mirrored);
         }
     }
 
@@ -214,7 +219,7 @@ impl Mel {
         let weights = &self.weights[filter.weights.0..filter.weights.1];
         let mut sums = [0.0; LANES];
         for (power, weight) in self.power[filter.from..].iter().zip(weights) {
-            for (sum, power) in sums.iter_mut().zip(power) {
+            for (sum, power) in sums.iter_mut().zip(power.as_flattened()) {
                 *sum += power * weight;
             }
         }
@@ -232,7 +237,7 @@ fn decibel(power: f32) -> f32 {
     const PER_OCTAVE: f32 = 3.010_3;
     /// 20·log10(e): twice, because ln(m) = 2·artanh((m - 1) / (m + 1)).
     const PER_ARTANH: f32 = 8.685_889;
-    let bits = power.max(POWER_MIN).to_bits() as i32;
+    let bits = larger(power, POWER_MIN).to_bits() as i32;
     // power = 2^octaves · m, with m from √½ to √2.
     let octaves = (bits - ROOT_HALF) >> 23;
     let m = f32::from_bits((bits - (octaves << 23)).cast_unsigned());
@@ -241,6 +246,21 @@ fn decibel(power: f32) -> f32 {
     // |s| ≤ 0.172: the first term left out, s¹¹ / 11, is below 4e-10.
     let series = 1.0 + square * (1.0 / 3.0 + square * (0.2 + square * (1.0 / 7.0 + square / 9.0)));
     octaves as f32 * PER_OCTAVE + PER_ARTANH * s * series
+}
+
+fn split(z: &Complex<f64>, mirrored: &Complex<f64>) -> [f32; 2] {
+    let (z, mirrored) = ([z.re, z.im], [mirrored.re, mirrored.im]);
+    let sum = [z[0] + mirrored[0], z[1] + mirrored[1]];
+    let difference = [z[0] - mirrored[0], z[1] - mirrored[1]];
+    let sum = [sum[0] * sum[0], sum[1] * sum[1]];
+    let difference = [difference[0] * difference[0], difference[1] * difference[1]];
+    let power = [sum[0] + difference[1], sum[1] + difference[0]];
+    [power[0] as f32, power[1] as f32]
+}
+
+/// The larger one, or `b` where `a` is not a number. Unlike `f32::max` it is one instruction.
+fn larger(a: f32, b: f32) -> f32 {
+    if b < a { a } else { b }
 }
 
 /// A segment with half a window of its own reflection on both sides; the edge sample itself is not repeated.
