@@ -127,8 +127,9 @@ impl Points {
 
 /// `ger-mel-1`.
 ///
-/// The transform is computed in f64: in f32 the quiet bins beside a loud tone would be off by more than the
-/// 0.001 dB that training and daemon may differ by. Two frames go through one complex transform, one as the real
+/// The transform is computed in f64: in f32 it would take two thirds of the time and pass the golden vectors, but the
+/// quiet bins beside a loud tone would be off by 0.0013 dB and those beside a constant offset by 0.05 dB, where
+/// training and daemon may differ by 0.001 dB. Two frames go through one complex transform, one as the real
 /// part and the other as the imaginary part, which is faster than any transform of one real frame. What comes after
 /// it only adds positive numbers, for which f32 is exact enough, and does so for [`LANES`] frames at once.
 pub struct Mel {
