@@ -5,8 +5,11 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 SECONDS_OF_DEMO := $(SECONDS)
-ORT_VERSION := 1.31.1
+# A line without telemetry: 1.31.1 was seen to keep a database in the user's cache, which it wants to send
+# home. edge-ger runs that one too, and keeps it from both.
+ORT_VERSION := 1.23.2
 ORT := .onnxruntime/libonnxruntime.so
+ORT_READY := .onnxruntime/ready-$(ORT_VERSION)
 VENV := models/.venv
 BENCH_VENV := benches/.venv
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
@@ -48,7 +51,7 @@ $(BENCH_VENV)/.ready: benches/peer/requirements.txt
 	$(BENCH_VENV)/bin/pip install -q --only-binary=:all: -r $<
 	touch $@
 
-setup: $(ORT) ## packages and the ONNX Runtime library
+setup: $(ORT_READY) ## packages and the ONNX Runtime library
 	@$(call install,$(RUN_PACKAGES))
 
 setup-test: setup
@@ -62,13 +65,14 @@ DEBIAN_FRONTEND=noninteractive $(AS_ROOT) apt-get install -y -q --no-install-rec
 endef
 
 # ONNX Runtime's library lies inside its Python wheel; nothing of Python is used of it.
-$(ORT):
+$(ORT_READY):
 	@$(call install,python3 python3-pip)
-	rm -rf .onnxruntime/wheel && mkdir -p .onnxruntime/wheel
+	rm -rf .onnxruntime && mkdir -p .onnxruntime/wheel
 	python3 -m pip download -q --no-deps --only-binary=:all: -d .onnxruntime/wheel onnxruntime==$(ORT_VERSION)
 	python3 -m zipfile -e .onnxruntime/wheel/onnxruntime-*.whl .onnxruntime/wheel
 	mv .onnxruntime/wheel/onnxruntime/capi/libonnxruntime.so.$(ORT_VERSION) $(ORT)
 	rm -rf .onnxruntime/wheel
+	touch $@
 
 $(VENV)/.ready: models/requirements.lock
 	@$(call install,python3 python3-venv ffmpeg)

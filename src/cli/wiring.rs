@@ -15,7 +15,7 @@ use crate::{
         decode,
         runtime::{self, Runtime},
     },
-    ingest, publish,
+    ingest, publish, sandbox,
     service::Exit,
     supervisor::{begin::ModelFacts, room::Rooms},
 };
@@ -51,6 +51,11 @@ pub(super) fn inspect(model: &Path) -> Result<String, String> {
     Ok(contract.card(&found))
 }
 
+/// Later ONNX Runtimes (seen: 1.31.1) want to send home what they count: where one is loaded, there is no network.
+fn no_network() -> Result<(), String> {
+    sandbox::enter(sandbox::Room::Infer { unix_sockets: false }).map(drop).map_err(|err| err.to_string())
+}
+
 /// What a network answers to its golden case.
 pub(super) fn verify(model: &Path) -> Result<String, String> {
     let settings = Model {
@@ -60,6 +65,7 @@ pub(super) fn verify(model: &Path) -> Result<String, String> {
         threads: 0,
         cache_dir: env::temp_dir(),
     };
+    no_network()?;
     let found = runtime::verify(model, &settings).map_err(|err| err.to_string())?;
     Ok(format!(
         "golden case right on {}: off by {:.1e}, {:.1e} is allowed; {:.3} s a clip\n",
@@ -108,9 +114,9 @@ pub(super) fn demo(_seconds: Option<u64>) -> Result<Exit, String> {
 
 /// Our version and those of the libraries in use.
 pub(super) fn versions() -> String {
-    let runtime = match Runtime::init(None) {
-        Ok(()) => Runtime::info().unwrap_or("unknown").to_owned(),
-        Err(_) => "ONNX Runtime: not found".to_owned(),
+    let runtime = match no_network().and_then(|()| Runtime::init(None).map_err(|err| err.to_string())) {
+        Ok(()) => Runtime::info().unwrap_or("ONNX Runtime: unknown").to_owned(),
+        Err(err) => format!("ONNX Runtime: {err}"),
     };
     format!("edge-ger {}\n{}\n{runtime}\n", env!("CARGO_PKG_VERSION"), decode::version())
 }

@@ -196,7 +196,13 @@ fn environment(name: Name, all: impl Iterator<Item = (OsString, OsString)>) -> B
         let infer = || INFER.contains(&key) || INFER_BEGINNINGS.iter().any(|it| key.starts_with(it));
         ALL_ROOMS.contains(&key) || (name != Name::Publish && MEDIA.contains(&key)) || (name == Name::Infer && infer())
     };
-    all.filter(|(key, _)| allowed(key)).collect()
+    let mut environment: BTreeMap<_, _> = all.filter(|(key, _)| allowed(key)).collect();
+    if name == Name::Infer {
+        // Later libraries (seen: 1.31.1) count what they do in a database in the user's cache, and want to send it home.
+        // This room has no network for it, and it must not write either.
+        environment.insert("ORT_DISABLE_TELEMETRY".into(), "1".into());
+    }
+    environment
 }
 
 #[cfg(test)]
@@ -227,7 +233,15 @@ mod tests {
         };
         check(Name::Publish, &["EDGE_GER_LOG", "PATH"]);
         check(Name::Ingest, &["EDGE_GER_LOG", "GST_REGISTRY", "PATH"]);
-        let infer = ["CUDA_CACHE_PATH", "EDGE_GER_LOG", "GST_REGISTRY", "ORT_DYLIB_PATH", "PATH", "PULSE_SERVER"];
+        let infer = [
+            "CUDA_CACHE_PATH",
+            "EDGE_GER_LOG",
+            "GST_REGISTRY",
+            "ORT_DISABLE_TELEMETRY",
+            "ORT_DYLIB_PATH",
+            "PATH",
+            "PULSE_SERVER",
+        ];
         check(Name::Infer, &infer);
     }
 }

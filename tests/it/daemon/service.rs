@@ -146,3 +146,50 @@ fn the_demo_shows_labelled_readings_and_ends_by_itself() {
     assert_eq!(code, 0, "{told}\n{said}");
     assert!(told.contains("the camera shows"), "{told}");
 }
+
+/// The descriptors of a process: what each refers to, and whether it may be written to.
+fn descriptors(pid: rustix::process::Pid) -> Vec<(String, bool)> {
+    let folder = format!("/proc/{}", pid.as_raw_nonzero());
+    let fds = std::fs::read_dir(format!("{folder}/fd")).unwrap();
+    let fds = fds.filter_map(|fd| {
+        let fd = fd.unwrap();
+        let target = std::fs::read_link(fd.path()).ok()?.to_string_lossy().into_owned();
+        let info = std::fs::read_to_string(format!("{folder}/fdinfo/{}", fd.file_name().to_string_lossy())).ok()?;
+        let flags = info.lines().find_map(|it| it.strip_prefix("flags:"))?.trim().to_owned();
+        // The last octal digit of the flags holds the access mode: 0 is for reading only.
+        Some((target, !flags.ends_with('0') && !flags.ends_with('4')))
+    });
+    fds.collect()
+}
+
+#[test]
+fn the_room_that_sees_holds_no_network_socket_and_writes_no_file() {
+    let camera = moving().sound(crate::harness::camera::Sound::Aac).start();
+    let broker = Broker::start();
+    let mut subscriber = Subscriber::to(&broker, "edge-ger/#");
+    let daemon = Daemon::start(hall(&of(&camera), "[sound]\nsource = \"camera\"", &broker), &[], &[]);
+    reading(&mut subscriber, "hall", |it| it["label"] != "withheld" && it["sound"] == "present");
+    let infer = daemon.room("infer").unwrap();
+    let held = descriptors(infer);
+    let networks: String = ["tcp", "tcp6", "udp", "udp6", "raw", "raw6", "packet", "netlink"]
+        .iter()
+        .map(|it| std::fs::read_to_string(format!("/proc/{}/net/{it}", infer.as_raw_nonzero())).unwrap_or_default())
+        .collect();
+    let inodes = held.iter().filter_map(|(it, _)| it.strip_prefix("socket:[")?.strip_suffix(']'));
+    for inode in inodes.clone() {
+        assert!(!networks.split_whitespace().any(|it| it == inode), "a network socket: {held:?}");
+    }
+    // The test can fail: there are sockets, those to the parent and the neighbours.
+    assert!(3 <= inodes.count(), "{held:?}");
+    // ORC, GStreamer's compiler of pixel loops, keeps its code in a file that has no name any more.
+    let files = held.iter().filter(|(it, writable)| *writable && it.starts_with('/') && !it.contains("orcexec"));
+    let files: Vec<_> = files.filter(|(it, _)| it != "/dev/null").collect();
+    assert!(files.is_empty(), "{files:?}");
+    // What the daemon keeps on disk is the outbox and the lock, and nothing of the size of a picture grows there.
+    let state = daemon.folder.path().join("state");
+    for entry in std::fs::read_dir(state).unwrap() {
+        let name = entry.unwrap().file_name().to_string_lossy().into_owned();
+        assert!(name.starts_with("outbox.sqlite") || name == "lock", "{name}");
+    }
+    stop(daemon);
+}
