@@ -16,54 +16,49 @@ pub(crate) const MODE: &str = "camera";
 /// How long the clip is that the camera repeats.
 const CLIP_S: &str = "20";
 
-/// What a common network camera sends: 1080p25, High profile, one slice, no B-frames, a key frame every second,
-/// 4 Mbit/s, AAC. The picture moves everywhere, and its noise leaves the encoder no bit to spare.
-const ENCODING: &[&str] = &[
-    "-f",
-    "lavfi",
-    "-i",
-    "testsrc2=size=1920x1080:rate=25,noise=alls=12:allf=t",
-    "-f",
-    "lavfi",
-    "-i",
-    "anoisesrc=sample_rate=48000:amplitude=0.05:color=pink",
-    "-t",
-    CLIP_S,
-    "-pix_fmt",
-    "yuv420p",
-    "-codec:v",
-    "libx264",
-    "-preset",
-    "veryfast",
-    "-tune",
-    "zerolatency",
-    "-profile:v",
-    "high",
-    "-x264-params",
-    "sliced-threads=0:keyint=25:min-keyint=25:scenecut=0",
-    "-b:v",
-    "4M",
-    "-maxrate",
-    "4M",
-    "-bufsize",
-    "4M",
-    "-codec:a",
-    "aac",
-    "-b:a",
-    "64k",
-    "-f",
-    "mp4",
-];
+/// What the camera sends. In both cases 1080p25, High profile, one slice, no B-frames, a key frame every second. The
+/// picture moves everywhere, and its noise leaves the encoder no bit to spare.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Kind {
+    /// 2 Mbit/s, and nobody asks for its sound.
+    Plain,
+    /// 4 Mbit/s and AAC sound.
+    Busy,
+}
+
+impl Kind {
+    /// The clip's file name.
+    pub(crate) const fn file(self) -> &'static str {
+        match self {
+            Self::Plain => "camera-1080p25-2M-aac.mp4",
+            Self::Busy => "camera-1080p25-4M-aac.mp4",
+        }
+    }
+
+    fn encoding(self) -> String {
+        let picture = "-f lavfi -i testsrc2=size=1920x1080:rate=25,noise=alls=12:allf=t";
+        let sound = "-f lavfi -i anoisesrc=sample_rate=48000:amplitude=0.05:color=pink -codec:a aac -b:a 64k";
+        let rate = match self {
+            Self::Plain => "2M",
+            Self::Busy => "4M",
+        };
+        format!(
+            "{picture} {sound} -t {CLIP_S} -pix_fmt yuv420p -codec:v libx264 -preset veryfast -tune zerolatency \
+             -profile:v high -x264-params sliced-threads=0:keyint=25:min-keyint=25:scenecut=0 \
+             -b:v {rate} -maxrate {rate} -bufsize {rate} -f mp4"
+        )
+    }
+}
 
 /// Encodes the clip once; a clip that is there already is used again.
-pub(crate) fn encode(clip: &Path) -> Result<(), Fault> {
+pub(crate) fn encode(kind: Kind, clip: &Path) -> Result<(), Fault> {
     if clip.exists() {
         return Ok(());
     }
     let unfinished = clip.with_extension("unfinished");
     let status = Command::new("ffmpeg")
         .args(["-nostdin", "-hide_banner", "-loglevel", "error", "-y"])
-        .args(ENCODING)
+        .args(kind.encoding().split_whitespace())
         .arg(&unfinished)
         .status()
         .map_err(|error| format!("ffmpeg, which draws the camera's picture, cannot be started: {error}"))?;

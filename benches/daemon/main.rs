@@ -1,9 +1,9 @@
 //! `make bench`: what the daemon costs, beside the Python script that a user would write, in the same run.
 //!
-//! Both watch the same camera (1080p25 H.264 with a key frame every second, and AAC sound) with the same network, which
-//! costs next to nothing, so that what is left is everything but inference. Then the daemon runs once more with the
-//! shipped network, for its memory and for the delay that it adds to inference. Nothing here passes or fails: the goals
-//! are printed beside the figures.
+//! Both watch the same cameras (1080p25 H.264 with a key frame every second: one at 2 Mbit/s without sound, one at
+//! 4 Mbit/s with AAC) with the same network, which costs next to nothing, so that what is left is everything but
+//! inference. Then the daemon runs once more with the shipped network, for its memory and for the delay that it adds to
+//! inference. Nothing here passes or fails: the goals are printed beside the figures.
 //!
 //! The environment may say `BENCH_SECONDS` (how long each run is measured after the network's first answer; 60),
 //! `BENCH_BINARY` (another edge-ger) and `BENCH_NETWORK` (another network than the shipped one).
@@ -23,6 +23,7 @@ use std::{
     time::Duration,
 };
 
+use camera::Kind;
 use measure::Measured;
 use report::Row;
 
@@ -68,25 +69,35 @@ struct Setting {
 
 fn bench() -> Result<(), Fault> {
     let setting = set_up()?;
-    let clip = setting.kept.join("camera-1080p25.mp4");
-    camera::encode(&clip)?;
     let folder = tempfile::tempdir()?;
     let broker = broker::Broker::start(folder.path())?;
-    let (_camera, url) = camera::start(&clip)?;
+    let camera = |kind: Kind| {
+        let clip = setting.kept.join(kind.file());
+        camera::encode(kind, &clip)?;
+        camera::start(&clip)
+    };
+    let (plain, busy) = (camera(Kind::Plain)?, camera(Kind::Busy)?);
     report::head(setting.length);
-    let daemon = |name: &str, network: &Path| {
-        let command = daemon_command(&setting, &url, network, broker.port(), folder.path())?;
+    let url = |kind: Kind| match kind {
+        Kind::Plain => &plain.1,
+        Kind::Busy => &busy.1,
+    };
+    let daemon = |name: &str, kind: Kind, network: &Path| {
+        let command = daemon_command(&setting, kind, url(kind), network, broker.port(), folder.path())?;
         Ok(measure::run(command, &broker, setting.length).map_err(|it| format!("{name}: {it}"))?)
     };
-    let peer = |name: &str, frames: &str| {
-        let command = peer_command(&setting, &url, broker.port(), frames);
+    let peer = |name: &str, kind: Kind, frames: &str| {
+        let command = peer_command(&setting, kind, url(kind), broker.port(), frames);
         Ok(measure::run(command, &broker, setting.length).map_err(|it| format!("{name}: {it}"))?)
     };
-    let runs: [(&'static str, &Run<'_>); 4] = [
-        (report::LIGHT, &|name| daemon(name, &setting.light)),
-        (report::PEER, &|name| peer(name, "all")),
-        (report::FRUGAL_PEER, &|name| peer(name, "wanted")),
-        (report::SHIPPED, &|name| daemon(name, &setting.shipped)),
+    let runs: [(&'static str, &Run<'_>); 7] = [
+        (report::PLAIN.daemon, &|name| daemon(name, Kind::Plain, &setting.light)),
+        (report::PLAIN.peer, &|name| peer(name, Kind::Plain, "all")),
+        (report::PLAIN.frugal_peer, &|name| peer(name, Kind::Plain, "wanted")),
+        (report::BUSY.daemon, &|name| daemon(name, Kind::Busy, &setting.light)),
+        (report::BUSY.peer, &|name| peer(name, Kind::Busy, "all")),
+        (report::BUSY.frugal_peer, &|name| peer(name, Kind::Busy, "wanted")),
+        (report::SHIPPED, &|name| daemon(name, Kind::Busy, &setting.shipped)),
     ];
     let mut rows = Vec::new();
     for (name, run) in runs {
@@ -132,15 +143,23 @@ fn set_up() -> Result<Setting, Fault> {
 }
 
 /// The daemon as it is delivered: only what has no default is configured.
-fn daemon_command(setting: &Setting, url: &str, network: &Path, port: u16, folder: &Path) -> Result<Command, Fault> {
+fn daemon_command(
+    setting: &Setting,
+    kind: Kind,
+    url: &str,
+    network: &Path,
+    port: u16,
+    folder: &Path,
+) -> Result<Command, Fault> {
     let state = folder.join("state");
     fs::create_dir_all(&state)?;
     let file = folder.join("camera.toml");
     let text = format!(
-        "[camera]\nurl = \"{url}\"\n\n[sound]\nsource = \"camera\"\n\n\
+        "[camera]\nurl = \"{url}\"\n\n[sound]\nsource = \"{}\"\n\n\
          [site]\ncontext = \"demo\"\nnotice = \"a bench: the camera shows a test picture, and nobody\"\n\n\
          [mqtt]\nhost = \"127.0.0.1\"\nport = {port}\n\n\
          [model]\nfile = \"{}\"\n\n[box]\nstate_dir = \"{}\"\n",
+        sound(kind),
         network.display(),
         state.display(),
     );
@@ -150,10 +169,18 @@ fn daemon_command(setting: &Setting, url: &str, network: &Path, port: u16, folde
     Ok(command)
 }
 
-fn peer_command(setting: &Setting, url: &str, port: u16, frames: &str) -> Command {
+fn peer_command(setting: &Setting, kind: Kind, url: &str, port: u16, frames: &str) -> Command {
     let mut command = Command::new(&setting.python);
     command.arg(Path::new(ROOT).join("benches/peer/peer.py"));
-    command.args(["--url", url, "--mqtt-port", &port.to_string(), "--sound", "camera", "--frames", frames]);
+    command.args(["--url", url, "--mqtt-port", &port.to_string(), "--sound", sound(kind), "--frames", frames]);
     command.arg("--model").arg(&setting.light);
     command
+}
+
+/// Where the sound comes from, in the words of both programs.
+const fn sound(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Plain => "none",
+        Kind::Busy => "camera",
+    }
 }

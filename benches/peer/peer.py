@@ -19,7 +19,7 @@ import time
 from collections import deque
 
 # OpenCV reads this when a stream is opened.
-os.environ.setdefault("OPENCV_FFMPEG_CAPTURE_OPTIONS", "rtsp_transport;tcp")
+os.environ.setdefault("OPENCV_FFMPEG_CAPTURE_OPTIONS", "rtsp_transport;tcp|allowed_media_types;video")
 
 import cv2
 import librosa

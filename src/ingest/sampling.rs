@@ -113,6 +113,12 @@ impl Sampler {
         Step { held, unit }
     }
 
+    /// Whether a window ends within `margin` of this moment.
+    #[must_use]
+    pub fn is_near_window_end(&self, moment: Moment, margin: Span) -> bool {
+        self.grid.next_slot(moment - margin) != self.grid.next_slot(moment + margin)
+    }
+
     /// When [`Self::due`] should be asked at the latest, if nothing arrives.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Moment> {

@@ -22,6 +22,11 @@ use crate::{
     },
 };
 
+/// So long may sound wait for more of it, where no window is about to end.
+const SOUND_WAITS: Span = Span::from_ms(200);
+/// Sound within this of a window's end goes at once: the slot waits for it, and decoders and resamplers hold a little.
+const SOUND_HURRIES: Span = Span::from_ms(150);
+
 /// How many packets of a medium were lost since the connection was made.
 pub type LossCount = Box<dyn Fn(Medium) -> u32 + Send + Sync>;
 
@@ -43,6 +48,8 @@ struct State<B> {
     /// From the presentation time of the last picture to its moment: sound is moved by the same.
     correction: Span,
     held: Option<(Unit, B)>,
+    /// Sound that waits for more of it: every unit that goes alone wakes three threads on its way.
+    waiting: Vec<(Unit, B)>,
     video: Lane,
     sound: Lane,
     seen: Seen,
@@ -98,6 +105,7 @@ impl<B: AsRef<[u8]> + Send + 'static> Tap<B> {
             slew: Slew::new(),
             correction: Span::ZERO,
             held: None,
+            waiting: Vec::new(),
             video: lane(),
             sound: lane(),
             seen: Seen::default(),
@@ -125,12 +133,15 @@ impl<B: AsRef<[u8]> + Send + 'static> Tap<B> {
         }
     }
 
-    /// What was seen so far. Sends the held unit on if it is time to.
+    /// What was seen so far. Sends on what is held or waits if it is time to.
     #[must_use]
     pub fn look(&self, now: Moment) -> Seen {
         let mut state = self.lock();
         if state.sampler.due(now) {
             self.release(&mut state);
+        }
+        if state.has_waited(now) {
+            self.send_waiting(&mut state);
         }
         Seen {
             key_distance: state.sampler.key_distance(),
@@ -152,6 +163,7 @@ impl<B: AsRef<[u8]> + Send + 'static> Tap<B> {
         let mut state = self.lock();
         state.is_closed = true;
         state.held = None;
+        state.waiting.clear();
     }
 
     fn lock(&self) -> MutexGuard<'_, State<B>> {
@@ -177,7 +189,7 @@ impl<B: AsRef<[u8]> + Send + 'static> Tap<B> {
         }
         let unit = self.unit(&piece, moment);
         match step.unit {
-            Verdict::Pass => self.send(state, unit, piece.body),
+            Verdict::Pass => self.send_picture(state, unit, piece.body),
             Verdict::Hold => state.held = Some((unit, piece.body)),
             Verdict::Drop => {}
         }
@@ -186,8 +198,12 @@ impl<B: AsRef<[u8]> + Send + 'static> Tap<B> {
     fn sound(&self, state: &mut State<B>, piece: Piece<B>) {
         state.seen.last_sound = Some(piece.arrival);
         state.sound.is_fresh |= piece.is_new_format;
-        let unit = self.unit(&piece, piece.shown + state.correction);
-        self.send(state, unit, piece.body);
+        let moment = piece.shown + state.correction;
+        let unit = self.unit(&piece, moment);
+        state.waiting.push((unit, piece.body));
+        if state.has_waited(piece.arrival) || state.sampler.is_near_window_end(moment, SOUND_HURRIES) {
+            self.send_waiting(state);
+        }
     }
 
     /// The unit as far as it is known before it is its turn.
@@ -208,8 +224,20 @@ impl<B: AsRef<[u8]> + Send + 'static> Tap<B> {
 
     fn release(&self, state: &mut State<B>) {
         if let Some((unit, body)) = state.held.take() {
-            self.send(state, unit, body);
+            self.send_picture(state, unit, body);
         }
+    }
+
+    fn send_picture(&self, state: &mut State<B>, unit: Unit, body: B) {
+        self.send_waiting(state);
+        self.send(state, unit, body);
+    }
+
+    fn send_waiting(&self, state: &mut State<B>) {
+        let mut waiting = std::mem::take(&mut state.waiting);
+        waiting.drain(..).for_each(|(unit, body)| self.send(state, unit, body));
+        // Its storage is used again.
+        state.waiting = waiting;
     }
 
     fn send(&self, state: &mut State<B>, unit: Unit, body: B) {
@@ -230,6 +258,10 @@ impl<B: AsRef<[u8]> + Send + 'static> Tap<B> {
 }
 
 impl<B> State<B> {
+    fn has_waited(&self, now: Moment) -> bool {
+        self.waiting.first().is_some_and(|(unit, _)| SOUND_WAITS <= now - unit.arrival)
+    }
+
     /// The decoder behind is a new one, or the format is: it needs a key frame first.
     fn begin_anew(&mut self) {
         self.sampler.restart();
@@ -332,9 +364,40 @@ mod tests {
         let mut rig = Rig::new(Decode::All);
         rig.picture(1000, true);
         rig.piece(1010, Codec::Pcmu, true, true);
+        assert_eq!(rig.tap.look(at(1210)).last_sound, Some(at(1010)));
         assert_eq!(rig.next().moment, at(1000));
         let sound = rig.next();
         assert_eq!((sound.codec, sound.seq, sound.fresh, sound.moment), (Codec::Pcmu, 0, true, at(1010)));
+    }
+
+    /// Whether nothing comes for a while.
+    fn is_quiet(rig: &Rig) -> bool {
+        rig.from.set_read_timeout(Some(std::time::Duration::from_millis(50))).unwrap();
+        let read = unit::read(&mut &rig.from, &mut Vec::new());
+        rig.from.set_read_timeout(None).unwrap();
+        read.is_err_and(|err| err.kind() == std::io::ErrorKind::WouldBlock)
+    }
+
+    #[test]
+    fn sound_waits_for_more_of_it_but_not_past_the_end_of_a_window() {
+        let mut rig = Rig::new(Decode::All);
+        rig.picture(1000, true);
+        assert_eq!(rig.next().codec, Codec::H264);
+        (0..10).for_each(|n| rig.piece(1010 + 20 * n, Codec::Pcmu, true, false));
+        assert!(is_quiet(&rig));
+        rig.piece(1210, Codec::Pcmu, true, false);
+        (0..11).for_each(|n| assert_eq!(rig.next().seq, n));
+        rig.piece(1230, Codec::Pcmu, true, false);
+        assert_eq!(rig.tap.look(at(1429)).last_sound, Some(at(1230)));
+        assert!(is_quiet(&rig));
+        assert_eq!(rig.tap.look(at(1430)).last_sound, Some(at(1230)));
+        assert_eq!(rig.next().moment, at(1230), "the last sound before an outage goes on, too");
+        rig.piece(4840, Codec::Pcmu, true, false);
+        assert!(is_quiet(&rig));
+        rig.piece(4860, Codec::Pcmu, true, false);
+        assert_eq!([rig.next().moment, rig.next().moment], [at(4840), at(4860)]);
+        rig.piece(5149, Codec::Pcmu, true, false);
+        assert_eq!(rig.next().moment, at(5149));
     }
 
     #[test]

@@ -83,6 +83,7 @@ impl Line {
                 })
                 .build(),
         );
+        take_pictures_in_place(&sink);
         let pipeline = gst::Pipeline::new();
         let bus = pipeline.bus().ok_or_else(|| Error::Start("a pipeline without a bus".to_owned()))?;
         let line = Self { pipeline, source: source.clone(), bus };
@@ -134,6 +135,18 @@ impl Drop for Line {
             tracing::debug!("a decoder did not end cleanly");
         }
     }
+}
+
+/// Tells decoders that a picture may lie in memory as it suits them, or else libav copies each into a plain form.
+fn take_pictures_in_place(sink: &AppSink) {
+    let Some(pad) = sink.static_pad("sink") else { return };
+    pad.add_probe(gst::PadProbeType::QUERY_DOWNSTREAM, |_, info| {
+        let Some(gst::QueryViewMut::Allocation(query)) = info.query_mut().map(gst::QueryRef::view_mut) else {
+            return gst::PadProbeReturn::Ok;
+        };
+        query.add_allocation_meta::<gstreamer_video::VideoMeta>(None);
+        gst::PadProbeReturn::Handled
+    });
 }
 
 fn names(elements: &[gst::Element]) -> String {

@@ -4,12 +4,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use gstreamer as gst;
 use gstreamer::prelude::*;
+use gstreamer_video::{VideoCapsBuilder, VideoFrameExt, VideoFrameRef, VideoInfo};
 use tracing::{info, warn};
 
 use super::{
     Error,
     awaited::Awaited,
-    colour::Matrix,
+    colour,
     line::{self, Line},
 };
 use crate::{
@@ -315,14 +316,16 @@ fn build(codec: Codec, element: &str, on_picture: &OnPicture, awaited: &Arc<Awai
         elements.push(line::element("nvvidconv")?);
     }
     elements.push(convert);
-    // Luma and chroma of each pixel; the rest is done in `colour`.
-    let output = gst::Caps::builder("video/x-raw").field("format", "AYUV").build();
+    let output = VideoCapsBuilder::new().format_list(colour::FORMATS).build();
     let on_picture = on_picture.clone();
     let awaited = awaited.clone();
     let mut rgb = Vec::new();
     Line::start(&input_caps(codec), &elements, &output, move |sample| {
-        awaited.count_picture();
-        hand_on(codec, sample, &mut rgb, &on_picture);
+        match hand_on(codec, sample, &mut rgb, &on_picture) {
+            Ok(()) => awaited.count_picture(),
+            // It is missed as one that never came is: the decoder is started anew after a few.
+            Err(reason) => tracing::debug!(codec = codec.name(), reason, "a picture cannot be used"),
+        }
     })
 }
 
@@ -342,18 +345,15 @@ fn drop_unwanted(decoder: &gst::Element, awaited: &Arc<Awaited>) {
 }
 
 /// Hands on the picture; the storage of its pixels is reused.
-fn hand_on(codec: Codec, sample: &gst::Sample, rgb: &mut Vec<u8>, on_picture: &OnPicture) {
-    let Some(caps) = sample.caps().and_then(|caps| caps.structure(0)) else { return };
-    let size = |name| caps.get::<i32>(name).ok().and_then(|size| u32::try_from(size).ok());
-    let (Some(width), Some(height), Some(buffer)) = (size("width"), size("height"), sample.buffer()) else { return };
-    let (Some(pts), Ok(map)) = (buffer.pts(), buffer.map_readable()) else { return };
-    let pixels = width as usize * height as usize;
-    if map.len() < pixels * 4 {
-        return;
-    }
-    rgb.resize(pixels * 3, 0);
-    Matrix::of(caps.get::<&str>("colorimetry").ok(), height).convert(&map, rgb);
+fn hand_on(codec: Codec, sample: &gst::Sample, rgb: &mut Vec<u8>, on_picture: &OnPicture) -> Result<(), String> {
+    let info = sample.caps().and_then(|caps| VideoInfo::from_caps(caps).ok()).ok_or("a picture without a form")?;
+    let frame = sample.buffer().and_then(|buffer| VideoFrameRef::from_buffer_ref_readable(buffer, &info).ok());
+    let frame = frame.ok_or("a picture that is smaller than its form")?;
+    let pts = frame.buffer().pts().ok_or("a picture without a time")?;
+    let (width, height) = (frame.width(), frame.height());
+    colour::convert(&frame, rgb)?;
     let picture = Picture { moment: line::moment_of(pts), codec, width, height, stride: width as usize * 3, rgb };
     let mut on_picture = on_picture.lock().unwrap_or_else(PoisonError::into_inner);
     on_picture(&picture);
+    Ok(())
 }
