@@ -34,7 +34,7 @@ Point = tuple[float, float, float] | None  # value and its interval
 def curve(name: str, title: str, levels: Sequence[str], series: dict[str, Sequence[Point]], xlabel: str) -> str:
     """Accuracy over named levels, one line for each mode, with 95 % bars. Returns an SVG element."""
     with pyplot.rc_context(STYLE):
-        figure, axes = pyplot.subplots(figsize=(5.2, 2.9), layout="constrained")
+        figure, axes = pyplot.subplots(figsize=(4.6, 2.8), layout="constrained")
         for offset, (mode, points) in enumerate(series.items()):
             colour, marker, dash = SERIES[mode]
             kept = [(at + 0.06 * (offset - 1), point) for at, point in enumerate(points) if point]
@@ -46,7 +46,7 @@ def curve(name: str, title: str, levels: Sequence[str], series: dict[str, Sequen
         axes.set_xticks(range(len(levels)), levels)
         _percent(axes)
         axes.set_xlabel(xlabel)
-        axes.legend(frameon=True, fontsize=8)
+        axes.legend(frameon=False, fontsize=8, ncols=3, loc="lower right", bbox_to_anchor=(1, 1))
         told = "; ".join(f"{mode}: " + ", ".join(f"{level} {point[0]:.0%}" for level, point in zip(levels, points) if point)
                          for mode, points in series.items())
         return _svg(figure, name, title, f"Accuracy. {told}.")
@@ -60,7 +60,7 @@ def reliability(name: str, title: str, bins: Sequence[Sequence[float]]) -> str:
         axes.plot([0, 1], [0, 1], color=GRID, linewidth=1)
         most = max((clips for _, _, clips in kept), default=1)
         axes.plot([c for c, _, _ in kept], [r for _, r, _ in kept], color=SERIES["both"][0], linewidth=1)
-        axes.scatter([c for c, _, _ in kept], [r for _, r, _ in kept], [12 + 60 * n / most for _, _, n in kept], color=SERIES["both"][0])
+        axes.scatter([c for c, _, _ in kept], [r for _, r, _ in kept], [12 + 60 * n / most for _, _, n in kept], color=SERIES["both"][0], zorder=3)
         axes.set_xlim(0.3, 1.02)
         axes.set_xlabel("confidence")
         _percent(axes, "right")
@@ -73,6 +73,7 @@ def _percent(axes: pyplot.Axes, label: str = "accuracy") -> None:
     axes.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0 %", "25 %", "50 %", "75 %", "100 %"])
     axes.set_ylabel(label)
     axes.grid(axis="y", linewidth=0.6)
+    axes.set_axisbelow(True)
 
 
 def _svg(figure: pyplot.Figure, name: str, title: str, description: str) -> str:

@@ -28,7 +28,7 @@ table { border-collapse: collapse; margin: 1rem 0; font-variant-numeric: tabular
 caption { text-align: start; color: var(--soft); padding-bottom: .3rem }
 th, td { padding: .25rem .8rem; border-bottom: 1px solid var(--line); text-align: end } th[scope=row], thead th:first-child { text-align: start }
 td.right { font-weight: 700 }
-.plots { display: flex; flex-wrap: wrap; gap: 1rem } figure { margin: 0; flex: 0 1 30rem } svg { width: 100%; height: auto }
+.plots { display: flex; flex-wrap: wrap; gap: 1rem } figure { margin: 0; flex: 0 1 30rem } figure.small { flex-basis: 21rem } svg { width: 100%; height: auto }
 .table { overflow-x: auto } code { overflow-wrap: anywhere } p, li { max-width: 46rem } .soft { color: var(--soft) }
 """
 
@@ -76,7 +76,7 @@ def calibration(document: dict) -> str:
     if again := document.get("refit"):
         rows += [[f"the {again['measured_on']} other clips, before", number(again["before"])],
                  [f"the same after temperature {again['temperature']}, fitted on the {again['fitted_on']} clips with {again['rule']}", number(again["after"])]]
-    figures = "".join(f"<figure>{plots.reliability(f'bins-{key}', f'Calibration {key} temperature', told[f'bins_{key}'])}"
+    figures = "".join(f"<figure class=small>{plots.reliability(f'bins-{key}', f'Calibration {key} temperature', told[f'bins_{key}'])}"
                       f"<figcaption>{key} temperature</figcaption></figure>" for key in ("before", "after"))
     fitted = html.escape(str(document["model"]["calibrated_on"]))
     return section("Calibration", "<p>How far the stated confidence is from the share of right answers, 15 bins, both senses; 0 is perfect. "
@@ -129,6 +129,7 @@ def method(document: dict) -> str:
              f"a clip without sound: {model['without_sound']} (the contract's word)",
              f"intervals: {boot['level']:.0%}, percentile bootstrap of {boot['resamples']} resamples by {boot['by']}"
              + ("" if boot["by"] != "clip" else "; clips of one source video are alike, so where there are such the intervals are too narrow"),
+             "where every clip was right, or none, the interval has no width, which is not certainty: no other kind of clip was seen",
              f"measured on {document['created']} with " + ", ".join(f"{name} {version}" for name, version in document["versions"].items())]
     return section("How it was measured", "<ul>" + "".join(f"<li>{fact}</li>" for fact in facts) + "</ul>"
                    '<p class="soft">Labels are people\'s impressions of a group, and an expression is not an emotion. '

@@ -65,3 +65,14 @@ def divide(whole: Split, val_share: float, seed: int) -> tuple[Split, Split]:
         raise DatasetError(f"{whole.name}: {len(train.clips)} clips to train on and {len(val.clips)} to validate on; "
                            "there must be both. Write train and val into the column split, or bring more source videos.")
     return train, val
+
+
+def open_synthetic(spec: str) -> Split:
+    """Synthetic clips for training: `folder:DIR` or `table:CLIPS:LABELS.csv`, all of them."""
+    kind, _, rest = spec.partition(":")
+    if kind == "folder":
+        return folder.load(Path(rest), "synthetic")
+    clips, separator, labels = rest.partition(":")
+    if kind == "table" and separator:
+        return table.load(Path(clips), Path(labels), name="synthetic")
+    raise DatasetError(f"synthetic data {spec!r} is neither folder:DIR nor table:CLIPS:LABELS.csv.")

@@ -1,0 +1,72 @@
+"""A system under training: how it is built, what it takes, and what it gives, the same for all of them."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .. import contract, mel
+from ..datasets.decode import Rule
+from ..datasets.senses import Senses
+from ..network import EdgeNetwork, Shape
+from ..scenes import BUCKETS
+
+
+@dataclass
+class Trainee:
+    """A network, and what training must know about it."""
+
+    system: str
+    config: dict[str, Any]
+    network: nn.Module
+    senses: Senses  # mean and std of the spectrogram still to be measured
+    heatmap_shape: tuple[int, int, int, int] | None = None  # [frames, limbs, height, width], where the network draws bodies in training
+
+    @property
+    def takes_present(self) -> bool:
+        """Whether the network can be told that a sense is missing."""
+        return "present" in inspect.signature(self.network.forward).parameters
+
+    def answer(self, batch: Mapping[str, Tensor], training: bool = False) -> dict[str, Tensor]:
+        """`logits` [N, 3], and `group_size` [N, 5] where the network tells it."""
+        taken = inspect.signature(self.network.forward).parameters
+        given = self.network(**{name: batch[name] for name in ("video", "sound", "present") if name in taken})
+        if isinstance(given, Tensor):
+            return {"logits": given}
+        return dict(zip(("logits", "group_size"), given))
+
+    def frames(self, video: Tensor) -> Tensor:
+        """The picture encoder's vectors of video [N, T, 3, H, W], averaged over the frames: [N, D]."""
+        count, frames = video.shape[:2]
+        vectors, _ = self.network.picture(video.flatten(0, 1))
+        return vectors.reshape(count, frames, -1).mean(1)
+
+
+def build(system: str, config: Mapping[str, Any]) -> Trainee:
+    """A system with random weights. Raises `ValueError` for one that is not known, or a key that it does not have."""
+    if system != "edge":
+        raise ValueError(f"system {system!r} is not known; known: edge")
+    shape = Shape(**config)
+    rule = Rule(5.0, 5, shape.size, shape.size, mel.SAMPLE_RATE)
+    senses = Senses(rule, tuple(contract.VIDEO_MEAN), tuple(contract.VIDEO_STD), "mel")
+    return Trainee(system, shape.to_dict(), EdgeNetwork(shape), senses)
+
+
+def buckets() -> list[int]:
+    """Lower ends of the group-size buckets, people."""
+    return list(BUCKETS)
+
+
+def head_for(trainee: Trainee) -> nn.Linear:
+    """A linear head of three classes for the picture encoder's vectors, to be thrown away after its stage."""
+    rule = trainee.senses.rule
+    with torch.no_grad():
+        was_training = trainee.network.training
+        width = trainee.frames(torch.zeros(1, rule.frames, 3, rule.height, rule.width, device=next(trainee.network.parameters()).device)).shape[1]
+        trainee.network.train(was_training)
+    return nn.Linear(width, len(contract.CLASSES))
