@@ -11,10 +11,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from .. import mel
 from . import cache
 from .clip import Clip, DatasetError
-from .senses import Senses
+from .senses import Senses, log_mel
 
 STATISTICS_CLIPS_MAX = 256
 
@@ -84,7 +83,7 @@ def mel_statistics(clips: Sequence[Clip], senses: Senses, folder: Path | None) -
     """
     step = max(len(clips) // STATISTICS_CLIPS_MAX, 1)
     decoded = (cache.load(clip.path, senses.rule, folder) for clip in clips[::step])
-    spectra = [mel.log_mel(clip.samples) for clip in decoded if clip.samples is not None]
+    spectra = [log_mel(clip.samples) for clip in decoded if clip.samples is not None]
     if not spectra:
         raise DatasetError("no training clip has sound, so a network that hears cannot be trained on them.")
     mean = np.mean([spectrum.mean(dtype=np.float64) for spectrum in spectra])
