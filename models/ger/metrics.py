@@ -12,9 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import minimize_scalar
 
+from .threads import one_blas_thread
+
 CLASSES = 3
 BINS = 15
 RESAMPLES = 2000
+RESAMPLES_AT_ONCE = 250  # so that thousands of clips need megabytes, not gigabytes
 LEVEL = 0.95
 # A temperature beyond these means that there is nothing to calibrate.
 TEMPERATURE_MIN, TEMPERATURE_MAX = 0.05, 20.0
@@ -105,9 +108,13 @@ def bootstrap(rows: np.ndarray, statistic: Callable[[np.ndarray], np.ndarray], s
     per_group = np.zeros((int(groups.max()) + 1, flat.shape[1]))
     np.add.at(per_group, groups, flat)
     count = len(per_group)
-    drawn = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), resamples)
-    replicates = statistic((drawn @ per_group).reshape(resamples, *rows.shape[1:]))
-    low, high = np.quantile(replicates, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    rng, shares = np.random.default_rng(seed), np.full(count, 1 / count)
+    replicates = []
+    with one_blas_thread():
+        for start in range(0, resamples, RESAMPLES_AT_ONCE):
+            drawn = rng.multinomial(count, shares, min(RESAMPLES_AT_ONCE, resamples - start)).astype(np.float64)
+            replicates.append(statistic((drawn @ per_group).reshape(len(drawn), *rows.shape[1:])))
+    low, high = np.quantile(np.concatenate(replicates), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Interval(float(statistic(rows.astype(np.float64).sum(0))), float(low), float(high))
 
 

@@ -54,25 +54,25 @@ def test_certainty_and_its_edges_have_bins() -> None:
 @pytest.mark.parametrize("temperature", [0.4, 1.0, 2.5])
 def test_the_temperature_is_found_again(temperature: float) -> None:
     rng = np.random.default_rng(3)
-    calm = rng.normal(0, 1.5, (20_000, 3))
-    drawn = (metrics.softmax(calm).cumsum(1) > rng.random((20_000, 1))).argmax(1)
+    calm = rng.normal(0, 1.5, (3000, 3))
+    drawn = (metrics.softmax(calm).cumsum(1) > rng.random((3000, 1))).argmax(1)
     found = metrics.fit_temperature(calm * temperature, drawn)
-    assert found == pytest.approx(temperature, rel=0.05)
+    assert found == pytest.approx(temperature, rel=0.1)
     before, _ = metrics.calibration(calm * temperature, drawn, 1.0)
     after, _ = metrics.calibration(calm * temperature, drawn, found)
-    assert after.value < 0.02 and (temperature == 1.0 or after.value < before.low)
+    assert after.value < 0.04 and (temperature == 1.0 or after.value < before.low)
 
 
 def coverage(clips_a_source: int, by_source: bool) -> float:
     """How often the interval of the accuracy holds the true one, when the clips of a source are right or wrong together."""
     rng, truth, held = np.random.default_rng(8), 0.7, 0
-    for trial in range(300):
+    for trial in range(200):
         right = np.repeat(rng.random(80) < truth, clips_a_source)
         sources = np.repeat(np.arange(80), clips_a_source).astype(str).tolist()
         rows = metrics.one_hot_confusion(np.zeros(right.size, int), np.where(right, 0, 1))
-        interval = metrics.bootstrap(rows, metrics.accuracy, sources if by_source else None, 400, trial)
+        interval = metrics.bootstrap(rows, metrics.accuracy, sources if by_source else None, 300, trial)
         held += interval.low <= truth <= interval.high
-    return held / 300
+    return held / 200
 
 
 def test_intervals_cover_the_truth() -> None:

@@ -7,14 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from threadpoolctl import ThreadpoolController
 
 from .. import mel
+from ..threads import one_blas_thread
 from .clip import DatasetError
 from .decode import Decoded, Rule
 
-# The spectrogram's one product of matrices is small: on a busy machine, waiting for a second thread takes a hundred times as long.
-_BLAS = ThreadpoolController()
 # HuBERT's feature extractor: (x - mean) / sqrt(variance + 1e-7).
 ZSCORE_EPSILON = 1e-7
 
@@ -79,8 +77,8 @@ class Senses:
 
 
 def log_mel(samples: np.ndarray) -> np.ndarray:
-    """`ger-mel-1` of a clip, dB, f32 [5, 128, 128], on one thread."""
-    with _BLAS.limit(limits=1, user_api="blas"):
+    """`ger-mel-1` of a clip, dB, f32 [5, 128, 128]."""
+    with one_blas_thread():
         return mel.log_mel(samples)
 
 
