@@ -70,13 +70,16 @@ class Network:
     def _output(self, given: tuple[bool, bool], mode: str) -> str | None:
         """The output that answers with these senses; None where none does.
 
-        A clip that came without sound is answered as the contract's `sound.missing` says. A network that withholds such
+        A clip that came without a sense is answered as the contract's `sound.missing` says. A network that withholds such
         clips may still offer its picture's own answer where the picture alone is asked for.
         """
         hears = self.senses.kind != "none"
         if given == PICTURE and hears:
             of_missing = {"withhold": None, "mask": "logits", "logits_video": "logits_video"}[self.missing]
             return of_missing or ("logits_video" if mode == "picture" and "logits_video" in self.outputs else None)
+        if given == SOUND and mode == "both":
+            # Whoever was trained with a sense masked can do without pictures, too.
+            return "logits" if hears and self.missing == "mask" else None
         if given == SOUND:
             alone = "logits" if "present" in self.inputs else "logits_sound" if "logits_sound" in self.outputs else None
             return alone if hears else None

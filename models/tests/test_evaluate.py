@@ -158,7 +158,8 @@ def numbers(picture: bool, sound: bool) -> Numbers:
 def test_a_missing_sense_is_answered_as_the_contract_says(tmp_path: Path, outputs: list, missing: str, has_present: bool, offered: list, without_sound: int | None) -> None:
     network = Network(tiny_network(tmp_path / "t.onnx", outputs, missing, ORDER, has_present=has_present))
     assert [mode for mode in ("both", "picture", "sound") if network.offers(mode)] == offered
-    full, deaf, nothing = network.answer([numbers(True, True), numbers(True, False), numbers(False, False)])
+    full, deaf, blind, nothing = network.answer([numbers(True, True), numbers(True, False), numbers(False, True), numbers(False, False)])
+    assert blind.senses == ("sound" if missing == "mask" else "none")
     assert full.logits is not None and full.logits.tolist() == [0, 1, 2] and full.senses == "both"
     assert nothing.logits is None and nothing.senses == "none"
     if without_sound is None:
