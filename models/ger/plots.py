@@ -21,7 +21,7 @@ INK, GRID, PAPER = "#010101", "#020202", "#030303"
 SERIES = {"both": ("#040404", "o", "-"), "picture": ("#050505", "s", "--"), "sound": ("#060606", "^", ":")}
 VARIABLES = {INK: "--ink", GRID: "--line", PAPER: "--paper", "#040404": "--both", "#050505": "--picture", "#060606": "--sound"}
 STYLE = {
-    "svg.fonttype": "none", "svg.hashsalt": "ger", "font.family": "sans-serif", "font.size": 9, "text.color": INK, "axes.edgecolor": INK,
+    "svg.fonttype": "none", "text.parse_math": False, "svg.hashsalt": "ger", "font.family": "sans-serif", "font.size": 9, "text.color": INK, "axes.edgecolor": INK,
     "axes.labelcolor": INK, "xtick.color": INK, "ytick.color": INK, "grid.color": GRID, "axes.facecolor": "none", "figure.facecolor": "none",
     "savefig.facecolor": "none", "legend.edgecolor": GRID, "legend.facecolor": "none", "axes.spines.top": False, "axes.spines.right": False,
 }

@@ -95,6 +95,20 @@ def test_the_command_writes_all_three_files(clips: tuple[Path, Path], tmp_path: 
     assert json.loads(outputs["--json"].read_text())["faults"] == []
 
 
+def test_vgafs_labels_and_plain_folders_will_do(clips: tuple[Path, Path], tmp_path: Path) -> None:
+    first, second = sorted(clips[0].iterdir())[:2]
+    (tmp_path / "Val").mkdir()
+    (tmp_path / "Val" / "party_3.mp4").symlink_to(first)
+    (tmp_path / "Val_labels.txt").write_text("Vid_name Label\nparty_3 1\n")
+    split = evaluate.read_split(tmp_path / "Val", tmp_path / "Val_labels.txt")
+    assert [(clip.name, clip.label, clip.source) for clip in split.clips] == [("party_3.mp4", 0, "party")]
+    (tmp_path / "plain" / "neutral").mkdir(parents=True)
+    (tmp_path / "plain" / "neutral" / "x.mp4").symlink_to(second)
+    document, collected, _ = evaluate.evaluate(SHIPPED, evaluate.read_split(tmp_path / "plain", None))
+    assert document["labels"]["counts"] == {"positive": 0, "neutral": 1, "negative": 0} and collected.answers["both"][0].senses == "both"
+    assert document["labels"]["sha256"] is None and document["bootstrap"]["by"] == "clip"
+
+
 def test_bins_of_columns() -> None:
     assert summary.bin_column(["1", "1", "1"]) is None and summary.bin_column([str(i) + "x" for i in range(40)]) is None
     assert summary.bin_column(["b", "a", "b"]) == [("a", [1]), ("b", [0, 2])]

@@ -28,7 +28,7 @@ def document() -> dict:
         "calibration": {"temperature": 0.9, "before": INTERVAL, "after": INTERVAL, "bins_before": bins, "bins_after": bins},
         "refit": {"rule": "split=val", "fitted_on": 9, "measured_on": 26, "temperature": 1.1, "before": INTERVAL, "after": INTERVAL},
         "group_size": {"clips": 35, "buckets": [0, 1, 2, 5, 10], "accuracy": INTERVAL, "confusion": [[1] * 5] * 5, "under_two": 6, "under_two_labelled": INTERVAL},
-        "columns": [{"column": "people", "points": [{"level": "1", "clips": 5, **point}, {"level": "2 to 4", "clips": 30, **point}]}],
+        "columns": [{"column": "people & $x$ <b>", "points": [{"level": "1", "clips": 5, **point}, {"level": "2 to 4", "clips": 30, **point}]}],
         "faults": [{"curve": "Light", "sense": "picture", "points": [{"level": "as it is", **point}, {"level": "0.5×", **point}]}],
         "fault_clips": 20, "versions": {"onnxruntime": "1.0"}, "bootstrap": {"resamples": 2000, "level": 0.95, "by": "source video"},
     }
@@ -72,6 +72,7 @@ def test_every_part_is_there_with_its_numbers(document: dict) -> None:
     for title in ("What is taken for what", "Calibration", "Size of the group", "By what the labels say", "With faults put on", "How it was measured"):
         assert f"<h2>{title}</h2>" in text
     assert "81.2% [75.0%, 90.0%]" in text and "not offered" in text and "cd" * 32 in text and "9 source videos" in text
+    assert "people &amp; $x$ &lt;b&gt;" in text and "<b>" not in text
     assert "&lt;net&gt; &amp; &quot;co&quot;" in text and "<net>" not in text and "clips &lt;of&gt; others" in text
 
 
