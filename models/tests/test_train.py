@@ -16,8 +16,12 @@ from drawn import drawn_table
 from torch import nn
 
 from ger import train
-from ger.datasets import DatasetError
-from ger.recipes import RECIPES, Stage, losses, run
+from ger.datasets import DatasetError, table
+from ger.datasets.decode import Rule
+from ger.datasets.material import Heatmaps, Material
+from ger.datasets.senses import Senses
+from ger.recipes import RECIPES, Recipe, Stage, losses, run
+from ger.recipes.trainee import Trainee, buckets
 
 TINY = {
     "edge": ["size=64", "dim=16", "depth=1", "heads=2", "stem=(4,4,8)", "sound=(4,4,8,8)"],
@@ -152,6 +156,77 @@ def test_the_penalty_is_small_for_what_is_normal_and_has_a_gradient_for_what_is_
     assert 0 <= of_normal < 0.1 * of_shifted and of_normal < 0.1 * of_narrow
     of_narrow.backward()
     assert narrow.grad is not None and torch.isfinite(narrow.grad).all() and narrow.grad.abs().sum() > 0
+
+
+class TwoParts(nn.Module):
+    """A picture encoder and a head, which draws bodies in training: small enough to see what a stage does to which weights."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = nn.Sequential(nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(48, 6))
+        self.head, self.bodies = nn.Linear(6, 3), nn.Linear(6, 2 * 4 * 4)
+
+    def forward(self, video: torch.Tensor) -> torch.Tensor:
+        return self.head(self.encoder(video.flatten(0, 1)).reshape(len(video), 5, 6).mean(1))
+
+    def train_on(self, video: torch.Tensor) -> dict[str, torch.Tensor]:
+        latent = self.encoder(video.flatten(0, 1))
+        return {"logits": self(video), "latent": latent, "heatmaps": self.bodies(latent).reshape(len(video), 5, 2, 4, 4)}
+
+
+def two_stage_run(data: Path, out: Path, **changes: float) -> run.Run:
+    stages = (Stage("frames", 2, "frames", {"encoder": 1e-1}, "sgd", momentum=0.9), Stage("fusion", 2, "clip", {"": 1e-1, "encoder": 0.0}, "adam"))
+    recipe = dataclasses.replace(Recipe("edge", "this test", stages, 4), **changes)
+    torch.manual_seed(0)
+    network = TwoParts()
+    senses = Senses(Rule(5.0, 5, 32, 32, 0), (0.5, 0.5, 0.5), (0.25, 0.25, 0.25), "none")
+    trainee = Trainee("edge", {}, network, senses, network.encoder, network.train_on, (5, 2, 4, 4))
+    split = table.load(data / "clips", data / "mapped.csv")
+    material = Material(split.clips, senses, buckets(), out.parent / "cache", Heatmaps((5, 2, 4, 4)))
+    return run.Run(recipe, trainee, material, Material(split.clips[:4], senses, buckets(), out.parent / "cache"), run.Settings(out, "cpu", 0, 0, "two", "table", [None, None]))
+
+
+@pytest.fixture(scope="module")
+def mapped(data: Path) -> Path:
+    """The same clips, of which every second one has body heatmaps."""
+    lines = (data / "labels.csv").read_text().splitlines()
+    for index in range(0, len(lines) - 1, 2):
+        np.save(data / "clips" / f"{index}.npy", np.full((5, 2, 4, 4), 0.25, np.float16))
+    (data / "mapped.csv").write_text("\n".join([lines[0] + ",heatmaps", *(f"{line},{'' if i % 2 else f'{i}.npy'}" for i, line in enumerate(lines[1:]))]))
+    return data
+
+
+def test_the_second_stage_starts_from_the_firsts_best_and_leaves_it_alone(mapped: Path, tmp_path: Path) -> None:
+    training = two_stage_run(mapped, tmp_path)
+    begun = {name: value.clone() for name, value in training.trainee.network.state_dict().items()}
+    training.run(at_most=2)
+    seen = torch.load(tmp_path / "best-frames.pt", weights_only=True)["model_state_dict"]
+    assert not torch.equal(seen["encoder.2.weight"], begun["encoder.2.weight"]) and torch.equal(seen["head.weight"], begun["head.weight"])
+    assert not (tmp_path / "best.pt").exists()
+    two_stage_run(mapped, tmp_path).run()
+    best = torch.load(tmp_path / "best.pt", weights_only=True)
+    assert torch.equal(best["model_state_dict"]["encoder.2.weight"], seen["encoder.2.weight"])
+    assert not torch.equal(best["model_state_dict"]["head.weight"], begun["head.weight"])
+    assert [(entry["stage"], entry["epoch"]) for entry in history(tmp_path)] == [("frames", 1), ("frames", 2), ("fusion", 1), ("fusion", 2)]
+    two_stage_run(mapped, tmp_path / "whole").run()
+    assert history(tmp_path / "whole") == history(tmp_path)
+
+
+def test_bodies_are_learnt_from_the_clips_that_have_them(mapped: Path, tmp_path: Path) -> None:
+    plain, drawing = two_stage_run(mapped, tmp_path / "a"), two_stage_run(mapped, tmp_path / "b", heatmap_weight=50.0, mmd_weight=0.1)
+    for training in (plain, drawing):
+        training.run()
+    errors = []
+    for training in (plain, drawing):
+        video = training.train[0]["video"][None]
+        errors.append(float((training.trainee.network.train_on(video)["heatmaps"].detach() - 0.25).square().mean()))
+    assert errors[1] < 0.5 * errors[0]
+    assert drawing.train[1]["has_heatmaps"] == 0 and drawing.train[0]["has_heatmaps"] == 1
+    facts = torch.load(tmp_path / "b" / "best.pt", weights_only=True)["facts"]
+    assert facts["training"]["clips_with_heatmaps"] == 5 and "mel_mean" not in facts
+    np.save(mapped / "clips" / "0.npy", np.zeros((5, 2, 4, 3)))
+    with pytest.raises(DatasetError, match=r"0.npy: heatmaps of shape \(5, 2, 4, 3\)"):
+        drawing.train[0]
 
 
 def test_senses_are_withheld_as_often_as_the_recipe_says_and_never_both(data: Path) -> None:

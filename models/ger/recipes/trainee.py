@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,26 +25,33 @@ class Trainee:
     config: dict[str, Any]
     network: nn.Module
     senses: Senses  # mean and std of the spectrogram still to be measured
-    heatmap_shape: tuple[int, int, int, int] | None = None  # [frames, limbs, height, width], where the network draws bodies in training
+    picture: Callable[[Tensor], Tensor]  # the picture encoder: frames [M, 3, H, W] to vectors [M, D]
+    # What training needs beside the answers, by the same inputs: `logits`, `latent` [M, D], `heatmaps` [N, T, J, h, w].
+    training: Callable[..., dict[str, Tensor]] | None = None
+    heatmap_shape: tuple[int, int, int, int] | None = None  # [frames, limbs, height, width], where it draws bodies in training
+
+    @property
+    def inputs(self) -> list[str]:
+        """What the network takes, of `video`, `sound` and `present`."""
+        return [name for name in inspect.signature(self.network.forward).parameters if name in ("video", "sound", "present")]
 
     @property
     def takes_present(self) -> bool:
         """Whether the network can be told that a sense is missing."""
-        return "present" in inspect.signature(self.network.forward).parameters
+        return "present" in self.inputs
 
     def answer(self, batch: Mapping[str, Tensor], training: bool = False) -> dict[str, Tensor]:
-        """`logits` [N, 3], and `group_size` [N, 5] where the network tells it."""
-        taken = inspect.signature(self.network.forward).parameters
-        given = self.network(**{name: batch[name] for name in ("video", "sound", "present") if name in taken})
-        if isinstance(given, Tensor):
-            return {"logits": given}
-        return dict(zip(("logits", "group_size"), given))
+        """`logits` [N, 3], and `group_size` [N, 5] where the network tells it; in training also what only that needs."""
+        given = {name: batch[name] for name in self.inputs}
+        if training and self.training is not None:
+            return self.training(**given)
+        answer = self.network(**given)
+        return {"logits": answer} if isinstance(answer, Tensor) else dict(zip(("logits", "group_size"), answer))
 
     def frames(self, video: Tensor) -> Tensor:
         """The picture encoder's vectors of video [N, T, 3, H, W], averaged over the frames: [N, D]."""
-        count, frames = video.shape[:2]
-        vectors, _ = self.network.picture(video.flatten(0, 1))
-        return vectors.reshape(count, frames, -1).mean(1)
+        count = video.shape[0]
+        return self.picture(video.flatten(0, 1)).reshape(count, video.shape[1], -1).mean(1)
 
 
 def build(system: str, config: Mapping[str, Any]) -> Trainee:
@@ -54,7 +61,8 @@ def build(system: str, config: Mapping[str, Any]) -> Trainee:
     shape = Shape(**config)
     rule = Rule(5.0, 5, shape.size, shape.size, mel.SAMPLE_RATE)
     senses = Senses(rule, tuple(contract.VIDEO_MEAN), tuple(contract.VIDEO_STD), "mel")
-    return Trainee(system, shape.to_dict(), EdgeNetwork(shape), senses)
+    network = EdgeNetwork(shape)
+    return Trainee(system, shape.to_dict(), network, senses, lambda frames: network.picture(frames)[0])
 
 
 def buckets() -> list[int]:
