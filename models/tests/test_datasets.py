@@ -213,6 +213,7 @@ def test_a_midpoint_before_the_second_frame_takes_the_first(tmp_path: Path) -> N
     ((41, 240, 110), colour.BT601, False, (0, 0, 255)), ((63, 102, 240), colour.BT709, False, (255, 0, 0)),
     ((173, 42, 26), colour.BT709, False, (0, 255, 0)), ((32, 240, 118), colour.BT709, False, (0, 0, 255)),
     ((76, 85, 255), colour.BT601, True, (254, 0, 0)), ((235, 128, 128), colour.BT2020, False, (255, 255, 255)),
+    ((3, 128, 255), colour.BT601, False, (203, 0, 0)),
 ])
 def test_pure_colours_are_pure(yuv: tuple, weights: tuple, is_full: bool, rgb: tuple) -> None:
     planes = [np.full((2, 2), value, np.uint8) for value in yuv]

@@ -1,8 +1,8 @@
-"""From a decoder's luma and chroma to red, green and blue, with the daemon's own arithmetic (`src/infer/decode/colour.rs`).
+"""From a decoder's luma and chroma to red, green and blue, as the daemon does it (`src/infer/decode/colour.rs`).
 
 libswscale's and GStreamer's fast conversions each differ by some levels from this and from each other, so neither is
-used: chroma is repeated for the pixels that share it, as GStreamer does on the way from I420 to AYUV, and the matrix is
-applied in 1/65536, exact to half a level.
+used: chroma is repeated for the pixels that share it, luma below black counts as black, and the matrix is applied in
+1/65536, exact to half a level. The daemon is within one level of that.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def convert(luma: np.ndarray, u: np.ndarray, v: np.ndarray, weights: tuple[float
     def fixed(factor: float) -> np.int32:
         return np.int32(round(factor * 65_536))
 
-    grey = (luma.astype(np.int32) - (0 if is_full_range else 16)) * fixed(luma_scale) + 32_768
+    grey = np.maximum(luma.astype(np.int32) - (0 if is_full_range else 16), 0) * fixed(luma_scale) + 32_768
     u, v = u.astype(np.int32) - 128, v.astype(np.int32) - 128
     red = grey + fixed(2 * (1 - kr) * chroma_scale) * v
     green = grey + fixed(-2 * (1 - kb) * kb / kg * chroma_scale) * u + fixed(-2 * (1 - kr) * kr / kg * chroma_scale) * v
