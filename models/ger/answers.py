@@ -12,7 +12,6 @@ import onnxruntime
 
 from .contract import CLASSES, KEY
 from .datasets import DatasetError
-from .datasets.decode import Decoded
 from .datasets.senses import Numbers, Senses, batch
 
 BOTH, PICTURE, SOUND = (True, True), (True, False), (False, True)

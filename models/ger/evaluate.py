@@ -77,7 +77,9 @@ def clean(network: Network, pictures: list[np.ndarray] | None, samples: np.ndarr
     return network.senses.numbers(Decoded(small, samples))
 
 
-def answer_faults(network: Network, clip: Clip, pictures: list[np.ndarray] | None, samples: np.ndarray | None, collected: Collected) -> None:
+def answer_faults(
+    network: Network, clip: Clip, pictures: list[np.ndarray] | None, samples: np.ndarray | None, collected: Collected
+) -> None:
     """Answers one clip with every fault, with both senses and with the faulty one alone."""
     for fault in FAULTS:
         modes = [mode for mode in ("both", fault.sense) if mode in collected.answers]
@@ -87,8 +89,9 @@ def answer_faults(network: Network, clip: Clip, pictures: list[np.ndarray] | Non
             collected.faults.setdefault((fault.name, mode), []).extend(network.answer([numbers], mode))
 
 
-def put_on(fault: Fault, clip: Clip, pictures: list[np.ndarray] | None, samples: np.ndarray | None
-           ) -> tuple[list[np.ndarray] | None, np.ndarray | None]:
+def put_on(
+    fault: Fault, clip: Clip, pictures: list[np.ndarray] | None, samples: np.ndarray | None
+) -> tuple[list[np.ndarray] | None, np.ndarray | None]:
     """The clip's frames and samples with the fault; its noise hangs on the clip's name alone, so that it is repeated."""
     rng = np.random.default_rng([zlib.crc32(clip.name.encode()), zlib.crc32(fault.name.encode())])
     if fault.sense == "picture" and pictures is not None:
@@ -120,8 +123,9 @@ def read_split(clips: Path, labels: Path | None) -> Split:
     return folder.load(clips) if labels is None else table.load(clips, labels)
 
 
-def evaluate(model: Path, split: Split, curve_clips: int = 0, threads: int = 2, calibrate: str | None = None
-             ) -> tuple[dict[str, object], Collected, Network]:
+def evaluate(
+    model: Path, split: Split, curve_clips: int = 0, threads: int = 2, calibrate: str | None = None
+) -> tuple[dict[str, object], Collected, Network]:
     """(what the report and the JSON say, all answers, the network)."""
     network = Network(model, threads)
     collected = collect(network, split, curve_clips)

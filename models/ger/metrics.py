@@ -93,8 +93,13 @@ def fit_temperature(logits: np.ndarray, truths: np.ndarray) -> float:
     return float(np.exp(minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-6}).x))
 
 
-def bootstrap(rows: np.ndarray, statistic: Callable[[np.ndarray], np.ndarray], sources: Sequence[str] | None = None,
-              resamples: int = RESAMPLES, seed: int = 0) -> Interval:
+def bootstrap(
+    rows: np.ndarray,
+    statistic: Callable[[np.ndarray], np.ndarray],
+    sources: Sequence[str] | None = None,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Interval:
     """The percentile interval of a statistic of sums over clips.
 
     `rows` [N, ...] are what each clip adds to the sums; `statistic` maps sums [..., ...] to numbers. Whole `sources` are
@@ -135,8 +140,12 @@ class Scores:
     confusion: np.ndarray  # [3, 3], rows are the truth
 
     def to_json(self) -> dict[str, object]:
-        return {"clips": self.clips, "accuracy": self.accuracy.to_json(), "macro_f1": self.macro_f1.to_json(),
-                "confusion": self.confusion.astype(int).tolist()}
+        return {
+            "clips": self.clips,
+            "accuracy": self.accuracy.to_json(),
+            "macro_f1": self.macro_f1.to_json(),
+            "confusion": self.confusion.astype(int).tolist(),
+        }
 
 
 def score(logits: np.ndarray, truths: np.ndarray, sources: Sequence[str] | None = None) -> Scores:
@@ -146,7 +155,9 @@ def score(logits: np.ndarray, truths: np.ndarray, sources: Sequence[str] | None 
     return Scores(len(truths), bootstrap(rows, accuracy, sources), bootstrap(rows, macro_f1, sources), rows.sum(0))
 
 
-def calibration(logits: np.ndarray, truths: np.ndarray, temperature: float, sources: Sequence[str] | None = None) -> tuple[Interval, np.ndarray]:
+def calibration(
+    logits: np.ndarray, truths: np.ndarray, temperature: float, sources: Sequence[str] | None = None
+) -> tuple[Interval, np.ndarray]:
     """The calibration error with a temperature, and the summed bins [15, 3] that a reliability plot shows."""
     rows = reliability(softmax(logits, temperature), np.asarray(truths, int))
     return bootstrap(rows, calibration_error, sources), rows.sum(0)

@@ -14,16 +14,31 @@ from collections.abc import Sequence
 import matplotlib
 
 matplotlib.use("svg")
-from matplotlib import pyplot  # noqa: E402
+from matplotlib import pyplot
 
 # Stand-in colours, and what the page calls them. `SERIES` are told apart by marker and dash, too.
 INK, GRID, PAPER = "#010101", "#020202", "#030303"
 SERIES = {"both": ("#040404", "o", "-"), "picture": ("#050505", "s", "--"), "sound": ("#060606", "^", ":")}
 VARIABLES = {INK: "--ink", GRID: "--line", PAPER: "--paper", "#040404": "--both", "#050505": "--picture", "#060606": "--sound"}
 STYLE = {
-    "svg.fonttype": "none", "text.parse_math": False, "svg.hashsalt": "ger", "font.family": "sans-serif", "font.size": 9, "text.color": INK, "axes.edgecolor": INK,
-    "axes.labelcolor": INK, "xtick.color": INK, "ytick.color": INK, "grid.color": GRID, "axes.facecolor": "none", "figure.facecolor": "none",
-    "savefig.facecolor": "none", "legend.edgecolor": GRID, "legend.facecolor": "none", "axes.spines.top": False, "axes.spines.right": False,
+    "svg.fonttype": "none",
+    "text.parse_math": False,
+    "svg.hashsalt": "ger",
+    "font.family": "sans-serif",
+    "font.size": 9,
+    "text.color": INK,
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "grid.color": GRID,
+    "axes.facecolor": "none",
+    "figure.facecolor": "none",
+    "savefig.facecolor": "none",
+    "legend.edgecolor": GRID,
+    "legend.facecolor": "none",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
 }
 # What is dropped of matplotlib's own notes, which name addresses.
 NOTES = {"Creator": None, "Date": None, "Format": None, "Type": None}
@@ -42,13 +57,17 @@ def curve(name: str, title: str, levels: Sequence[str], series: dict[str, Sequen
                 continue
             places, values = [at for at, _ in kept], [point[0] for _, point in kept]
             reach = [[max(v - p[1], 0) for v, (_, p) in zip(values, kept)], [max(p[2] - v, 0) for v, (_, p) in zip(values, kept)]]
-            axes.errorbar(places, values, reach, color=colour, marker=marker, linestyle=dash, capsize=2, markersize=4, linewidth=1.3, label=mode)
+            axes.errorbar(
+                places, values, reach, color=colour, marker=marker, linestyle=dash, capsize=2, markersize=4, linewidth=1.3, label=mode
+            )
         axes.set_xticks(range(len(levels)), levels)
         _percent(axes)
         axes.set_xlabel(xlabel)
         axes.legend(frameon=False, fontsize=8, ncols=3, loc="lower right", bbox_to_anchor=(1, 1))
-        told = "; ".join(f"{mode}: " + ", ".join(f"{level} {point[0]:.0%}" for level, point in zip(levels, points) if point)
-                         for mode, points in series.items())
+        told = "; ".join(
+            f"{mode}: " + ", ".join(f"{level} {point[0]:.0%}" for level, point in zip(levels, points) if point)
+            for mode, points in series.items()
+        )
         return _svg(figure, name, title, f"Accuracy. {told}.")
 
 
@@ -60,7 +79,9 @@ def reliability(name: str, title: str, bins: Sequence[Sequence[float]]) -> str:
         axes.plot([0, 1], [0, 1], color=GRID, linewidth=1)
         most = max((clips for _, _, clips in kept), default=1)
         axes.plot([c for c, _, _ in kept], [r for _, r, _ in kept], color=SERIES["both"][0], linewidth=1)
-        axes.scatter([c for c, _, _ in kept], [r for _, r, _ in kept], [12 + 60 * n / most for _, _, n in kept], color=SERIES["both"][0], zorder=3)
+        axes.scatter(
+            [c for c, _, _ in kept], [r for _, r, _ in kept], [12 + 60 * n / most for _, _, n in kept], color=SERIES["both"][0], zorder=3
+        )
         axes.set_xlim(0.3, 1.02)
         axes.set_xlabel("confidence")
         _percent(axes, "right")
@@ -90,7 +111,9 @@ def _svg(figure: pyplot.Figure, name: str, title: str, description: str) -> str:
     text = re.sub(r"url\(#", f"url(#{name}-", text)
     for colour, variable in VARIABLES.items():
         text = text.replace(colour, f"var({variable})")
-    opening = (f'<svg role="img" aria-labelledby="{name}-title {name}-desc"', f'<title id="{name}-title">{html.escape(title)}</title>'
-               f'<desc id="{name}-desc">{html.escape(description)}</desc>')
+    opening = (
+        f'<svg role="img" aria-labelledby="{name}-title {name}-desc"',
+        f'<title id="{name}-title">{html.escape(title)}</title><desc id="{name}-desc">{html.escape(description)}</desc>',
+    )
     head, _, body = text.partition(">")
     return opening[0] + head.removeprefix("<svg") + ">" + opening[1] + body

@@ -36,10 +36,21 @@ td.right { font-weight: 700 }
 def render(document: dict) -> str:
     """The report of what `ger.summary.summarise` says, as one HTML page."""
     name = html.escape(str(document["model"]["name"]))
-    parts = [summary(document), confusions(document), calibration(document), group_size(document), columns(document), faults(document), method(document)]
-    return (f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<meta name="viewport" content="width=device-width">\n'
-            f"<title>Evaluation of {name}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n<h1>Evaluation of {name}</h1>\n"
-            + "\n".join(part for part in parts if part) + "\n</main>\n</body>\n</html>\n")
+    parts = [
+        summary(document),
+        confusions(document),
+        calibration(document),
+        group_size(document),
+        columns(document),
+        faults(document),
+        method(document),
+    ]
+    return (
+        f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<meta name="viewport" content="width=device-width">\n'
+        f"<title>Evaluation of {name}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n<h1>Evaluation of {name}</h1>\n"
+        + "\n".join(part for part in parts if part)
+        + "\n</main>\n</body>\n</html>\n"
+    )
 
 
 def summary(document: dict) -> str:
@@ -55,9 +66,14 @@ def summary(document: dict) -> str:
             rows.append([title, "no clip has it", str(scores["withheld"]), "", ""])
         else:
             rows.append([title, str(scores["clips"]), str(scores["withheld"]), percent(scores["accuracy"]), number(scores["macro_f1"])])
-    told = table("Answers by the senses that were given, with 95 % intervals", ["senses", "clips answered", "withheld", "accuracy", "macro-F1"], rows)
+    told = table(
+        "Answers by the senses that were given, with 95 % intervals", ["senses", "clips answered", "withheld", "accuracy", "macro-F1"], rows
+    )
     chance = max(labels["counts"].values()) / max(labels["clips"], 1)
-    return (f"<p>{labels['clips']} clips ({counts}){sources}. Always giving the commonest label would be right in {chance:.1%} of them.</p>" + told)
+    return (
+        f"<p>{labels['clips']} clips ({counts}){sources}. Always giving the commonest label would be right in {chance:.1%} of them.</p>"
+        + told
+    )
 
 
 def confusions(document: dict) -> str:
@@ -71,30 +87,52 @@ def confusions(document: dict) -> str:
 
 def calibration(document: dict) -> str:
     told = document["calibration"]
-    rows = [["as the network gives it (temperature 1)", number(told["before"])],
-            [f"with the contract's temperature {told['temperature']}", number(told["after"])]]
+    rows = [
+        ["as the network gives it (temperature 1)", number(told["before"])],
+        [f"with the contract's temperature {told['temperature']}", number(told["after"])],
+    ]
     if again := document.get("refit"):
-        rows += [[f"the {again['measured_on']} other clips, before", number(again["before"])],
-                 [f"the same after temperature {again['temperature']}, fitted on the {again['fitted_on']} clips with {again['rule']}", number(again["after"])]]
-    figures = "".join(f"<figure class=small>{plots.reliability(f'bins-{key}', f'Calibration {key} temperature', told[f'bins_{key}'])}"
-                      f"<figcaption>{key} temperature</figcaption></figure>" for key in ("before", "after"))
+        rows += [
+            [f"the {again['measured_on']} other clips, before", number(again["before"])],
+            [
+                f"the same after temperature {again['temperature']}, fitted on the {again['fitted_on']} clips with {again['rule']}",
+                number(again["after"]),
+            ],
+        ]
+    figures = "".join(
+        f"<figure class=small>{plots.reliability(f'bins-{key}', f'Calibration {key} temperature', told[f'bins_{key}'])}"
+        f"<figcaption>{key} temperature</figcaption></figure>"
+        for key in ("before", "after")
+    )
     fitted = html.escape(str(document["model"]["calibrated_on"]))
-    return section("Calibration", "<p>How far the stated confidence is from the share of right answers, 15 bins, both senses; 0 is perfect. "
-                   f"The contract says of its temperature: {fitted}. Where it was fitted on these very clips, the error after it is too good.</p>"
-                   + table("Expected calibration error, with 95 % intervals", ["answers", "error"], rows) + f'<div class="plots">{figures}</div>')
+    return section(
+        "Calibration",
+        "<p>How far the stated confidence is from the share of right answers, 15 bins, both senses; 0 is perfect. "
+        f"The contract says of its temperature: {fitted}. Where it was fitted on these very clips, the error after it is too good.</p>"
+        + table("Expected calibration error, with 95 % intervals", ["answers", "error"], rows)
+        + f'<div class="plots">{figures}</div>',
+    )
 
 
 def group_size(document: dict) -> str:
     told = document["group_size"]
     if told is None:
-        return section("Size of the group", "<p>Not measured: it needs a network that tells it and a column <code>people</code> in the labels.</p>")
+        return section(
+            "Size of the group", "<p>Not measured: it needs a network that tells it and a column <code>people</code> in the labels.</p>"
+        )
     lows = told["buckets"]
     names = [str(low) if high == low + 1 else f"{low} to {high - 1}" for low, high in zip(lows, lows[1:])] + [f"{lows[-1]} and more"]
     alone = told["under_two_labelled"]
-    under = (f" Of the {told['under_two']} clips of an empty room or a single person, {percent(alone)} are taken for a group, and would be labelled."
-             if alone else " No clip shows an empty room or a single person.")
-    return section("Size of the group", f"<p>Told within its bucket in {percent(told['accuracy'])} of {told['clips']} clips.{under}</p>"
-                   + counts_table("Clips by true size and told size, people", names, told["confusion"]))
+    under = (
+        f" Of the {told['under_two']} clips of an empty room or a single person, {percent(alone)} are taken for a group, and would be labelled."
+        if alone
+        else " No clip shows an empty room or a single person."
+    )
+    return section(
+        "Size of the group",
+        f"<p>Told within its bucket in {percent(told['accuracy'])} of {told['clips']} clips.{under}</p>"
+        + counts_table("Clips by true size and told size, people", names, told["confusion"]),
+    )
 
 
 def columns(document: dict) -> str:
@@ -103,7 +141,9 @@ def columns(document: dict) -> str:
         levels = [f"{point['level']}\n({point['clips']})" for point in told["points"]]
         series = {mode: [triple(point[mode]) for point in told["points"]] for mode in MODES if mode in told["points"][0]}
         title = f"Accuracy by {told['column']}"
-        figures.append(figure(plots.curve(f"column-{index}", title, levels, series, f"{told['column']} (clips)"), title, told["points"], list(series)))
+        figures.append(
+            figure(plots.curve(f"column-{index}", title, levels, series, f"{told['column']} (clips)"), title, told["points"], list(series))
+        )
     if not figures:
         return section("By what the labels say", "<p>The labels have no further columns that could be shown.</p>")
     return section("By what the labels say", f'<div class="plots">{"".join(figures)}</div>')
@@ -118,22 +158,31 @@ def faults(document: dict) -> str:
         title = f"Accuracy by fault: {told['curve']}"
         levels = [point["level"] for point in told["points"]]
         figures.append(figure(plots.curve(f"fault-{index}", title, levels, series, told["curve"]), title, told["points"], list(series)))
-    return section("With faults put on", f"<p>The same {document['fault_clips']} clips, drawn at random, with one fault at a time. "
-                   "The network is not told of a fault.</p>" f'<div class="plots">{"".join(figures)}</div>')
+    return section(
+        "With faults put on",
+        f"<p>The same {document['fault_clips']} clips, drawn at random, with one fault at a time. "
+        "The network is not told of a fault.</p>"
+        f'<div class="plots">{"".join(figures)}</div>',
+    )
 
 
 def method(document: dict) -> str:
     model, labels, boot = document["model"], document["labels"], document["bootstrap"]
-    facts = [f"network {model['file']}, system {model['system']}, {model['precision']}, SHA-256 <code>{model['sha256']}</code>",
-             f"labels SHA-256 <code>{labels['sha256']}</code>" if labels["sha256"] else "labels are the folders' names",
-             f"a clip without sound: {model['without_sound']} (the contract's word)",
-             f"intervals: {boot['level']:.0%}, percentile bootstrap of {boot['resamples']} resamples by {boot['by']}"
-             + ("" if boot["by"] != "clip" else "; clips of one source video are alike, so where there are such the intervals are too narrow"),
-             "where every clip was right, or none, the interval has no width, which is not certainty: no other kind of clip was seen",
-             f"measured on {document['created']} with " + ", ".join(f"{name} {version}" for name, version in document["versions"].items())]
-    return section("How it was measured", "<ul>" + "".join(f"<li>{fact}</li>" for fact in facts) + "</ul>"
-                   '<p class="soft">Labels are people\'s impressions of a group, and an expression is not an emotion. '
-                   "Figures hold for clips like these and for no others.</p>")
+    facts = [
+        f"network {model['file']}, system {model['system']}, {model['precision']}, SHA-256 <code>{model['sha256']}</code>",
+        f"labels SHA-256 <code>{labels['sha256']}</code>" if labels["sha256"] else "labels are the folders' names",
+        f"a clip without sound: {model['without_sound']} (the contract's word)",
+        f"intervals: {boot['level']:.0%}, percentile bootstrap of {boot['resamples']} resamples by {boot['by']}"
+        + ("" if boot["by"] != "clip" else "; clips of one source video are alike, so where there are such the intervals are too narrow"),
+        "where every clip was right, or none, the interval has no width, which is not certainty: no other kind of clip was seen",
+        f"measured on {document['created']} with " + ", ".join(f"{name} {version}" for name, version in document["versions"].items()),
+    ]
+    return section(
+        "How it was measured",
+        "<ul>" + "".join(f"<li>{fact}</li>" for fact in facts) + "</ul>"
+        '<p class="soft">Labels are people\'s impressions of a group, and an expression is not an emotion. '
+        "Figures hold for clips like these and for no others.</p>",
+    )
 
 
 def section(title: str, body: str) -> str:
@@ -143,17 +192,26 @@ def section(title: str, body: str) -> str:
 def table(caption: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table whose first column names the rows."""
     head = "".join(f'<th scope="col">{html.escape(cell)}</th>' for cell in header)
-    body = "".join(f'<tr><th scope="row">{html.escape(first)}</th>' + "".join(f"<td>{html.escape(cell)}</td>" for cell in rest) + "</tr>" for first, *rest in rows)
+    body = "".join(
+        f'<tr><th scope="row">{html.escape(first)}</th>' + "".join(f"<td>{html.escape(cell)}</td>" for cell in rest) + "</tr>"
+        for first, *rest in rows
+    )
     return f'<div class="table"><table><caption>{html.escape(caption)}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
 def counts_table(caption: str, names: Sequence[str], counts: Sequence[Sequence[int]]) -> str:
     """A confusion matrix; what is right is in bold."""
     head = "".join(f'<th scope="col">{name}</th>' for name in names)
-    rows = "".join(f'<tr><th scope="row">{name}</th>' + "".join(f"<td{' class=right' if i == j else ''}>{count}</td>" for j, count in enumerate(row)) + "</tr>"
-                   for i, (name, row) in enumerate(zip(names, counts)))
-    return (f'<div class="table"><table><caption>{html.escape(caption)}</caption><thead><tr><th scope="col">truth \\ answer</th>{head}</tr></thead>'
-            f"<tbody>{rows}</tbody></table></div>")
+    rows = "".join(
+        f'<tr><th scope="row">{name}</th>'
+        + "".join(f"<td{' class=right' if i == j else ''}>{count}</td>" for j, count in enumerate(row))
+        + "</tr>"
+        for i, (name, row) in enumerate(zip(names, counts))
+    )
+    return (
+        f'<div class="table"><table><caption>{html.escape(caption)}</caption><thead><tr><th scope="col">truth \\ answer</th>{head}</tr></thead>'
+        f"<tbody>{rows}</tbody></table></div>"
+    )
 
 
 def figure(svg: str, title: str, points: Sequence[dict], modes: Sequence[str]) -> str:

@@ -50,13 +50,24 @@ def summarise(model: Path, network: Network, split: Split, collected: Collected,
 
 def describe_model(model: Path, network: Network) -> dict[str, object]:
     terms = network.terms
-    return {"file": model.name, "sha256": sha256(model), "name": terms["name"], "system": terms["system"],
-            "precision": terms.get("precision", "fp32"), "without_sound": network.missing, "calibrated_on": terms["calibration"].get("data", "not told")}
+    return {
+        "file": model.name,
+        "sha256": sha256(model),
+        "name": terms["name"],
+        "system": terms["system"],
+        "precision": terms.get("precision", "fp32"),
+        "without_sound": network.missing,
+        "calibrated_on": terms["calibration"].get("data", "not told"),
+    }
 
 
 def describe_labels(split: Split) -> dict[str, object]:
-    return {"clips": len(split.clips), "counts": dict(zip(CLASSES, class_counts(split.clips))), "sha256": split.labels_sha256,
-            "sources": len({clip.source for clip in split.clips}) if split.sources_known else None}
+    return {
+        "clips": len(split.clips),
+        "counts": dict(zip(CLASSES, class_counts(split.clips))),
+        "sha256": split.labels_sha256,
+        "sources": len({clip.source for clip in split.clips}) if split.sources_known else None,
+    }
 
 
 def pick(answers: Sequence[Answer], truths: np.ndarray, sources: Sequence[str] | None) -> tuple[np.ndarray, np.ndarray, list[str] | None]:
@@ -82,8 +93,13 @@ def calibration(answers: Sequence[Answer], truths: np.ndarray, sources: Sequence
         raise DatasetError("no clip was answered: none has the senses that this network needs (its contract's sound.missing says which).")
     before, bins_before = metrics.calibration(logits, truths, 1.0, sources)
     after, bins_after = metrics.calibration(logits, truths, temperature, sources)
-    return {"temperature": round(temperature, 4), "before": before.to_json(), "after": after.to_json(),
-            "bins_before": bins_before.round(4).tolist(), "bins_after": bins_after.round(4).tolist()}
+    return {
+        "temperature": round(temperature, 4),
+        "before": before.to_json(),
+        "after": after.to_json(),
+        "bins_before": bins_before.round(4).tolist(),
+        "bins_after": bins_after.round(4).tolist(),
+    }
 
 
 def refit(answers: Sequence[Answer], split: Split, sources: Sequence[str] | None, rule: str) -> dict[str, object]:
@@ -100,15 +116,26 @@ def refit(answers: Sequence[Answer], split: Split, sources: Sequence[str] | None
         rows = np.flatnonzero(chosen)
         parts.append(pick([answers[row] for row in rows], truths[rows], None if sources is None else [sources[row] for row in rows]))
     if not all(len(logits) for logits, _, _ in parts) or shared:
-        raise DatasetError(f"--calibrate {rule!r}: {fits.sum()} of {fits.size} clips are meant, and {len(shared)} sources lie on both sides; "
-                           "there must be answered clips on both sides and no shared source.")
+        raise DatasetError(
+            f"--calibrate {rule!r}: {fits.sum()} of {fits.size} clips are meant, and {len(shared)} sources lie on both sides; "
+            "there must be answered clips on both sides and no shared source."
+        )
     (fit_logits, fit_truths, _), (logits, rest, groups) = parts
     temperature = metrics.fit_temperature(fit_logits, fit_truths)
     before, after = (metrics.calibration(logits, rest, t, groups)[0].to_json() for t in (1.0, temperature))
-    return {"rule": rule, "fitted_on": len(fit_logits), "measured_on": len(logits), "temperature": round(temperature, 4), "before": before, "after": after}
+    return {
+        "rule": rule,
+        "fitted_on": len(fit_logits),
+        "measured_on": len(logits),
+        "temperature": round(temperature, 4),
+        "before": before,
+        "after": after,
+    }
 
 
-def group_size(answers: Sequence[Answer], split: Split, sources: Sequence[str] | None, buckets: list[int] | None) -> dict[str, object] | None:
+def group_size(
+    answers: Sequence[Answer], split: Split, sources: Sequence[str] | None, buckets: list[int] | None
+) -> dict[str, object] | None:
     """How the sizes of the groups are told, where the network tells them and the labels have a column `people`.
 
     `under_two_labelled` is the share of empty rooms and single persons that are taken for a group, and so would be labelled.
@@ -124,11 +151,19 @@ def group_size(answers: Sequence[Answer], split: Split, sources: Sequence[str] |
     alone = people < 2
     is_group = np.array(buckets)[told] >= 2
     taken = np.stack([is_group[alone], ~is_group[alone]], -1)[:, None, :].astype(float)
-    share = metrics.bootstrap(taken, lambda sums: sums[..., 0, 0] / np.maximum(sums[..., 0, :].sum(-1), 1),
-                              None if groups is None else [g for g, one in zip(groups, alone) if one])
-    return {"clips": len(rows), "buckets": buckets, "accuracy": metrics.bootstrap(matrix, metrics.accuracy, groups).to_json(),
-            "confusion": matrix.sum(0).astype(int).tolist(), "under_two": int(alone.sum()),
-            "under_two_labelled": share.to_json() if alone.any() else None}
+    share = metrics.bootstrap(
+        taken,
+        lambda sums: sums[..., 0, 0] / np.maximum(sums[..., 0, :].sum(-1), 1),
+        None if groups is None else [g for g, one in zip(groups, alone) if one],
+    )
+    return {
+        "clips": len(rows),
+        "buckets": buckets,
+        "accuracy": metrics.bootstrap(matrix, metrics.accuracy, groups).to_json(),
+        "confusion": matrix.sum(0).astype(int).tolist(),
+        "under_two": int(alone.sum()),
+        "under_two_labelled": share.to_json() if alone.any() else None,
+    }
 
 
 def whole_number(text: str, name: str) -> int:
@@ -151,7 +186,9 @@ def column_curves(collected: Collected, split: Split, sources: Sequence[str] | N
         for level, rows in levels:
             point: dict[str, object] = {"level": level, "clips": len(rows)}
             for mode, answers in collected.answers.items():
-                point[mode] = accuracy_of([answers[row] for row in rows], truths[rows], None if sources is None else [sources[r] for r in rows])
+                point[mode] = accuracy_of(
+                    [answers[row] for row in rows], truths[rows], None if sources is None else [sources[r] for r in rows]
+                )
             points.append(point)
         curves.append({"column": name, "points": points})
     return curves

@@ -21,11 +21,12 @@ from .datasets.material import Heatmaps, Material, mel_statistics
 from .datasets.sources import FORMS, open_splits, open_synthetic
 from .recipes import RECIPES, Recipe
 from .recipes.run import Run, Settings
-from .recipes.trainee import Trainee, build, buckets
+from .recipes.trainee import Trainee, buckets, build
 
 
-def prepare(recipe: Recipe, trainee: Trainee, train: Split, val: Split, synthetic: Split | None, cache: Path | None, seed: int
-            ) -> tuple[Material, Material]:
+def prepare(
+    recipe: Recipe, trainee: Trainee, train: Split, val: Split, synthetic: Split | None, cache: Path | None, seed: int
+) -> tuple[Material, Material]:
     """(training material with its synthetic share, validation material). Measures the spectrogram's mean and std on the way."""
     clips, added = train.clips, 0
     if recipe.synthetic_share and synthetic is not None:
@@ -50,8 +51,10 @@ def adjust(recipe: Recipe, options: argparse.Namespace) -> Recipe:
         changes["batch_size"] = options.batch
     if recipe.synthetic_share and options.synthetic is None:
         if not options.no_synthetic:
-            raise DatasetError(f"preset {recipe.system}: {recipe.synthetic_share:.0%} of its training clips are synthetic; name them with --synthetic "
-                               "folder:DIR, or leave them out with --no-synthetic, which the checkpoint then says.")
+            raise DatasetError(
+                f"preset {recipe.system}: {recipe.synthetic_share:.0%} of its training clips are synthetic; name them with --synthetic "
+                "folder:DIR, or leave them out with --no-synthetic, which the checkpoint then says."
+            )
         changes["synthetic_share"] = 0.0
     return dataclasses.replace(recipe, **changes)
 
@@ -74,7 +77,9 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, required=True, metavar="DIR")
     parser.add_argument("--synthetic", metavar="DATA", help="synthetic clips, as folder:DIR or table:CLIPS:LABELS.csv")
     parser.add_argument("--no-synthetic", action="store_true", help="train a recipe that has a synthetic share without it")
-    parser.add_argument("--config", action="append", default=[], metavar="KEY=VALUE", help="of the system, where it is not to be its full size")
+    parser.add_argument(
+        "--config", action="append", default=[], metavar="KEY=VALUE", help="of the system, where it is not to be its full size"
+    )
     parser.add_argument("--start", type=Path, metavar="FILE.pt", help="weights to start from, in our layout")
     parser.add_argument("--epochs", type=int, help="of every stage, instead of the recipe's")
     parser.add_argument("--batch", type=int, help="clips at once, instead of the recipe's")
@@ -102,7 +107,9 @@ def main(words: list[str] | None = None) -> None:
         material, checks = prepare(recipe, trainee, train, val, synthetic, options.cache, options.seed)
         name = options.name or f"{recipe.system}-{options.preset}"
         digests = [split.labels_sha256 for split in (train, val)]
-        settings = Settings(options.out, options.device, options.seed, options.workers, name, options.data.partition(":")[0], digests, options.start)
+        settings = Settings(
+            options.out, options.device, options.seed, options.workers, name, options.data.partition(":")[0], digests, options.start
+        )
         Run(recipe, trainee, material, checks, settings).run(options.at_most)
     except DatasetError as error:
         raise SystemExit(str(error)) from error

@@ -16,7 +16,9 @@ from ger.sounds import RATE, scene_sound
 FPS = 8
 
 
-def frames_of(seed: int, label: int, people: int = 3, size: tuple[int, int] = (96, 64), seconds: float = 5.0, fps: int = FPS) -> list[np.ndarray]:
+def frames_of(
+    seed: int, label: int, people: int = 3, size: tuple[int, int] = (96, 64), seconds: float = 5.0, fps: int = FPS
+) -> list[np.ndarray]:
     scene = Scene(seed, label, people, "train", size)
     return [np.ascontiguousarray(scene.frame(i / fps)) for i in range(round(seconds * fps))]
 
@@ -25,8 +27,15 @@ def sound_of(seed: int, label: int, seconds: float = 5.0) -> np.ndarray:
     return scene_sound(seed, label, 3, seconds)
 
 
-def write_clip(path: Path, frames: list[np.ndarray] | None, samples: np.ndarray | None, fps: int = FPS, rate_hz: int = RATE,
-               options: dict[str, str] | None = None, codec: str = "libx264") -> None:
+def write_clip(
+    path: Path,
+    frames: list[np.ndarray] | None,
+    samples: np.ndarray | None,
+    fps: int = FPS,
+    rate_hz: int = RATE,
+    options: dict[str, str] | None = None,
+    codec: str = "libx264",
+) -> None:
     """Encodes RGB frames with x264 and f32 samples as 16-bit PCM (which no codec changes), or either alone."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), "w", format="mov") as out:

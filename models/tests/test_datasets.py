@@ -30,11 +30,14 @@ def vgaf_root(root: Path, train: tuple[int, int, int], val: tuple[int, int, int]
     return root
 
 
-@pytest.mark.parametrize(("train", "val", "revision"), [
-    ((802, 923, 936), (302, 280, 184), "802/923/936 and 302/280/184"),
-    ((806, 923, 932), (299, 281, 186), "806/923/932 and 299/281/186"),
-    ((802, 923, 936), (302, 281, 183), "unknown"),
-])
+@pytest.mark.parametrize(
+    ("train", "val", "revision"),
+    [
+        ((802, 923, 936), (302, 280, 184), "802/923/936 and 302/280/184"),
+        ((806, 923, 932), (299, 281, 186), "806/923/932 and 299/281/186"),
+        ((802, 923, 936), (302, 281, 183), "unknown"),
+    ],
+)
 def test_vgaf_tells_its_revision(tmp_path: Path, train: tuple, val: tuple, revision: str) -> None:
     found = vgaf.load(vgaf_root(tmp_path, train, val))
     assert found.revision == revision
@@ -66,14 +69,17 @@ def test_vgaf_refuses_a_source_in_both_splits(tmp_path: Path) -> None:
         vgaf.load(root)
 
 
-@pytest.mark.parametrize(("text", "what"), [
-    ("name,label\na_1,1\n", "first line must be"),
-    ("Vid_name Label\ntrain0_0 4\n", "line 2.*1, 2 or 3"),
-    ("Vid_name Label\ntrain0_0\n", "line 2"),
-    ("Vid_name Label\n\ntrain 1\n", "line 3.*<source>_<clip>"),
-    ("Vid_name Label\n../x_0 1\n", "line 2"),
-    ("Vid_name Label\ntrain0_0 1\ntrain0_0 2\n", "more than once: train0_0"),
-])
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("name,label\na_1,1\n", "first line must be"),
+        ("Vid_name Label\ntrain0_0 4\n", "line 2.*1, 2 or 3"),
+        ("Vid_name Label\ntrain0_0\n", "line 2"),
+        ("Vid_name Label\n\ntrain 1\n", "line 3.*<source>_<clip>"),
+        ("Vid_name Label\n../x_0 1\n", "line 2"),
+        ("Vid_name Label\ntrain0_0 1\ntrain0_0 2\n", "more than once: train0_0"),
+    ],
+)
 def test_vgaf_refuses_strange_labels(tmp_path: Path, text: str, what: str) -> None:
     root = small_vgaf(tmp_path)
     (root / "Train_labels.txt").write_text(text)
@@ -97,15 +103,18 @@ def test_a_table_gives_clips_in_its_order(tmp_path: Path) -> None:
     assert split.sources_known and split.clips[0].columns["people"] == "4"
 
 
-@pytest.mark.parametrize(("text", "what"), [
-    ("clip,emotion\na.mp4,positive\n", "column label is missing"),
-    ("clip,label\na.mp4,happy\n", "line 2.*happy.*positive, neutral, negative"),
-    ("clip,label\na.mp4,neutral\na.mp4,neutral\n", "more than once: a.mp4"),
-    ("clip,label\nb.mp4,neutral\n", "1 of 1 videos are missing: b.mp4"),
-    ("clip,label\n../a.mp4,neutral\n", "does not lie in"),
-    ("clip,label\na.mp4,neutral,3\n", "number of fields"),
-    ("clip,label\na.mp4\n", "number of fields"),
-])
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("clip,emotion\na.mp4,positive\n", "column label is missing"),
+        ("clip,label\na.mp4,happy\n", "line 2.*happy.*positive, neutral, negative"),
+        ("clip,label\na.mp4,neutral\na.mp4,neutral\n", "more than once: a.mp4"),
+        ("clip,label\nb.mp4,neutral\n", "1 of 1 videos are missing: b.mp4"),
+        ("clip,label\n../a.mp4,neutral\n", "does not lie in"),
+        ("clip,label\na.mp4,neutral,3\n", "number of fields"),
+        ("clip,label\na.mp4\n", "number of fields"),
+    ],
+)
 def test_a_table_refuses(tmp_path: Path, text: str, what: str) -> None:
     (tmp_path / "a.mp4").touch()
     (tmp_path / "labels.csv").write_text(text)
@@ -152,7 +161,12 @@ def test_splits_keep_sources_together(tmp_path: Path) -> None:
 
 
 def test_splits_follow_a_column_and_are_refused_where_they_share_a_source(tmp_path: Path) -> None:
-    rows = [["clip", "label", "source", "split"], ["a.mp4", "neutral", "v1", "Train"], ["b.mp4", "neutral", "v2", "val"], ["c.mp4", "neutral", "v3", "test"]]
+    rows = [
+        ["clip", "label", "source", "split"],
+        ["a.mp4", "neutral", "v1", "Train"],
+        ["b.mp4", "neutral", "v2", "val"],
+        ["c.mp4", "neutral", "v3", "test"],
+    ]
     train, val, _ = open_splits(write_labels(tmp_path, rows))
     assert [clip.name for clip in train.clips] == ["a.mp4"] and [clip.name for clip in val.clips] == ["b.mp4"]
     rows[2][2] = "v1"
@@ -207,14 +221,21 @@ def test_a_midpoint_before_the_second_frame_takes_the_first(tmp_path: Path) -> N
     assert chosen(tmp_path / "slow.mov", Rule(3.0, 6, 32, 32, 0), 40) == [1, 1, 2, 2, 3, 3]
 
 
-@pytest.mark.parametrize(("yuv", "weights", "is_full", "rgb"), [
-    # ITU-R BT.601 and BT.709 primaries, as in the daemon's own test.
-    ((81, 90, 240), colour.BT601, False, (255, 0, 0)), ((145, 54, 34), colour.BT601, False, (0, 255, 0)),
-    ((41, 240, 110), colour.BT601, False, (0, 0, 255)), ((63, 102, 240), colour.BT709, False, (255, 0, 0)),
-    ((173, 42, 26), colour.BT709, False, (0, 255, 0)), ((32, 240, 118), colour.BT709, False, (0, 0, 255)),
-    ((76, 85, 255), colour.BT601, True, (254, 0, 0)), ((235, 128, 128), colour.BT2020, False, (255, 255, 255)),
-    ((3, 128, 255), colour.BT601, False, (203, 0, 0)),
-])
+@pytest.mark.parametrize(
+    ("yuv", "weights", "is_full", "rgb"),
+    [
+        # ITU-R BT.601 and BT.709 primaries, as in the daemon's own test.
+        ((81, 90, 240), colour.BT601, False, (255, 0, 0)),
+        ((145, 54, 34), colour.BT601, False, (0, 255, 0)),
+        ((41, 240, 110), colour.BT601, False, (0, 0, 255)),
+        ((63, 102, 240), colour.BT709, False, (255, 0, 0)),
+        ((173, 42, 26), colour.BT709, False, (0, 255, 0)),
+        ((32, 240, 118), colour.BT709, False, (0, 0, 255)),
+        ((76, 85, 255), colour.BT601, True, (254, 0, 0)),
+        ((235, 128, 128), colour.BT2020, False, (255, 255, 255)),
+        ((3, 128, 255), colour.BT601, False, (203, 0, 0)),
+    ],
+)
 def test_pure_colours_are_pure(yuv: tuple, weights: tuple, is_full: bool, rgb: tuple) -> None:
     planes = [np.full((2, 2), value, np.uint8) for value in yuv]
     assert np.abs(colour.convert(*planes, weights, is_full).astype(int) - rgb).max() <= 1
@@ -313,7 +334,15 @@ def test_the_cache_gives_the_same_and_notices_a_change(tmp_path: Path) -> None:
 
 TERMS = {
     "clip_seconds": 5.0,
-    "video": {"frames": 5, "height": 48, "width": 40, "sampling": "midpoint", "resize": "squash-bicubic-antialias", "mean": VIDEO_MEAN, "std": VIDEO_STD},
+    "video": {
+        "frames": 5,
+        "height": 48,
+        "width": 40,
+        "sampling": "midpoint",
+        "resize": "squash-bicubic-antialias",
+        "mean": VIDEO_MEAN,
+        "std": VIDEO_STD,
+    },
     "sound": {"kind": "mel", "sample_rate": 16_000, "mel": {"mean": -30.0, "std": 12.0}},
 }
 

@@ -82,7 +82,9 @@ def test_columns_and_faults_become_curves(evaluated: tuple) -> None:
     assert document["labels"]["sources"] == 3 and document["bootstrap"]["by"] == "source video"
 
 
-def test_the_command_writes_all_three_files(clips: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+def test_the_command_writes_all_three_files(
+    clips: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
     words = [str(SHIPPED), *map(str, clips), "--curve-clips", "0", "--calibrate", "light=dim"]
     outputs = {"--out": tmp_path / "r.html", "--json": tmp_path / "r.json", "--predictions": tmp_path / "p.csv"}
     monkeypatch.setattr("sys.argv", ["evaluate", *words, *(str(word) for pair in outputs.items() for word in pair)])
@@ -132,11 +134,28 @@ def test_a_refitted_temperature_is_measured_on_the_other_clips(evaluated: tuple)
 
 def tiny_network(path: Path, outputs: list[str], missing: str, classes: list[str], kind: str = "mel", has_present: bool = False) -> Path:
     """A real graph: output k is k plus the sums of its senses, so that an answer tells which output it is of."""
-    batch, terms = "batch", {"clip_seconds": 5.0, "name": "tiny", "system": "edge", "classes": classes, "batch": "any", "outputs": dict.fromkeys(outputs, 3),
-                             "video": {"frames": 5, "height": 16, "width": 16, "sampling": "midpoint", "resize": "squash-bicubic-antialias",
-                                       "mean": VIDEO_MEAN, "std": VIDEO_STD},
-                             "sound": {"kind": kind, "sample_rate": 16_000, "mel": {"mean": -30.0, "std": 12.0}, "missing": missing},
-                             "calibration": {"temperature": 2.0}}
+    batch, terms = (
+        "batch",
+        {
+            "clip_seconds": 5.0,
+            "name": "tiny",
+            "system": "edge",
+            "classes": classes,
+            "batch": "any",
+            "outputs": dict.fromkeys(outputs, 3),
+            "video": {
+                "frames": 5,
+                "height": 16,
+                "width": 16,
+                "sampling": "midpoint",
+                "resize": "squash-bicubic-antialias",
+                "mean": VIDEO_MEAN,
+                "std": VIDEO_STD,
+            },
+            "sound": {"kind": kind, "sample_rate": 16_000, "mel": {"mean": -30.0, "std": 12.0}, "missing": missing},
+            "calibration": {"temperature": 2.0},
+        },
+    )
     inputs = [helper.make_tensor_value_info("video", TensorProto.FLOAT, [batch, 5, 3, 16, 16])]
     if kind != "none":
         inputs.append(helper.make_tensor_value_info("sound", TensorProto.FLOAT, [batch, 5, 1, 128, 128]))
@@ -149,7 +168,9 @@ def tiny_network(path: Path, outputs: list[str], missing: str, classes: list[str
     for index, name in enumerate(outputs):
         constants.append(helper.make_tensor(f"bias{index}", TensorProto.FLOAT, [1, 3], [10.0 * index, 10.0 * index + 1, 10.0 * index + 2]))
         nodes.append(helper.make_node("Add", ["column", f"bias{index}"], [name]))
-    graph = helper.make_graph(nodes, "tiny", inputs, [helper.make_tensor_value_info(name, TensorProto.FLOAT, [batch, 3]) for name in outputs], constants)
+    graph = helper.make_graph(
+        nodes, "tiny", inputs, [helper.make_tensor_value_info(name, TensorProto.FLOAT, [batch, 3]) for name in outputs], constants
+    )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
     helper.set_model_props(model, {KEY: json.dumps(terms)})
     onnx.save(model, str(path))
@@ -163,13 +184,18 @@ def numbers(picture: bool, sound: bool) -> Numbers:
     return Numbers(np.zeros((5, 3, 16, 16), np.float32), np.zeros((5, 1, 128, 128), np.float32), (picture, sound))
 
 
-@pytest.mark.parametrize(("outputs", "missing", "has_present", "offered", "without_sound"), [
-    (["logits"], "withhold", False, ["both"], None),
-    (["logits"], "mask", True, ["both", "picture", "sound"], 0),
-    (["logits", "logits_video"], "logits_video", False, ["both", "picture"], 10),
-    (["logits", "logits_video", "logits_sound"], "withhold", False, ["both", "picture", "sound"], None),
-])
-def test_a_missing_sense_is_answered_as_the_contract_says(tmp_path: Path, outputs: list, missing: str, has_present: bool, offered: list, without_sound: int | None) -> None:
+@pytest.mark.parametrize(
+    ("outputs", "missing", "has_present", "offered", "without_sound"),
+    [
+        (["logits"], "withhold", False, ["both"], None),
+        (["logits"], "mask", True, ["both", "picture", "sound"], 0),
+        (["logits", "logits_video"], "logits_video", False, ["both", "picture"], 10),
+        (["logits", "logits_video", "logits_sound"], "withhold", False, ["both", "picture", "sound"], None),
+    ],
+)
+def test_a_missing_sense_is_answered_as_the_contract_says(
+    tmp_path: Path, outputs: list, missing: str, has_present: bool, offered: list, without_sound: int | None
+) -> None:
     network = Network(tiny_network(tmp_path / "t.onnx", outputs, missing, ORDER, has_present=has_present))
     assert [mode for mode in ("both", "picture", "sound") if network.offers(mode)] == offered
     full, deaf, blind, nothing = network.answer([numbers(True, True), numbers(True, False), numbers(False, True), numbers(False, False)])

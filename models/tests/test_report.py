@@ -13,7 +13,14 @@ INTERVAL = {"value": 0.8125, "low": 0.75, "high": 0.9}
 
 
 def scores(clips: int = 32) -> dict:
-    return {"offered": True, "clips": clips, "withheld": 3, "accuracy": INTERVAL, "macro_f1": INTERVAL, "confusion": [[11, 1, 0], [2, 7, 1], [0, 2, 8]]}
+    return {
+        "offered": True,
+        "clips": clips,
+        "withheld": 3,
+        "accuracy": INTERVAL,
+        "macro_f1": INTERVAL,
+        "confusion": [[11, 1, 0], [2, 7, 1], [0, 2, 8]],
+    }
 
 
 @pytest.fixture
@@ -21,16 +28,35 @@ def document() -> dict:
     bins = [[0, 0, 0]] * 10 + [[4, 2.8, 2], [6, 4.6, 5], [10, 8.5, 9], [8, 7.2, 7], [4, 3.9, 4]]
     point = {"both": INTERVAL, "picture": INTERVAL, "sound": None}
     return {
-        "created": "2000-01-01", "model": {"file": "n.onnx", "sha256": "ab" * 32, "name": "<net> & \"co\"", "system": "edge", "precision": "fp32",
-                                           "without_sound": "mask", "calibrated_on": "clips <of> others"},
+        "created": "2000-01-01",
+        "model": {
+            "file": "n.onnx",
+            "sha256": "ab" * 32,
+            "name": '<net> & "co"',
+            "system": "edge",
+            "precision": "fp32",
+            "without_sound": "mask",
+            "calibrated_on": "clips <of> others",
+        },
         "labels": {"clips": 35, "counts": {"positive": 13, "neutral": 12, "negative": 10}, "sha256": "cd" * 32, "sources": 9},
         "modes": {"both": scores(), "picture": scores(), "sound": {"offered": False}},
         "calibration": {"temperature": 0.9, "before": INTERVAL, "after": INTERVAL, "bins_before": bins, "bins_after": bins},
         "refit": {"rule": "split=val", "fitted_on": 9, "measured_on": 26, "temperature": 1.1, "before": INTERVAL, "after": INTERVAL},
-        "group_size": {"clips": 35, "buckets": [0, 1, 2, 5, 10], "accuracy": INTERVAL, "confusion": [[1] * 5] * 5, "under_two": 6, "under_two_labelled": INTERVAL},
-        "columns": [{"column": "people & $x$ <b>", "points": [{"level": "1", "clips": 5, **point}, {"level": "2 to 4", "clips": 30, **point}]}],
+        "group_size": {
+            "clips": 35,
+            "buckets": [0, 1, 2, 5, 10],
+            "accuracy": INTERVAL,
+            "confusion": [[1] * 5] * 5,
+            "under_two": 6,
+            "under_two_labelled": INTERVAL,
+        },
+        "columns": [
+            {"column": "people & $x$ <b>", "points": [{"level": "1", "clips": 5, **point}, {"level": "2 to 4", "clips": 30, **point}]}
+        ],
         "faults": [{"curve": "Light", "sense": "picture", "points": [{"level": "as it is", **point}, {"level": "0.5×", **point}]}],
-        "fault_clips": 20, "versions": {"onnxruntime": "1.0"}, "bootstrap": {"resamples": 2000, "level": 0.95, "by": "source video"},
+        "fault_clips": 20,
+        "versions": {"onnxruntime": "1.0"},
+        "bootstrap": {"resamples": 2000, "level": 0.95, "by": "source video"},
     }
 
 
@@ -69,7 +95,14 @@ def test_nothing_comes_from_elsewhere_and_no_picture_is_in_it(document: dict) ->
 
 def test_every_part_is_there_with_its_numbers(document: dict) -> None:
     text = report.render(document)
-    for title in ("What is taken for what", "Calibration", "Size of the group", "By what the labels say", "With faults put on", "How it was measured"):
+    for title in (
+        "What is taken for what",
+        "Calibration",
+        "Size of the group",
+        "By what the labels say",
+        "With faults put on",
+        "How it was measured",
+    ):
         assert f"<h2>{title}</h2>" in text
     assert "81.2% [75.0%, 90.0%]" in text and "not offered" in text and "cd" * 32 in text and "9 source videos" in text
     assert "people &amp; $x$ &lt;b&gt;" in text and "<b>" not in text

@@ -37,8 +37,24 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def words(root: Path, preset: str, out: Path, *more: str) -> list[str]:
     config = [word for pair in TINY[preset] for word in ("--config", pair)]
-    return ["--preset", preset, "--data", f"table:{root / 'clips'}:{root / 'labels.csv'}", "--out", str(out), "--batch", "4",
-            "--cache", str(root / "cache"), "--device", "cpu", "--threads", "1", *config, *more]
+    return [
+        "--preset",
+        preset,
+        "--data",
+        f"table:{root / 'clips'}:{root / 'labels.csv'}",
+        "--out",
+        str(out),
+        "--batch",
+        "4",
+        "--cache",
+        str(root / "cache"),
+        "--device",
+        "cpu",
+        "--threads",
+        "1",
+        *config,
+        *more,
+    ]
 
 
 def history(out: Path) -> list[dict]:
@@ -84,8 +100,12 @@ def test_a_stopped_training_goes_on_as_if_unbroken(data: Path, unbroken: Path) -
 
 def test_a_killed_training_goes_on_as_if_unbroken(data: Path, unbroken: Path) -> None:
     out = data / "killed"
-    child = subprocess.Popen([sys.executable, "-m", "ger.train", *words(data, "edge", out, "--epochs", "3")], cwd=Path(__file__).parents[1],
-                             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    child = subprocess.Popen(
+        [sys.executable, "-m", "ger.train", *words(data, "edge", out, "--epochs", "3")],
+        cwd=Path(__file__).parents[1],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     until = time.monotonic() + 120
     while not (out / "history.json").exists() and time.monotonic() < until:
         time.sleep(0.02)
@@ -117,7 +137,12 @@ def test_the_papers_numbers() -> None:
     # 1140 synthetic clips beside 2661 are 30 %.
     assert round(2661 * 0.3 / 0.7) == 1140 and RECIPES["augusma2023"].synthetic_share == 0.3
     only = RECIPES["evtodienko2021"].stages[0]
-    assert (only.optimiser, only.weight_decay, RECIPES["evtodienko2021"].label_smoothing, sorted(set(only.rates.values()))) == ("adam", 1e-3, 0.2, [1e-6, 1e-4])
+    assert (only.optimiser, only.weight_decay, RECIPES["evtodienko2021"].label_smoothing, sorted(set(only.rates.values()))) == (
+        "adam",
+        1e-3,
+        0.2,
+        [1e-6, 1e-4],
+    )
 
 
 # ---- parts ----
@@ -144,7 +169,9 @@ def test_losses_leave_out_what_is_not_known() -> None:
     assert losses.clip_loss(logits, labels, torch.zeros(2), 0.0) == 0
     assert losses.group_loss(torch.randn(2, 5), torch.tensor([-1, -1])) == 0
     sizes = torch.randn(2, 5)
-    assert losses.group_loss(sizes, torch.tensor([3, -1])) == pytest.approx(float(nn.functional.cross_entropy(sizes[:1], torch.tensor([3]))))
+    assert losses.group_loss(sizes, torch.tensor([3, -1])) == pytest.approx(
+        float(nn.functional.cross_entropy(sizes[:1], torch.tensor([3])))
+    )
     maps = torch.zeros(2, 1, 1, 2, 2)
     assert losses.heatmap_loss(maps, torch.stack([maps[0] + 3, maps[0] + 1]), torch.tensor([0.0, 1.0])) == pytest.approx(1.0)
 
@@ -175,7 +202,10 @@ class TwoParts(nn.Module):
 
 
 def two_stage_run(data: Path, out: Path, **changes: float) -> run.Run:
-    stages = (Stage("frames", 2, "frames", {"encoder": 1e-1}, "sgd", momentum=0.9), Stage("fusion", 2, "clip", {"": 1e-1, "encoder": 0.0}, "adam"))
+    stages = (
+        Stage("frames", 2, "frames", {"encoder": 1e-1}, "sgd", momentum=0.9),
+        Stage("fusion", 2, "clip", {"": 1e-1, "encoder": 0.0}, "adam"),
+    )
     recipe = dataclasses.replace(Recipe("edge", "this test", stages, 4), **changes)
     torch.manual_seed(0)
     network = TwoParts()
@@ -183,7 +213,13 @@ def two_stage_run(data: Path, out: Path, **changes: float) -> run.Run:
     trainee = Trainee("edge", {}, network, senses, network.encoder, network.train_on, (5, 2, 4, 4))
     split = table.load(data / "clips", data / "mapped.csv")
     material = Material(split.clips, senses, buckets(), out.parent / "cache", Heatmaps((5, 2, 4, 4)))
-    return run.Run(recipe, trainee, material, Material(split.clips[:4], senses, buckets(), out.parent / "cache"), run.Settings(out, "cpu", 0, 0, "two", "table", [None, None]))
+    return run.Run(
+        recipe,
+        trainee,
+        material,
+        Material(split.clips[:4], senses, buckets(), out.parent / "cache"),
+        run.Settings(out, "cpu", 0, 0, "two", "table", [None, None]),
+    )
 
 
 @pytest.fixture(scope="module")
@@ -192,7 +228,9 @@ def mapped(data: Path) -> Path:
     lines = (data / "labels.csv").read_text().splitlines()
     for index in range(0, len(lines) - 1, 2):
         np.save(data / "clips" / f"{index}.npy", np.full((5, 2, 4, 4), 0.25, np.float16))
-    (data / "mapped.csv").write_text("\n".join([lines[0] + ",heatmaps", *(f"{line},{'' if i % 2 else f'{i}.npy'}" for i, line in enumerate(lines[1:]))]))
+    (data / "mapped.csv").write_text(
+        "\n".join([lines[0] + ",heatmaps", *(f"{line},{'' if i % 2 else f'{i}.npy'}" for i, line in enumerate(lines[1:]))])
+    )
     return data
 
 

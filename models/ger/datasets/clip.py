@@ -63,14 +63,16 @@ def check_present(clips: Sequence[Clip], labels: Path) -> None:
     """Refuses a list of which not every file is there, naming the files."""
     missing = [clip.name for clip in clips if not clip.path.is_file()]
     if missing:
-        shown = ", ".join(missing[:NAMED_MAX]) + (f" and {len(missing) - NAMED_MAX} more" if NAMED_MAX < len(missing) else "")
-        raise DatasetError(f"{labels}: {len(missing)} of {len(clips)} videos are missing: {shown}. "
-                           "Put them where the labels say, or take their lines out of a copy of the labels file.")
+        shown = ", ".join(missing[:NAMED_MAX]) + (f" and {len(missing) - NAMED_MAX} more" if len(missing) > NAMED_MAX else "")
+        raise DatasetError(
+            f"{labels}: {len(missing)} of {len(clips)} videos are missing: {shown}. "
+            "Put them where the labels say, or take their lines out of a copy of the labels file."
+        )
 
 
 def check_unique(clips: Sequence[Clip], labels: Path) -> None:
     """Refuses a list that names a clip twice."""
-    twice = [name for name, count in Counter(clip.name for clip in clips).items() if 1 < count]
+    twice = [name for name, count in Counter(clip.name for clip in clips).items() if count > 1]
     if twice:
         raise DatasetError(f"{labels}: listed more than once: {', '.join(twice[:NAMED_MAX])}. Keep one line for each clip.")
 
@@ -79,5 +81,7 @@ def check_apart(train: Split, val: Split) -> None:
     """Refuses two splits that share a source video: a network would be validated on what it was trained on."""
     shared = sorted({clip.source for clip in train.clips} & {clip.source for clip in val.clips})
     if shared:
-        raise DatasetError(f"splits {train.name} and {val.name} share {len(shared)} source videos: {', '.join(shared[:NAMED_MAX])}. "
-                           "Keep all clips of a source video in one split.")
+        raise DatasetError(
+            f"splits {train.name} and {val.name} share {len(shared)} source videos: {', '.join(shared[:NAMED_MAX])}. "
+            "Keep all clips of a source video in one split."
+        )

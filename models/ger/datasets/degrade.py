@@ -37,13 +37,16 @@ def darken(gain: float) -> Callable:
 
 def blur(share: float) -> Callable:
     """A Gaussian whose deviation is this share of the picture's height."""
+
     def apply(pictures: Pictures, _: np.random.Generator) -> Pictures:
         return [np.asarray(Image.fromarray(p).filter(ImageFilter.GaussianBlur(share * p.shape[0]))) for p in pictures]
+
     return apply
 
 
 def shrink(factor: int) -> Callable:
     """The picture at 1/factor of its size in the middle of its own mean colour: the group stands so much further away."""
+
     def apply(pictures: Pictures, _: np.random.Generator) -> Pictures:
         out = []
         for picture in pictures:
@@ -53,14 +56,17 @@ def shrink(factor: int) -> Callable:
             canvas.paste(small, ((width - small.width) // 2, (height - small.height) // 2))
             out.append(np.asarray(canvas))
         return out
+
     return apply
 
 
 def lose_frames(count: int) -> Callable:
     """The last `count` frames replaced by the last one before them, as after a drop of the network."""
+
     def apply(pictures: Pictures, _: np.random.Generator) -> Pictures:
         kept = pictures[: max(len(pictures) - count, 1)]
         return kept + [kept[-1]] * (len(pictures) - len(kept))
+
     return apply
 
 
@@ -70,17 +76,21 @@ def black(pictures: Pictures, _: np.random.Generator) -> Pictures:
 
 def noise(snr_db: float) -> Callable:
     """White noise at this ratio of the clip's power to the noise's, dB."""
+
     def apply(samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         power = float(np.square(samples, dtype=np.float64).mean())
         added = rng.standard_normal(samples.size) * np.sqrt(power / 10 ** (snr_db / 10))
         return np.clip(samples + added, -1, 1).astype(np.float32)
+
     return apply
 
 
 def lose_sound(share: float) -> Callable:
     """The last share of the clip's sound is zero."""
+
     def apply(samples: np.ndarray, _: np.random.Generator) -> np.ndarray:
         return np.where(np.arange(samples.size) < (1 - share) * samples.size, samples, np.float32(0))
+
     return apply
 
 

@@ -17,9 +17,13 @@ def load(root: Path, name: str = "clips") -> Split:
     strange = sorted(path.name for path in root.iterdir() if path.is_dir() and path.name not in CLASSES)
     if strange:
         raise DatasetError(f"{root}: the folders {', '.join(strange)} are no labels; only {', '.join(CLASSES)} may be here.")
-    clips = [Clip(path, f"{word}/{path.name}", label, f"{word}/{path.name}")
-             for label, word in enumerate(CLASSES) if (root / word).is_dir()
-             for path in sorted((root / word).iterdir()) if path.suffix.lower() in VIDEO_SUFFIXES]
+    clips = [
+        Clip(path, f"{word}/{path.name}", label, f"{word}/{path.name}")
+        for label, word in enumerate(CLASSES)
+        if (root / word).is_dir()
+        for path in sorted((root / word).iterdir())
+        if path.suffix.lower() in VIDEO_SUFFIXES
+    ]
     if not clips:
         raise DatasetError(f"{root}: no clips ({', '.join(VIDEO_SUFFIXES)}) in the folders {', '.join(CLASSES)}.")
     return Split(name, tuple(clips))

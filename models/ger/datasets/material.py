@@ -29,8 +29,15 @@ class Material(Dataset):
     """Clips, decoded on demand. An item's tensors: `video`, `sound`, `present` [2], `label`, `bucket` (-1: unknown), and with
     `heatmaps` also `heatmaps` and `has_heatmaps`."""
 
-    def __init__(self, clips: Sequence[Clip], senses: Senses, buckets: Sequence[int], folder: Path | None, heatmaps: Heatmaps | None = None,
-                 synthetic: int = 0) -> None:
+    def __init__(
+        self,
+        clips: Sequence[Clip],
+        senses: Senses,
+        buckets: Sequence[int],
+        folder: Path | None,
+        heatmaps: Heatmaps | None = None,
+        synthetic: int = 0,
+    ) -> None:
         """`folder` is the cache of decoded clips, `buckets` the lower ends of the group sizes, people; the last `synthetic` clips are."""
         self.clips, self.senses, self.buckets, self.folder = clips, senses, buckets, folder
         self.heatmaps, self.synthetic = heatmaps, synthetic
@@ -41,8 +48,12 @@ class Material(Dataset):
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         clip = self.clips[index]
         numbers = self.senses.numbers(cache.load(clip.path, self.senses.rule, self.folder))
-        item = {"video": torch.from_numpy(np.ascontiguousarray(numbers.video)), "present": torch.tensor(numbers.present, dtype=torch.float32),
-                "label": torch.tensor(clip.label), "bucket": torch.tensor(self.bucket(clip))}
+        item = {
+            "video": torch.from_numpy(np.ascontiguousarray(numbers.video)),
+            "present": torch.tensor(numbers.present, dtype=torch.float32),
+            "label": torch.tensor(clip.label),
+            "bucket": torch.tensor(self.bucket(clip)),
+        }
         if numbers.sound is not None:
             item["sound"] = torch.from_numpy(np.ascontiguousarray(numbers.sound))
         return item | (self.maps(clip) if self.heatmaps else {})

@@ -43,8 +43,10 @@ class Senses:
         """As a contract's `clip_seconds`, `video` and `sound` say. Mean, std and the kind of sound have no defaults."""
         video, sound = terms["video"], terms["sound"]
         if video.get("sampling") != "midpoint" or video.get("resize") != "squash-bicubic-antialias":
-            raise DatasetError(f"contract: video.sampling {video.get('sampling')!r} and video.resize {video.get('resize')!r} are not "
-                               "\"midpoint\" and \"squash-bicubic-antialias\", the only ones there are; export the network anew.")
+            raise DatasetError(
+                f"contract: video.sampling {video.get('sampling')!r} and video.resize {video.get('resize')!r} are not "
+                '"midpoint" and "squash-bicubic-antialias", the only ones there are; export the network anew.'
+            )
         kind = sound["kind"]
         rate_hz = 0 if kind == "none" else int(sound["sample_rate"])
         rule = Rule(float(terms["clip_seconds"]), int(video["frames"]), int(video["height"]), int(video["width"]), rate_hz)
@@ -84,7 +86,9 @@ def log_mel(samples: np.ndarray) -> np.ndarray:
 
 def batch(clips: Sequence[Numbers]) -> dict[str, np.ndarray]:
     """The inputs `video`, `sound` (where there is any) and `present` of several clips, f32."""
-    inputs = {"video": np.ascontiguousarray(np.stack([clip.video for clip in clips])),
-              "present": np.array([clip.present for clip in clips], np.float32)}
+    inputs = {
+        "video": np.ascontiguousarray(np.stack([clip.video for clip in clips])),
+        "present": np.array([clip.present for clip in clips], np.float32),
+    }
     sounds = [clip.sound for clip in clips if clip.sound is not None]
     return inputs | ({"sound": np.stack(sounds)} if sounds else {})

@@ -41,8 +41,9 @@ def open_splits(spec: str, val_share: float = 0.2, seed: int = 0) -> tuple[Split
 def _of_folder(root: Path, val_share: float, seed: int) -> tuple[Split, Split]:
     if (root / "train").is_dir() and (root / "val").is_dir():
         splits = [folder.load(root / name, name) for name in ("train", "val")]
-        train, val = (replace(split, clips=tuple(replace(clip, source=f"{split.name}/{clip.source}") for clip in split.clips))
-                      for split in splits)
+        train, val = (
+            replace(split, clips=tuple(replace(clip, source=f"{split.name}/{clip.source}") for clip in split.clips)) for split in splits
+        )
         return train, val
     return divide(folder.load(root), val_share, seed)
 
@@ -62,8 +63,10 @@ def divide(whole: Split, val_share: float, seed: int) -> tuple[Split, Split]:
         chosen = [tuple(clip for clip in whole.clips if (clip.source in kept) == is_val) for is_val in (False, True)]
     train, val = (replace(whole, name=name, clips=clips) for name, clips in zip(("train", "val"), chosen))
     if not train.clips or not val.clips:
-        raise DatasetError(f"{whole.name}: {len(train.clips)} clips to train on and {len(val.clips)} to validate on; "
-                           "there must be both. Write train and val into the column split, or bring more source videos.")
+        raise DatasetError(
+            f"{whole.name}: {len(train.clips)} clips to train on and {len(val.clips)} to validate on; "
+            "there must be both. Write train and val into the column split, or bring more source videos."
+        )
     return train, val
 
 

@@ -56,7 +56,7 @@ def _lines(labels: Path) -> list[tuple[int, str]]:
         raise DatasetError(f"{labels} is missing: VGAF's labels lie beside its folders Train and Val.")
     lines = labels.read_text(encoding="utf-8-sig").splitlines()
     if not lines or lines[0].split() != HEADER:
-        raise DatasetError(f"{labels}: the first line must be \"{' '.join(HEADER)}\"; is this VGAF's file?")
+        raise DatasetError(f'{labels}: the first line must be "{" ".join(HEADER)}"; is this VGAF\'s file?')
     return [(number, line) for number, line in enumerate(lines[1:], 2) if line.strip()]
 
 

@@ -77,7 +77,7 @@ class Run:
     def run(self, at_most: int | None = None) -> None:
         """Trains to the end, or for at most so many epochs now."""
         with SummaryWriter(str(self.settings.out / "tensorboard"), purge_step=len(self.history)) as board:
-            while at_most is None or 0 < at_most:
+            while at_most is None or at_most > 0:
                 if self.epoch == self.stage.epochs:
                     if self.stage_index + 1 == len(self.recipe.stages):
                         break
@@ -100,7 +100,9 @@ class Run:
         self.schedule = None
         if self.stage.schedule == "one-cycle":
             steps = max(self.stage.epochs * len(self.batches(0)), 1)
-            self.schedule = torch.optim.lr_scheduler.OneCycleLR(self.optimiser, [group["lr"] for group in groups], total_steps=steps, pct_start=0.15)
+            self.schedule = torch.optim.lr_scheduler.OneCycleLR(
+                self.optimiser, [group["lr"] for group in groups], total_steps=steps, pct_start=0.15
+            )
 
     def generator(self, purpose: int) -> np.random.Generator:
         """Chance that hangs on stage, epoch and purpose alone, so that it is the same after a break."""
@@ -111,7 +113,7 @@ class Run:
         rng = np.random.default_rng([self.settings.seed, self.stage_index, epoch, 0])
         order, size = rng.permutation(len(self.train)).tolist(), self.recipe.batch_size
         parts = [order[start : start + size] for start in range(0, len(order), size)]
-        return [part for part in parts if 1 < len(part) or size == 1] or parts
+        return [part for part in parts if len(part) > 1 or size == 1] or parts
 
     def one_epoch(self, board: SummaryWriter) -> None:
         """Trains on every clip once, validates, keeps the best, and writes down everything."""
@@ -128,8 +130,14 @@ class Run:
             hits, seen = hits + int((logits.argmax(1) == batch["label"]).sum()), seen + len(logits)
         val_loss, val_accuracy = self.validate()
         self.epoch += 1
-        entry = {"stage": self.stage.name, "epoch": self.epoch, "loss": float(np.mean(losses)), "accuracy": hits / max(seen, 1),
-                 "val_loss": val_loss, "val_accuracy": val_accuracy}
+        entry = {
+            "stage": self.stage.name,
+            "epoch": self.epoch,
+            "loss": float(np.mean(losses)),
+            "accuracy": hits / max(seen, 1),
+            "val_loss": val_loss,
+            "val_accuracy": val_accuracy,
+        }
         for key in ("loss", "accuracy", "val_loss", "val_accuracy"):
             board.add_scalar(f"{self.stage.name}/{key}", entry[key], len(self.history))
         self.history.append(entry)
@@ -138,8 +146,11 @@ class Run:
             self.best = [val_accuracy, -val_loss]
             write_whole({"model_state_dict": self.trainee.network.state_dict()}, self.best_file())
         self.keep()
-        print(f"{self.stage.name} {self.epoch}: loss {entry['loss']:.4f}, accuracy {entry['accuracy']:.3f}; validation loss {val_loss:.4f}, "
-              f"accuracy {val_accuracy:.3f}; {time.monotonic() - since:.0f} s", flush=True)
+        print(
+            f"{self.stage.name} {self.epoch}: loss {entry['loss']:.4f}, accuracy {entry['accuracy']:.3f}; validation loss {val_loss:.4f}, "
+            f"accuracy {val_accuracy:.3f}; {time.monotonic() - since:.0f} s",
+            flush=True,
+        )
 
     def load(self, material: Material, batches: list[list[int]], title: str) -> Iterator[dict[str, Tensor]]:
         """The batches, on the device."""
@@ -168,10 +179,18 @@ class Run:
             return clip_loss(logits, batch["label"], batch["present"][:, 0], recipe.label_smoothing), logits
         given = self.trainee.answer(batch, training=True)
         # A clip without any sense teaches nothing, nor does one that lacks a sense which the network cannot do without.
-        weights = (batch["present"].amax(1) if self.trainee.takes_present else batch["present"].amin(1) if "sound" in batch else batch["present"][:, 0])
+        weights = (
+            batch["present"].amax(1)
+            if self.trainee.takes_present
+            else batch["present"].amin(1)
+            if "sound" in batch
+            else batch["present"][:, 0]
+        )
         loss = clip_loss(given["logits"], batch["label"], weights, recipe.label_smoothing)
         if recipe.group_weight and "group_size" in given:
-            loss = loss + recipe.group_weight * group_loss(given["group_size"], torch.where(batch["present"][:, 0] > 0, batch["bucket"], -1))
+            loss = loss + recipe.group_weight * group_loss(
+                given["group_size"], torch.where(batch["present"][:, 0] > 0, batch["bucket"], -1)
+            )
         if recipe.mmd_weight and "latent" in given:
             loss = loss + recipe.mmd_weight * mmd(given["latent"], noise)
         if recipe.heatmap_weight and "heatmaps" in given and "heatmaps" in batch:
@@ -215,19 +234,32 @@ class Run:
 
     def keep(self) -> None:
         """Writes `last.pt` whole or not at all, and the history beside it."""
-        write_whole({
-            "system": self.recipe.system, "config": self.trainee.config, "model_state_dict": self.trainee.network.state_dict(),
-            "head_state_dict": None if self.head is None else self.head.state_dict(), "optimizer_state_dict": self.optimiser.state_dict(),
-            "scheduler_state_dict": None if self.schedule is None else self.schedule.state_dict(), "stage": self.stage_index, "epoch": self.epoch,
-            "best": self.best, "history": self.history, "rng": random_states(), "fingerprint": self.fingerprint(),
-        }, self.last)
+        write_whole(
+            {
+                "system": self.recipe.system,
+                "config": self.trainee.config,
+                "model_state_dict": self.trainee.network.state_dict(),
+                "head_state_dict": None if self.head is None else self.head.state_dict(),
+                "optimizer_state_dict": self.optimiser.state_dict(),
+                "scheduler_state_dict": None if self.schedule is None else self.schedule.state_dict(),
+                "stage": self.stage_index,
+                "epoch": self.epoch,
+                "best": self.best,
+                "history": self.history,
+                "rng": random_states(),
+                "fingerprint": self.fingerprint(),
+            },
+            self.last,
+        )
         (self.settings.out / "history.json").write_text(json.dumps(self.history, indent=1) + "\n", encoding="utf-8")
 
     def restore(self) -> None:
         """Goes back to the end of the last whole epoch."""
         kept = torch.load(self.last, map_location=self.device, weights_only=True)
         if kept["fingerprint"] != self.fingerprint():
-            raise DatasetError(f"{self.last} is of a training with another recipe, configuration, seed or data; choose another --out, or the same settings.")
+            raise DatasetError(
+                f"{self.last} is of a training with another recipe, configuration, seed or data; choose another --out, or the same settings."
+            )
         self.enter(kept["stage"])
         self.epoch, self.best, self.history = kept["epoch"], kept["best"], kept["history"]
         self.trainee.network.load_state_dict(kept["model_state_dict"])
@@ -244,10 +276,21 @@ class Run:
         self.trainee.network.load_state_dict(self.best_weights())
         logits, labels = self.answers()
         facts = figures(self, logits.numpy(), labels.numpy())
-        write_whole({"system": self.recipe.system, "config": self.trainee.config, "model_state_dict": self.trainee.network.state_dict(),
-                     "facts": facts, "epoch": self.epoch, "best_metric": self.best[0]}, self.settings.out / "best.pt")
+        write_whole(
+            {
+                "system": self.recipe.system,
+                "config": self.trainee.config,
+                "model_state_dict": self.trainee.network.state_dict(),
+                "facts": facts,
+                "epoch": self.epoch,
+                "best_metric": self.best[0],
+            },
+            self.settings.out / "best.pt",
+        )
         told = facts["evaluation"]
-        print(f"best.pt: accuracy {told['accuracy']:.3f}, macro-F1 {told['macro_f1']:.3f} on {told['clips']} validation clips, which also chose it")
+        print(
+            f"best.pt: accuracy {told['accuracy']:.3f}, macro-F1 {told['macro_f1']:.3f} on {told['clips']} validation clips, which also chose it"
+        )
 
 
 def pick_device(wanted: str) -> str:
@@ -272,8 +315,8 @@ def parameter_groups(network: nn.Module, stage: Stage) -> list[dict[str, Any]]:
         longest = max(matches, key=len, default=None)
         used.update(matches)
         rate = stage.rates[longest] if longest is not None else 0.0
-        parameter.requires_grad_(0 < rate)
-        if 0 < rate:
+        parameter.requires_grad_(rate > 0)
+        if rate > 0:
             groups.setdefault(rate, []).append(parameter)
     if lost := set(stage.rates) - used:
         raise ValueError(f"stage {stage.name}: the network has no weights {', '.join(sorted(lost))}")
@@ -298,8 +341,11 @@ def make_optimiser(stage: Stage, groups: list[dict[str, Any]]) -> torch.optim.Op
 def random_states() -> dict[str, Any]:
     """The states of every source of chance that a network may use."""
     version, words, gauss = random.getstate()
-    return {"torch": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-            "python": [version, list(words), gauss]}
+    return {
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "python": [version, list(words), gauss],
+    }
 
 
 def set_random_states(kept: dict[str, Any]) -> None:

@@ -75,6 +75,8 @@ def head_for(trainee: Trainee) -> nn.Linear:
     rule = trainee.senses.rule
     with torch.no_grad():
         was_training = trainee.network.training
-        width = trainee.frames(torch.zeros(1, rule.frames, 3, rule.height, rule.width, device=next(trainee.network.parameters()).device)).shape[1]
+        width = trainee.frames(
+            torch.zeros(1, rule.frames, 3, rule.height, rule.width, device=next(trainee.network.parameters()).device)
+        ).shape[1]
         trainee.network.train(was_training)
     return nn.Linear(width, len(contract.CLASSES))
