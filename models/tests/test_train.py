@@ -130,6 +130,12 @@ def test_a_synthetic_share_must_be_named_or_left_out_on_purpose(data: Path) -> N
         train.adjust(RECIPES["augusma2023"], options)
 
 
+def test_a_system_that_is_not_joined_is_refused(data: Path) -> None:
+    options = ["--preset", "vemd2026", "--data", f"table:{data / 'clips'}:{data / 'labels.csv'}", "--out", str(data / "x")]
+    with pytest.raises(SystemExit, match=r"system 'vemd2026' cannot be built here.*edge"):
+        train.main(options)
+
+
 def test_the_papers_numbers() -> None:
     first, second = RECIPES["augusma2023"].stages
     assert (first.optimiser, first.momentum, second.epochs, RECIPES["augusma2023"].batch_size) == ("sgd", 0.9, 100, 4)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from .. import contract, mel
+from ..datasets import DatasetError
 from ..datasets.decode import Rule
 from ..datasets.senses import Senses
 from ..network import EdgeNetwork, Shape
@@ -55,9 +56,9 @@ class Trainee:
 
 
 def build(system: str, config: Mapping[str, Any]) -> Trainee:
-    """A system with random weights. Raises `ValueError` for one that is not known, or a key that it does not have."""
+    """A system with random weights. Raises `DatasetError` for one that is not joined here."""
     if system != "edge":
-        raise ValueError(f"system {system!r} is not known; known: edge")
+        raise DatasetError(f"system {system!r} cannot be built here: join it in ger/recipes/trainee.py; what can be built is edge.")
     shape = Shape(**config)
     rule = Rule(5.0, 5, shape.size, shape.size, mel.SAMPLE_RATE)
     senses = Senses(rule, tuple(contract.VIDEO_MEAN), tuple(contract.VIDEO_STD), "mel")
