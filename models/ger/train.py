@@ -1,188 +1,118 @@
-"""Trains the edge network from nothing: `python -m ger.train --out edge-ger.pt [--cache DIR]`.
+"""Trains a system on clips: `python -m ger.train --preset augusma2023 --data vgaf:ROOT --out DIR`.
 
-Like the published system, in steps: the picture network alone on single frames, the sound network alone, then the
-fusion over both, frozen, on clips that neither has seen. A throw-away head on the picture stem learns where faces
-are and what they show (the scenes know it); it is not part of the network. Seeded; prints its figures as it goes.
+Presets are the papers' recipes and ours (`ger.recipes`). DIR gets `last.pt` (everything that is needed to go on), `best.pt` (the best
+by validation, in the layout that `python -m ger.export` reads), `history.json` and TensorBoard's files. The same command again
+goes on where it was stopped or killed, and gives the losses that it would have given unbroken. On one machine and device,
+a seed repeats a training.
 """
 
 from __future__ import annotations
 
 import argparse
-import datetime
-import tempfile
-import time
+import ast
+import dataclasses
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
 
-from . import augment, data, evaluate
-from .network import EdgeNetwork, Shape
-from .scenes import bucket
-
-NAME = "edge-ger-synthetic-1"
-STAGES = ["pictures", "sounds", "fusion"]
+from .datasets import DatasetError, Split
+from .datasets.material import Heatmaps, Material, mel_statistics
+from .datasets.sources import FORMS, open_splits, open_synthetic
+from .recipes import RECIPES, Recipe
+from .recipes.run import Run, Settings
+from .recipes.trainee import Trainee, buckets, build
 
 
-def schedule(parameters: list[nn.Parameter], rate: float, steps: int) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
-    optimiser = torch.optim.AdamW(parameters, lr=rate, weight_decay=0.05)
-    return optimiser, torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=steps, pct_start=0.15)
+def prepare(
+    recipe: Recipe, trainee: Trainee, train: Split, val: Split, synthetic: Split | None, cache: Path | None, seed: int
+) -> tuple[Material, Material]:
+    """(training material with its synthetic share, validation material). Measures the spectrogram's mean and std on the way."""
+    clips, added = train.clips, 0
+    if recipe.synthetic_share and synthetic is not None:
+        wanted = round(len(clips) * recipe.synthetic_share / (1 - recipe.synthetic_share))
+        order = torch.randperm(len(synthetic.clips), generator=torch.Generator().manual_seed(seed)).tolist()
+        clips += tuple(synthetic.clips[row] for row in sorted(order[:wanted]))
+        added = min(wanted, len(order))
+        print(f"synthetic: {added} of {len(order)} clips; {wanted} make up {recipe.synthetic_share:.0%}")
+    if trainee.senses.kind == "mel":
+        trainee.senses = mel_statistics(train.clips, trainee.senses, cache)
+    maps = Heatmaps(trainee.heatmap_shape) if recipe.heatmap_weight and trainee.heatmap_shape else None
+    return (Material(clips, trainee.senses, buckets(), cache, maps, added), Material(val.clips, trainee.senses, buckets(), cache))
 
 
-def batches(count: int, size: int, rng: np.random.Generator) -> list[np.ndarray]:
-    order = rng.permutation(count)
-    return [np.sort(order[i : i + size]) for i in range(0, count - size + 1, size)]
+def adjust(recipe: Recipe, options: argparse.Namespace) -> Recipe:
+    """The recipe with what the command line changes."""
+    stages = recipe.stages
+    if options.epochs is not None:
+        stages = tuple(dataclasses.replace(stage, epochs=options.epochs) for stage in stages)
+    changes: dict[str, Any] = {"stages": stages, "config": {**recipe.config, **dict(map(setting, options.config))}}
+    if options.batch is not None:
+        changes["batch_size"] = options.batch
+    if recipe.synthetic_share and options.synthetic is None:
+        if not options.no_synthetic:
+            raise DatasetError(
+                f"preset {recipe.system}: {recipe.synthetic_share:.0%} of its training clips are synthetic; name them with --synthetic "
+                "folder:DIR, or leave them out with --no-synthetic, which the checkpoint then says."
+            )
+        changes["synthetic_share"] = 0.0
+    return dataclasses.replace(recipe, **changes)
 
 
-def step(loss: Tensor, parameters: list[nn.Parameter], optimiser: torch.optim.Optimizer, plan: torch.optim.lr_scheduler.LRScheduler) -> None:
-    optimiser.zero_grad()
-    loss.backward()
-    nn.utils.clip_grad_norm_(parameters, 1.0)
-    optimiser.step()
-    plan.step()
+def setting(text: str) -> tuple[str, Any]:
+    """`key=value` of a system's configuration; a value is a Python literal or else a word."""
+    key, separator, value = text.partition("=")
+    if not separator:
+        raise DatasetError(f"--config {text!r}: write KEY=VALUE.")
+    try:
+        return key, ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        return key, value
 
 
-def report(stage: str, epoch: int, loss: float, hits: float, since: float) -> None:
-    print(f"{stage} epoch {epoch}: loss {loss:.3f}, training accuracy {hits:.3f}, {time.time() - since:.0f} s", flush=True)
+def arguments() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--preset", choices=RECIPES, required=True)
+    parser.add_argument("--data", required=True, help=FORMS)
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR")
+    parser.add_argument("--synthetic", metavar="DATA", help="synthetic clips, as folder:DIR or table:CLIPS:LABELS.csv")
+    parser.add_argument("--no-synthetic", action="store_true", help="train a recipe that has a synthetic share without it")
+    parser.add_argument(
+        "--config", action="append", default=[], metavar="KEY=VALUE", help="of the system, where it is not to be its full size"
+    )
+    parser.add_argument("--start", type=Path, metavar="FILE.pt", help="weights to start from, in our layout")
+    parser.add_argument("--epochs", type=int, help="of every stage, instead of the recipe's")
+    parser.add_argument("--batch", type=int, help="clips at once, instead of the recipe's")
+    parser.add_argument("--val-share", type=float, default=0.2, help="of the source videos, where the data has no split (default 0.2)")
+    parser.add_argument("--cache", type=Path, metavar="DIR", help="keeps decoded clips: as confidential as the clips themselves")
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    parser.add_argument("--workers", type=int, default=0, help="processes that decode")
+    parser.add_argument("--threads", type=int, default=2, help="of torch on the CPU")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--at-most", type=int, metavar="EPOCHS", help="stop after so many epochs now; the same command goes on later")
+    parser.add_argument("--name", help="of the network, in its contract")
+    return parser
 
 
-def train_pictures(network: EdgeNetwork, cache: Path, epochs: int, size: int, rng: np.random.Generator) -> None:
-    """Single frames: scene label, group size, and the face map on the stem."""
-    kept = data.load("pictures", cache)
-    labels = torch.from_numpy(np.array(kept["label"]))
-    groups = torch.tensor([bucket(int(p)) for p in kept["people"]])
-    shape = network.shape
-    faces, scene, group = nn.Conv2d(shape.stem[2], 4, 1), nn.Linear(shape.dim, 3), nn.Linear(shape.dim, shape.buckets)
-    parameters = [p for m in (network.picture, faces, scene, group) for p in m.parameters()]
-    optimiser, plan = schedule(parameters, 1.5e-3, epochs * (len(labels) // size))
-    weight = torch.tensor([0.3, 1.0, 1.0, 1.0])
-    for epoch in range(epochs):
-        network.picture.train()
-        since, losses, hits = time.time(), [], []
-        for rows in batches(len(labels), size, rng):
-            x, maps = augment.pictures(kept["video"][rows, 0], kept["grid"][rows, 0], rng)
-            vector, fine = network.picture(x.contiguous(memory_format=torch.channels_last))
-            guess = scene(vector)
-            dense = F.cross_entropy(faces(fine), maps, weight=weight)
-            loss = dense + F.cross_entropy(guess, labels[rows], label_smoothing=0.05) + 0.3 * F.cross_entropy(group(vector), groups[rows])
-            step(loss, parameters, optimiser, plan)
-            losses.append(loss.item())
-            hits.append((guess.argmax(1) == labels[rows]).float().mean().item())
-        report("pictures", epoch, float(np.mean(losses)), float(np.mean(hits)), since)
-
-
-def train_sounds(network: EdgeNetwork, cache: Path, facts: dict[str, object], epochs: int, size: int, rng: np.random.Generator) -> None:
-    """Sound alone: the label from the mean of the five seconds."""
-    kept = data.load("sounds", cache)
-    labels = torch.from_numpy(np.array(kept["label"]))
-    head = nn.Linear(network.shape.dim, 3)
-    parameters = [*network.sound.parameters(), *head.parameters()]
-    optimiser, plan = schedule(parameters, 1e-3, epochs * (len(labels) // size))
-    for epoch in range(epochs):
-        network.sound.train()
-        since, losses, hits = time.time(), [], []
-        for rows in batches(len(labels), size, rng):
-            x = augment.sounds(evaluate.normal_mel(kept["sound"][rows], facts), rng)
-            guess = head(network.sound(x[:, :, None]).mean(1))
-            loss = F.cross_entropy(guess, labels[rows], label_smoothing=0.05)
-            step(loss, parameters, optimiser, plan)
-            losses.append(loss.item())
-            hits.append((guess.argmax(1) == labels[rows]).float().mean().item())
-        report("sounds", epoch, float(np.mean(losses)), float(np.mean(hits)), since)
-
-
-def train_fusion(network: EdgeNetwork, cache: Path, facts: dict[str, object], epochs: int, size: int, rng: np.random.Generator) -> None:
-    """Heads and cross-attention over frozen encoders, with senses dropped."""
-    kept = data.load("clips", cache)
-    views = [evaluate.features(network, kept, facts, flip) for flip in (False, True)]
-    labels = torch.from_numpy(np.array(kept["label"]))
-    groups = torch.tensor([bucket(int(p)) for p in kept["people"]])
-    parameters = list(network.fusion.parameters())
-    optimiser, plan = schedule(parameters, 1e-3, epochs * (len(labels) // size))
-    network.fusion.train()
-    for epoch in range(epochs):
-        since, losses, hits = time.time(), [], []
-        for rows in batches(len(labels), size, rng):
-            video, sound = views[int(rng.integers(2))]
-            present = augment.presence(len(rows), rng)
-            logits, sizes = network.fusion(video[rows], sound[rows], present)
-            loss = F.cross_entropy(logits, labels[rows], label_smoothing=0.02) + 0.3 * F.cross_entropy(sizes, groups[rows])
-            step(loss, parameters, optimiser, plan)
-            losses.append(loss.item())
-            hits.append((logits.argmax(1) == labels[rows]).float().mean().item())
-        if epoch % 10 == 9:
-            report("fusion", epoch, float(np.mean(losses)), float(np.mean(hits)), since)
-
-
-def mel_statistics(cache: Path) -> dict[str, object]:
-    """Mean and standard deviation of the training log-mels."""
-    values = np.asarray(data.load("sounds", cache)["sound"][::4], np.float32)
-    return {"mel_mean": round(float(values.mean(dtype=np.float64)), 4), "mel_std": round(float(values.std(dtype=np.float64)), 4)}
-
-
-def save(network: EdgeNetwork, facts: dict[str, object], path: Path) -> None:
-    torch.save({"shape": network.shape.to_dict(), "model_state_dict": network.state_dict(), "facts": facts}, path)
-
-
-def run_stage(stage: str, number: int, network: EdgeNetwork, facts: dict[str, object], options: argparse.Namespace) -> None:
-    """One stage with its own seed, or its kept result: a part is a file in the cache, so that a stopped run resumes."""
-    if stage != "pictures":
-        data.render_set("sounds", options.cache, options.scale, options.threads)
-        facts.update(mel_statistics(options.cache))
-    part = options.cache / f"part-{stage}-{options.seed}.pt"
-    module = {"pictures": network.picture, "sounds": network.sound, "fusion": network.fusion}[stage]
-    if part.exists():
-        module.load_state_dict(torch.load(part, weights_only=True))
-        return
-    data.render_set("clips" if stage == "fusion" else stage, options.cache, options.scale, options.threads)
-    torch.manual_seed(options.seed * 10 + number)
-    rng = np.random.default_rng([options.seed, number])
-    size = min(32, max(int(100 * options.scale), 4))
-    if stage == "pictures":
-        train_pictures(network, options.cache, options.picture_epochs, size, rng)
-    elif stage == "sounds":
-        train_sounds(network, options.cache, facts, options.sound_epochs, size, rng)
-    else:
-        train_fusion(network, options.cache, facts, options.fusion_epochs, size, rng)
-    torch.save(module.state_dict(), part)
-
-
-def describe(options: argparse.Namespace) -> dict[str, object]:
-    """What the contract says about the training."""
-    return {"command": "python -m ger.train", "seed": options.seed,
-            "sets": {name: max(int(count * options.scale), 8) for name, (count, _) in data.SETS.items()},
-            "epochs": {"pictures": options.picture_epochs, "sounds": options.sound_epochs, "fusion": options.fusion_epochs},
-            "torch": torch.__version__.split("+")[0]}
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "ger-cache")
-    parser.add_argument("--seed", type=int, default=7)
-    parser.add_argument("--scale", type=float, default=1.0, help="share of the full data set")
-    parser.add_argument("--picture-epochs", type=int, default=8)
-    parser.add_argument("--sound-epochs", type=int, default=6)
-    parser.add_argument("--fusion-epochs", type=int, default=40)
-    parser.add_argument("--threads", type=int, default=2, help="threads of torch and processes that render")
-    parser.add_argument("--only", choices=STAGES, help="run one stage, keep its part in the cache, and stop")
-    options = parser.parse_args()
+def main(words: list[str] | None = None) -> None:
+    options = arguments().parse_args(words)
     torch.set_num_threads(options.threads)
-    options.cache.mkdir(parents=True, exist_ok=True)
-    torch.manual_seed(options.seed)
-    network, facts = EdgeNetwork(Shape()).to(memory_format=torch.channels_last), {}
-    for number, stage in enumerate(STAGES):
-        if options.only in (None, stage):
-            run_stage(stage, number, network, facts, options)
-    if options.only:
-        return
-    data.render_set("held", options.cache, options.scale, options.threads)
-    facts.update(evaluate.measure(network, options.cache, facts))
-    facts.update(name=NAME, created=datetime.date.today().isoformat(), training=describe(options))
-    save(network, facts, options.out)
-    evaluate.show(facts)
+    try:
+        recipe = adjust(RECIPES[options.preset], options)
+        train, val, description = open_splits(options.data, options.val_share, options.seed)
+        print(description, flush=True)
+        synthetic = open_synthetic(options.synthetic) if options.synthetic else None
+        torch.manual_seed(options.seed)
+        trainee = build(recipe.system, recipe.config)
+        material, checks = prepare(recipe, trainee, train, val, synthetic, options.cache, options.seed)
+        name = options.name or f"{recipe.system}-{options.preset}"
+        digests = [split.labels_sha256 for split in (train, val)]
+        settings = Settings(
+            options.out, options.device, options.seed, options.workers, name, options.data.partition(":")[0], digests, options.start
+        )
+        Run(recipe, trainee, material, checks, settings).run(options.at_most)
+    except DatasetError as error:
+        raise SystemExit(str(error)) from error
 
 
 if __name__ == "__main__":

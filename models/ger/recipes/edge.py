@@ -1,0 +1,20 @@
+"""Ours: the edge network on real clips, in one pass over all of its parts.
+
+Senses are withheld from some clips so that one alone is enough, a second head learns the size of the group where the labels
+tell it, and clips are mirrored. (Its training on generated scenes, in stages, is `ger.edge_train`.)
+"""
+
+from .recipe import Recipe, Stage
+
+RECIPE = Recipe(
+    system="edge",
+    sources="ours",
+    stages=(Stage("clips", 60, "clip", {"": 1e-3}, "adamw", weight_decay=0.05, schedule="one-cycle"),),
+    batch_size=16,
+    label_smoothing=0.05,
+    drop_picture=0.2,
+    drop_sound=0.2,
+    flip=True,
+    group_weight=0.3,
+    gradient_norm_max=1.0,
+)
