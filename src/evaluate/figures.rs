@@ -3,7 +3,7 @@
 //! Pure: no I/O, no clock.
 
 use super::place;
-use crate::wire::record::Emotion;
+use crate::{infer::aggregate::softmax, wire::record::Emotion};
 
 /// Confidence bins of the calibration error, of equal width.
 const BINS: usize = 15;
@@ -31,21 +31,12 @@ impl Answered {
     /// From logits in the order of [`Emotion::ALL`]. Of equal ones the first is predicted.
     #[must_use]
     pub fn new(truth: Emotion, logits: [f32; 3], temperature: f32) -> Self {
-        let probabilities = softmax(logits, f64::from(temperature));
+        let probabilities = softmax(logits.map(f64::from), f64::from(temperature));
         let likelier = |a: Emotion, b: Emotion| if logits[place(a)] < logits[place(b)] { b } else { a };
         let predicted = Emotion::ALL.into_iter().reduce(likelier).unwrap_or(Emotion::Neutral);
-        let confidence_before = highest(softmax(logits, 1.0));
+        let confidence_before = highest(softmax(logits.map(f64::from), 1.0));
         Self { truth, predicted, probabilities, confidence_before }
     }
-}
-
-/// `softmax(logits / temperature)`.
-fn softmax(logits: [f32; 3], temperature: f64) -> [f64; 3] {
-    let scaled = logits.map(|it| f64::from(it) / temperature);
-    let largest = highest(scaled);
-    let raised = scaled.map(|it| (it - largest).exp());
-    let sum: f64 = raised.iter().sum();
-    raised.map(|it| it / sum)
 }
 
 fn highest(values: [f64; 3]) -> f64 {

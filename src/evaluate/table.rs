@@ -32,11 +32,11 @@ pub struct Labelled {
 
 /// The labels of a set of clips, in the order of their file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Labels {
+pub(super) struct Labels {
     /// At least one.
-    pub clips: Vec<Labelled>,
+    pub(super) clips: Vec<Labelled>,
     /// The SHA-256 of the labels file, in hexadecimal.
-    pub sha256: String,
+    pub(super) sha256: String,
 }
 
 /// One row as it is written: its line, and the two fields that count.
