@@ -14,8 +14,8 @@ use tracing::info;
 
 use crate::{
     calibrate,
-    config::Config,
-    sandbox,
+    config::{Config, ProviderChoice},
+    evaluate, sandbox,
     service::{
         Exit, lock, logging,
         signals::{self, Hangup},
@@ -63,6 +63,8 @@ enum Command {
         #[command(subcommand)]
         what: Model,
     },
+    /// Measure a network on labelled clips, through the daemon's own decoders: exit 1 if some cannot be decoded
+    Evaluate(Evaluate),
     /// A camera, a broker and the daemon in one command
     Demo {
         /// End after so long: exit 0 if labelled readings arrived at the broker, 1 if not
@@ -88,6 +90,35 @@ enum Model {
         #[arg(value_name = "MODEL.onnx")]
         file: PathBuf,
     },
+}
+
+#[derive(Args, Debug)]
+struct Evaluate {
+    /// The network
+    #[arg(value_name = "MODEL.onnx")]
+    model: PathBuf,
+    /// The folder of the clips: H.264, H.265 or MJPEG with AAC, Opus, G.711, PCM or no sound
+    clips: PathBuf,
+    /// A CSV file with the columns clip and label, or a labels file of VGAF
+    labels: PathBuf,
+    /// Write the answer to each clip
+    #[arg(long, value_name = "FILE.csv")]
+    predictions: Option<PathBuf>,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+    /// Execution providers, separated by commas: the first that works
+    #[arg(long = "provider", value_name = "NAME", value_delimiter = ',', default_value = "cpu")]
+    providers: Vec<Provider>,
+}
+
+/// The words of `model.providers`.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Provider {
+    #[value(name = "tensorrt")]
+    TensorRt,
+    Cuda,
+    Cpu,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -136,6 +167,7 @@ impl Arguments {
             Some(Command::Check { files }) => check(&files),
             Some(Command::Model { what: Model::Inspect { file } }) => show(&model(wiring::inspect(&file))?),
             Some(Command::Model { what: Model::Verify { file } }) => show(&model(wiring::verify(&file))?),
+            Some(Command::Evaluate(asked)) => evaluate(asked),
             Some(Command::Demo { seconds }) => {
                 logging::start("");
                 wiring::demo(seconds).map_err(|text| Failure::new(Exit::Internal, text))
@@ -153,6 +185,20 @@ impl Arguments {
 
 fn model(told: Result<String, String>) -> Result<String, Failure> {
     told.map_err(|text| Failure::new(Exit::Configuration, text))
+}
+
+fn evaluate(asked: Evaluate) -> Result<Exit, Failure> {
+    logging::start("");
+    let Evaluate { model, clips, labels, predictions, json, providers } = asked;
+    let providers = providers.into_iter().map(|it| match it {
+        Provider::TensorRt => ProviderChoice::TensorRt,
+        Provider::Cuda => ProviderChoice::Cuda,
+        Provider::Cpu => ProviderChoice::Cpu,
+    });
+    let task = evaluate::Task { model, clips, labels, predictions, providers: providers.collect() };
+    let report = wiring::evaluate(&task)?;
+    show(&if json { format!("{:#}\n", report.to_json()) } else { report.to_string() })?;
+    Ok(if report.is_complete() { Exit::Stopped } else { Exit::Unanswered })
 }
 
 /// Writes to standard output. Whoever closed it, as `head` does, has seen enough.
@@ -269,6 +315,10 @@ mod tests {
         check("edge-ger model inspect m.onnx", true);
         check("edge-ger model verify m.onnx", true);
         check("edge-ger model", false);
+        check("edge-ger evaluate m.onnx clips labels.csv", true);
+        check("edge-ger evaluate m.onnx clips labels.csv --predictions p.csv --json --provider cuda,cpu", true);
+        check("edge-ger evaluate m.onnx clips", false);
+        check("edge-ger evaluate m.onnx clips labels.csv --provider gpu", false);
         check("edge-ger demo --seconds 45", true);
         check("edge-ger demo --seconds 0", false);
         check("edge-ger --version", true);

@@ -11,10 +11,12 @@ pub mod microphone;
 pub mod ring;
 
 pub mod aggregate;
+pub mod clip;
 pub mod contract;
 pub mod features;
 mod outlet;
 pub mod runtime;
+mod senses;
 mod slots;
 pub mod window;
 

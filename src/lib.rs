@@ -15,6 +15,8 @@ pub mod calibrate;
 #[cfg(feature = "demo")]
 pub mod demo;
 
+pub mod evaluate;
+
 pub mod drift;
 pub mod sandbox;
 pub mod service;

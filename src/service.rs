@@ -15,7 +15,8 @@ use std::process::ExitCode;
 pub enum Exit {
     /// It was stopped, or has done what it was asked to do.
     Stopped = 0,
-    /// The demo ran to its end, and no labelled reading arrived at the broker.
+    /// It ran to its end, and something had no answer: no labelled reading of the demo arrived at the broker, or a clip
+    /// of an evaluation could not be decoded.
     Unanswered = 1,
     /// The command line is wrong (`EX_USAGE`).
     Usage = 64,

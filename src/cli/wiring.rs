@@ -3,12 +3,15 @@
 use std::{
     env,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use tracing::warn;
 
+use super::Failure;
 use crate::{
     config::{Config, Model, ProviderChoice, file},
+    evaluate,
     infer::{
         self,
         contract::Contract,
@@ -18,6 +21,7 @@ use crate::{
     ingest, publish, sandbox,
     service::Exit,
     supervisor::{begin::ModelFacts, room::Rooms},
+    time::{Clock, SystemClock},
 };
 
 /// Variables that are not text are nobody's settings.
@@ -76,16 +80,28 @@ pub(super) fn verify(model: &Path) -> Result<String, String> {
     ))
 }
 
+/// Measures a network on labelled clips. They are pictures of people, so there is no network here.
+pub(super) fn evaluate(task: &evaluate::Task) -> Result<evaluate::Report, Failure> {
+    no_network().map_err(|text| Failure::new(Exit::Internal, text))?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    evaluate::run(task, &clock).map_err(|err| {
+        let exit = match err {
+            evaluate::Error::Runtime(runtime::Error::Run { .. }) => Exit::Internal,
+            _ => Exit::Configuration,
+        };
+        Failure::new(exit, err)
+    })
+}
+
 /// The demo, for so many seconds or until somebody stops it.
 #[cfg(feature = "demo")]
 pub(super) fn demo(seconds: Option<u64>) -> Result<Exit, String> {
-    use std::{sync::Arc, time::Duration};
+    use std::time::Duration;
 
     use crate::{
         demo::{Daemon, Demo},
         service::signals::{self, Hangup},
         supervisor::{Options, Reload, Sink, child::Program},
-        time::SystemClock,
     };
 
     let demo = Demo {

@@ -169,7 +169,8 @@ impl Aggregate {
     }
 }
 
-fn softmax(logits: [f64; 3], temperature: f64) -> [f64; 3] {
+/// `softmax(logits / temperature)`.
+pub(crate) fn softmax(logits: [f64; 3], temperature: f64) -> [f64; 3] {
     let largest = logits.into_iter().fold(f64::NEG_INFINITY, f64::max);
     normalised(logits.map(|it| ((it - largest) / temperature).exp()))
 }

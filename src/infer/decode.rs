@@ -5,12 +5,14 @@
 
 mod awaited;
 mod colour;
+mod container;
 mod line;
 mod resample;
 mod sound;
 mod video;
 
-pub use resample::Resampler;
+pub use container::{Media, Sounding, Unreadable};
+pub use resample::{AnyRate, Resampler};
 pub use sound::SoundDecoder;
 pub use video::{Fed, Picture, VideoDecoder};
 

@@ -14,7 +14,7 @@ use tracing::{error, info_span, warn};
 
 use super::{
     contract::{Contract, SoundKind},
-    decode::{self, Fed, Picture, Resampler, SoundDecoder, VideoDecoder},
+    decode::{self, AnyRate, Fed, Picture, SoundDecoder, VideoDecoder},
     features::picture::{Rgb, Squash},
     intake::{Intake, Packet, Route, lock},
     microphone,
@@ -308,16 +308,11 @@ impl Decoding {
         if let Some(decoder) = self.sound.as_mut().filter(|it| it.fits(unit)) {
             return decoder.decode(unit, bytes);
         }
-        let (rings, rate_hz, offset) = (Arc::clone(&self.rings), self.rate_hz, self.camera.sync_offset);
-        let mut resampler = None;
+        let (rings, offset) = (Arc::clone(&self.rings), self.camera.sync_offset);
+        let mut resampler = AnyRate::new(self.rate_hz);
         let take = move |first: Moment, from_hz: u32, samples: &[f32]| {
-            // AAC may turn out to have twice the announced rate.
-            if resampler.as_ref().is_none_or(|it: &Resampler| it.from_hz() != from_hz) {
-                resampler = Resampler::new(from_hz, rate_hz).ok();
-            }
-            if let Some(resampler) = &mut resampler {
-                resampler.push(first - offset, samples, |first, samples| lock(&rings.sound).write(first, samples));
-            }
+            let write = |first, samples: &[f32]| lock(&rings.sound).write(first, samples);
+            resampler.push(first - offset, from_hz, samples, write);
         };
         let decoder = SoundDecoder::open(unit.codec, unit.rate_hz, unit.channels, take)?;
         self.sound.insert(decoder).decode(unit, bytes)

@@ -11,10 +11,9 @@ use super::{
     aggregate::Aggregate,
     contract::{Contract, Missing, SoundKind},
     eye::Eye,
-    features::{picture::Normalise, sound::Ear},
     intake::lock,
-    ring::FrameRing,
     runtime::{self, Answer, Clip, Session},
+    senses::{NO_LEVEL_CDB, Senses, heard},
     window::{CameraView, Cut, Window},
 };
 use crate::{
@@ -26,10 +25,6 @@ use crate::{
     },
 };
 
-/// A window with less sound than this share of it has none: what is missing was zeros, which are not silence.
-const SOUND_SHARE_MIN: f32 = 0.9;
-/// The level of nothing at all, hundredths of a dB.
-const NO_LEVEL_CDB: i16 = -10_000;
 /// How quickly the mean inference time follows: a tenth of each new one.
 const INFERENCE_MEAN_SHARE: u32 = 10;
 
@@ -44,14 +39,6 @@ struct Seat {
     luma: u8,
     labelled: u32,
     withheld: u32,
-}
-
-/// Turns a window's pixels and samples into the network's numbers.
-struct Senses {
-    ear: Ear,
-    normalise: Normalise,
-    /// The sound of the window at hand.
-    samples: Vec<f32>,
 }
 
 /// All cameras, and the network that they share.
@@ -74,15 +61,7 @@ struct Brought {
 impl Slots {
     /// Slots without any camera yet.
     pub(crate) fn new(session: Session, contract: Contract, grid: Grid, when: When) -> Self {
-        let samples = match contract.sound.kind {
-            SoundKind::None => 0,
-            _ => contract.sound.samples as usize,
-        };
-        let senses = Senses {
-            ear: Ear::new(&contract.sound),
-            normalise: Normalise::new(contract.video.mean, contract.video.std),
-            samples: vec![0.0; samples],
-        };
+        let senses = Senses::new(&contract);
         Self { session, senses, contract, grid, when, seats: BTreeMap::new(), inference_us: 0 }
     }
 
@@ -234,19 +213,6 @@ impl Slots {
     }
 }
 
-impl Senses {
-    fn fill(&mut self, frames: &FrameRing, cut: &Cut, clip: &mut Clip<'_>) {
-        let planes = clip.video.chunks_exact_mut(clip.video.len() / cut.frames.len().max(1));
-        for (pixels, planes) in cut.frames.iter().filter_map(|index| frames.pixels(*index)).zip(planes) {
-            self.normalise.fill(pixels, planes);
-        }
-        if !cut.heard || self.ear.fill(&self.samples, clip.sound).is_err() {
-            clip.sound.fill(0.0);
-        }
-        *clip.present = [1.0, f32::from(u8::from(cut.heard))];
-    }
-}
-
 fn answer(answer: Option<Result<Answer, runtime::NotFinite>>) -> Result<Answer, Withheld> {
     match answer {
         Some(answer) => answer.map_err(Withheld::from),
@@ -268,19 +234,7 @@ impl Seat {
             return self.sound;
         }
         let coverage = lock(&self.eye.rings.sound).read(grid.start(slot), grid.end(slot), samples);
-        (self.sound, self.level_cdb) = match coverage {
-            Ok(heard) if SOUND_SHARE_MIN <= heard.share() => {
-                let state = match (heard.is_silent(), heard.is_clipping()) {
-                    (true, _) => SoundState::Silent,
-                    (false, true) => SoundState::Clipping,
-                    (false, false) => SoundState::Present,
-                };
-                #[allow(clippy::cast_possible_truncation, reason = "clamped to the range of the record")]
-                let level_cdb = (heard.level_dbfs * 100.0).clamp(f32::from(NO_LEVEL_CDB), 0.0) as i16;
-                (state, level_cdb)
-            }
-            _ => (SoundState::Absent, NO_LEVEL_CDB),
-        };
+        (self.sound, self.level_cdb) = heard(coverage);
         self.sound
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc, Mutex, MutexGuard, PoisonError,
-    atomic::{AtomicU32, AtomicU64, Ordering},
+    atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
 };
 
 use gstreamer as gst;
@@ -31,6 +31,8 @@ pub(super) struct Awaited {
     wanted: Mutex<Vec<Wanted>>,
     unanswered: AtomicU32,
     pictures: AtomicU64,
+    /// All units come, so that nothing has to be drained.
+    is_undropped: AtomicBool,
     flow: Mutex<Flow>,
 }
 
@@ -85,6 +87,11 @@ impl Awaited {
         self.pictures.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// All units come from now on, as from a file.
+    pub(super) fn expect_all(&self) {
+        self.is_undropped.store(true, Ordering::Relaxed);
+    }
+
     pub(super) fn forget(&self) {
         let mut flow = lock(&self.flow);
         *flow = Flow { pushes: flow.pushes + 1, ..Flow::default() };
@@ -128,7 +135,7 @@ impl Gate<'_> {
     pub(super) fn pushed(&mut self, source: gst::glib::WeakRef<AppSrc>, follows_key: bool) {
         self.flow.pushes += 1;
         self.flow.is_drained = false;
-        if !self.awaited.is_waiting() {
+        if !self.awaited.is_waiting() || self.awaited.is_undropped.load(Ordering::Relaxed) {
             return;
         }
         if follows_key && self.flow.holds_keys {

@@ -13,6 +13,12 @@ use crate::time::Moment;
 const WAITING_BYTES_MAX: u64 = 8 << 20;
 /// Likewise in units: more than 2 s of 30 frames per second.
 const WAITING_UNITS_MAX: u64 = 64;
+/// Whoever reads from a file waits until fewer units than this wait with it: enough to keep the decoder at work.
+const WAITING_FROM_FILE: u64 = 4;
+/// While waiting for a decoder: how often to look.
+const LOOK: gst::ClockTime = gst::ClockTime::from_mseconds(1);
+/// A decoder that takes no unit, or does not end, for so long hangs.
+const HANGS_AFTER: gst::ClockTime = gst::ClockTime::from_seconds(30);
 
 /// A chain of elements that begins with an appsrc and ends with an appsink.
 #[derive(Debug)]
@@ -114,16 +120,48 @@ impl Line {
         self.source.downgrade()
     }
 
+    /// Waits until the decoder has taken what waits for it, but for a few units.
+    pub(super) fn wait_turn(&self) -> Result<(), String> {
+        let mut waited = gst::ClockTime::ZERO;
+        while WAITING_FROM_FILE <= self.source.current_level_buffers() {
+            if let Some(message) = self.bus.timed_pop_filtered(LOOK, ENDS) {
+                return Err(reason(&message));
+            }
+            waited += LOOK;
+            if HANGS_AFTER < waited {
+                return Err("it hangs".to_owned());
+            }
+        }
+        Ok(())
+    }
+
+    /// Says that no unit follows, and waits until everything has come out. Nothing can be pushed afterwards.
+    pub(super) fn finish(&self) -> Result<(), String> {
+        self.source.end_of_stream().map_err(|err| err.to_string())?;
+        match self.bus.timed_pop_filtered(HANGS_AFTER, ENDS) {
+            Some(message) if message.type_() == gst::MessageType::Eos => Ok(()),
+            Some(message) => Err(reason(&message)),
+            None => Err("it does not end".to_owned()),
+        }
+    }
+
     /// What went wrong since the last call, if anything.
     pub(super) fn check(&self) -> Result<(), String> {
         let mut fault = Ok(());
-        while let Some(message) = self.bus.pop_filtered(&[gst::MessageType::Error, gst::MessageType::Eos]) {
-            fault = match message.view() {
-                gst::MessageView::Error(error) => Err(error.error().to_string()),
-                _ => Err("it ended by itself".to_owned()),
-            };
+        while let Some(message) = self.bus.pop_filtered(ENDS) {
+            fault = Err(reason(&message));
         }
         fault
+    }
+}
+
+/// What a decoder ends with.
+const ENDS: &[gst::MessageType] = &[gst::MessageType::Error, gst::MessageType::Eos];
+
+fn reason(message: &gst::Message) -> String {
+    match message.view() {
+        gst::MessageView::Error(error) => error.error().to_string(),
+        _ => "it ended by itself".to_owned(),
     }
 }
 

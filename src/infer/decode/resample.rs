@@ -9,6 +9,7 @@ use crate::time::{Moment, Span};
 
 /// So many blocks per second: 20 ms each. Longer ones would come later, shorter ones have softer filters.
 const BLOCKS_PER_SECOND: u32 = 50;
+const NS_PER_S: i64 = 1_000_000_000;
 /// Sound that begins this far from where the sound before it ended is another sound.
 const JOINED: Span = Span::from_ms(20);
 
@@ -103,6 +104,57 @@ impl Resampler {
             }
         }
         self.next = Some(first + span_of(samples.len(), self.from_hz));
+    }
+
+    /// The sound ends: hands on what is still inside, as if silence followed. Begins anew afterwards.
+    pub fn finish(&mut self, mut sink: impl FnMut(Moment, &[f32])) {
+        let (Some(end), Some(fft)) = (self.next, &self.fft) else { return };
+        let (to_hz, silence) = (self.to_hz, vec![0.0; 2 * fft.input_frames_max()]);
+        self.push(end, &silence, |first, samples| {
+            let left = (end - first).as_ns().max(0).saturating_mul(i64::from(to_hz)).saturating_add(NS_PER_S / 2);
+            let left = usize::try_from(left / NS_PER_S).unwrap_or(0).min(samples.len());
+            if 0 < left {
+                sink(first, &samples[..left]);
+            }
+        });
+        self.next = None;
+        self.pending.clear();
+        if let Some(fft) = &mut self.fft {
+            fft.reset();
+            self.lead = fft.output_delay();
+        }
+    }
+}
+
+/// A resampler for sound whose rate is known only when it comes: AAC may turn out to have twice the announced one.
+#[derive(Debug)]
+pub struct AnyRate {
+    to_hz: u32,
+    resampler: Option<Resampler>,
+}
+
+impl AnyRate {
+    /// To this rate, samples per second.
+    #[must_use]
+    pub const fn new(to_hz: u32) -> Self {
+        Self { to_hz, resampler: None }
+    }
+
+    /// As [`Resampler::push`], for samples at `from_hz`. Sound of a rate that cannot be is dropped.
+    pub fn push(&mut self, first: Moment, from_hz: u32, samples: &[f32], sink: impl FnMut(Moment, &[f32])) {
+        if self.resampler.as_ref().is_none_or(|it| it.from_hz() != from_hz) {
+            self.resampler = Resampler::new(from_hz, self.to_hz).ok();
+        }
+        if let Some(resampler) = &mut self.resampler {
+            resampler.push(first, samples, sink);
+        }
+    }
+
+    /// As [`Resampler::finish`].
+    pub fn finish(&mut self, sink: impl FnMut(Moment, &[f32])) {
+        if let Some(resampler) = &mut self.resampler {
+            resampler.finish(sink);
+        }
     }
 }
 

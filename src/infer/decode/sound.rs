@@ -77,6 +77,25 @@ impl SoundDecoder {
         pushed.or_else(|reason| self.fail(reason))
     }
 
+    /// As [`Self::decode`], but waits for the decoder where it does not keep up.
+    ///
+    /// # Errors
+    /// As [`Self::decode`].
+    pub fn decode_in_turn(&mut self, unit: &Unit, bytes: &[u8]) -> Result<(), Error> {
+        self.line.as_ref().map_or(Ok(()), Line::wait_turn).or_else(|reason| self.fail(reason))?;
+        self.decode(unit, bytes)
+    }
+
+    /// No unit follows: waits until all sound was handed on. The next unit starts the decoder anew.
+    ///
+    /// # Errors
+    /// When the decoder failed at an earlier unit.
+    pub fn finish(&mut self) -> Result<(), Error> {
+        let finished = self.line.as_ref().map_or(Ok(()), Line::finish);
+        self.line = None;
+        finished.map_err(|reason| Error::Failed { element: self.codec.name().to_owned(), reason })
+    }
+
     fn fail(&mut self, reason: String) -> Result<(), Error> {
         self.restart()?;
         Err(Error::Failed { element: self.codec.name().to_owned(), reason })

@@ -120,6 +120,34 @@ impl VideoDecoder {
         Ok(decoder)
     }
 
+    /// The same decoder for a source that drops no unit, such as a file: it is not drained before [`Self::finish`].
+    #[must_use]
+    pub fn undropped(self) -> Self {
+        self.awaited.expect_all();
+        self
+    }
+
+    /// As [`Self::decode`], but waits for the decoder where it does not keep up.
+    ///
+    /// # Errors
+    /// As [`Self::decode`].
+    pub fn decode_in_turn(&mut self, unit: &Unit, bytes: &[u8], wanted: bool) -> Result<Fed, Error> {
+        match self.line.as_ref().map_or(Ok(()), Line::wait_turn) {
+            Ok(()) => self.decode(unit, bytes, wanted),
+            Err(reason) => Err(self.fail(reason)),
+        }
+    }
+
+    /// No unit follows: waits until every wanted picture was handed on. The next unit must be `fresh`.
+    ///
+    /// # Errors
+    /// When the decoder failed at an earlier unit.
+    pub fn finish(&mut self) -> Result<(), Error> {
+        let finished = self.line.as_ref().map_or(Ok(()), Line::finish);
+        self.line = None;
+        finished.map_err(|reason| Error::Failed { element: self.element().to_owned(), reason })
+    }
+
     /// The GStreamer element that decodes.
     #[must_use]
     pub fn element(&self) -> &str {

@@ -1,0 +1,306 @@
+//! The beginning of a media file as access units in the forms that the decoders take from a camera.
+
+use std::{
+    fs::File,
+    io::{self, Read as _},
+    path::Path,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use gstreamer as gst;
+use gstreamer::prelude::*;
+use gstreamer_app::{AppSink, AppSinkCallbacks};
+
+use super::{Error, line};
+use crate::{
+    time::{Moment, Span},
+    wire::{
+        CameraId,
+        unit::{Codec, Unit},
+    },
+};
+
+/// Where a file's time begins on our clock. What was coded before it, such as an encoder's delay, has a moment too.
+const BEGIN: Moment = Moment(60_000_000_000);
+/// Pictures come in the order of decoding, and sound is stored beside them with some delay: so much is read further.
+const BEYOND: Span = Span::from_ms(2000);
+/// No clip is larger: five seconds of 400 Mbit/s.
+const BYTES_MAX: usize = 256 << 20;
+/// A file that is not read in this time is not read at all.
+const READ_MAX: gst::ClockTime = gst::ClockTime::from_seconds(60);
+
+/// Why a file is no clip.
+#[derive(Debug, thiserror::Error)]
+pub enum Unreadable {
+    /// The system refuses it.
+    #[error("it cannot be read: {0}")]
+    Io(#[from] io::Error),
+    /// Its first bytes are those of no container that is known here.
+    #[error("it is not a video: neither MP4, Matroska, WebM, AVI nor an MPEG transport stream")]
+    Foreign,
+    /// GStreamer cannot take it apart.
+    #[error("its container cannot be read: {0}")]
+    Broken(String),
+    /// It has streams, and none that the daemon decodes.
+    #[error(
+        "it holds only {0}, and the daemon decodes H.264, H.265, MJPEG, AAC, Opus, G.711 and uncompressed sound; \
+         convert it with ffmpeg"
+    )]
+    Codecs(String),
+    /// It has nothing to see or hear.
+    #[error("it holds neither pictures nor sound")]
+    Empty,
+    /// It is larger than a clip can be.
+    #[error("its first seconds are larger than 256 MiB; convert it to H.264")]
+    TooLarge,
+    /// GStreamer or an element of it is not there.
+    #[error(transparent)]
+    Decoder(#[from] Error),
+}
+
+/// The sound of a file.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Sounding {
+    /// Compressed.
+    Unit(Unit, Vec<u8>),
+    /// Uncompressed: the moment of the first sample, samples per second, and one channel, -1 to 1.
+    Samples(Moment, u32, Vec<f32>),
+}
+
+/// The beginning of a file, still compressed. Both lists are in the order of the file.
+#[derive(Debug, Default)]
+pub struct Media {
+    /// The access units of its first picture stream.
+    pub video: Vec<(Unit, Vec<u8>)>,
+    /// Its first sound stream.
+    pub sound: Vec<Sounding>,
+}
+
+/// What the demuxer's thread puts together.
+#[derive(Default)]
+struct Gathered {
+    media: Media,
+    /// Of the first thing of any stream, ns.
+    first_ns: Option<i64>,
+    bytes: usize,
+    takes_video: bool,
+    takes_sound: bool,
+    unknown: Vec<String>,
+    fault: Option<Error>,
+}
+
+impl Media {
+    /// Reads the first `length` of a file and a little more. Moments count from the file's own beginning, which is
+    /// some fixed moment.
+    ///
+    /// # Errors
+    /// When nothing of it can be decoded. What can be had of a damaged file is no error.
+    pub fn open(file: &Path, length: Span) -> Result<Self, Unreadable> {
+        line::start()?;
+        let demuxer = line::element(demuxer(file)?)?;
+        let source = line::element("filesrc")?;
+        source.set_property("location", file);
+        let pipeline = gst::Pipeline::new();
+        let broken = |err: gst::glib::BoolError| Unreadable::Broken(err.to_string());
+        pipeline.add_many([&source, &demuxer]).map_err(broken)?;
+        source.link(&demuxer).map_err(broken)?;
+        let gathered = Arc::new(Mutex::new(Gathered::default()));
+        let (of_pads, weak) = (Arc::clone(&gathered), pipeline.downgrade());
+        demuxer.connect_pad_added(move |_, pad| {
+            if let Some(pipeline) = weak.upgrade()
+                && let Err(err) = attach(&pipeline, pad, length, &of_pads)
+            {
+                lock(&of_pads).fault = Some(err);
+            }
+        });
+        let ended = play(&pipeline);
+        let mut gathered = lock(&gathered);
+        if let Some(fault) = gathered.fault.take() {
+            return Err(fault.into());
+        }
+        if BYTES_MAX < gathered.bytes {
+            return Err(Unreadable::TooLarge);
+        }
+        if gathered.media.video.is_empty() && gathered.media.sound.is_empty() {
+            if !gathered.unknown.is_empty() {
+                return Err(Unreadable::Codecs(gathered.unknown.join(", ")));
+            }
+            return Err(ended.err().map_or(Unreadable::Empty, Unreadable::Broken));
+        }
+        Ok(std::mem::take(&mut gathered.media))
+    }
+}
+
+/// The demuxer for a file, by its first bytes: the file does not choose among all that is installed.
+fn demuxer(file: &Path) -> Result<&'static str, Unreadable> {
+    let mut head = Vec::new();
+    File::open(file)?.take(12).read_to_end(&mut head)?;
+    let at = |from: usize, word: &[u8]| head.get(from..from + word.len()) == Some(word);
+    match () {
+        () if [&b"ftyp"[..], b"moov", b"mdat", b"wide", b"free", b"skip"].iter().any(|it| at(4, it)) => Ok("qtdemux"),
+        () if at(0, b"\x1a\x45\xdf\xa3") => Ok("matroskademux"),
+        () if at(0, b"RIFF") && at(8, b"AVI ") => Ok("avidemux"),
+        () if at(0, b"\x47") => Ok("tsdemux"),
+        () => Err(Unreadable::Foreign),
+    }
+}
+
+/// Runs the pipeline to its end.
+fn play(pipeline: &gst::Pipeline) -> Result<(), String> {
+    let bus = pipeline.bus().ok_or("a pipeline without a bus")?;
+    let started = pipeline.set_state(gst::State::Playing);
+    let ended = bus.timed_pop_filtered(READ_MAX, &[gst::MessageType::Error, gst::MessageType::Eos]);
+    let stopped = pipeline.set_state(gst::State::Null);
+    match ended.as_ref().map(|it| it.view()) {
+        Some(gst::MessageView::Error(error)) => Err(error.error().to_string()),
+        Some(_) => started.and(stopped).map(drop).map_err(|err| err.to_string()),
+        None => Err("it takes longer than a minute".to_owned()),
+    }
+}
+
+/// What comes out of a demuxer's pad, and the way to the form that a camera's units have.
+struct Branch {
+    /// `None` for uncompressed sound.
+    codec: Option<Codec>,
+    elements: &'static [&'static str],
+    caps: gst::Caps,
+}
+
+impl Branch {
+    fn of(caps: &gst::StructureRef) -> Option<Self> {
+        let byte_stream = |name: &str| {
+            gst::Caps::builder(name).field("stream-format", "byte-stream").field("alignment", "au").build()
+        };
+        let (codec, elements, caps): (_, &[&str], _) = match caps.name().as_str() {
+            "video/x-h264" => (Codec::H264, &["h264parse"], byte_stream("video/x-h264")),
+            "video/x-h265" => (Codec::H265, &["h265parse"], byte_stream("video/x-h265")),
+            "image/jpeg" => (Codec::Mjpeg, &[], gst::Caps::new_empty_simple("image/jpeg")),
+            "audio/mpeg" if matches!(caps.get::<i32>("mpegversion"), Ok(2 | 4)) => {
+                let adts = gst::Caps::builder("audio/mpeg").field("mpegversion", 4).field("stream-format", "adts");
+                (Codec::Aac, &["aacparse"], adts.field("framed", true).build())
+            }
+            "audio/x-mulaw" => (Codec::Pcmu, &[], gst::Caps::new_empty_simple("audio/x-mulaw")),
+            "audio/x-alaw" => (Codec::Pcma, &[], gst::Caps::new_empty_simple("audio/x-alaw")),
+            "audio/x-opus" => (Codec::Opus, &[], gst::Caps::new_empty_simple("audio/x-opus")),
+            "audio/x-raw" => {
+                let format = if cfg!(target_endian = "little") { "F32LE" } else { "F32BE" };
+                let caps = gst::Caps::builder("audio/x-raw").field("format", format).field("channels", 1);
+                let caps = caps.field("layout", "interleaved").build();
+                return Some(Self { codec: None, elements: &["audioconvert"], caps });
+            }
+            _ => return None,
+        };
+        Some(Self { codec: Some(codec), elements, caps })
+    }
+
+    fn is_video(&self) -> bool {
+        self.codec.is_some_and(Codec::is_video)
+    }
+}
+
+/// Joins a pad to a sink of its own, where its stream is the first of its kind.
+fn attach(
+    pipeline: &gst::Pipeline,
+    pad: &gst::Pad,
+    length: Span,
+    gathered: &Arc<Mutex<Gathered>>,
+) -> Result<(), Error> {
+    let caps = pad.current_caps().unwrap_or_else(|| pad.query_caps(None));
+    let Some(caps) = caps.structure(0) else { return Ok(()) };
+    let Some(branch) = Branch::of(caps) else {
+        lock(gathered).unknown.push(caps.name().to_string());
+        return Ok(());
+    };
+    {
+        let mut gathered = lock(gathered);
+        let taken = if branch.is_video() { &mut gathered.takes_video } else { &mut gathered.takes_sound };
+        if std::mem::replace(taken, true) {
+            return Ok(());
+        }
+    }
+    let mut elements = branch.elements.iter().map(|it| line::element(it)).collect::<Result<Vec<_>, _>>()?;
+    // A decoder can begin at every key frame only where its parameter sets come with it.
+    elements.iter().for_each(|it| line::set(it, "config-interval", "-1"));
+    let sink = AppSink::builder().caps(&branch.caps).sync(false).enable_last_sample(false).build();
+    // Else the first sink would hold the demuxer up until the second has something, too.
+    sink.set_property("async", false);
+    let (gathered, codec) = (Arc::clone(gathered), branch.codec);
+    let take = move |sink: &AppSink| {
+        let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
+        lock(&gathered).take(codec, length, &sample)
+    };
+    sink.set_callbacks(AppSinkCallbacks::builder().new_sample(take).build());
+    elements.push(sink.upcast());
+    let failed = |what: &str| Error::Failed { element: "demuxer".to_owned(), reason: what.to_owned() };
+    pipeline.add_many(&elements).map_err(|_| failed("its parts cannot be put together"))?;
+    gst::Element::link_many(&elements).map_err(|_| failed("its parts do not fit together"))?;
+    for element in elements.iter().rev() {
+        element.sync_state_with_parent().map_err(|_| failed("it does not start"))?;
+    }
+    let entry = elements.first().and_then(|it| it.static_pad("sink"));
+    let joined = entry.is_some_and(|entry| pad.link(&entry).is_ok());
+    if joined { Ok(()) } else { Err(failed("a stream cannot be joined")) }
+}
+
+impl Gathered {
+    /// Takes a unit, until the clip is over.
+    fn take(
+        &mut self,
+        codec: Option<Codec>,
+        length: Span,
+        sample: &gst::Sample,
+    ) -> Result<gst::FlowSuccess, gst::FlowError> {
+        let (Some(buffer), Some(caps)) = (sample.buffer(), sample.caps().and_then(|it| it.structure(0))) else {
+            return Ok(gst::FlowSuccess::Ok);
+        };
+        // A unit without a time, as in some AVI files, has at least one of decoding.
+        let shown = buffer.pts().or_else(|| buffer.dts());
+        let segment = sample.segment().and_then(|it| it.downcast_ref::<gst::ClockTime>());
+        let (Some(shown), Some(segment)) = (shown, segment) else { return Ok(gst::FlowSuccess::Ok) };
+        let Some(at_ns) = segment.to_running_time_full(shown).map(signed) else { return Ok(gst::FlowSuccess::Ok) };
+        let first_ns = *self.first_ns.get_or_insert(at_ns);
+        if first_ns + (length + BEYOND).as_ns() < at_ns || BYTES_MAX < self.bytes {
+            return Err(gst::FlowError::Eos);
+        }
+        let map = buffer.map_readable().map_err(|_| gst::FlowError::Error)?;
+        self.bytes += map.len();
+        let number = |name| caps.get::<i32>(name).ok().and_then(|it| u32::try_from(it).ok()).unwrap_or(0);
+        let (moment, rate_hz) = (BEGIN + Span(at_ns), number("rate"));
+        let Some(codec) = codec else {
+            let samples = map.as_chunks::<4>().0.iter().map(|bytes| f32::from_ne_bytes(*bytes));
+            self.media.sound.push(Sounding::Samples(moment, rate_hz, samples.collect()));
+            return Ok(gst::FlowSuccess::Ok);
+        };
+        let seq = if codec.is_video() { self.media.video.len() } else { self.media.sound.len() };
+        let unit = Unit {
+            camera: CameraId(0),
+            codec,
+            key: !buffer.flags().contains(gst::BufferFlags::DELTA_UNIT),
+            fresh: seq == 0,
+            seq: u32::try_from(seq).unwrap_or(u32::MAX),
+            lost: 0,
+            rate_hz,
+            channels: u8::try_from(number("channels")).unwrap_or(u8::MAX),
+            moment,
+            arrival: moment,
+        };
+        if codec.is_video() {
+            self.media.video.push((unit, map.to_vec()));
+        } else {
+            self.media.sound.push(Sounding::Unit(unit, map.to_vec()));
+        }
+        Ok(gst::FlowSuccess::Ok)
+    }
+}
+
+fn signed(time: gst::Signed<gst::ClockTime>) -> i64 {
+    let ns = |time: gst::ClockTime| i64::try_from(time.nseconds()).unwrap_or(i64::MAX / 4).min(i64::MAX / 4);
+    match time {
+        gst::Signed::Positive(time) => ns(time),
+        gst::Signed::Negative(time) => -ns(time),
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,77 @@
+//! A window's frames and samples as the network's numbers, and whether there is any sound in them.
+
+use super::{
+    contract::{Contract, SoundKind},
+    features::{picture::Normalise, sound::Ear},
+    ring::{self, Coverage, FrameRing},
+    runtime::Clip,
+    window::Cut,
+};
+use crate::wire::record::SoundState;
+
+/// A window with less sound than this share of it has none: what is missing was zeros, which are not silence.
+const SOUND_SHARE_MIN: f32 = 0.9;
+/// The level of nothing at all, hundredths of a dB.
+pub(crate) const NO_LEVEL_CDB: i16 = -10_000;
+
+/// Turns a window's pixels and samples into the network's numbers.
+pub(crate) struct Senses {
+    ear: Ear,
+    normalise: Normalise,
+    /// The sound of the window at hand.
+    pub(crate) samples: Vec<f32>,
+}
+
+impl Senses {
+    pub(crate) fn new(contract: &Contract) -> Self {
+        let samples = match contract.sound.kind {
+            SoundKind::None => 0,
+            _ => contract.sound.samples as usize,
+        };
+        Self {
+            ear: Ear::new(&contract.sound),
+            normalise: Normalise::new(contract.video.mean, contract.video.std),
+            samples: vec![0.0; samples],
+        }
+    }
+
+    /// Writes the cut's frames, and its sound where it is heard, into a clip's place.
+    pub(crate) fn fill(&mut self, frames: &FrameRing, cut: &Cut, clip: &mut Clip<'_>) {
+        let planes = clip.video.chunks_exact_mut(clip.video.len() / cut.frames.len().max(1));
+        for (pixels, planes) in cut.frames.iter().filter_map(|index| frames.pixels(*index)).zip(planes) {
+            self.normalise.fill(pixels, planes);
+        }
+        self.fill_sound(cut.heard, clip);
+        *clip.present = [1.0, f32::from(u8::from(cut.heard))];
+    }
+
+    /// Writes a clip of which there is no picture, and its sound where it is `heard`.
+    pub(crate) fn fill_blind(&mut self, heard: bool, clip: &mut Clip<'_>) {
+        clip.video.fill(0.0);
+        self.fill_sound(heard, clip);
+        *clip.present = [0.0, f32::from(u8::from(heard))];
+    }
+
+    fn fill_sound(&mut self, heard: bool, clip: &mut Clip<'_>) {
+        if !heard || self.ear.fill(&self.samples, clip.sound).is_err() {
+            clip.sound.fill(0.0);
+        }
+    }
+}
+
+/// What became of a window's sound, and its level in hundredths of a dB.
+pub(crate) fn heard(coverage: Result<Coverage, ring::Missing>) -> (SoundState, i16) {
+    match coverage {
+        Ok(heard) if SOUND_SHARE_MIN <= heard.share() => {
+            let state = match (heard.is_silent(), heard.is_clipping()) {
+                (true, _) => SoundState::Silent,
+                (false, true) => SoundState::Clipping,
+                (false, false) => SoundState::Present,
+            };
+            #[allow(clippy::cast_possible_truncation, reason = "clamped to the range of the record")]
+            let level_cdb = (heard.level_dbfs * 100.0).clamp(f32::from(NO_LEVEL_CDB), 0.0) as i16;
+            (state, level_cdb)
+        }
+        _ => (SoundState::Absent, NO_LEVEL_CDB),
+    }
+}
