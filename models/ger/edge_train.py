@@ -1,0 +1,211 @@
+"""Trains the edge network from nothing: `python -m ger.edge_train --out edge-ger.pt --cache DIR`.
+
+In steps: the picture network alone on single frames, the sound network alone, then the fusion over both, frozen, on clips that neither
+has seen. The picture network's fine map learns where heads are and what they show (the scenes know it). Seeded; every epoch is kept, so
+that a stopped run resumes; prints its figures as it goes. The cache must hold the media made ready (see `ger.data`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from . import augment, data, edge_measure
+from .network import EdgeNetwork, Shape
+from .scenes import BUCKETS, bucket, face_maps
+
+NAME = "edge-ger-2"
+STAGES = ["pictures", "sounds", "fusion"]
+LICENCE = {"weights": "Apache-2.0 OR MIT", "data": [
+    "EmoGator vocal bursts, Buhl 2023, arXiv:2301.00508, Apache-2.0", "SFHQ-T2I synthetic faces, Beniaguev 2024, MIT",
+    "Poly Haven panoramas, CC0", "drawn scenes and synthesised sounds by models/ger, Apache-2.0 OR MIT"]}
+
+
+class Run:
+    """One stage's optimiser and one-cycle rate over a number of steps, kept on disk after each epoch."""
+
+    def __init__(self, part: Path, modules: nn.ModuleList, rate: float, epochs: int, steps: int) -> None:
+        self.part, self.modules, self.epochs, self.first = part, modules, epochs, 0
+        self.parameters = list(modules.parameters())
+        self.optimiser = torch.optim.AdamW(self.parameters, lr=rate, weight_decay=0.05)
+        self.plan = torch.optim.lr_scheduler.OneCycleLR(self.optimiser, rate, total_steps=max(epochs * steps, 2), pct_start=0.15)
+        self.since, self.losses, self.hits = time.time(), [], []
+        if part.exists():
+            kept = torch.load(part, weights_only=True)
+            modules.load_state_dict(kept["modules"])
+            self.optimiser.load_state_dict(kept["optimiser"])
+            self.plan.load_state_dict(kept["plan"])
+            self.first = kept["epoch"] + 1
+
+    def step(self, loss: Tensor, hits: Tensor) -> None:
+        self.optimiser.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.parameters, 1.0)
+        self.optimiser.step()
+        self.plan.step()
+        self.losses.append(loss.item())
+        self.hits.append(hits.float().mean().item())
+        if len(self.losses) % 50 == 0:
+            print(f"  {self.part.stem}: step {len(self.losses)}, loss {np.mean(self.losses[-50:]):.3f}, training accuracy {np.mean(self.hits[-50:]):.3f}, "
+                  f"{time.time() - self.since:.0f} s", flush=True)
+
+    def keep(self, epoch: int) -> None:
+        """Writes the state and says the epoch's figures."""
+        partial = self.part.with_suffix(".partial")
+        torch.save({"modules": self.modules.state_dict(), "optimiser": self.optimiser.state_dict(), "plan": self.plan.state_dict(), "epoch": epoch}, partial)
+        partial.replace(self.part)
+        print(f"{self.part.stem} epoch {epoch}: loss {np.mean(self.losses):.3f}, training accuracy {np.mean(self.hits):.3f}, {time.time() - self.since:.0f} s", flush=True)
+        self.since, self.losses, self.hits = time.time(), [], []
+
+
+def batches(count: int, size: int, rng: np.random.Generator) -> list[np.ndarray]:
+    order = rng.permutation(count)
+    return [np.sort(order[i : i + size]) for i in range(0, count - size + 1, size)]
+
+
+def head_loss(heads: np.ndarray, area: Tensor, centre: Tensor) -> Tensor:
+    """How well the fine map knows heads: what is where (cross-entropy), their centres, and their count."""
+    maps = [face_maps(h, area.shape[-1]) for h in heads]
+    what = torch.from_numpy(np.stack([m[0] for m in maps])).long()
+    where = torch.from_numpy(np.stack([m[1] for m in maps]))
+    dense = F.cross_entropy(area, what, weight=torch.tensor([0.3, 1.0, 1.0, 1.0]), label_smoothing=0.03)
+    spots = 10 * F.binary_cross_entropy_with_logits(centre, where)
+    count = F.smooth_l1_loss(torch.log1p(torch.sigmoid(centre).sum((1, 2))), torch.log1p(where.sum((1, 2))))
+    return dense + spots + count
+
+
+def train_pictures(network: EdgeNetwork, part: Path, cache: Path, epochs: int, size: int, seed: int) -> None:
+    """Single frames: scene label, group size, and the fine map."""
+    kept = data.load("pictures", cache)
+    labels = torch.from_numpy(np.array(kept["label"]))
+    shape = network.shape
+    scene, group = nn.Linear(shape.dim, 3), nn.Linear(shape.dim, shape.buckets)
+    run = Run(part, nn.ModuleList([network.picture, scene, group]), 2e-3, epochs, len(labels) // size)
+    network.picture.train()
+    for epoch in range(run.first, epochs):
+        rng = np.random.default_rng([seed, 0, epoch])
+        for rows in batches(len(labels), size, rng):
+            x, heads = augment.turn(augment.normalise(kept["video"][rows, 0]), kept["heads"][rows, 0], rng)
+            x = augment.colours(x, rng)
+            vector, area, centre = network.picture(x.contiguous(memory_format=torch.channels_last))
+            people = torch.tensor([bucket(int((h[:, 4] >= 0).sum())) for h in heads])
+            guess = scene(vector)
+            loss = head_loss(heads, area, centre) + F.cross_entropy(guess, labels[rows], label_smoothing=0.1) + 0.5 * F.cross_entropy(group(vector), people, label_smoothing=0.05)
+            run.step(loss, guess.argmax(1) == labels[rows])
+        run.keep(epoch)
+
+
+def train_sounds(network: EdgeNetwork, part: Path, cache: Path, facts: dict[str, object], epochs: int, size: int, seed: int) -> None:
+    """Sound alone: the label from the mean of the five seconds."""
+    kept = data.load("sounds", cache)
+    labels = torch.from_numpy(np.array(kept["label"]))
+    head = nn.Sequential(nn.Dropout(0.3), nn.Linear(network.shape.dim, 3))
+    run = Run(part, nn.ModuleList([network.sound, head]), 1.5e-3, epochs, len(labels) // size)
+    network.sound.train()
+    for epoch in range(run.first, epochs):
+        rng = np.random.default_rng([seed, 1, epoch])
+        for rows in batches(len(labels), size, rng):
+            mels = edge_measure.normal_mel(kept["sound"][rows], facts)
+            x = augment.sounds(augment.louder_of_two(mels, labels[rows], facts["mel_std"], rng), rng)
+            guess = head(network.sound(x[:, :, None]).mean(1))
+            run.step(F.cross_entropy(guess, labels[rows], label_smoothing=0.1), guess.argmax(1) == labels[rows])
+        run.keep(epoch)
+
+
+def train_fusion(network: EdgeNetwork, part: Path, cache: Path, facts: dict[str, object], epochs: int, size: int, seed: int) -> None:
+    """Heads and cross-attention over frozen encoders, with senses dropped."""
+    kept = data.load("clips", cache)
+    views = [edge_measure.features(network, kept, facts, flip) for flip in (False, True)]
+    labels, seen, heard = (torch.from_numpy(np.array(kept[k])) for k in ("label", "seen", "heard"))
+    heard = torch.where(heard < 0, torch.ones_like(heard), heard)  # a background alone is neutral
+    groups = torch.tensor([bucket(int(p)) for p in kept["people"]])
+    dark = torch.from_numpy(np.array(kept["fate"]) == 3)
+    run = Run(part, nn.ModuleList([network.fusion]), 1e-3, epochs, len(labels) // size)
+    network.fusion.train()
+    for epoch in range(run.first, epochs):
+        rng = np.random.default_rng([seed, 2, epoch])
+        for rows in batches(len(labels), size, rng):
+            video, sound = views[int(rng.integers(2))]
+            present = augment.presence(len(rows), rng)
+            # one sense alone can only know what it has: its own label
+            goal = torch.where(present[:, 1] == 0, seen[rows], torch.where(present[:, 0] == 0, heard[rows], labels[rows]))
+            logits, sizes = network.fusion(video[rows], sound[rows], present)
+            size_loss = F.cross_entropy(sizes, groups[rows], reduction="none")[~dark[rows]].mean()
+            run.step(F.cross_entropy(logits, goal, label_smoothing=0.05) + 0.5 * size_loss, logits.argmax(1) == goal)
+        if epoch % 10 == 9 or epoch == epochs - 1:
+            run.keep(epoch)
+
+
+def mel_statistics(cache: Path) -> dict[str, object]:
+    """Mean and standard deviation of the training log-mels."""
+    values = np.asarray(data.load("sounds", cache)["sound"][::4], np.float32)
+    return {"mel_mean": round(float(values.mean(dtype=np.float64)), 4), "mel_std": round(float(values.std(dtype=np.float64)), 4)}
+
+
+def run_stage(stage: str, number: int, network: EdgeNetwork, facts: dict[str, object], options: argparse.Namespace) -> None:
+    """One stage with its own seed; its state is a file in the cache, from which it goes on."""
+    if stage != "pictures":
+        data.render_set("sounds", options.cache, options.scale, options.threads)
+        facts.update(mel_statistics(options.cache))
+    data.render_set("clips" if stage == "fusion" else stage, options.cache, options.scale, options.threads)
+    part = options.cache / f"edge-{stage}-{options.seed}.pt"
+    torch.manual_seed(options.seed * 10 + number)
+    size = min(32, max(int(400 * options.scale), 4))
+    if stage == "pictures":
+        train_pictures(network, part, options.cache, options.picture_epochs, size, options.seed)
+    elif stage == "sounds":
+        train_sounds(network, part, options.cache, facts, options.sound_epochs, size, options.seed)
+    else:
+        train_fusion(network, part, options.cache, facts, options.fusion_epochs, size, options.seed)
+
+
+def describe(options: argparse.Namespace) -> dict[str, object]:
+    """What the contract says about the training."""
+    return {"command": "python -m ger.edge_train", "seed": options.seed,
+            "sets": {name: max(int(count * options.scale), 8) for name, (count, _) in data.SETS.items()},
+            "epochs": {"pictures": options.picture_epochs, "sounds": options.sound_epochs, "fusion": options.fusion_epochs},
+            "torch": torch.__version__.split("+")[0]}
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--cache", type=Path, required=True)
+    parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--scale", type=float, default=1.0, help="share of the full data set")
+    parser.add_argument("--picture-epochs", type=int, default=8)
+    parser.add_argument("--sound-epochs", type=int, default=6)
+    parser.add_argument("--fusion-epochs", type=int, default=40)
+    parser.add_argument("--threads", type=int, default=2, help="threads of torch and processes that render")
+    parser.add_argument("--only", choices=STAGES, help="run one stage, keep its state in the cache, and stop")
+    return parser.parse_args()
+
+
+def main() -> None:
+    options = parse()
+    torch.set_num_threads(options.threads)
+    options.cache.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(options.seed)
+    network, facts = EdgeNetwork(Shape()).to(memory_format=torch.channels_last), {}
+    for number, stage in enumerate(STAGES):
+        if options.only in (None, stage):
+            run_stage(stage, number, network, facts, options)
+    if options.only:
+        return
+    for name in ("held", "heard"):
+        data.render_set(name, options.cache, options.scale, options.threads)
+    facts.update(edge_measure.measure(network, options.cache, facts))
+    facts.update(name=NAME, created=datetime.date.today().isoformat(), training=describe(options), licence=LICENCE)
+    torch.save({"shape": network.shape.to_dict(), "model_state_dict": network.state_dict(), "facts": facts}, options.out)
+    edge_measure.show(facts)
+
+
+if __name__ == "__main__":
+    main()
