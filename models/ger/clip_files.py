@@ -1,6 +1,7 @@
 """Writes clips as small .mp4 files (H.264, AAC) with `labels.csv`: `python -m ger.clip_files --out DIR --count 40`.
 
-These are drawn people and synthesised voices of the held-out families: no media is needed, and none is in them.
+These are drawn people and synthesised voices of the held-out families: no media is needed, and none is in them. With `--cache DIR` the
+first clips of the set `held` are written instead; they show the media's faces and are for measuring on this machine only.
 """
 
 from __future__ import annotations
@@ -61,18 +62,36 @@ def drawn_clip(path: Path, number: int, size: tuple[int, int] = (640, 360)) -> s
     return CLASSES[scene.label]
 
 
+def held_clip(path: Path, number: int, cache: Path) -> str:
+    """Writes clip `number` of the set `held` as a camera would have sent it; returns its label's name."""
+    from . import data, mixes
+
+    seed = data.SETS["held"][1] + number
+    plan = data.clip_plan(seed, "held")
+    size = plan["size"]
+    scene = data.make_scene(seed, plan["seen"], plan["people"], size, plan["source"], "held", cache)
+    camera = Camera(seed, size)
+    sound = mixes.background_sound(seed) if plan["heard"] < 0 else mixes.group_sound(seed, plan["heard"], plan["people"], "held", cache)
+    moments = plan["start"] + np.arange(int(SECONDS * FPS)) / FPS
+    pictures = (camera(scene.frame(float(t))) if not plan["dark"] else np.zeros((size[1], size[0], 3), np.uint8) for t in moments)
+    write_clip(path, pictures, size, np.pad(sound[0], (0, int((SECONDS - 5) * RATE)), mode="wrap"))
+    return CLASSES[plan["label"]]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--count", type=int, default=40)
+    parser.add_argument("--cache", type=Path, help="write clips of the set `held`; the folder of the media made ready")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     with open(options.out / "labels.csv", "w", newline="") as table:
         rows = csv.writer(table)
         rows.writerow(["clip", "label"])
         for number in range(options.count):
-            name = f"drawn-{number:03d}.mp4"
-            rows.writerow([name, drawn_clip(options.out / name, number)])
+            name = f"{'held' if options.cache else 'drawn'}-{number:03d}.mp4"
+            path = options.out / name
+            rows.writerow([name, held_clip(path, number, options.cache) if options.cache else drawn_clip(path, number)])
 
 
 if __name__ == "__main__":
