@@ -1,7 +1,8 @@
-"""Controls for the edge network's figures: `python -m ger.edge_controls --cache DIR [--onnx FILE] [--video FILE ...]`.
+"""Controls for the edge network's figures: `python -m ger.edge_controls --cache DIR [--onnx FILE] [--published] [--video FILE ...]`.
 
 * How much of the label the brightness and colour of the held-out clips alone give away (a linear model on means and deviations).
 * How another exported network does on the same held-out clips (`--onnx`; its frames are made from the cache's by one more resize).
+* How it does on the synthetic scenes of system 1's paper, made of held-out raw faces and held-out places (`--published`; picture alone).
 * How often real recordings that hold nobody or one person are withheld by the group size (`--video`; nothing is trained on them).
 """
 
@@ -13,9 +14,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 from torch.nn import functional as F
 
-from . import data
+from . import data, photographs, published_scenes
 from .contract import CLASSES, KEY
 from .edge_measure import SENSES, alone_labels, score, strata
 from .scenes import BUCKETS, bucket, squash
@@ -83,6 +85,29 @@ def onnx_figures(model: Path, cache: Path) -> dict[str, object]:
     return out
 
 
+def published_figures(model: Path, cache: Path, count: int = 150) -> dict[str, object]:
+    """Picture alone on published scenes: 5 frames of 3 to 15 held-out faces of one class."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(model), providers=["CPUExecutionProvider"])
+    terms = json.loads(session.get_modelmeta().custom_metadata_map[KEY])
+    mean, std = np.float32(terms["video"]["mean"]), np.float32(terms["video"]["std"])
+    kept, mask = photographs.load(cache, "held"), (photographs.oval_mask() * 255).astype(np.uint8)
+    truth, guess, near = [], [], []
+    for number in range(count):
+        rng = np.random.default_rng([number, 77])
+        label, people = number % 3, int(rng.integers(3, 16))
+        faces = [np.dstack([kept.pick(rng, label, photographs.RAW), mask])[6:120, 18:110] for _ in range(people)]
+        place = Image.fromarray(kept.backgrounds[int(rng.integers(len(kept.backgrounds)))])
+        frames = [squash(f, terms["video"]["height"]) for f in published_scenes.frames([Image.fromarray(f) for f in faces], place, 5, number)]
+        video = ((np.stack(frames).astype(np.float32) / 255 - mean) / std).transpose(0, 3, 1, 2)[None].astype(np.float32)
+        logits, size = session.run(None, {"video": video, "sound": np.zeros((1, 5, 1, 128, 128), np.float32), "present": np.float32([[1, 0]])})
+        truth.append(label)
+        guess.append(int(logits[0].argmax()))
+        near.append(int(size[0].argmax()) == bucket(people))
+    return score(np.array(truth), np.array(guess)) | {"group_size": float(np.mean(near))}
+
+
 def video_figures(model: Path, path: Path) -> dict[str, object]:
     """Answers over 5-second windows of a recording, picture alone: counts of group sizes and of labels that would be said."""
     import av
@@ -113,11 +138,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cache", type=Path, required=True)
     parser.add_argument("--onnx", type=Path)
+    parser.add_argument("--published", action="store_true")
     parser.add_argument("--video", type=Path, nargs="*", default=[])
     options = parser.parse_args()
     if options.video:
         for path in options.video:
             print(path.name, json.dumps(video_figures(options.onnx, path)), flush=True)
+        return
+    if options.published:
+        print("published scenes:", json.dumps(published_figures(options.onnx, options.cache)))
         return
     print("brightness alone:", json.dumps(brightness_control(options.cache)))
     if options.onnx:

@@ -1,6 +1,6 @@
 """Trains the edge network from nothing: `python -m ger.edge_train --out edge-ger.pt --cache DIR`.
 
-In steps: the picture network alone on single frames, the sound network alone, then the fusion over both, frozen, on clips that neither
+In steps: the picture network alone, on single frames, then on frames and mosaics of faces by turns; the sound network alone, then the fusion over both, frozen, on clips that neither
 has seen. The picture network's fine map learns where heads are and what they show (the scenes know it). Seeded; every epoch is kept, so
 that a stopped run resumes; prints its figures as it goes. The cache must hold the media made ready (see `ger.data`).
 """
@@ -18,11 +18,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from . import augment, data, edge_measure
+from .mosaics import Mosaics
 from .network import EdgeNetwork, Shape
-from .scenes import BUCKETS, bucket, face_maps
+from .scenes import bucket, face_maps
 
 NAME = "edge-ger-2"
-STAGES = ["pictures", "sounds", "fusion"]
+STAGES = ["heads", "pictures", "sounds", "fusion"]
+HEADS_PLAN = 7  # epochs of the first stage's one-cycle rate; the stage ends before, while the rate is high
 LICENCE = {"weights": "Apache-2.0 OR MIT", "data": [
     "EmoGator vocal bursts, Buhl 2023, arXiv:2301.00508, Apache-2.0", "SFHQ-T2I synthetic faces, Beniaguev 2024, MIT",
     "Poly Haven panoramas, CC0", "drawn scenes and synthesised sounds by models/ger, Apache-2.0 OR MIT"]}
@@ -81,24 +83,31 @@ def head_loss(heads: np.ndarray, area: Tensor, centre: Tensor) -> Tensor:
     return dense + spots + count
 
 
-def train_pictures(network: EdgeNetwork, part: Path, cache: Path, epochs: int, size: int, seed: int) -> None:
-    """Single frames: scene label, group size, and the fine map."""
+def train_pictures(network: EdgeNetwork, part: Path, cache: Path, plan: tuple[int, int], size: int, seed: int, before: Path | None = None) -> None:
+    """Single frames: scene label, group size, and the fine map. `plan` is (epochs that the rate is planned for, epochs to run). With
+    `before`, the state of an earlier stage, it starts from there, and every other batch is a mosaic of faces."""
     kept = data.load("pictures", cache)
     labels = torch.from_numpy(np.array(kept["label"]))
     shape = network.shape
-    scene, group = nn.Linear(shape.dim, 3), nn.Linear(shape.dim, shape.buckets)
-    run = Run(part, nn.ModuleList([network.picture, scene, group]), 2e-3, epochs, len(labels) // size)
+    modules = nn.ModuleList([network.picture, nn.Linear(shape.dim, 3), nn.Linear(shape.dim, shape.buckets)])
+    if before is not None:
+        modules.load_state_dict(torch.load(before, weights_only=True)["modules"])
+    run = Run(part, modules, 2e-3 if before is None else 1.5e-3, plan[0], len(labels) // size)
+    mosaics = Mosaics(cache) if before is not None else None
     network.picture.train()
-    for epoch in range(run.first, epochs):
-        rng = np.random.default_rng([seed, 0, epoch])
-        for rows in batches(len(labels), size, rng):
-            x, heads = augment.turn(augment.normalise(kept["video"][rows, 0]), kept["heads"][rows, 0], rng)
-            x = augment.colours(x, rng)
+    for epoch in range(run.first, plan[1]):
+        rng = np.random.default_rng([seed, 0 if before is None else 3, epoch])
+        for number, rows in enumerate(batches(len(labels), size, rng)):
+            if mosaics is not None and number % 2:
+                x, heads, goal = mosaics.batch(size, rng)
+            else:
+                x, heads = augment.turn(augment.normalise(kept["video"][rows, 0]), kept["heads"][rows, 0], rng)
+                x, goal = augment.colours(x, rng), labels[rows]
             vector, area, centre = network.picture(x.contiguous(memory_format=torch.channels_last))
             people = torch.tensor([bucket(int((h[:, 4] >= 0).sum())) for h in heads])
-            guess = scene(vector)
-            loss = head_loss(heads, area, centre) + F.cross_entropy(guess, labels[rows], label_smoothing=0.1) + 0.5 * F.cross_entropy(group(vector), people, label_smoothing=0.05)
-            run.step(loss, guess.argmax(1) == labels[rows])
+            guess = modules[1](vector)
+            sizes = F.cross_entropy(modules[2](vector), people, label_smoothing=0.05)
+            run.step(head_loss(heads, area, centre) + F.cross_entropy(guess, goal, label_smoothing=0.1) + 0.5 * sizes, guess.argmax(1) == goal)
         run.keep(epoch)
 
 
@@ -151,15 +160,17 @@ def mel_statistics(cache: Path) -> dict[str, object]:
 
 def run_stage(stage: str, number: int, network: EdgeNetwork, facts: dict[str, object], options: argparse.Namespace) -> None:
     """One stage with its own seed; its state is a file in the cache, from which it goes on."""
-    if stage != "pictures":
+    if stage in ("sounds", "fusion"):
         data.render_set("sounds", options.cache, options.scale, options.threads)
         facts.update(mel_statistics(options.cache))
-    data.render_set("clips" if stage == "fusion" else stage, options.cache, options.scale, options.threads)
-    part = options.cache / f"edge-{stage}-{options.seed}.pt"
+    data.render_set({"fusion": "clips", "heads": "pictures"}.get(stage, stage), options.cache, options.scale, options.threads)
+    part, heads = (options.cache / f"edge-{name}-{options.seed}.pt" for name in (stage, "heads"))
     torch.manual_seed(options.seed * 10 + number)
     size = min(32, max(int(400 * options.scale), 4))
-    if stage == "pictures":
-        train_pictures(network, part, options.cache, options.picture_epochs, size, options.seed)
+    if stage == "heads":
+        train_pictures(network, part, options.cache, (HEADS_PLAN, options.head_epochs), size, options.seed)
+    elif stage == "pictures":
+        train_pictures(network, part, options.cache, (options.picture_epochs,) * 2, size, options.seed, heads)
     elif stage == "sounds":
         train_sounds(network, part, options.cache, facts, options.sound_epochs, size, options.seed)
     else:
@@ -170,7 +181,7 @@ def describe(options: argparse.Namespace) -> dict[str, object]:
     """What the contract says about the training."""
     return {"command": "python -m ger.edge_train", "seed": options.seed,
             "sets": {name: max(int(count * options.scale), 8) for name, (count, _) in data.SETS.items()},
-            "epochs": {"pictures": options.picture_epochs, "sounds": options.sound_epochs, "fusion": options.fusion_epochs},
+            "epochs": {"heads": options.head_epochs, "pictures": options.picture_epochs, "sounds": options.sound_epochs, "fusion": options.fusion_epochs},
             "torch": torch.__version__.split("+")[0]}
 
 
@@ -180,7 +191,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--cache", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--scale", type=float, default=1.0, help="share of the full data set")
-    parser.add_argument("--picture-epochs", type=int, default=8)
+    parser.add_argument("--head-epochs", type=int, default=4)
+    parser.add_argument("--picture-epochs", type=int, default=4)
     parser.add_argument("--sound-epochs", type=int, default=6)
     parser.add_argument("--fusion-epochs", type=int, default=40)
     parser.add_argument("--threads", type=int, default=2, help="threads of torch and processes that render")
