@@ -23,7 +23,7 @@ from .network import EdgeNetwork, Shape
 from .scenes import bucket, face_maps
 
 NAME = "edge-ger-2"
-STAGES = ["heads", "pictures", "sounds", "fusion"]
+STAGES = ["heads", "pictures", "polish", "sounds", "fusion"]
 HEADS_PLAN = 7  # epochs of the first stage's one-cycle rate; the stage ends before, while the rate is high
 LICENCE = {"weights": "Apache-2.0 OR MIT", "data": [
     "EmoGator vocal bursts, Buhl 2023, arXiv:2301.00508, Apache-2.0", "SFHQ-T2I synthetic faces, Beniaguev 2024, MIT",
@@ -83,7 +83,8 @@ def head_loss(heads: np.ndarray, area: Tensor, centre: Tensor) -> Tensor:
     return dense + spots + count
 
 
-def train_pictures(network: EdgeNetwork, part: Path, cache: Path, plan: tuple[int, int], size: int, seed: int, before: Path | None = None) -> None:
+def train_pictures(network: EdgeNetwork, part: Path, cache: Path, plan: tuple[int, int], size: int, seed: int, before: Path | None = None,
+                   rate: float = 2e-3) -> None:
     """Single frames: scene label, group size, and the fine map. `plan` is (epochs that the rate is planned for, epochs to run). With
     `before`, the state of an earlier stage, it starts from there, and every other batch is a mosaic of faces."""
     kept = data.load("pictures", cache)
@@ -92,7 +93,7 @@ def train_pictures(network: EdgeNetwork, part: Path, cache: Path, plan: tuple[in
     modules = nn.ModuleList([network.picture, nn.Linear(shape.dim, 3), nn.Linear(shape.dim, shape.buckets)])
     if before is not None:
         modules.load_state_dict(torch.load(before, weights_only=True)["modules"])
-    run = Run(part, modules, 2e-3 if before is None else 1.5e-3, plan[0], len(labels) // size)
+    run = Run(part, modules, rate, plan[0], len(labels) // size)
     mosaics = Mosaics(cache) if before is not None else None
     network.picture.train()
     for epoch in range(run.first, plan[1]):
@@ -163,14 +164,18 @@ def run_stage(stage: str, number: int, network: EdgeNetwork, facts: dict[str, ob
     if stage in ("sounds", "fusion"):
         data.render_set("sounds", options.cache, options.scale, options.threads)
         facts.update(mel_statistics(options.cache))
-    data.render_set({"fusion": "clips", "heads": "pictures"}.get(stage, stage), options.cache, options.scale, options.threads)
+    data.render_set({"fusion": "clips", "heads": "pictures", "polish": "pictures"}.get(stage, stage), options.cache, options.scale, options.threads)
     part, heads = (options.cache / f"edge-{name}-{options.seed}.pt" for name in (stage, "heads"))
     torch.manual_seed(options.seed * 10 + number)
     size = min(32, max(int(400 * options.scale), 4))
     if stage == "heads":
         train_pictures(network, part, options.cache, (HEADS_PLAN, options.head_epochs), size, options.seed)
     elif stage == "pictures":
-        train_pictures(network, part, options.cache, (options.picture_epochs,) * 2, size, options.seed, heads)
+        train_pictures(network, part, options.cache, (options.picture_epochs,) * 2, size, options.seed, heads, 1.5e-3)
+    elif stage == "polish":
+        if options.polish_epochs:
+            before = options.cache / f"edge-pictures-{options.seed}.pt"
+            train_pictures(network, part, options.cache, (options.polish_epochs,) * 2, size, options.seed + 1, before, 6e-4)
     elif stage == "sounds":
         train_sounds(network, part, options.cache, facts, options.sound_epochs, size, options.seed)
     else:
@@ -181,7 +186,7 @@ def describe(options: argparse.Namespace) -> dict[str, object]:
     """What the contract says about the training."""
     return {"command": "python -m ger.edge_train", "seed": options.seed,
             "sets": {name: max(int(count * options.scale), 8) for name, (count, _) in data.SETS.items()},
-            "epochs": {"heads": options.head_epochs, "pictures": options.picture_epochs, "sounds": options.sound_epochs, "fusion": options.fusion_epochs},
+            "epochs": {"heads": options.head_epochs, "pictures": options.picture_epochs, "polish": options.polish_epochs, "sounds": options.sound_epochs, "fusion": options.fusion_epochs},
             "torch": torch.__version__.split("+")[0]}
 
 
@@ -193,6 +198,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--scale", type=float, default=1.0, help="share of the full data set")
     parser.add_argument("--head-epochs", type=int, default=4)
     parser.add_argument("--picture-epochs", type=int, default=4)
+    parser.add_argument("--polish-epochs", type=int, default=2)
     parser.add_argument("--sound-epochs", type=int, default=6)
     parser.add_argument("--fusion-epochs", type=int, default=40)
     parser.add_argument("--threads", type=int, default=2, help="threads of torch and processes that render")
