@@ -21,7 +21,8 @@ from .people import NEGATIVE, NEUTRAL, POSITIVE
 from .scenes import FRAMES, SIZE, Camera, Scene, clip_frames, draw_count, h264, jpeg, squash
 
 SIZES = [(640, 360), (480, 270), (426, 240), (480, 360), (360, 360)]
-SETS = {"pictures": (8000, 110_000_000), "sounds": (6000, 120_000_000), "clips": (800, 130_000_000),
+SETS = {"pictures": (8000, 110_000_000), "sounds": (6000, 120_000_000), "named": (900, 125_000_000),
+        "clips": (800, 130_000_000),
         "held": (450, 190_000_000), "heard": (374, 195_000_000)}
 SOURCES = ["drawn", "photo", "warped", "mixed"]
 SOURCE_CHANCES = {"train": [0.28, 0.3, 0.1, 0.32], "held": [1 / 3, 1 / 3, 1 / 3, 0.0]}
@@ -73,6 +74,15 @@ def sound_record(seed: int, cache: Path) -> Record:
     label, people = int(rng.choice([POSITIVE, NEUTRAL, NEGATIVE], p=[0.34, 0.32, 0.34])), max(draw_count(rng), 1)
     samples, kind = group_sound(seed, label, people, "train", cache)
     return {"sound": log_mel16(samples), "label": np.int64(label), "people": np.int64(people), "kind": np.int64(kind)}
+
+
+def named_record(seed: int, cache: Path) -> Record:
+    """The log-mel of one training sound of a named kind; those that are hardest to tell are more frequent."""
+    from .mixes import KINDS, named_sound
+
+    often = KINDS + ["cheering"] * 5 + ["screaming"] + [k for k in KINDS if k.startswith("real")] * 2
+    samples, label = named_sound(seed, often[seed % len(often)], "train", cache)
+    return {"sound": log_mel16(samples), "label": np.int64(label), "people": np.int64(0), "kind": np.int64(KINDS.index(often[seed % len(often)]))}
 
 
 def heard_record(seed: int, cache: Path) -> Record:
@@ -130,7 +140,7 @@ def render(job: tuple[str, int, Path]) -> Record:
     name, seed, cache = job
     if name == "clips" or name == "held":
         return clip_record(seed, "held" if name == "held" else "train", cache)
-    return {"pictures": picture_record, "sounds": sound_record, "heard": heard_record}[name](seed, cache)
+    return {"pictures": picture_record, "sounds": sound_record, "named": named_record, "heard": heard_record}[name](seed, cache)
 
 
 def shapes(name: str) -> dict[str, tuple[tuple[int, ...], str]]:
