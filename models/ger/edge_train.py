@@ -205,7 +205,7 @@ def describe(options: argparse.Namespace) -> dict[str, object]:
     """What the contract says about the training."""
     return {"command": "python -m ger.edge_train", "seed": options.seed,
             "sets": {name: max(int(count * options.scale), 8) for name, (count, _) in data.SETS.items()},
-            "epochs": {"heads": options.head_epochs, "pictures": options.picture_epochs, "polish": options.polish_epochs, "sounds": options.sound_epochs, "polish-sounds": options.polish_sound_epochs, "fusion": options.fusion_epochs},
+            "epochs": {"heads": options.head_epochs, "pictures": options.picture_epochs, "polish": options.polish_epochs, "sounds": options.sound_epochs, "polish-sounds": options.polish_sound_epochs, "named-sounds": 2, "fusion": options.fusion_epochs},
             "torch": torch.__version__.split("+")[0]}
 
 
