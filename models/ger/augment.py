@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from .contract import VIDEO_MEAN, VIDEO_STD
 
@@ -16,37 +17,64 @@ def normalise(frames: np.ndarray) -> Tensor:
     return (x - mean) / std
 
 
-def shift(frame: np.ndarray, grid: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Moves a frame by whole grid cells, edges repeated."""
-    dy, dx = rng.integers(-2, 3, 2)
-    cell = frame.shape[0] // grid.shape[0]
-    pad = ((2, 2), (2, 2))
-    wide = np.pad(grid, pad, mode="edge")[2 + dy :, 2 + dx :][: grid.shape[0], : grid.shape[1]]
-    big = np.pad(frame, ((2 * cell,) * 2, (2 * cell,) * 2, (0, 0)), mode="edge")
-    moved = big[(2 + dy) * cell :, (2 + dx) * cell :][: frame.shape[0], : frame.shape[1]]
-    return moved, wide
+def turn(x: Tensor, heads: np.ndarray, rng: np.random.Generator) -> tuple[Tensor, np.ndarray]:
+    """Mirrors, scales, moves and slightly turns frames f32 [M, 3, H, W]; heads f32 [M, K, 5] go along, those that leave become padding."""
+    count = len(x)
+    flip = np.where(rng.random(count) < 0.5, -1.0, 1.0)
+    sx, sy = (np.exp(rng.uniform(-0.25, 0.22, count)) * np.exp(rng.normal(0, 0.05, count)) for _ in range(2))
+    sy = sx * np.exp(rng.normal(0, 0.08, count))
+    angle, dx, dy = rng.normal(0, 0.08, count), rng.uniform(-0.15, 0.15, count), rng.uniform(-0.15, 0.15, count)
+    # output point to input point, both within [-1, 1]: q = A p + d
+    a = np.stack([np.stack([flip * np.cos(angle) / sx, -np.sin(angle) / sx, dx], -1), np.stack([flip * np.sin(angle) / sy, np.cos(angle) / sy, dy], -1)], 1)
+    grid = F.affine_grid(torch.from_numpy(a).float(), list(x.shape), align_corners=False)
+    moved = F.grid_sample(x, grid, padding_mode="border", align_corners=False)
+    centre = heads[..., :2] * 2 - 1 - a[:, None, :, 2]
+    back = np.linalg.inv(a[:, :, :2])
+    out = heads.copy()
+    out[..., :2] = (np.einsum("mij,mkj->mki", back, centre) + 1) / 2
+    out[..., 2] *= sx[:, None]
+    out[..., 3] *= sy[:, None]
+    gone = (heads[..., 4] < 0) | (out[..., :2] < 0).any(-1) | (out[..., :2] > 1).any(-1)
+    out[gone] = -1
+    return moved, out.astype(np.float32)
 
 
-def pictures(frames: np.ndarray, grids: np.ndarray, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """Flip, shift, exposure, tint and noise for a batch of single frames."""
-    out, maps = np.empty_like(frames), np.empty_like(grids)
-    for i in range(len(frames)):
-        frame, grid = shift(frames[i], grids[i], rng)
-        flip = -1 if rng.random() < 0.5 else 1
-        out[i], maps[i] = frame[:, ::flip], grid[:, ::flip]
-    x = normalise(out)
-    gain = np.exp(rng.normal(0, 0.15, (len(x), 1, 1, 1)) + rng.normal(0, 0.06, (len(x), 3, 1, 1)))
-    x = x * torch.from_numpy(gain).float() + torch.from_numpy(rng.normal(0, 0.2, (len(x), 3, 1, 1))).float()
+def colours(x: Tensor, rng: np.random.Generator) -> Tensor:
+    """Exposure, tint, less colour, less resolution and noise, each frame its own."""
+    count = len(x)
+    gain = np.exp(rng.normal(0, 0.2, (count, 1, 1, 1)) + rng.normal(0, 0.07, (count, 3, 1, 1)))
+    x = x * torch.from_numpy(gain).float() + torch.from_numpy(rng.normal(0, 0.2, (count, 3, 1, 1))).float()
+    for i in range(count):
+        fate = rng.random()
+        if fate < 0.1:
+            x[i] = x[i].mean(0, keepdim=True)
+        elif fate < 0.25:
+            small = F.interpolate(x[i : i + 1], scale_factor=float(rng.uniform(0.45, 0.9)), mode="bilinear", align_corners=False)
+            x[i] = F.interpolate(small, size=x.shape[2:], mode="bilinear", align_corners=False)[0]
     noise = torch.from_numpy(rng.standard_normal(x.shape, dtype=np.float32))
-    return x + noise * torch.from_numpy(rng.uniform(0, 0.15, (len(x), 1, 1, 1))).float(), torch.from_numpy(maps).long()
+    return x + noise * torch.from_numpy(rng.uniform(0, 0.15, (count, 1, 1, 1))).float()
+
+
+def louder_of_two(mels: Tensor, labels: Tensor, deviation: float, rng: np.random.Generator) -> Tensor:
+    """Some normalised log-mels [N, 5, 128, 128] get another of the same label added in power: more voices, other rooms."""
+    decibel = 10 / np.log(10)
+    x = mels.clone()
+    for i in range(len(x)):
+        others = torch.nonzero(labels == labels[i])[:, 0]
+        if rng.random() < 0.4 and len(others) > 1:
+            other = mels[others[int(rng.integers(len(others)))]][torch.from_numpy(rng.permutation(5))] - float(rng.uniform(0, 12)) / deviation
+            x[i] = torch.logaddexp(x[i] * deviation / decibel, other * deviation / decibel) * decibel / deviation
+    return x
 
 
 def sounds(mels: Tensor, rng: np.random.Generator) -> Tensor:
-    """Level, seconds in another order, masked bands and masked moments, for normalised log-mels [N, 5, 128, 128]."""
+    """Level, seconds in another order, a mild equaliser, masked bands and masked moments, for normalised log-mels [N, 5, 128, 128]."""
     x = mels.clone()
     for i in range(len(x)):
-        x[i] = x[i, torch.from_numpy(rng.permutation(5))] + float(rng.normal(0, 0.25))
-        if rng.random() < 0.5:
+        x[i] = x[i, torch.from_numpy(rng.permutation(5))] + float(rng.normal(0, 0.35))
+        curve = np.interp(np.arange(128), np.linspace(0, 127, 5), rng.normal(0, 0.15, 5))
+        x[i] += torch.from_numpy(curve).float()[:, None]
+        for _ in range(int(rng.integers(0, 3))):
             low, width = int(rng.integers(0, 110)), int(rng.integers(4, 18))
             x[i, :, low : low + width] = x[i].mean()
         if rng.random() < 0.5:

@@ -51,7 +51,7 @@ def build(facts: dict[str, object], size: int, golden: dict[str, list[float]], s
         "calibration": facts["calibration"], "prior": facts["prior"], "transition": TRANSITION,
         "evaluation": facts["evaluation"],
         "privacy": {"person_detection": "none", "faces": "none", "outputs": "group only"},
-        "licence": {"weights": "Apache-2.0 OR MIT", "data": ["drawn scenes and synthetic sounds by models/ger, no third-party data"]},
+        "licence": facts.get("licence", {"weights": "Apache-2.0 OR MIT", "data": ["drawn scenes and synthetic sounds by models/ger, no third-party data"]}),
         "training": facts["training"], "precision": "fp32", "source_sha256": source,
         "golden": {"input": "ramp-v1", **golden, "tolerance": TOLERANCE},
     }

@@ -62,14 +62,14 @@ def write_video(out: Path, sound: Path) -> None:
             raise SystemExit("ffmpeg failed")
 
 
-def decode(path: Path) -> tuple[list[tuple[float, bool, np.ndarray]], np.ndarray]:
+def decode(path: Path, side: int) -> tuple[list[tuple[float, bool, np.ndarray]], np.ndarray]:
     """(time, key frame, squashed picture) of every frame, and the sound as 16 kHz mono."""
     import av
 
     frames, chunks = [], []
     with av.open(str(path)) as media:
         for frame in media.decode(video=0):
-            frames.append((float(frame.time), bool(frame.key_frame), squash(frame.to_ndarray(format="rgb24"))))
+            frames.append((float(frame.time), bool(frame.key_frame), squash(frame.to_ndarray(format="rgb24"), side)))
     with av.open(str(path)) as media:
         resampler = av.AudioResampler("fltp", "mono", RATE)
         for frame in media.decode(audio=0):
@@ -95,7 +95,7 @@ def check(path: Path, model: Path) -> bool:
 
     session = onnxruntime.InferenceSession(str(model), providers=["CPUExecutionProvider"])
     terms = json.loads(session.get_modelmeta().custom_metadata_map[KEY])
-    frames, sound = decode(path)
+    frames, sound = decode(path, terms["video"]["height"])
     right = True
     for keys in (False, True):
         print("key frames only" if keys else "last frame before each moment")

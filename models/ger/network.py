@@ -1,9 +1,10 @@
-"""The small fused network ("edge"): a ViT over five frames, a CNN and a transformer block over five seconds of
-sound, cross-attention (query = sound, key = value = video), and a linear head over [sound, cross, video].
+"""The small fused network ("edge"): a CNN over five frames, a CNN and a transformer block over five seconds of
+sound, cross-attention (query = sound, key = value = video), and a head over [sound, cross, video].
 
-It follows the published system of Augusma et al. (2023) at about one two-hundredth of its size, and differs where
-a small network trained from nothing needs it: a convolutional stem before the ViT, strided convolutions with batch
-normalisation for the sound, learned stand-ins for a missing sense, and a head for the group's size.
+Its fusion follows the published system of Augusma et al. (2023), and it differs where a small network trained from
+nothing needs it: no ViT but a convolutional stem whose fine map is trained to know heads and what they show, from which evidence is
+pooled as votes; strided convolutions with batch normalisation for the sound; learned stand-ins for a missing sense; a head for the
+group's size. The fine map and the votes stay inside: the outputs are the two heads' logits alone.
 """
 
 from __future__ import annotations
@@ -20,12 +21,12 @@ from torch.nn import functional as F
 class Shape:
     """Sizes of a network; `asdict` goes into the checkpoint."""
 
-    size: int = 160
+    size: int = 192
     dim: int = 128
-    depth: int = 3
+    depth: int = 1
     heads: int = 4
-    stem: tuple[int, int, int] = (16, 32, 64)
-    sound: tuple[int, int, int, int] = (12, 24, 48, 96)
+    stem: tuple[int, int, int] = (24, 48, 96)
+    sound: tuple[int, int, int, int] = (16, 32, 64, 96)
     buckets: int = 5
     classes: int = 3
 
@@ -82,23 +83,47 @@ class Block(nn.Module):
         return x + self.dropout(self.forward2(F.gelu(self.forward1(self.norm2(x)))))
 
 
+class Evidence(nn.Module):
+    """What the fine map says of heads, and its sum over the frame: how many, and how many of each expression."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.area = nn.Conv2d(width, 4, 1)  # nothing, positive, neutral, negative
+        self.centre = nn.Conv2d(width, 1, 1)
+        nn.init.constant_(self.centre.bias, -4.0)  # few cells hold a head's centre
+        self.out = nn.Sequential(nn.Linear(12, 64), nn.ReLU())
+
+    def forward(self, fine: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """[M, c, h, w] to (evidence [M, 64], area logits [M, 4, h, w], centre logits [M, h, w])."""
+        area, centre = self.area(fine), self.centre(fine)[:, 0]
+        what = torch.softmax(area[:, 1:], 1).flatten(2)  # [M, 3, cells]
+        there = torch.softmax(area, 1)[:, 1:].flatten(2)
+        head = torch.sigmoid(centre).flatten(1)[:, None]  # [M, 1, cells]
+        count = head.sum(-1)
+        votes = (what * head).sum(-1)
+        facts = torch.cat([torch.log1p(count), count * 0.1, votes / (count + 0.3), there.mean(-1) * 5, there.amax(-1), head.amax(-1)], 1)
+        return self.out(facts), area, centre
+
+
 class Picture(nn.Module):
-    """One frame to one vector: stem to stride 8 (where training looks for faces), stride 16, ViT, mean of tokens."""
+    """One frame to one vector: stem to stride 8, its evidence of heads, an attentive mean of it, and the scene at stride 16."""
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
         a, b, c = shape.stem
         self.stem = nn.Sequential(conv(3, a, 2), conv(a, b, 2), Residual(b), conv(b, c, 2), Residual(c), Residual(c))
-        self.embed = nn.Conv2d(c, shape.dim, 3, 2, 1)
-        self.position = nn.Parameter(torch.randn(1, (shape.size // 16) ** 2, shape.dim) * 0.02)
-        self.blocks = nn.Sequential(*[Block(shape.dim, shape.heads, 3) for _ in range(shape.depth)])
-        self.norm = nn.LayerNorm(shape.dim, eps=1e-6)
+        self.evidence = Evidence(c)
+        self.look = nn.Conv2d(c, shape.heads, 1)
+        self.coarse = nn.Sequential(conv(c, shape.dim, 2), Residual(shape.dim))
+        self.join = nn.Linear(64 + shape.heads * c + shape.dim, shape.dim)
 
-    def forward(self, frames: Tensor) -> tuple[Tensor, Tensor]:
-        """[M, 3, H, W] to ([M, dim], the stem's map [M, c, H/8, W/8])."""
+    def forward(self, frames: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """[M, 3, H, W] to (vector [M, dim], area logits [M, 4, H/8, W/8], centre logits [M, H/8, W/8])."""
         fine = self.stem(frames)
-        tokens = self.embed(fine).reshape(-1, self.position.shape[2], self.position.shape[1]).transpose(1, 2) + self.position
-        return self.norm(self.blocks(tokens)).mean(1), fine
+        votes, area, centre = self.evidence(fine)
+        weights = torch.softmax(self.look(fine).flatten(2), -1)
+        looked = (weights @ fine.flatten(2).transpose(1, 2)).flatten(1)
+        return self.join(torch.cat([votes, looked, self.coarse(fine).mean((2, 3))], 1)), area, centre
 
 
 class Sound(nn.Module):
@@ -136,7 +161,7 @@ class Fusion(nn.Module):
         self.video_norm, self.sound_norm = nn.LayerNorm(shape.dim), nn.LayerNorm(shape.dim)
         self.cross = Attention(shape.dim, 1)
         self.dropout = nn.Dropout(0.2)
-        self.head = nn.Linear(3 * shape.dim, shape.classes)
+        self.head = nn.Sequential(nn.Linear(3 * shape.dim, shape.dim), nn.ReLU(), nn.Dropout(0.2), nn.Linear(shape.dim, shape.classes))
         self.group = nn.Sequential(nn.Linear(shape.dim, 64), nn.ReLU(), nn.Linear(64, shape.buckets))
 
     def forward(self, video: Tensor, sound: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
@@ -158,5 +183,5 @@ class EdgeNetwork(nn.Module):
 
     def forward(self, video: Tensor, sound: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
         side = self.shape.size
-        frames, _ = self.picture(video.reshape(-1, 3, side, side))
+        frames, _, _ = self.picture(video.reshape(-1, 3, side, side))
         return self.fusion(frames.reshape(-1, 5, self.shape.dim), self.sound(sound), present)

@@ -19,8 +19,8 @@ from .faces import draw_person
 from .people import NEUTRAL, Look, random_look
 
 BUCKETS = [0, 1, 2, 5, 10]
-SIZE = 160
-GRID = 20
+SIZE = 192
+GRID = 24
 FRAMES = 5
 WINDOW = 5.0
 
@@ -34,6 +34,14 @@ def draw_count(rng: np.random.Generator) -> int:
     """How many people: every bucket is common enough to learn."""
     low, high = [(0, 0), (1, 1), (2, 4), (5, 9), (10, 30)][int(rng.choice(5, p=[0.06, 0.09, 0.22, 0.38, 0.25]))]
     return int(rng.integers(low, high + 1))
+
+
+def feelings(rng: np.random.Generator, label: int, people: int) -> list[int]:
+    """The label for a clear majority of the people, the others at random, shuffled."""
+    share = rng.uniform(0.62, 1.0)
+    same = max(int(round(share * people)), people // 2 + 1) if people else 0
+    all_of_them = [label] * same + [int(v) for v in rng.integers(0, 3, people - same)]
+    return [all_of_them[i] for i in rng.permutation(people)]
 
 
 @dataclass
@@ -68,13 +76,6 @@ class Scene:
         return skia.Image.fromarray(np.dstack([np.asarray(soft), np.full(soft.size[::-1], 255, np.uint8)]),
                                     colorType=skia.kRGBA_8888_ColorType)
 
-    def _feelings(self, rng: np.random.Generator) -> list[int]:
-        """The label for a clear majority, others at random."""
-        share = rng.uniform(0.62, 1.0)
-        same = max(int(round(share * self.people)), self.people // 2 + 1) if self.people else 0
-        feelings = [self.label] * same + [int(v) for v in rng.integers(0, 3, self.people - same)]
-        return [feelings[i] for i in rng.permutation(self.people)]
-
     def _seats(self, rng: np.random.Generator, family: str) -> list[Seat]:
         n = self.people
         if n == 0:
@@ -85,7 +86,7 @@ class Scene:
         wide = float(rng.uniform(0.24, 0.36)) if family != "demo" else 0.33
         half = float(np.clip(pitch * wide, 0.027 * self.width, self.height * (0.2 if rows == 1 else 0.14)))
         seats: list[Seat] = []
-        feelings = self._feelings(rng)
+        own = feelings(rng, self.label, n)
         left = n
         for row in range(rows):  # the back row first
             count = min(left, per_row) if row < rows - 1 else left
@@ -95,7 +96,7 @@ class Scene:
             y = top + (bottom - top) * (row / (rows - 1) if rows > 1 else rng.uniform(0.25, 1.0))
             for k in range(count):
                 x = (k + 0.5 + 0.5 * (row % 2) * (count > 1) * 0.6) * self.width / count - 0.15 * (row % 2) * pitch
-                look = random_look(rng, family, feelings.pop())
+                look = random_look(rng, family, own.pop())
                 jitter = rng.normal(0, 1, 2) * (0.1 * pitch, 0.12 * size)
                 scale = size * rng.uniform(0.9, 1.08)
                 x = float(np.clip(x + jitter[0], scale, self.width - scale))
@@ -120,20 +121,31 @@ class Scene:
             draw_person(canvas, seat.look, t, x, y, seat.half, tilt)
         return pixels[..., :3]
 
-    def grid(self, t: float) -> np.ndarray:
-        """Where faces are, u8 [20, 20]: 0 nothing, 1 + feeling on a face. Used in training only."""
-        out = np.zeros((GRID, GRID), np.uint8)
-        ys, xs = np.meshgrid((np.arange(GRID) + 0.5) * self.height / GRID, (np.arange(GRID) + 0.5) * self.width / GRID, indexing="ij")
+    def heads(self, t: float) -> np.ndarray:
+        """Every head as (x, y, half width, half height, feeling), f32 [people, 5], within [0, 1] of the frame, back to front."""
+        out = []
         for seat in self.seats:
             x, y, _ = self.place(seat, t)
-            rx, ry = seat.half * 1.05, seat.half * seat.look.aspect * 1.05
-            body = (np.abs(xs - x) < seat.half * 2) & (ys > y + ry)
-            out[body] = 0
-            inside = ((xs - x) / rx) ** 2 + ((ys - y) / ry) ** 2 < 1
-            out[inside] = 1 + seat.look.feeling
-            cx, cy = int(x * GRID / self.width), int(y * GRID / self.height)
-            out[min(max(cy, 0), GRID - 1), min(max(cx, 0), GRID - 1)] = 1 + seat.look.feeling
-        return out
+            out.append((x / self.width, y / self.height, seat.half * 1.05 / self.width, seat.half * seat.look.aspect * 1.05 / self.height, seat.look.feeling))
+        return np.array(out, np.float32).reshape(-1, 5)
+
+
+def face_maps(heads: np.ndarray, cells: int = GRID) -> tuple[np.ndarray, np.ndarray]:
+    """What training looks for, from `heads` f32 [K, 5] (rows with a feeling below 0 are padding): u8 [cells, cells] with 0 for nothing and
+    1 + feeling on a face (a head without a face stays 0), and f32 [cells, cells] with a bump of 1 at each head's centre."""
+    area, centre = np.zeros((cells, cells), np.uint8), np.zeros((cells, cells), np.float32)
+    axis = (np.arange(cells) + 0.5) / cells
+    for x, y, rx, ry, feeling in heads:
+        if feeling < 0:
+            continue
+        area[np.ix_(axis > y + ry, np.abs(axis - x) < 2 * rx)] = 0  # the body hides who stands behind
+        dx, dy = ((axis - x) / rx)[None, :], ((axis - y) / ry)[:, None]
+        value = 0 if feeling == 3 else 1 + int(feeling)
+        area[dx**2 + dy**2 < 1] = value
+        row, column = (min(max(int(v * cells), 0), cells - 1) for v in (y, x))
+        area[row, column] = value
+        centre[row, column] = 1.0
+    return area, centre
 
 
 def surface(pixels: np.ndarray) -> skia.Surface:
@@ -151,6 +163,9 @@ class Camera:
         strength = 0.3 if mild else 1.0
         self.gain = np.exp(rng.normal(0, 0.28 * strength)) * np.exp(rng.normal(0, 0.06 * strength, 3))
         self.offset = rng.normal(0, 14 * strength)
+        dim = np.random.default_rng([seed, 29])
+        if not mild and dim.random() < 0.08:  # little light
+            self.gain = self.gain * dim.uniform(0.15, 0.45)
         self.blur = 0.0 if mild or rng.random() < 0.5 else float(rng.uniform(0.3, 1.8))
         self.noise = float(rng.uniform(0, 12)) * strength
         y, x = np.meshgrid(np.linspace(-1, 1, height), np.linspace(-1, 1, width), indexing="ij")
@@ -203,8 +218,8 @@ def _video_frame(av: object, picture: np.ndarray, index: int) -> object:
     return frame
 
 
-def clip_frames(scene: Scene, seed: int, start: float) -> tuple[np.ndarray, np.ndarray]:
-    """Five frames u8 [5, 160, 160, 3] as the network sees them, and their face grids u8 [5, 20, 20]."""
+def clip_frames(scene: Scene, seed: int, start: float) -> np.ndarray:
+    """Five frames u8 [5, 192, 192, 3] of a `Scene` or `Group` as the network sees them."""
     rng = np.random.default_rng([seed, 37])
     camera = Camera(seed, (scene.width, scene.height))
     late = rng.uniform(0, 0.6)
@@ -215,4 +230,4 @@ def clip_frames(scene: Scene, seed: int, start: float) -> tuple[np.ndarray, np.n
     else:
         quality = int(rng.integers(25, 92))
         pictures = [jpeg(p, quality) for p in pictures]
-    return np.stack([squash(p) for p in pictures]), np.stack([scene.grid(t) for t in moments])
+    return np.stack([squash(p) for p in pictures])
