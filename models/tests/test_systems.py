@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from ger.systems import SYSTEMS, build, config_of
+from ger.systems.augusma2023 import halves
 from ger.systems.parts import Attention, sine_positions
 from ger.systems.vemd2026 import TransformerLayer
 
@@ -81,6 +82,12 @@ def test_attention_is_torchs() -> None:
     ours.load_state_dict(theirs.state_dict())
     query, memory = torch.randn(3, 4, 16), torch.randn(3, 5, 16)
     assert torch.allclose(ours(query, memory), theirs(query, memory, memory)[0], atol=1e-6)
+
+
+@pytest.mark.parametrize("width", [1, 2, 5])
+def test_halves_are_torchs_adaptive_pooling(width: int) -> None:
+    maps = torch.randn(2, 4, 3, width)
+    assert torch.allclose(halves(maps), nn.AdaptiveAvgPool2d((1, 2))(maps)[:, :, 0], atol=1e-6)
 
 
 def test_the_transformer_layer_is_torchs() -> None:

@@ -69,10 +69,16 @@ class SpectrogramCnn(nn.Module):
         first, *rest = channels
         self.cnn1 = conv_block(1, first, rest[0])
         self.cnn2, self.cnn3, self.cnn4 = (conv_block(a, b, b) for a, b in zip(rest, rest[1:]))
-        self.avgpool = nn.AdaptiveAvgPool2d((1, 2))
 
     def forward(self, spectrogram: Tensor) -> Tensor:
-        return self.avgpool(self.cnn4(self.cnn3(self.cnn2(self.cnn1(spectrogram))))).flatten(1)
+        return halves(self.cnn4(self.cnn3(self.cnn2(self.cnn1(spectrogram))))).flatten(1)
+
+
+def halves(maps: Tensor) -> Tensor:
+    """Means of the left and the right half, [M, C, H, W] to [M, C, 2]: `AdaptiveAvgPool2d((1, 2))`, which ONNX does not have."""
+    columns = maps.mean(2)
+    width = int(maps.shape[3])
+    return torch.stack([columns[:, :, : (width + 1) // 2].mean(2), columns[:, :, width // 2 :].mean(2)], 2)
 
 
 class FeedForward(nn.Module):
