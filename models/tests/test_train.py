@@ -25,6 +25,9 @@ from ger.recipes.trainee import Trainee, buckets
 
 TINY = {
     "edge": ["size=64", "dim=16", "depth=1", "heads=2", "stem=(4,4,8)", "sound=(4,4,8,8)"],
+    "augusma2023": ["size='tiny'"],
+    "evtodienko2021": ["size='tiny'"],
+    "vemd2026": ["size='tiny'"],
 }
 
 

@@ -87,7 +87,7 @@ fn of_vgaf(file: &Path, text: &str) -> Result<Vec<Row>, String> {
 fn of_csv(file: &Path, text: &str) -> Result<Vec<Row>, String> {
     let mut reader = ReaderBuilder::new().trim(Trim::All).from_reader(text.as_bytes());
     let fault = |err: csv::Error| {
-        let line = err.position().map_or(1, csv::Position::line);
+        let line = err.position().map_or(1, |it| line_of(text, it));
         format!("{}:{line}: this is no CSV: {}; quote fields that hold commas", file.display(), plain(&err))
     };
     let header = reader.headers().map_err(fault)?.clone();
@@ -102,10 +102,18 @@ fn of_csv(file: &Path, text: &str) -> Result<Vec<Row>, String> {
     let field = |record: &StringRecord, at: usize| record.get(at).unwrap_or_default().to_owned();
     let row = |record: csv::Result<StringRecord>| {
         let record = record.map_err(fault)?;
-        let line = record.position().map_or(0, csv::Position::line);
+        let line = record.position().map_or(0, |it| line_of(text, it));
         Ok(Row { line, name: field(&record, clip), label: field(&record, label) })
     };
     reader.into_records().map(row).collect()
+}
+
+/// The line on which a record begins, from 1: the crate's place is that of the empty lines before it, where there are some.
+fn line_of(text: &str, place: &csv::Position) -> u64 {
+    let start = usize::try_from(place.byte()).unwrap_or(usize::MAX);
+    let rest = text.get(start..).unwrap_or_default();
+    let skipped = rest.bytes().take_while(|byte| matches!(byte, b'\r' | b'\n')).filter(|byte| *byte == b'\n').count();
+    place.line() + u64::try_from(skipped).unwrap_or(0)
 }
 
 /// The crate's own words begin with the position, which is told already.

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .. import contract, mel
+from .. import contract, mel, systems
 from ..datasets import DatasetError
 from ..datasets.decode import Rule
 from ..datasets.senses import Senses
@@ -56,14 +56,25 @@ class Trainee:
 
 
 def build(system: str, config: Mapping[str, Any]) -> Trainee:
-    """A system with random weights. Raises `DatasetError` for one that is not joined here."""
-    if system != "edge":
-        raise DatasetError(f"system {system!r} cannot be built here: join it in ger/recipes/trainee.py; what can be built is edge.")
-    shape = Shape(**config)
-    rule = Rule(5.0, 5, shape.size, shape.size, mel.SAMPLE_RATE)
-    senses = Senses(rule, tuple(contract.VIDEO_MEAN), tuple(contract.VIDEO_STD), "mel")
-    network = EdgeNetwork(shape)
-    return Trainee(system, shape.to_dict(), network, senses, lambda frames: network.picture(frames)[0])
+    """A system with random weights. Raises `ValueError` for one that is not known, or a key that it does not have.
+
+    Of a published system, `size` in the configuration may be "full" or "tiny"; other keys are those of its `Config`.
+    """
+    if system == "edge":
+        shape = Shape(**config)
+        rule = Rule(5.0, 5, shape.size, shape.size, mel.SAMPLE_RATE)
+        senses = Senses(rule, tuple(contract.VIDEO_MEAN), tuple(contract.VIDEO_STD), "mel")
+        edge = EdgeNetwork(shape)
+        return Trainee(system, shape.to_dict(), edge, senses, lambda frames: edge.picture(frames)[0])
+    network: Any = systems.build(system, config)
+    face = network.interface
+    rule = Rule(5.0, face.frames, face.size, face.size, 0 if face.sound == "none" else mel.SAMPLE_RATE)
+    senses = Senses(rule, face.mean, face.std, face.sound, zscore=face.normalise == "zscore-clip")
+    trainee = Trainee(system, systems.config_of(network), network, senses, network.picture)
+    if system == "vemd2026":
+        trainee.training = network.training_answers
+        trainee.heatmap_shape = network.heatmap_shape
+    return trainee
 
 
 def buckets() -> list[int]:
