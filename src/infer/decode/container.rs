@@ -162,22 +162,27 @@ fn play(pipeline: &gst::Pipeline) -> Result<(), String> {
 struct Branch {
     /// `None` for uncompressed sound.
     codec: Option<Codec>,
+    /// What the demuxer should have said of the stream.
+    corrected: Option<gst::Caps>,
     elements: &'static [&'static str],
     caps: gst::Caps,
 }
 
 impl Branch {
-    fn of(caps: &gst::StructureRef) -> Option<Self> {
+    fn of(stream: &gst::StructureRef) -> Option<Self> {
         let byte_stream = |name: &str| {
             gst::Caps::builder(name).field("stream-format", "byte-stream").field("alignment", "au").build()
         };
-        let (codec, elements, caps): (_, &[&str], _) = match caps.name().as_str() {
+        let (codec, elements, caps): (_, &[&str], _) = match stream.name().as_str() {
             "video/x-h264" => (Codec::H264, &["h264parse"], byte_stream("video/x-h264")),
             "video/x-h265" => (Codec::H265, &["h265parse"], byte_stream("video/x-h265")),
             "image/jpeg" => (Codec::Mjpeg, &[], gst::Caps::new_empty_simple("image/jpeg")),
-            "audio/mpeg" if matches!(caps.get::<i32>("mpegversion"), Ok(2 | 4)) => {
+            "audio/mpeg" if matches!(stream.get::<i32>("mpegversion"), Ok(2 | 4)) => {
                 let adts = gst::Caps::builder("audio/mpeg").field("mpegversion", 4).field("stream-format", "adts");
-                (Codec::Aac, &["aacparse"], adts.field("framed", true).build())
+                let caps = adts.field("framed", true).build();
+                let corrected =
+                    announced_hz(stream).map(|hz| gst::Caps::builder("audio/mpeg").field("rate", hz).build());
+                return Some(Self { codec: Some(Codec::Aac), corrected, elements: &["aacparse"], caps });
             }
             "audio/x-mulaw" => (Codec::Pcmu, &[], gst::Caps::new_empty_simple("audio/x-mulaw")),
             "audio/x-alaw" => (Codec::Pcma, &[], gst::Caps::new_empty_simple("audio/x-alaw")),
@@ -186,16 +191,27 @@ impl Branch {
                 let format = if cfg!(target_endian = "little") { "F32LE" } else { "F32BE" };
                 let caps = gst::Caps::builder("audio/x-raw").field("format", format).field("channels", 1);
                 let caps = caps.field("layout", "interleaved").build();
-                return Some(Self { codec: None, elements: &["audioconvert"], caps });
+                return Some(Self { codec: None, corrected: None, elements: &["audioconvert"], caps });
             }
             _ => return None,
         };
-        Some(Self { codec: Some(codec), elements, caps })
+        Some(Self { codec: Some(codec), corrected: None, elements, caps })
     }
 
     fn is_video(&self) -> bool {
         self.codec.is_some_and(Codec::is_video)
     }
+}
+
+/// The rate of AAC by its own header, which is right where a demuxer is not: GStreamer 1.22 doubles that of Matroska
+/// when the header says that there is no SBR. ISO/IEC 14496-3, table 1.18.
+fn announced_hz(stream: &gst::StructureRef) -> Option<i32> {
+    const RATES_HZ: [i32; 13] =
+        [96_000, 88_200, 64_000, 48_000, 44_100, 32_000, 24_000, 22_050, 16_000, 12_000, 11_025, 8000, 7350];
+    let header = stream.get::<gst::Buffer>("codec_data").ok()?;
+    let header = header.map_readable().ok()?;
+    let [first, second, ..] = header.as_slice() else { return None };
+    RATES_HZ.get(usize::from((first & 7) << 1 | second >> 7)).copied()
 }
 
 /// Joins a pad to a sink of its own, where its stream is the first of its kind.
@@ -219,6 +235,11 @@ fn attach(
         }
     }
     let mut elements = branch.elements.iter().map(|it| line::element(it)).collect::<Result<Vec<_>, _>>()?;
+    if let Some(caps) = &branch.corrected {
+        let corrector = line::element("capssetter")?;
+        corrector.set_property("caps", caps);
+        elements.insert(0, corrector);
+    }
     // A decoder can begin at every key frame only where its parameter sets come with it.
     elements.iter().for_each(|it| line::set(it, "config-interval", "-1"));
     let sink = AppSink::builder().caps(&branch.caps).sync(false).enable_last_sample(false).build();

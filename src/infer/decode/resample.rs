@@ -28,6 +28,8 @@ pub struct Resampler {
     lead: usize,
     /// Where the sound should go on.
     next: Option<Moment>,
+    /// The newest sample.
+    held: f32,
 }
 
 impl fmt::Debug for Resampler {
@@ -63,7 +65,7 @@ impl Resampler {
         let (input, output, lead) =
             fft.as_ref().map_or((0, 0, 0), |fft| (fft.input_frames_max(), fft.output_frames_max(), fft.output_delay()));
         let (pending, block) = (Vec::with_capacity(input), vec![0.0; output]);
-        Ok(Self { from_hz, to_hz, fft, pending, block, lead, next: None })
+        Ok(Self { from_hz, to_hz, fft, pending, block, lead, next: None, held: 0.0 })
     }
 
     /// The rate that goes in, samples per second.
@@ -76,12 +78,18 @@ impl Resampler {
     /// more than 20 ms begins anew; the last block before it, not yet finished, is lost.
     pub fn push(&mut self, first: Moment, samples: &[f32], mut sink: impl FnMut(Moment, &[f32])) {
         let Some(fft) = &mut self.fft else { return sink(first, samples) };
-        if self.next.is_some_and(|next| JOINED < (first - next).abs()) {
-            self.pending.clear();
+        let Some(held) = samples.first() else { return };
+        let block_len = fft.input_frames_next();
+        if self.next.is_none_or(|next| JOINED < (first - next).abs()) {
             fft.reset();
             self.lead = fft.output_delay();
+            // As if the first sample had been held before: a step from zero would ring, and even silence of G.711 is not zero.
+            self.pending.clear();
+            self.pending.resize(block_len, *held);
+            process(fft, &self.pending, &mut self.block);
+            self.pending.clear();
         }
-        let block_len = fft.input_frames_next();
+        self.held = samples.last().copied().unwrap_or_default();
         // The filter is as long as a block and is centred on a sample, so its delay is whole samples of the input.
         let delay = span_of(block_len / 2, self.from_hz);
         let mut taken = 0;
@@ -106,11 +114,11 @@ impl Resampler {
         self.next = Some(first + span_of(samples.len(), self.from_hz));
     }
 
-    /// The sound ends: hands on what is still inside, as if silence followed. Begins anew afterwards.
+    /// The sound ends: hands on what is still inside, as if its last sample were held. Begins anew afterwards.
     pub fn finish(&mut self, mut sink: impl FnMut(Moment, &[f32])) {
         let (Some(end), Some(fft)) = (self.next, &self.fft) else { return };
-        let (to_hz, silence) = (self.to_hz, vec![0.0; 2 * fft.input_frames_max()]);
-        self.push(end, &silence, |first, samples| {
+        let (to_hz, held) = (self.to_hz, vec![self.held; 2 * fft.input_frames_max()]);
+        self.push(end, &held, |first, samples| {
             let left = (end - first).as_ns().max(0).saturating_mul(i64::from(to_hz)).saturating_add(NS_PER_S / 2);
             let left = usize::try_from(left / NS_PER_S).unwrap_or(0).min(samples.len());
             if 0 < left {
@@ -118,11 +126,6 @@ impl Resampler {
             }
         });
         self.next = None;
-        self.pending.clear();
-        if let Some(fft) = &mut self.fft {
-            fft.reset();
-            self.lead = fft.output_delay();
-        }
     }
 }
 
@@ -241,6 +244,18 @@ mod tests {
         let gap = ends.windows(2).map(|pair| pair[1].0 - pair[0].1).max().unwrap();
         assert!((gap - Span::from_ms(300)).abs() <= Span::from_ms(20), "{gap}");
         assert!(ends.iter().all(|(first, end)| BEGIN <= *first && *end <= BEGIN + Span::from_ms(600)), "{ends:?}");
+    }
+
+    #[test]
+    fn what_is_constant_stays_constant_from_the_first_sample_to_the_last() {
+        let mut resampler = Resampler::new(8000, 16_000).unwrap();
+        for _ in 0..2 {
+            let mut out = Vec::new();
+            resampler.push(BEGIN, &[0.25; 4000], |_, made| out.extend_from_slice(made));
+            resampler.finish(|_, made| out.extend_from_slice(made));
+            assert!((7998..=8000).contains(&out.len()), "{}", out.len());
+            assert!(out.iter().all(|sample| (sample - 0.25).abs() < 1e-6), "{out:?}");
+        }
     }
 
     #[test]
