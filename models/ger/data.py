@@ -1,6 +1,6 @@
 """Renders the training and held-out sets into a cache of NumPy arrays.
 
-Sets: `pictures` (single frames with the places of heads), `sounds` (sound alone), `clips` (both senses), `held` (clips of held-out faces,
+Sets: `pictures` and `few` (single frames with the places of heads; nobody, one or two people, near), `sounds` (sound alone), `clips` (both senses), `held` (clips of held-out faces,
 places, voices and drawing styles) and `heard` (held-out sounds by their named kind). `python -m ger.data --cache DIR` renders what is
 missing; the cache must hold the media made ready by `ger.bursts`, `ger.find_faces` and `ger.photographs`.
 """
@@ -16,13 +16,14 @@ from pathlib import Path
 import numpy as np
 
 from . import mel, photographs
+from .few import Few, draw_few
 from .groups import Group
 from .people import NEGATIVE, NEUTRAL, POSITIVE
 from .scenes import FRAMES, SIZE, Camera, Scene, clip_frames, draw_count, h264, jpeg, squash
 
 SIZES = [(640, 360), (480, 270), (426, 240), (480, 360), (360, 360)]
 SETS = {"pictures": (8000, 110_000_000), "sounds": (6000, 120_000_000), "named": (900, 125_000_000),
-        "clips": (800, 130_000_000),
+        "clips": (800, 130_000_000), "few": (1500, 115_000_000),
         "held": (450, 190_000_000), "heard": (374, 195_000_000)}
 SOURCES = ["drawn", "photo", "warped", "mixed"]
 SOURCE_CHANCES = {"train": [0.28, 0.3, 0.1, 0.32], "held": [1 / 3, 1 / 3, 1 / 3, 0.0]}
@@ -55,10 +56,14 @@ def padded(heads: np.ndarray) -> np.ndarray:
     return out
 
 
-def picture_record(seed: int, cache: Path) -> Record:
-    """One degraded frame and its heads."""
+def picture_record(seed: int, cache: Path, few: bool = False) -> Record:
+    """One degraded frame and its heads; of few people, where so asked."""
     rng, label, people, size, source = pick(seed, "train")
-    scene = make_scene(seed, label, people, size, source, "train", cache)
+    if few:
+        people, source = draw_few(rng), "mixed"
+        scene: Scene | Group = Few(seed, label, people, photographs.load(cache, "train"), source, "train", size)
+    else:
+        scene = make_scene(seed, label, people, size, source, "train", cache)
     t = float(rng.uniform(0, 20))
     frame = Camera(seed, size)(scene.frame(t))
     coded = h264([frame], int(rng.integers(20, 36)))[0] if rng.random() < 0.3 else jpeg(frame, int(rng.integers(25, 92)))
@@ -140,16 +145,18 @@ def render(job: tuple[str, int, Path]) -> Record:
     name, seed, cache = job
     if name == "clips" or name == "held":
         return clip_record(seed, "held" if name == "held" else "train", cache)
+    if name == "few":
+        return picture_record(seed, cache, few=True)
     return {"pictures": picture_record, "sounds": sound_record, "named": named_record, "heard": heard_record}[name](seed, cache)
 
 
 def shapes(name: str) -> dict[str, tuple[tuple[int, ...], str]]:
     """The arrays of a set: shape of one record, and kind."""
     fields: dict[str, tuple[tuple[int, ...], str]] = {"label": ((), "i8"), "people": ((), "i8")}
-    if name in ("pictures", "clips", "held"):
-        fields["video"] = ((1 if name == "pictures" else FRAMES, SIZE, SIZE, 3), "u1")
+    if name in ("pictures", "few", "clips", "held"):
+        fields["video"] = ((1 if name in ("pictures", "few") else FRAMES, SIZE, SIZE, 3), "u1")
         fields["source"] = ((), "i8")
-    if name == "pictures":
+    if name in ("pictures", "few"):
         fields["heads"] = ((1, MOST, 5), "f4")
     else:
         fields["sound"] = ((mel.SEGMENTS, mel.BINS, mel.FRAMES), "f2")

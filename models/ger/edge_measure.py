@@ -38,6 +38,13 @@ def see(network: EdgeNetwork, frames: np.ndarray, flip: bool = False) -> Tensor:
 
 
 @torch.no_grad()
+def look(network: EdgeNetwork, kept: data.Record) -> Tensor:
+    """What the picture network says of every frame of a set: [N, T, dim]."""
+    network.eval()
+    return torch.cat([see(network, kept["video"][i : i + 16]) for i in range(0, len(kept["label"]), 16)])
+
+
+@torch.no_grad()
 def features(network: EdgeNetwork, kept: data.Record, facts: dict[str, object], flip: bool = False) -> tuple[Tensor, Tensor]:
     """What the two encoders say of every clip: video [N, 5, dim] and sound [N, 5, dim]."""
     network.eval()

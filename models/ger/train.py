@@ -111,7 +111,7 @@ def main(words: list[str] | None = None) -> None:
             options.out, options.device, options.seed, options.workers, name, options.data.partition(":")[0], digests, options.start
         )
         Run(recipe, trainee, material, checks, settings).run(options.at_most)
-    except DatasetError as error:
+    except (DatasetError, ValueError) as error:
         raise SystemExit(str(error)) from error
 
 

@@ -133,9 +133,12 @@ def test_a_synthetic_share_must_be_named_or_left_out_on_purpose(data: Path) -> N
         train.adjust(RECIPES["augusma2023"], options)
 
 
-def test_a_system_that_is_not_joined_is_refused(data: Path) -> None:
-    options = ["--preset", "vemd2026", "--data", f"table:{data / 'clips'}:{data / 'labels.csv'}", "--out", str(data / "x")]
-    with pytest.raises(SystemExit, match=r"system 'vemd2026' cannot be built here.*edge"):
+@pytest.mark.parametrize(
+    ("config", "words"), [("size='huge'", "size 'huge' of vemd2026 is not known; known"), ("depth=3", "config has no depth")]
+)
+def test_a_configuration_that_the_system_does_not_have_is_refused(data: Path, config: str, words: str) -> None:
+    options = ["--preset", "vemd2026", "--data", f"table:{data / 'clips'}:{data / 'labels.csv'}", "--out", str(data / "x"), "--config", config]
+    with pytest.raises(SystemExit, match=words):
         train.main(options)
 
 

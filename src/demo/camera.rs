@@ -13,9 +13,12 @@ use gstreamer_rtsp_server::prelude::*;
 /// Only this machine can reach the camera.
 const ADDRESS: &str = "127.0.0.1";
 const MOUNT: &str = "/group";
+/// Viewers share one run of the clip. Without the tees a viewer that takes one track only would end the other for all.
 const LAUNCH: &str = "( \
-    appsrc name=video is-live=true format=time block=false ! h264parse ! rtph264pay name=pay0 pt=96 config-interval=-1 \
-    appsrc name=sound is-live=true format=time block=false ! aacparse ! rtpmp4gpay name=pay1 pt=97 )";
+    appsrc name=video is-live=true format=time block=false ! h264parse ! tee allow-not-linked=true \
+        ! rtph264pay name=pay0 pt=96 config-interval=-1 \
+    appsrc name=sound is-live=true format=time block=false ! aacparse ! tee allow-not-linked=true \
+        ! rtpmp4gpay name=pay1 pt=97 )";
 
 /// Why there is no camera.
 #[derive(Debug, thiserror::Error)]

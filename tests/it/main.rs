@@ -14,6 +14,7 @@ mod harness;
 
 mod config;
 mod daemon;
+mod demo;
 mod evaluate;
 mod infer;
 mod ingest;

@@ -24,15 +24,13 @@ def build(system: str, config: str | Mapping[str, Any] | None = None) -> nn.Modu
     if system not in SYSTEMS:
         raise ValueError(f"system {system!r} is not known; known: {', '.join(SYSTEMS)}")
     module = SYSTEMS[system]
-    if isinstance(config, str):
-        if config not in module.SIZES:
-            raise ValueError(f"size {config!r} of {system} is not known; known: {', '.join(module.SIZES)}")
-        return module.Network(module.SIZES[config])
-    fields = dict(config or {})
-    if "size" in fields and isinstance(fields["size"], str):
-        base = module.SIZES[fields.pop("size")]
-    else:
-        base = module.Config()
+    fields = {"size": config} if isinstance(config, str) else dict(config or {})
+    base = module.Config()
+    if isinstance(fields.get("size"), str):
+        size = fields.pop("size")
+        if size not in module.SIZES:
+            raise ValueError(f"size {size!r} of {system} is not known; known: {', '.join(module.SIZES)}")
+        base = module.SIZES[size]
     return module.Network(configured(base, fields))
 
 

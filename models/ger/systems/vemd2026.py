@@ -25,7 +25,6 @@ from .parts import IMAGENET_MEAN, IMAGENET_STD, TINY_VIT, Attention, FramePoolin
 FRAMES, SIDE, LIMBS, MAP_SIDE = 5, 7, 18, 56
 # The authors' two heads differ in batch handling, and in how many positions they keep.
 POSITIONS = {"projected": 500, "plain": 1000}
-KERNEL_SCALES = (0.5, 1.0, 2.0, 4.0)  # widths relative to the dimension; not published
 TRAINING_ONLY = ("body_decoder.",)
 PUBLISHED_TRAINING_ONLY = ("decoder_skeleton.", "decoder_landmark.")
 
@@ -164,20 +163,6 @@ class Network(nn.Module):
         maps = self.body_decoder(both[0].unflatten(1, (self.config.latent, SIDE, SIDE)))
         logits = self.emotion(latent.unflatten(0, (-1, FRAMES)))
         return {"logits": logits, "latent": latent, "heatmaps": maps.unflatten(0, (-1, FRAMES))}
-
-    @staticmethod
-    def penalty(latent: Tensor, generator: torch.Generator) -> Tensor:
-        """Squared maximum mean discrepancy of latents [M, D] from as many draws of a standard normal, at least 0.
-
-        Gretton et al. 2012, eq. 5 (biased estimate); the kernel is a sum of exp(-|x - y|^2 / (s D)) over s in `KERNEL_SCALES`.
-        """
-        normal = torch.randn(latent.shape, generator=generator).to(latent)
-
-        def kernel(a: Tensor, b: Tensor) -> Tensor:
-            near = torch.cdist(a, b).square() / latent.shape[1]
-            return torch.stack([torch.exp(-near / scale) for scale in KERNEL_SCALES]).sum(0).mean()
-
-        return kernel(latent, latent) + kernel(normal, normal) - 2 * kernel(latent, normal)
 
 
 RENAMED = (
