@@ -248,7 +248,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--scale", type=float, default=1.0, help="share of the full data set")
     parser.add_argument("--head-epochs", type=int, default=4)
     parser.add_argument("--picture-epochs", type=int, default=4)
-    parser.add_argument("--polish-epochs", type=int, default=12)
+    parser.add_argument("--polish-epochs", type=int, default=8)
     parser.add_argument("--sound-epochs", type=int, default=6)
     parser.add_argument("--polish-sound-epochs", type=int, default=2)
     parser.add_argument("--fusion-epochs", type=int, default=40)

@@ -14,6 +14,7 @@ mod harness;
 
 mod config;
 mod daemon;
+#[cfg(feature = "demo")]
 mod demo;
 mod evaluate;
 mod infer;

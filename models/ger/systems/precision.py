@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnxruntime
-from onnxconverter_common import float16
 from onnxruntime.quantization import QuantType, quantize_dynamic
+from onnxruntime.transformers.float16 import convert_float_to_float16
+from onnxruntime.transformers.onnx_model import OnnxModel
 
 from .parts import Interface
 
@@ -18,10 +19,9 @@ Arrays = dict[str, np.ndarray]
 
 def to_fp16(source: Path, out: Path) -> None:
     """Weights and arithmetic in half precision; inputs and outputs stay f32."""
-    # The converter declares what a Cast gives as f16 without changing the Cast, so those keep what they say.
-    blocked = [*float16.DEFAULT_OP_BLOCK_LIST, "Cast"]
-    model = float16.convert_float_to_float16(onnx.load(str(source)), keep_io_types=True, op_block_list=blocked)
-    onnx.save(model, str(out))
+    model = OnnxModel(convert_float_to_float16(onnx.load(str(source)), keep_io_types=True))
+    model.topological_sort()  # the casts of the inputs were put last
+    onnx.save(model.model, str(out))
 
 
 def to_int8(source: Path, out: Path) -> None:
