@@ -51,6 +51,9 @@ pub enum Error {
         /// How much is known to be missing.
         beyond: Beyond,
     },
+    /// Weights lie in another file, which neither the hash nor a copy of the network would cover.
+    #[error("{}: the network keeps weights in another file beside it; write it as one file (onnx.save without external data)", .0.display())]
+    External(PathBuf),
     /// It is something else.
     #[error("{}: this is not an ONNX network but {looks_like}; set `model.file` to an .onnx that carries a contract", .file.display())]
     Foreign {
@@ -240,7 +243,7 @@ impl Contract {
     /// Reads the contract of a network file, its hash and its size, in one pass and with little memory.
     ///
     /// # Errors
-    /// When the file is missing, empty, cut short or no ONNX, or its contract is missing, of another version,
+    /// When the file is missing, empty, cut short, in several files or no ONNX, or its contract is missing, of another version,
     /// or wrong.
     pub fn read(path: &Path) -> Result<(Self, ModelFile), Error> {
         let file = path.to_path_buf();
@@ -254,6 +257,9 @@ impl Contract {
             Err(onnx::Fault::Truncated(beyond)) => return Err(Error::Truncated { file, beyond: Beyond(beyond) }),
             Err(onnx::Fault::Foreign(looks_like)) => return Err(Error::Foreign { file, looks_like }),
         };
+        if found.is_external {
+            return Err(Error::External(file));
+        }
         let text = found.property.ok_or_else(|| Error::NoContract(file.clone()))?;
         Ok((Self::parse(path, &text)?, found.file))
     }
@@ -431,6 +437,40 @@ mod tests {
             let known = matches!(error, Error::Empty(_) | Error::Truncated { .. } | Error::NoContract(_));
             assert!(known, "{length}: {error}");
         }
+    }
+
+    #[test]
+    fn weights_in_another_file_are_refused_wherever_they_hide() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.onnx");
+        // A field that holds a message, and the tensor's `data_location`.
+        let within = |fields: &[u8], innermost: &[u8]| {
+            fields.iter().rev().fold(innermost.to_vec(), |inner, field| {
+                let mut outer = vec![field << 3 | 2, u8::try_from(inner.len()).unwrap()];
+                outer.extend(inner);
+                outer
+            })
+        };
+        let read = |fields: &[u8], location: u8| {
+            let mut bytes = vec![0x08, 0x08];
+            bytes.extend(within(fields, &[14 << 3, location]));
+            fs::write(&path, bytes).unwrap();
+            Contract::read(&path).unwrap_err()
+        };
+        // An initializer; a constant; a constant in the branch of an `If`; a sparse initializer's values.
+        for fields in [&[7, 5][..], &[7, 1, 5, 5], &[7, 1, 5, 6, 1, 5, 5], &[7, 15, 1]] {
+            let error = read(fields, 1);
+            assert!(matches!(error, Error::External(_)), "{fields:?}: {error}");
+            let error = read(fields, 0);
+            assert!(matches!(error, Error::NoContract(_)), "{fields:?}: {error}");
+        }
+        // The same number elsewhere says nothing of the kind.
+        let error = read(&[7, 1], 1);
+        assert!(matches!(error, Error::NoContract(_)), "{error}");
+        // Deeper than any network: refused, not followed.
+        let deep = [&[7][..], &[1, 5, 6].repeat(20)].concat();
+        let error = read(&deep, 1);
+        assert!(matches!(error, Error::Foreign { .. }), "{error}");
     }
 
     #[test]

@@ -16,6 +16,10 @@ use super::ModelFile;
 const IR_VERSION: u64 = 1;
 const GRAPH: u64 = 7;
 const METADATA_PROPS: u64 = 14;
+/// `TensorProto.data_location`: 1 says that the numbers lie in another file.
+const DATA_LOCATION: u64 = 14;
+/// Graphs lie in graphs where there are branches and loops; no network goes so deep.
+const DEPTH_MAX: u32 = 60;
 /// `ModelProto` uses 1 to 26; a few more may come. Text and pictures show far larger "numbers" at once.
 const FIELD_MAX: u64 = 63;
 /// A property larger than this is no contract.
@@ -48,6 +52,37 @@ pub(super) struct Found {
     pub(super) file: ModelFile,
     /// The value of the wanted metadata property.
     pub(super) property: Option<String>,
+    /// Whether some of its numbers lie in another file, which the hash does not cover.
+    pub(super) is_external: bool,
+}
+
+/// The messages of `onnx.proto3` in which tensors can lie.
+#[derive(Clone, Copy)]
+enum Message {
+    Model,
+    Training,
+    Function,
+    Graph,
+    Node,
+    Attribute,
+    SparseTensor,
+    Tensor,
+}
+
+impl Message {
+    /// What a field of this message holds, if tensors can lie in it.
+    const fn within(self, field: u64) -> Option<Self> {
+        Some(match (self, field) {
+            (Self::Model, GRAPH) | (Self::Training, 1 | 2) | (Self::Attribute, 6 | 11) => Self::Graph,
+            (Self::Model, 20) => Self::Training,
+            (Self::Model, 25) => Self::Function,
+            (Self::Function, 7) | (Self::Graph, 1) => Self::Node,
+            (Self::Node, 5) => Self::Attribute,
+            (Self::Graph, 15) | (Self::Attribute, 22 | 23) => Self::SparseTensor,
+            (Self::Graph, 5) | (Self::Attribute, 5 | 10) | (Self::SparseTensor, 1 | 2) => Self::Tensor,
+            _ => return None,
+        })
+    }
 }
 
 /// Walks the whole file once: hashes it and keeps the metadata property `key`.
@@ -63,12 +98,17 @@ pub(super) fn walk(path: &Path, key: &str) -> Result<Found, Fault> {
         at: 0,
         bytes: metadata.len(),
         start: [0; START_BYTES],
+        is_external: false,
     };
     if walk.bytes == 0 {
         return Err(Fault::Empty);
     }
     let property = walk.fields(key)?;
-    Ok(Found { file: ModelFile { sha256: walk.hash.finalize().into(), bytes: walk.bytes }, property })
+    Ok(Found {
+        file: ModelFile { sha256: walk.hash.finalize().into(), bytes: walk.bytes },
+        property,
+        is_external: walk.is_external,
+    })
 }
 
 /// As many as the longest of the signatures in [`looks_like`].
@@ -80,6 +120,7 @@ struct Walk {
     at: u64,
     bytes: u64,
     start: [u8; START_BYTES],
+    is_external: bool,
 }
 
 impl Walk {
@@ -109,12 +150,35 @@ impl Walk {
                 (_, BYTES) => {
                     graph |= field == GRAPH;
                     let length = self.length()?;
-                    self.skip(length)?;
+                    self.message(Message::Model.within(field), length, DEPTH_MAX)?;
                 }
                 _ => return Err(self.foreign()),
             }
         }
         if graph { Ok(property) } else { Err(Fault::Truncated(0)) }
+    }
+
+    /// Walks a message for tensors whose numbers lie elsewhere; skips what holds none.
+    fn message(&mut self, message: Option<Message>, length: u64, depth: u32) -> Result<(), Fault> {
+        let Some(message) = message else { return self.skip(length) };
+        let (end, Some(depth)) = (self.at + length, depth.checked_sub(1)) else { return Err(self.foreign()) };
+        while self.at < end {
+            let tag = self.varint()?;
+            match (tag >> 3, tag & 7) {
+                (DATA_LOCATION, VARINT) if matches!(message, Message::Tensor) => {
+                    self.is_external |= self.varint()? == 1
+                }
+                (_, VARINT) => _ = self.varint()?,
+                (_, FIXED_64) => self.skip(8)?,
+                (_, FIXED_32) => self.skip(4)?,
+                (field, BYTES) => {
+                    let length = self.length()?;
+                    self.message(message.within(field), length, depth)?;
+                }
+                _ => return Err(self.foreign()),
+            }
+        }
+        if self.at == end { Ok(()) } else { Err(Fault::Truncated(self.at - end)) }
     }
 
     fn byte(&mut self) -> Result<u8, Fault> {
