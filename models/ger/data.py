@@ -24,7 +24,7 @@ from .scenes import FRAMES, SIZE, Camera, Scene, clip_frames, draw_count, h264, 
 SIZES = [(640, 360), (480, 270), (426, 240), (480, 360), (360, 360)]
 SETS = {"pictures": (8000, 110_000_000), "sounds": (6000, 120_000_000), "named": (900, 125_000_000),
         "clips": (800, 130_000_000), "few": (1500, 115_000_000),
-        "held": (450, 190_000_000), "heard": (374, 195_000_000)}
+        "held": (900, 190_000_000), "heard": (374, 195_000_000)}
 SOURCES = ["drawn", "photo", "warped", "mixed"]
 SOURCE_CHANCES = {"train": [0.28, 0.3, 0.1, 0.32], "held": [1 / 3, 1 / 3, 1 / 3, 0.0]}
 MOST = 32  # heads of a frame that are kept

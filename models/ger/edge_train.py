@@ -139,11 +139,11 @@ def train_pictures(network: EdgeNetwork, part: Path, cache: Path, plan: tuple[in
 def train_sounds(network: EdgeNetwork, part: Path, cache: Path, facts: dict[str, object], epochs: int, size: int, seed: int, before: Path | None = None,
                  rate: float = 1.5e-3, named: bool = False) -> None:
     """Sound alone: the label from the mean of the five seconds. With `before`, it starts from that stage's state; with `named`, on
-    the named kinds of sounds and a quarter of the mixes."""
+    the named kinds of sounds and half of the mixes."""
     mels, labels = data.load("sounds", cache)["sound"], np.array(data.load("sounds", cache)["label"])
     if named:
         extra = data.load("named", cache)
-        mels, labels = np.concatenate([extra["sound"], mels[:1500]]), np.concatenate([extra["label"], labels[:1500]])
+        mels, labels = np.concatenate([extra["sound"], mels[::2]]), np.concatenate([extra["label"], labels[::2]])
     labels = torch.from_numpy(labels)
     head = nn.Sequential(nn.Dropout(0.3), nn.Linear(network.shape.dim, 3))
     modules = nn.ModuleList([network.sound, head])
@@ -225,7 +225,7 @@ def run_stage(stage: str, number: int, network: EdgeNetwork, facts: dict[str, ob
             train_sounds(network, part, options.cache, facts, options.polish_sound_epochs, size, options.seed + 1, before, 6e-4)
     elif stage == "named-sounds":
         before = options.cache / f"edge-{'polish-sounds' if options.polish_sound_epochs else 'sounds'}-{options.seed}.pt"
-        train_sounds(network, part, options.cache, facts, 2, size, options.seed + 2, before, 6e-4, True)
+        train_sounds(network, part, options.cache, facts, options.named_epochs, size, options.seed + 2, before, 8e-4, True)
     elif stage == "sounds":
         train_sounds(network, part, options.cache, facts, options.sound_epochs, size, options.seed)
     else:
@@ -236,7 +236,7 @@ def describe(options: argparse.Namespace) -> dict[str, object]:
     """What the contract says about the training."""
     return {"command": "python -m ger.edge_train", "seed": options.seed,
             "sets": {name: max(int(count * options.scale), 8) for name, (count, _) in data.SETS.items()},
-            "epochs": {"heads": options.head_epochs, "pictures": options.picture_epochs, "polish": options.polish_epochs, "sounds": options.sound_epochs, "polish-sounds": options.polish_sound_epochs, "named-sounds": 2, "fusion": options.fusion_epochs},
+            "epochs": {"heads": options.head_epochs, "pictures": options.picture_epochs, "polish": options.polish_epochs, "sounds": options.sound_epochs, "polish-sounds": options.polish_sound_epochs, "named-sounds": options.named_epochs, "fusion": options.fusion_epochs},
             "torch": torch.__version__.split("+")[0]}
 
 
@@ -251,6 +251,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--polish-epochs", type=int, default=8)
     parser.add_argument("--sound-epochs", type=int, default=6)
     parser.add_argument("--polish-sound-epochs", type=int, default=2)
+    parser.add_argument("--named-epochs", type=int, default=5)
     parser.add_argument("--fusion-epochs", type=int, default=40)
     parser.add_argument("--threads", type=int, default=2, help="threads of torch and processes that render")
     parser.add_argument("--only", choices=STAGES, help="run one stage, keep its state in the cache, and stop")

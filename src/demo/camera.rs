@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicU64, AtomicUsize, Ordering},
+    atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
 };
 
 use gstreamer::{self as gst, glib, prelude::*};
@@ -13,7 +13,7 @@ use gstreamer_rtsp_server::prelude::*;
 /// Only this machine can reach the camera.
 const ADDRESS: &str = "127.0.0.1";
 const MOUNT: &str = "/group";
-/// Viewers share one run of the clip. Without the tees a viewer that takes one track only would end the other for all.
+/// Without the tees a viewer that takes one track only would end both.
 const LAUNCH: &str = "( \
     appsrc name=video is-live=true format=time block=false ! h264parse ! tee allow-not-linked=true \
         ! rtph264pay name=pay0 pt=96 config-interval=-1 \
@@ -64,18 +64,7 @@ impl Camera {
         let (video, sound) = demux(clip)?;
         let length = length(&video).max(length(&sound));
         let shown_ms = Arc::new(AtomicU64::new(0));
-        let (video, sound) = (Arc::new(video), Arc::new(sound));
-        let factory = gst_rtsp_server::RTSPMediaFactory::new();
-        factory.set_launch(LAUNCH);
-        factory.set_shared(true);
-        factory.connect_media_configure({
-            let shown_ms = Arc::clone(&shown_ms);
-            move |_, media| {
-                let Ok(bin) = media.element().downcast::<gst::Bin>() else { return };
-                feed(&bin, "video", &video, length, Some(Arc::clone(&shown_ms)));
-                feed(&bin, "sound", &sound, length, None);
-            }
-        });
+        let factory = factory(Arc::new(video), Arc::new(sound), length, &shown_ms);
         let context = glib::MainContext::new();
         let server = gst_rtsp_server::RTSPServer::new();
         server.set_address(ADDRESS);
@@ -112,6 +101,30 @@ impl Drop for Camera {
     fn drop(&mut self) {
         self.main_loop.quit();
     }
+}
+
+/// Every viewer gets a run of the clip of its own: shared ones stall when one viewer takes the picture and another the sound.
+/// `shown_ms` follows the first viewer, and after it has gone the next that comes.
+fn factory(
+    video: Arc<Track>,
+    sound: Arc<Track>,
+    length: gst::ClockTime,
+    shown_ms: &Arc<AtomicU64>,
+) -> gst_rtsp_server::RTSPMediaFactory {
+    let factory = gst_rtsp_server::RTSPMediaFactory::new();
+    factory.set_launch(LAUNCH);
+    let (shown_ms, is_followed) = (Arc::clone(shown_ms), Arc::new(AtomicBool::new(false)));
+    factory.connect_media_configure(move |_, media| {
+        let Ok(bin) = media.element().downcast::<gst::Bin>() else { return };
+        let follows = !is_followed.swap(true, Ordering::AcqRel);
+        if follows {
+            let is_followed = Arc::clone(&is_followed);
+            media.connect_unprepared(move |_| is_followed.store(false, Ordering::Release));
+        }
+        feed(&bin, "video", &video, length, follows.then(|| Arc::clone(&shown_ms)));
+        feed(&bin, "sound", &sound, length, None);
+    });
+    factory
 }
 
 /// Hands out the units of a track one by one, and starts over at the end, so that time goes on.
