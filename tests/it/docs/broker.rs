@@ -89,7 +89,11 @@ fn launch(config: &Path) -> Option<Child> {
     let (ready, is_ready) = bounded(1);
     // Read to its end, or mosquitto would wait for room in the pipe.
     let listen = move || {
-        lines.map_while(Result::ok).filter(|line| line.contains(" running")).for_each(|_| drop(ready.try_send(())));
+        for line in lines.map_while(Result::ok) {
+            if line.contains(" running") {
+                ready.try_send(()).ok();
+            }
+        }
     };
     thread::Builder::new().name("mosquitto's log".into()).spawn(listen).unwrap();
     if is_ready.recv_timeout(DEADLINE).is_ok() {
