@@ -15,6 +15,7 @@ use edge_ger::{
         gate::Refusal,
         payload::{self, Figures, HealthText, Info, ReadingText, Topics},
     },
+    service::Exit,
     wire::{
         CameraId,
         record::{
@@ -24,7 +25,7 @@ use edge_ger::{
 };
 use serde_json::Value;
 
-use crate::harness::daemon::repository;
+use crate::{harness::daemon::repository, tidy::sources};
 
 /// Set, the test writes what it would otherwise compare.
 const UPDATE: &str = "UPDATE_DOCS";
@@ -182,6 +183,25 @@ fn every_word_is_explained_with_its_number() {
     check("## What runs the network", Provider::ALL.iter().map(|it| (it.word(), it.code().into())).collect());
     let refusals: Vec<_> = rows(below(&page, "## Records that were refused")).iter().map(|it| it[0].clone()).collect();
     assert_eq!(refusals, Refusal::ALL.map(Refusal::words));
+}
+
+#[test]
+fn every_log_line_and_exit_code_is_the_programs() {
+    let page = read("docs/operate.md");
+    let source: String = sources(&repository("src")).iter().map(|it| fs::read_to_string(it).unwrap()).collect();
+    let lines = rows(below(&page, "## By log line"));
+    assert!(20 < lines.len());
+    for line in lines.iter().flat_map(|row| row[0].split("`, `")) {
+        // What stands for a value, and the fields behind the words, differ from line to line.
+        let words = line.split('=').next().unwrap();
+        let words = if words == line { words } else { words.rsplit_once(' ').unwrap().0 };
+        for piece in words.split('…').map(str::trim).filter(|it| !it.is_empty()) {
+            assert!(source.contains(piece), "docs/operate.md: no line with {piece:?}");
+        }
+    }
+    let codes: Vec<_> = rows(below(&page, "## Exit codes")).iter().map(|row| row[0].parse::<u8>().unwrap()).collect();
+    let all = [Exit::Stopped, Exit::Unanswered, Exit::Usage, Exit::Internal, Exit::AlreadyRunning, Exit::Configuration];
+    assert_eq!(codes, all.map(Exit::code));
 }
 
 /// What the examples show.
