@@ -120,8 +120,8 @@ a file.
 fn configure_md() -> String {
     let mut page = CONFIGURE.to_owned();
     for Section { name, scope, doc, keys } in SECTIONS {
-        let whose = if *scope == Scope::Camera { "Of the file's camera." } else { "Of the box." };
-        page += &format!("\n## {name}\n\n{doc} {whose}\n\n| key | meaning | write | default |\n|---|---|---|---|\n");
+        let whose = if *scope == Scope::Camera { "One for each camera." } else { "One for the box." };
+        page += &format!("\n## {name}\n\n{doc} *{whose}*\n\n| key | meaning | write | default |\n|---|---|---|---|\n");
         keys.iter().for_each(|key| page += &row(key));
     }
     page
