@@ -237,7 +237,7 @@ impl OutageLog {
                 error!(%broker, %err, "the broker refuses us; trying again every few minutes. Check mqtt.user and mqtt.password_file");
             }
             FailureKind::Certificate => {
-                error!(%broker, %err, "no secure connection to the broker; trying again. Check mqtt.ca_file, mqtt.cert_file, mqtt.host and the date");
+                error!(%broker, %err, "no secure connection to the broker; trying again. Check mqtt.tls_ca_file, mqtt.tls_certificate_file, mqtt.host and the date");
             }
         }
     }

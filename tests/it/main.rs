@@ -16,6 +16,7 @@ mod config;
 mod daemon;
 #[cfg(feature = "demo")]
 mod demo;
+mod docs;
 mod evaluate;
 mod infer;
 mod ingest;

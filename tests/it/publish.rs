@@ -343,7 +343,7 @@ fn a_key_that_is_none_is_refused_with_its_name() {
     begin.secrets.client = Some((pki.client_pem.clone(), Secret::new("swordfish".into())));
     let room = Room::spawn(begin, FIRST_SLOT);
     let Ok(Report::Refused(text)) = room.reports.recv_timeout(DEADLINE) else { panic!("not refused") };
-    assert!(text.contains("mqtt.key_file") && !text.contains("swordfish"), "{text}");
+    assert!(text.contains("mqtt.tls_key_file") && !text.contains("swordfish"), "{text}");
     assert!(room.ended.recv_timeout(DEADLINE).unwrap().is_err());
 }
 

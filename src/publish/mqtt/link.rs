@@ -36,22 +36,22 @@ const SYSTEM_AUTHORITIES: [&str; 4] = [
 /// A certificate or key that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// `mqtt.ca_file` or the system's bundle.
+    /// `mqtt.tls_ca_file` or the system's bundle.
     #[error(
-        "mqtt.ca_file: no usable certificate in it; a PEM file of the authority that signed the broker's is needed"
+        "mqtt.tls_ca_file: no usable certificate in it; a PEM file of the authority that signed the broker's is needed"
     )]
     Authority,
     /// There is no bundle on this system.
-    #[error("no certificates of public authorities on this system; install ca-certificates, or set mqtt.ca_file")]
+    #[error("no certificates of public authorities on this system; install ca-certificates, or set mqtt.tls_ca_file")]
     NoSystem,
-    /// `mqtt.cert_file`.
-    #[error("mqtt.cert_file: not a PEM certificate")]
+    /// `mqtt.tls_certificate_file`.
+    #[error("mqtt.tls_certificate_file: not a PEM certificate")]
     Certificate,
-    /// `mqtt.key_file`. The reason is left out: it could show a part of the key.
-    #[error("mqtt.key_file: not a PEM key")]
+    /// `mqtt.tls_key_file`. The reason is left out: it could show a part of the key.
+    #[error("mqtt.tls_key_file: not a PEM key")]
     Key,
     /// The two do not belong together, or a kind of key that ring does not know.
-    #[error("mqtt.cert_file and mqtt.key_file cannot be used together: {0}")]
+    #[error("mqtt.tls_certificate_file and mqtt.tls_key_file cannot be used together: {0}")]
     Pair(rustls::Error),
     /// rustls and its provider do not agree on a version of TLS.
     #[error("TLS cannot be set up: {0}")]
