@@ -251,7 +251,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--polish-epochs", type=int, default=8)
     parser.add_argument("--sound-epochs", type=int, default=6)
     parser.add_argument("--polish-sound-epochs", type=int, default=2)
-    parser.add_argument("--named-epochs", type=int, default=5)
+    parser.add_argument("--named-epochs", type=int, default=3)
     parser.add_argument("--fusion-epochs", type=int, default=40)
     parser.add_argument("--threads", type=int, default=2, help="threads of torch and processes that render")
     parser.add_argument("--only", choices=STAGES, help="run one stage, keep its state in the cache, and stop")
