@@ -200,6 +200,21 @@ pub struct Mqtt {
     pub topic_prefix: String,
     /// From one keep-alive to the next: 5 s to 600 s.
     pub keep_alive_s: u16,
+    /// Whether Home Assistant is told what there is to show.
+    pub discovery: Discovery,
+}
+
+/// Whether Home Assistant is told, through the broker, what there is to show of each camera.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Discovery {
+    /// It is not, and what it was told before is taken back.
+    #[default]
+    Off,
+    /// It is.
+    On {
+        /// The first level, or levels, of the topics that Home Assistant listens to: `homeassistant`.
+        prefix: String,
+    },
 }
 
 /// The protocol's version.

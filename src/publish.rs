@@ -8,11 +8,14 @@
 //!
 //! Three threads: one waits for datagrams, the room's own judges and keeps them, and one talks to the broker. The
 //! broker's thread and the room share the outbox and the board ([`mqtt::Desk`]). A reading is on disk before it is
-//! on the wire. `last` and the statuses are retained and only the newest of each matters, so they wait in memory.
+//! on the wire. `last` and the statuses are retained and only the newest of each matters, so they wait in memory;
+//! which topics they are is on disk ([`ledger`]), so that none outlives its camera.
 
 pub mod board;
 pub mod cameras;
+pub mod discovery;
 pub mod gate;
+pub mod ledger;
 pub mod mqtt;
 pub mod outbox;
 pub mod payload;
@@ -27,8 +30,10 @@ use rustix::{
 use tracing::{info, warn};
 
 use self::{
+    board::Rank,
     cameras::Cameras,
     gate::{Gate, Refusal},
+    ledger::Ledger,
     mqtt::{Broker, Desk, StartError},
     outbox::{Message, Outbox},
     payload::Figures,
@@ -93,12 +98,14 @@ pub fn run(
     broker.leave();
     // What the broker acknowledged at the last moment need not be sent again.
     room.desk.outbox().tend(room.clock.wall_ms());
+    room.tend_ledger();
     ended
 }
 
 struct Room {
     gate: Gate,
     cameras: Cameras,
+    ledger: Ledger,
     desk: Arc<Desk>,
     clock: Arc<dyn Clock>,
     upstream: Option<Upstream>,
@@ -110,7 +117,11 @@ impl Room {
         let mut gate = Gate::new(Span::from_ms(i64::from(begin.hop_ms)));
         begin.cameras.iter().for_each(|(camera, _)| gate.add(*camera, now));
         let cameras = Cameras::new(begin, now, &mut desk.board());
-        Self { gate, cameras, desk, clock, upstream: None }
+        let mut ledger = Ledger::open(&begin.outbox.file);
+        ledger.want(cameras.retained());
+        // What left the configuration while nobody was here to see it.
+        ledger.gone().iter().for_each(|topic| desk.board().clear(Rank::of(topic), topic.clone()));
+        Self { gate, cameras, ledger, desk, clock, upstream: None }
     }
 
     /// The main loop.
@@ -138,6 +149,7 @@ impl Room {
                     // A parent that does not read has its own reasons; the next one tells it as much.
                     reports.try_send(Report::Progress(turns)).ok();
                     self.desk.outbox().tend(self.clock.wall_ms());
+                    self.tend_ledger();
                     self.look();
                 },
                 recv(broker.ended()) -> _ => return Err(Error::BrokerEnded),
@@ -197,16 +209,25 @@ impl Room {
         }
     }
 
+    fn tend_ledger(&mut self) {
+        let board = self.desk.board();
+        self.ledger.tend(|topic| board.holds(topic));
+    }
+
     fn obey(&mut self, order: Order, fds: Vec<OwnedFd>) -> Result<(), Error> {
         let now = self.clock.now();
         match order {
             Order::SetCamera(order) => {
                 self.gate.add(order.camera.id, now);
-                self.cameras.set(order.camera.id, &order.camera.name, now, &mut self.desk.board());
+                let mut board = self.desk.board();
+                self.cameras.set(order.camera.id, &order.camera.name, now, &mut board);
+                // Before the broker's thread can take them from the board and send them.
+                self.ledger.want(self.cameras.retained());
             }
             Order::DropCamera(camera) => {
                 self.gate.remove(camera);
                 self.cameras.drop(camera, &mut self.desk.board());
+                self.ledger.want(self.cameras.retained());
             }
             Order::Upstream => {
                 self.take_in();

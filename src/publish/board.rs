@@ -12,12 +12,28 @@ pub enum Rank {
     Box,
     /// The box's description.
     Info,
+    /// What Home Assistant must know of a camera before it can take its state.
+    Discovery,
     /// A camera's status.
     Status,
     /// A camera's health.
     Health,
     /// A camera's newest reading.
     Last,
+}
+
+impl Rank {
+    /// The rank of a camera's topic, by its last level.
+    #[must_use]
+    pub fn of(topic: &str) -> Self {
+        match topic.rsplit('/').next() {
+            Some("info") => Self::Info,
+            Some("config") => Self::Discovery,
+            Some("health") => Self::Health,
+            Some("last") => Self::Last,
+            _ => Self::Status,
+        }
+    }
 }
 
 /// The retained topics of this box.
@@ -72,6 +88,20 @@ impl Board {
     /// Takes the topic off the broker.
     pub fn clear(&mut self, rank: Rank, topic: String) {
         self.set(rank, topic, Vec::new());
+    }
+
+    /// Whether there is something to say under this topic: a removed one is there until the broker has heard of it.
+    #[must_use]
+    pub fn holds(&self, topic: &str) -> bool {
+        self.notes.keys().any(|(_, it)| it == topic)
+    }
+
+    /// Makes everything due once more, also what is under way right now.
+    pub fn again(&mut self) {
+        for note in self.notes.values_mut() {
+            self.versions += 1;
+            note.version = self.versions;
+        }
     }
 
     /// The first message that the broker does not have and that is not under way; from now on it is.
@@ -152,6 +182,33 @@ mod tests {
         board.settled(Rank::Box, "status", sent[0].2);
         board.forget();
         assert_eq!(words(&due(&mut board)), [("status", "online"), ("info", "{}")]);
+    }
+
+    #[test]
+    fn everything_is_sent_again_when_asked_in_order_and_once() {
+        let mut board = Board::default();
+        board.set(Rank::Status, "cam/status".into(), b"online".into());
+        board.set(Rank::Discovery, "config".into(), b"{}".into());
+        let settled = due(&mut board);
+        board.settled(Rank::Discovery, "config", settled[0].2);
+        // The status is still under way: its second time comes after its first.
+        board.again();
+        assert_eq!(words(&due(&mut board)), [("config", "{}")]);
+        board.settled(Rank::Status, "cam/status", settled[1].2);
+        let last = due(&mut board);
+        assert_eq!(words(&last), [("cam/status", "online")]);
+        board.settled(Rank::Status, "cam/status", last[0].2);
+        assert_eq!(words(&due(&mut board)), []);
+    }
+
+    #[test]
+    fn a_cleared_topic_is_held_until_the_broker_has_heard_of_it() {
+        let mut board = Board::default();
+        board.clear(Rank::of("edge-ger/box/cam/last"), "edge-ger/box/cam/last".into());
+        let sent = board.next_due().unwrap();
+        assert!(board.holds("edge-ger/box/cam/last"));
+        board.settled(sent.rank, &sent.topic, sent.version);
+        assert!(!board.holds("edge-ger/box/cam/last"));
     }
 
     #[test]

@@ -1,9 +1,10 @@
 //! What is known of each camera, and what of it the broker should hold.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     board::{Board, Rank},
+    discovery::Discovery,
     outbox::Message,
     payload::{self, Figures, HealthText, Info, ReadingText, Topics},
 };
@@ -20,11 +21,14 @@ use crate::{
 const HEALTH_EVERY: Span = Span::from_ms(30_000);
 /// A camera of which nothing was heard for so many hops is no longer online.
 const SILENT_HOPS: i64 = 3;
+/// A camera's retained topics.
+const RETAINED: [(Rank, &str); 3] = [(Rank::Status, "status"), (Rank::Health, "health"), (Rank::Last, "last")];
 
 /// All cameras of the box.
 #[derive(Debug)]
 pub struct Cameras {
     topics: Topics,
+    discovery: Option<Discovery>,
     boot: u32,
     silence_max: Span,
     info: Info,
@@ -36,6 +40,8 @@ struct Camera {
     name: String,
     heard: Moment,
     silent: bool,
+    /// A reading has said how many people there are.
+    counts_people: bool,
     vital: Option<Vital>,
     health_at: Option<Moment>,
 }
@@ -54,6 +60,7 @@ impl Cameras {
     pub fn new(begin: &PublishBegin, now: Moment, board: &mut Board) -> Self {
         let mut cameras = Self {
             topics: Topics::new(&begin.mqtt.topic_prefix, &begin.box_name),
+            discovery: Discovery::new(begin),
             boot: begin.boot,
             silence_max: Span(i64::from(begin.hop_ms) * 1_000_000 * SILENT_HOPS),
             info: Info::new(begin.boot, &begin.model_name, begin.min_group, begin.hop_ms),
@@ -72,16 +79,32 @@ impl Cameras {
         if self.known.get(&id).is_some_and(|it| it.name != name) {
             self.drop(id, board);
         }
-        let new = || Camera { name: name.to_owned(), heard: now, silent: false, vital: None, health_at: None };
-        self.known.entry(id).or_insert_with(new);
+        let name = name.to_owned();
+        let new = || Camera { name, heard: now, silent: false, counts_people: false, vital: None, health_at: None };
+        let camera = self.known.entry(id).or_insert_with(new);
+        put_discovery(self.discovery.as_ref(), camera, board);
         self.put_status(id, board);
+    }
+
+    /// The retained topics that are the box's or one of its cameras', whether there is something under them or not.
+    #[must_use]
+    pub fn retained(&self) -> BTreeSet<String> {
+        let mut retained = BTreeSet::from([self.topics.status(), self.topics.info()]);
+        for camera in self.known.values() {
+            retained.extend(RETAINED.map(|(_, leaf)| self.topics.camera(&camera.name, leaf)));
+            retained.extend(self.discovery.as_ref().map(|it| it.topic(&camera.name)));
+        }
+        retained
     }
 
     /// Forgets a camera and takes its retained topics off the broker.
     pub fn drop(&mut self, id: CameraId, board: &mut Board) {
         let Some(camera) = self.known.remove(&id) else { return };
-        for (rank, leaf) in [(Rank::Status, "status"), (Rank::Health, "health"), (Rank::Last, "last")] {
+        for (rank, leaf) in RETAINED {
             board.clear(rank, self.topics.camera(&camera.name, leaf));
+        }
+        if let Some(discovery) = &self.discovery {
+            board.clear(Rank::Discovery, discovery.topic(&camera.name));
         }
     }
 
@@ -99,6 +122,10 @@ impl Cameras {
                 None
             }
             Record::Reading(reading) => {
+                if reading.group_at_least.is_some() && !camera.counts_people {
+                    camera.counts_people = true;
+                    put_discovery(self.discovery.as_ref(), camera, board);
+                }
                 let payload = payload::json(&ReadingText::new(reading, self.boot));
                 board.set(Rank::Last, self.topics.camera(&camera.name, "last"), payload.clone());
                 Some(Message { topic: self.topics.camera(&camera.name, "reading"), payload })
@@ -141,5 +168,13 @@ impl Cameras {
             let state = camera.state().word();
             board.set(Rank::Status, self.topics.camera(&camera.name, "status"), state.into());
         }
+    }
+}
+
+/// Tells Home Assistant what there is to show of a camera, where it is to be told.
+fn put_discovery(discovery: Option<&Discovery>, camera: &Camera, board: &mut Board) {
+    if let Some(discovery) = discovery {
+        let message = discovery.message(&camera.name, camera.counts_people);
+        board.set(Rank::Discovery, discovery.topic(&camera.name), message);
     }
 }

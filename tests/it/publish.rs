@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, reason = "a test may panic")]
 
+mod discovery;
+
 use std::{
     io::{BufRead as _, BufReader},
     os::fd::OwnedFd,
@@ -14,7 +16,9 @@ use std::{
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use edge_ger::{
-    config::{Camera, Decode, Gates, Mqtt, MqttVersion, Outbox, Rtsp, Secret, Sound, Source, Tls, Transport},
+    config::{
+        Camera, Decode, Discovery, Gates, Mqtt, MqttVersion, Outbox, Rtsp, Secret, Sound, Source, Tls, Transport,
+    },
     publish::{self, outbox},
     time::{Clock, Moment, SetClock, Span, SystemClock},
     wire::{
@@ -51,6 +55,7 @@ fn begin(port: u16, folder: &Path) -> PublishBegin {
             tls: None,
             topic_prefix: "edge-ger".into(),
             keep_alive_s: 5,
+            discovery: Discovery::Off,
         },
         secrets: MqttSecrets::default(),
         outbox: Outbox { file: folder.join("outbox.db"), rows_max: 10_000, bytes_max: 16 << 20, age_max_s: 86_400 },

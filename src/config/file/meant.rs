@@ -16,7 +16,7 @@ use super::{
     written::{Entries, Sheet},
 };
 use crate::{
-    config::{Config, Model, Mqtt, MqttVersion, Outbox, ProviderChoice, Reading, Site, Tls},
+    config::{Config, Discovery, Model, Mqtt, MqttVersion, Outbox, ProviderChoice, Reading, Site, Tls},
     time::Span,
 };
 
@@ -286,7 +286,15 @@ fn mqtt(reader: &mut Reader<'_>, surroundings: &Surroundings) -> Option<Mqtt> {
         tls,
         topic_prefix: reader.text("mqtt", "topic_prefix").unwrap_or_else(|| "edge-ger".into()),
         keep_alive_s: reader.integer("mqtt", "keep_alive_s", 30),
+        discovery: discovery(reader),
     })
+}
+
+fn discovery(reader: &Reader<'_>) -> Discovery {
+    if !reader.switch("mqtt", "discovery", false) {
+        return Discovery::Off;
+    }
+    Discovery::On { prefix: reader.text("mqtt", "discovery_prefix").unwrap_or_else(|| "homeassistant".into()) }
 }
 
 /// Whether what is sent there stays on this machine.

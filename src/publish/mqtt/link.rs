@@ -16,7 +16,8 @@ use rustls::{
 };
 
 use crate::{
-    config::{Mqtt, MqttVersion, Secret},
+    config::{Discovery, Mqtt, MqttVersion, Secret},
+    publish::discovery::{BIRTH, BIRTH_TOPIC, MESSAGE_BYTES_MAX},
     wire::control::MqttSecrets,
 };
 
@@ -24,6 +25,10 @@ use crate::{
 const PATIENCE_S: u64 = 5;
 /// rumqttc keeps a table of this size for messages under way; far more than [`super::Flight`] ever has.
 const PACKETS_MAX: u16 = 64;
+/// Nothing longer is taken from the broker, bytes: all that it has to say to us is acknowledgements and one word.
+const INCOMING_BYTES_MAX: usize = 10 << 10;
+/// Room for a topic and the head of a message, bytes.
+const TOPIC_BYTES_MAX: usize = 1 << 10;
 /// Where distributions keep the certificates of public authorities: Debian and Ubuntu (a Jetson's too), Fedora,
 /// OpenSUSE, Alpine.
 const SYSTEM_AUTHORITIES: [&str; 4] = [
@@ -72,6 +77,8 @@ pub(super) struct Settings {
     keep_alive: Duration,
     will_topic: String,
     will_text: &'static str,
+    /// Whether to listen for Home Assistant's beginning. There is nothing else that we listen to.
+    pub(super) hears_birth: bool,
 }
 
 impl Settings {
@@ -93,6 +100,7 @@ impl Settings {
             keep_alive: Duration::from_secs(u64::from(mqtt.keep_alive_s.max(1))),
             will_topic,
             will_text,
+            hears_birth: mqtt.discovery != Discovery::Off,
         })
     }
 
@@ -150,6 +158,8 @@ pub(super) enum Happening {
     Sent(u16),
     /// The broker has answered for that packet: with why it does not want it, if it does not.
     Acknowledged(u16, Option<String>),
+    /// Home Assistant has said that it has begun.
+    HomeAssistantBegan,
     /// Our goodbye left.
     SaidGoodbye,
     /// Nothing that matters here.
@@ -209,6 +219,8 @@ fn open_v311(settings: &Settings, capacity: usize) -> (Sender, Poller) {
         options.set_credentials(user, password.reveal());
     }
     options.set_last_will(rumqttc::LastWill::new(&settings.will_topic, settings.will_text, QOS, true));
+    // A message over the limit would end every connection anew; the default is 10 KiB both ways.
+    options.set_max_packet_size(INCOMING_BYTES_MAX, MESSAGE_BYTES_MAX + TOPIC_BYTES_MAX);
     let (client, mut poller) = rumqttc::AsyncClient::new(options, capacity);
     poller.set_network_options(network_options());
     (Sender::V311(client), Poller::V311(Box::new(poller)))
@@ -240,6 +252,15 @@ impl Sender {
         }
     }
 
+    /// Asks for Home Assistant's birth messages from now on. It is sent after what was put in before. False if there
+    /// is no room, which the caller's window rules out.
+    pub(super) fn hear_birth(&self) -> bool {
+        match self {
+            Self::V311(client) => client.try_subscribe(BIRTH_TOPIC, QoS::AtMostOnce).is_ok(),
+            Self::V5(client) => client.try_subscribe(BIRTH_TOPIC, v5::mqttbytes::QoS::AtMostOnce).is_ok(),
+        }
+    }
+
     /// Ends the connection in good order, so that the broker does not publish the last will.
     pub(super) fn disconnect(&self) -> bool {
         match self {
@@ -265,6 +286,7 @@ fn from_v311(event: rumqttc::Event) -> Happening {
     match event {
         Event::Incoming(Packet::ConnAck(_)) => Happening::Connected,
         Event::Incoming(Packet::PubAck(ack)) => Happening::Acknowledged(ack.pkid, None),
+        Event::Incoming(Packet::Publish(it)) => heard(it.topic.as_bytes(), &it.payload, it.retain),
         Event::Outgoing(Outgoing::Publish(packet)) => Happening::Sent(packet),
         Event::Outgoing(Outgoing::Disconnect) => Happening::SaidGoodbye,
         _ => Happening::Other,
@@ -280,10 +302,17 @@ fn from_v5(event: v5::Event) -> Happening {
             let accepted = matches!(ack.reason, PubAckReason::Success | PubAckReason::NoMatchingSubscribers);
             Happening::Acknowledged(ack.pkid, (!accepted).then(|| format!("{:?}", ack.reason)))
         }
+        v5::Event::Incoming(Packet::Publish(it)) => heard(&it.topic, &it.payload, it.retain),
         v5::Event::Outgoing(Outgoing::Publish(packet)) => Happening::Sent(packet),
         v5::Event::Outgoing(Outgoing::Disconnect) => Happening::SaidGoodbye,
         _ => Happening::Other,
     }
+}
+
+/// A birth that is retained happened before this connection, which has told everything anyway.
+fn heard(topic: &[u8], payload: &[u8], retained: bool) -> Happening {
+    let is_birth = topic == BIRTH_TOPIC.as_bytes() && payload == BIRTH && !retained;
+    if is_birth { Happening::HomeAssistantBegan } else { Happening::Other }
 }
 
 fn failure_v311(err: rumqttc::ConnectionError) -> Failure {

@@ -33,6 +33,7 @@ const LAST_BYTES: Duration = Duration::from_millis(100);
 pub(super) struct Session<'a> {
     desk: &'a Desk,
     status_topic: &'a str,
+    hears_birth: bool,
     sender: Sender,
     poller: Option<Poller>,
     flight: Flight,
@@ -92,11 +93,12 @@ impl Flight {
 
 impl<'a> Session<'a> {
     pub(super) fn open(settings: &Settings, desk: &'a Desk, status_topic: &'a str) -> Self {
-        // Room for all that is ever under way, the farewell and the goodbye, so that giving never fails.
-        let (sender, poller) = link::open(settings, ROWS_MAX + NOTES_MAX + 2);
+        // Room for all that is ever under way, the subscription, the farewell and the goodbye: giving never fails.
+        let (sender, poller) = link::open(settings, ROWS_MAX + NOTES_MAX + 3);
         Self {
             desk,
             status_topic,
+            hears_birth: settings.hears_birth,
             sender,
             poller: Some(poller),
             flight: Flight::default(),
@@ -130,7 +132,15 @@ impl<'a> Session<'a> {
                 Happening::Connected => {
                     log.connected();
                     self.stage = Stage::Connected;
+                    if self.hears_birth {
+                        self.sender.hear_birth();
+                    }
                     self.feed_notes();
+                    self.feed();
+                }
+                // It has forgotten all devices, and wants to hear of them before it hears their states.
+                Happening::HomeAssistantBegan => {
+                    self.desk.board().again();
                     self.feed();
                 }
                 Happening::Sent(packet) => {

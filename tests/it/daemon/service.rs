@@ -4,7 +4,7 @@ use rustix::process::Signal;
 
 use super::*;
 use crate::harness::{
-    broker::free_port,
+    broker::{free_port, retained},
     daemon::{MODEL, ONNX_RUNTIME, run},
 };
 
@@ -50,6 +50,35 @@ fn two_cameras_and_a_reload_of_one() {
     let of_first = subscriber.seen[seen..].iter().filter(|it| it.topic == "edge-ger/box/first/reading");
     assert!(of_first.clone().all(|it| json(it)["label"] != "withheld"), "{:?}", of_first.collect::<Vec<_>>());
     assert_no_gap(&subscriber, "first");
+    stop(daemon);
+}
+
+#[test]
+fn home_assistant_sees_cameras_come_and_go() {
+    let broker = Broker::start();
+    let mut subscriber = Subscriber::to(&broker, "homeassistant/#");
+    let url = format!("url = \"rtsp://127.0.0.1:{}/none\"", free_port());
+    let text = file(&url, "discovery = true", broker.port());
+    let folder = folder(&[("first.toml", &text), ("second.toml", &text), ("third.toml", &text)]);
+    let config = |camera: &str| format!("homeassistant/device/edge-ger_-box_-{camera}/config");
+    let mut daemon = Daemon::start(folder, &[], &[]);
+    for camera in ["first", "second", "third"] {
+        subscriber.find(DEADLINE, |it| it.topic == config(camera) && it.text.contains("box"));
+    }
+    std::fs::remove_file(daemon.folder.path().join("cameras/second.toml")).unwrap();
+    daemon.signal(Signal::HUP);
+    subscriber.find(DEADLINE, |it| it.topic == config("second") && it.text.is_empty());
+    let folder = std::mem::replace(&mut daemon.folder, tempfile::tempdir().unwrap());
+    stop(daemon);
+    // This one leaves while nobody is there to see it.
+    std::fs::remove_file(folder.path().join("cameras/third.toml")).unwrap();
+    let daemon = Daemon::start(folder, &[], &[]);
+    subscriber.find(DEADLINE, |it| it.topic == config("third") && it.text.is_empty());
+    subscriber.find(DEADLINE, |it| it.topic == config("first") && it.text.contains("box"));
+    let held = retained(&broker);
+    let mut of_home_assistant = held.keys().filter(|it| it.starts_with("homeassistant/"));
+    assert_eq!((of_home_assistant.next(), of_home_assistant.next()), (Some(&config("first")), None));
+    assert!(!held.keys().any(|it| it.contains("/second/") || it.contains("/third/")), "{held:#?}");
     stop(daemon);
 }
 

@@ -14,6 +14,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, reason = "a test may panic")]
 
 use std::{
+    collections::BTreeMap,
     fs,
     io::{self, BufRead as _, BufReader},
     net::{Ipv4Addr, Shutdown, TcpListener, TcpStream},
@@ -325,6 +326,11 @@ impl Subscriber {
         Self { messages, seen: Vec::new(), client }
     }
 
+    /// Publishes something itself.
+    pub(crate) fn publish(&self, topic: &str, text: &str, retain: bool) {
+        self.client.publish(topic, QoS::AtMostOnce, retain, text).unwrap();
+    }
+
     /// The next message, if one comes in time.
     pub(crate) fn next(&mut self, deadline: Duration) -> Option<Message> {
         let message = self.messages.recv_timeout(deadline).ok()?;
@@ -380,6 +386,16 @@ impl Drop for Subscriber {
     fn drop(&mut self) {
         self.client.try_disconnect().ok();
     }
+}
+
+/// What a broker holds: the retained messages by their topics.
+pub(crate) fn retained(broker: &Broker) -> BTreeMap<String, String> {
+    let mut subscriber = Subscriber::to(broker, "#");
+    // What is retained is sent for the subscription, and so before anything that is published after it.
+    subscriber.publish("the/end", "", false);
+    subscriber.wait_for("the/end", DEADLINE);
+    let held = subscriber.seen.iter().filter(|it| it.retained);
+    held.map(|it| (it.topic.clone(), it.text.clone())).collect()
 }
 
 /// A door before a broker. It begins closed: who knocks is turned away.

@@ -204,63 +204,79 @@ const READING: &[Key] = &[
     Key::new("smoothing", Kind::Switch, Value("true"), "Whether the network's transition matrix smooths over readings."),
 ];
 
-const MQTT: &[Key] =
-    &[
-        Key::new("host", Kind::Host, Refused("\"192.168.1.20\""), "The broker's host name or address.")
-            .or(&["url", "uri", "broker", "server", "address", "hostname"]),
-        Key::new(
-            "port",
-            Kind::Integer { min: 1, max: 65_535, unit: "" },
-            Words("1883, or 8883 with tls", "8883"),
-            "The broker's port.",
-        ),
-        Key::new("user", Kind::Text, Words("none", "\"edge-ger\""), "The user at the broker.")
-            .or(&["username", "login"]),
-        Key::new(
-            "password_file",
-            Kind::Secret,
-            Words("none", "\"mqtt.password\""),
-            "The file that holds the user's password, and nothing else.",
-        ),
-        Key::new("version", Kind::Choice(&["3.1.1", "5"]), Value("\"5\""), "The protocol's version.").or(&["protocol"]),
-        Key::new(
-            "tls",
-            Kind::Switch,
-            Value("false"),
-            "Whether the connection is encrypted. The broker's certificate is then always checked.",
-        )
-        .or(&["ssl", "encryption"]),
-        Key::new(
-            "tls_ca_file",
-            Kind::Path,
-            Words("the system's authorities", "\"broker-ca.pem\""),
-            "tls: the authority that signed the broker's certificate, PEM.",
-        )
-        .or(&["ca_file", "ca", "cafile"]),
-        Key::new(
-            "tls_certificate_file",
-            Kind::Path,
-            Words("none", "\"box.pem\""),
-            "tls: this box's certificate, PEM. Together with tls_key_file.",
-        )
-        .or(&["certificate_file", "cert_file", "certfile", "tls_cert_file"]),
-        Key::new(
-            "tls_key_file",
-            Kind::Secret,
-            Words("none", "\"box.key\""),
-            "tls: the key to this box's certificate, PEM.",
-        )
-        .or(&["key_file", "keyfile"]),
-        Key::new("topic_prefix", Kind::Topic, Value("\"edge-ger\""), "The first level, or levels, of all topics.")
-            .or(&["prefix", "topic", "base_topic"]),
-        Key::new(
-            "keep_alive_s",
-            Kind::Integer { min: 5, max: 600, unit: "seconds" },
-            Value("30"),
-            "From one sign of life to the next.",
-        )
-        .or(&["keepalive", "keepalive_s"]),
-    ];
+const MQTT: &[Key] = &[
+    Key::new("host", Kind::Host, Refused("\"192.168.1.20\""), "The broker's host name or address.")
+        .or(&["url", "uri", "broker", "server", "address", "hostname"]),
+    Key::new(
+        "port",
+        Kind::Integer { min: 1, max: 65_535, unit: "" },
+        Words("1883, or 8883 with tls", "8883"),
+        "The broker's port.",
+    ),
+    Key::new("user", Kind::Text, Words("none", "\"edge-ger\""), "The user at the broker.").or(&["username", "login"]),
+    Key::new(
+        "password_file",
+        Kind::Secret,
+        Words("none", "\"mqtt.password\""),
+        "The file that holds the user's password, and nothing else.",
+    ),
+    Key::new("version", Kind::Choice(&["3.1.1", "5"]), Value("\"5\""), "The protocol's version.").or(&["protocol"]),
+    Key::new(
+        "tls",
+        Kind::Switch,
+        Value("false"),
+        "Whether the connection is encrypted. The broker's certificate is then always checked.",
+    )
+    .or(&["ssl", "encryption"]),
+    Key::new(
+        "tls_ca_file",
+        Kind::Path,
+        Words("the system's authorities", "\"broker-ca.pem\""),
+        "tls: the authority that signed the broker's certificate, PEM.",
+    )
+    .or(&["ca_file", "ca", "cafile"]),
+    Key::new(
+        "tls_certificate_file",
+        Kind::Path,
+        Words("none", "\"box.pem\""),
+        "tls: this box's certificate, PEM. Together with tls_key_file.",
+    )
+    .or(&["certificate_file", "cert_file", "certfile", "tls_cert_file"]),
+    Key::new(
+        "tls_key_file",
+        Kind::Secret,
+        Words("none", "\"box.key\""),
+        "tls: the key to this box's certificate, PEM.",
+    )
+    .or(&["key_file", "keyfile"]),
+    Key::new("topic_prefix", Kind::Topic, Value("\"edge-ger\""), "The first level, or levels, of all topics.").or(&[
+        "prefix",
+        "topic",
+        "base_topic",
+    ]),
+    Key::new(
+        "keep_alive_s",
+        Kind::Integer { min: 5, max: 600, unit: "seconds" },
+        Value("30"),
+        "From one sign of life to the next.",
+    )
+    .or(&["keepalive", "keepalive_s"]),
+    Key::new(
+        "discovery",
+        Kind::Switch,
+        Value("false"),
+        "Whether Home Assistant shows each camera as a device by itself. What it was told is taken back when this is \
+             false again.",
+    )
+    .or(&["home_assistant", "homeassistant", "hass", "ha_discovery", "auto_discovery"]),
+    Key::new(
+        "discovery_prefix",
+        Kind::Topic,
+        Value("\"homeassistant\""),
+        "discovery: the first level, or levels, of the topics that Home Assistant listens to.",
+    )
+    .or(&["ha_prefix", "home_assistant_prefix", "homeassistant_prefix", "discovery_topic"]),
+];
 
 const OUTBOX: &[Key] = &[
     Key::new(

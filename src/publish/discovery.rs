@@ -1,0 +1,376 @@
+//! What Home Assistant must know to show a camera as a device with entities, without anybody writing YAML: one
+//! retained message per camera, its device-based discovery.
+//!
+//! The mood and what belongs to it come from `reading`, which is not retained, and expire: a retained state would let
+//! Home Assistant show last week's mood as today's after a restart. Statuses and `health` are retained and do not
+//! expire; the box's status, which is also its last will, says whether they hold.
+
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use super::payload::Topics;
+use crate::{
+    config,
+    wire::{
+        control::PublishBegin,
+        record::{CameraFault, Emotion, Provider, SoundState, Withheld},
+    },
+};
+
+/// Where Home Assistant says that it has begun. It has its own setting there, whatever the discovery prefix is.
+pub const BIRTH_TOPIC: &str = "homeassistant/status";
+/// What it says then.
+pub const BIRTH: &[u8] = b"online";
+/// No message is longer, whatever the names are, bytes.
+pub const MESSAGE_BYTES_MAX: usize = 24 << 10;
+
+/// An entity without a new reading for so many hops is unavailable. One more than it takes a camera to be stale.
+const EXPIRY_HOPS: u32 = 4;
+/// No expiry is shorter, s: a restart of `infer` should not blink.
+const EXPIRY_MIN_S: u32 = 10;
+
+/// Tells Home Assistant about the cameras of a box.
+#[derive(Debug)]
+pub struct Discovery {
+    prefix: String,
+    topics: Topics,
+    /// The levels above a camera in the topics: they make its name unique at the broker.
+    levels: Vec<String>,
+    box_name: String,
+    model_name: String,
+    expiry_s: u32,
+}
+
+impl Discovery {
+    /// For the cameras of `begin`. `None` where discovery is off.
+    #[must_use]
+    pub fn new(begin: &PublishBegin) -> Option<Self> {
+        let config::Discovery::On { prefix } = &begin.mqtt.discovery else { return None };
+        let expiry_s = begin.hop_ms.saturating_mul(EXPIRY_HOPS).div_ceil(1000);
+        Some(Self {
+            prefix: prefix.clone(),
+            topics: Topics::new(&begin.mqtt.topic_prefix, &begin.box_name),
+            levels: begin.mqtt.topic_prefix.split('/').chain([begin.box_name.as_str()]).map(str::to_owned).collect(),
+            box_name: begin.box_name.clone(),
+            model_name: begin.model_name.clone(),
+            expiry_s: expiry_s.max(EXPIRY_MIN_S),
+        })
+    }
+
+    /// Where the camera's message belongs.
+    #[must_use]
+    pub fn topic(&self, camera: &str) -> String {
+        format!("{}/device/{}/config", self.prefix, self.id(camera))
+    }
+
+    /// The camera's message: at most [`MESSAGE_BYTES_MAX`] bytes. `counts_people` says whether the network estimates
+    /// the group's size.
+    #[must_use]
+    pub fn message(&self, camera: &str, counts_people: bool) -> Vec<u8> {
+        let id = self.id(camera);
+        let version = env!("CARGO_PKG_VERSION");
+        let entities = ENTITIES.iter().filter(|it| counts_people || it.key != GROUP);
+        let message = Message {
+            dev: json!({
+                "identifiers": [id],
+                "name": format!("{} {camera}", self.box_name),
+                "manufacturer": "edge-ger",
+                "model": self.model_name,
+                "sw_version": version,
+            }),
+            o: json!({ "name": "edge-ger", "sw_version": version }),
+            availability: vec![json!({ "topic": self.topics.status() })],
+            availability_mode: "all",
+            state_topic: self.topics.camera(camera, "reading"),
+            cmps: entities.map(|it| (it.key.to_owned(), self.component(it, camera, &id))).collect(),
+        };
+        super::payload::json(&message)
+    }
+
+    /// The camera's name among all devices at the broker. A name may hold `-` and `_`, so a `_` is written twice and
+    /// `_-` stands between two names: no two cameras have the same.
+    fn id(&self, camera: &str) -> String {
+        let levels = self.levels.iter().map(String::as_str).chain([camera]);
+        levels.map(|it| it.replace('_', "__")).collect::<Vec<_>>().join("_-")
+    }
+
+    fn component(&self, entity: &Entity, camera: &str, id: &str) -> Value {
+        let mut it = Map::new();
+        let mut set = |key: &str, value: Value| drop(it.insert(key.to_owned(), value));
+        let platform = if matches!(entity.shows, Shows::Yes(_)) { "binary_sensor" } else { "sensor" };
+        set("p", platform.into());
+        set("unique_id", format!("{id}_-{}", entity.key).into());
+        set("default_entity_id", format!("{platform}.{}", slug([&self.box_name, camera, entity.key])).into());
+        set("name", entity.name.into());
+        set("value_template", entity.template.into());
+        if entity.diagnostic {
+            set("entity_category", "diagnostic".into());
+        }
+        match entity.shows {
+            Shows::Word(words) => {
+                set("device_class", "enum".into());
+                set("options", words().into());
+            }
+            Shows::Number { unit, class } => {
+                set("state_class", "measurement".into());
+                set("unit_of_measurement", unit.into());
+                if let Some(class) = class {
+                    set("device_class", class.into());
+                }
+            }
+            Shows::Count(unit) => {
+                set("state_class", "total_increasing".into());
+                set("unit_of_measurement", unit.into());
+            }
+            Shows::Yes(class) => set("device_class", class.into()),
+        }
+        match entity.source {
+            // The device's own topic.
+            Source::Reading => set("expire_after", self.expiry_s.into()),
+            Source::Status => set("state_topic", self.topics.camera(camera, "status").into()),
+            Source::Health | Source::Measured => set("state_topic", self.topics.camera(camera, "health").into()),
+        }
+        if matches!(entity.source, Source::Measured) {
+            let status = self.topics.camera(camera, "status");
+            let is_online = "{{ 'online' if value == 'online' else 'offline' }}";
+            let of_camera = json!({ "topic": status, "value_template": is_online });
+            set("availability", json!([{ "topic": self.topics.status() }, of_camera]));
+        }
+        Value::Object(it)
+    }
+}
+
+/// Keys at the top hold for every component that does not say otherwise.
+#[derive(Serialize)]
+struct Message {
+    dev: Value,
+    o: Value,
+    availability: Vec<Value>,
+    availability_mode: &'static str,
+    state_topic: String,
+    cmps: Map<String, Value>,
+}
+
+/// The part of an entity's name behind its domain. Home Assistant allows single `_` inside it, and no `-`.
+fn slug(names: [&str; 3]) -> String {
+    let words = names.into_iter().flat_map(|it| it.split(['-', '_'])).filter(|it| !it.is_empty());
+    words.collect::<Vec<_>>().join("_")
+}
+
+/// Something that Home Assistant shows of a camera.
+struct Entity {
+    key: &'static str,
+    name: &'static str,
+    source: Source,
+    /// Makes the state of a message. `None` in it is Home Assistant's "unknown".
+    template: &'static str,
+    shows: Shows,
+    /// For whoever looks after the box, not for whoever wants to know the mood.
+    diagnostic: bool,
+}
+
+/// Where an entity's state comes from.
+#[derive(Clone, Copy)]
+enum Source {
+    /// The camera's readings.
+    Reading,
+    /// The camera's status.
+    Status,
+    /// The camera's health.
+    Health,
+    /// The camera's health, and it holds only while the camera is online.
+    Measured,
+}
+
+/// What kind of state it is.
+#[derive(Clone, Copy)]
+enum Shows {
+    /// One of a closed list.
+    Word(fn() -> Vec<&'static str>),
+    /// A number that goes up and down.
+    Number { unit: &'static str, class: Option<&'static str> },
+    /// A number that only grows, or begins anew.
+    Count(&'static str),
+    /// `ON` or `OFF`, with a device class.
+    Yes(&'static str),
+}
+
+const PERCENT: Shows = Shows::Number { unit: "%", class: None };
+const MILLISECONDS: Shows = Shows::Number { unit: "ms", class: Some("duration") };
+/// The entity that is there only where the network estimates the group's size.
+const GROUP: &str = "group";
+
+impl Entity {
+    const fn new(key: &'static str, name: &'static str, source: Source, shows: Shows, template: &'static str) -> Self {
+        Self { key, name, source, template, shows, diagnostic: false }
+    }
+
+    const fn diagnostic(self) -> Self {
+        Self { diagnostic: true, ..self }
+    }
+}
+
+/// In reading order. A key is part of a unique id, so it must not change: Home Assistant would forget the history.
+const ENTITIES: &[Entity] = &[
+    Entity::new("mood", "Mood", Source::Reading, Shows::Word(moods), "{{ value_json.label }}"),
+    Entity::new("reason", "Withheld because", Source::Reading, Shows::Word(reasons), "{{ value_json.reason }}"),
+    // The probabilities of a withheld reading are 0, which is not what the network found.
+    Entity::new(
+        "confidence",
+        "Confidence",
+        Source::Reading,
+        PERCENT,
+        "{{ (100 * [value_json.p_positive, value_json.p_neutral, value_json.p_negative] | max) | round(1) \
+         if value_json.label != 'withheld' else None }}",
+    ),
+    Entity::new(
+        "p_positive",
+        "Positive",
+        Source::Reading,
+        PERCENT,
+        "{{ (100 * value_json.p_positive) | round(1) if value_json.label != 'withheld' else None }}",
+    ),
+    Entity::new(
+        "p_neutral",
+        "Neutral",
+        Source::Reading,
+        PERCENT,
+        "{{ (100 * value_json.p_neutral) | round(1) if value_json.label != 'withheld' else None }}",
+    ),
+    Entity::new(
+        "p_negative",
+        "Negative",
+        Source::Reading,
+        PERCENT,
+        "{{ (100 * value_json.p_negative) | round(1) if value_json.label != 'withheld' else None }}",
+    ),
+    Entity::new(
+        GROUP,
+        "Group size, at least",
+        Source::Reading,
+        Shows::Number { unit: "people", class: None },
+        "{{ value_json.group_min if value_json.group_min != -1 else None }}",
+    ),
+    // Decibels below full scale: Home Assistant's class `sound_pressure` would promise a calibrated microphone.
+    Entity::new(
+        "level",
+        "Sound level",
+        Source::Measured,
+        Shows::Number { unit: "dBFS", class: None },
+        "{{ value_json.level_db if value_json.sound != 'off' else None }}",
+    ),
+    Entity::new("sound", "Sound", Source::Reading, Shows::Word(sounds), "{{ value_json.sound }}").diagnostic(),
+    Entity::new("latency", "Latency", Source::Reading, MILLISECONDS, "{{ value_json.latency_ms }}").diagnostic(),
+    Entity::new("inference", "Inference", Source::Reading, MILLISECONDS, "{{ value_json.inference_ms }}").diagnostic(),
+    // `stale` is no connection that can be relied on.
+    Entity::new(
+        "connected",
+        "Camera",
+        Source::Status,
+        Shows::Yes("connectivity"),
+        "{{ 'ON' if value == 'online' else 'OFF' }}",
+    )
+    .diagnostic(),
+    Entity::new(
+        "problem",
+        "Problem",
+        Source::Health,
+        Shows::Yes("problem"),
+        "{{ 'ON' if value_json.fault != 'none' else 'OFF' }}",
+    )
+    .diagnostic(),
+    Entity::new("fault", "Fault", Source::Health, Shows::Word(faults), "{{ value_json.fault }}").diagnostic(),
+    Entity::new("provider", "Provider", Source::Health, Shows::Word(providers), "{{ value_json.provider }}")
+        .diagnostic(),
+    Entity::new(
+        "fps",
+        "Frame rate",
+        Source::Measured,
+        Shows::Number { unit: "fps", class: None },
+        "{{ value_json.fps }}",
+    )
+    .diagnostic(),
+    Entity::new("lost", "Lost packets", Source::Health, Shows::Count("packets"), "{{ value_json.packets_lost }}")
+        .diagnostic(),
+    Entity::new("outages", "Camera outages", Source::Health, Shows::Count("outages"), "{{ value_json.outages }}")
+        .diagnostic(),
+    Entity::new(
+        "waiting",
+        "Readings waiting",
+        Source::Health,
+        Shows::Number { unit: "readings", class: None },
+        "{{ value_json.waiting }}",
+    )
+    .diagnostic(),
+    Entity::new("given_up", "Readings given up", Source::Health, Shows::Count("readings"), "{{ value_json.given_up }}")
+        .diagnostic(),
+];
+
+fn moods() -> Vec<&'static str> {
+    Emotion::ALL.iter().map(|it| it.word()).chain(["withheld"]).collect()
+}
+
+fn reasons() -> Vec<&'static str> {
+    ["none"].into_iter().chain(Withheld::ALL.iter().map(|it| it.word())).collect()
+}
+
+fn sounds() -> Vec<&'static str> {
+    SoundState::ALL.iter().map(|it| it.word()).collect()
+}
+
+fn faults() -> Vec<&'static str> {
+    CameraFault::ALL.iter().map(|it| it.word()).collect()
+}
+
+fn providers() -> Vec<&'static str> {
+    Provider::ALL.iter().map(|it| it.word()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn discovery(prefix: &str, box_name: &str) -> Discovery {
+        Discovery {
+            prefix: "homeassistant".into(),
+            topics: Topics::new(prefix, box_name),
+            levels: prefix.split('/').chain([box_name]).map(str::to_owned).collect(),
+            box_name: box_name.into(),
+            model_name: "m".repeat(64),
+            expiry_s: 20,
+        }
+    }
+
+    #[test]
+    fn no_two_cameras_share_an_id() {
+        let mut ids = std::collections::BTreeSet::new();
+        let names =
+            ["a", "b", "-", "_", "a-", "a_", "-a", "_a", "a-b", "a_b", "a_-b", "a-_b", "a__b", "a--b", "--", "__"];
+        for prefix in ["p", "p/a", "p_-a", "p-a", "p_a"] {
+            for box_name in names {
+                for camera in names {
+                    let id = discovery(prefix, box_name).id(camera);
+                    // As Home Assistant wants it in the topic.
+                    assert!(id.bytes().all(|it| it.is_ascii_alphanumeric() || it == b'-' || it == b'_'), "{id}");
+                    assert!(ids.insert(id), "{prefix} {box_name} {camera}");
+                }
+            }
+        }
+        assert_eq!(discovery("edge-ger", "hall").id("door"), "edge-ger_-hall_-door");
+    }
+
+    #[test]
+    fn no_message_is_longer_than_promised() {
+        let name = "_".repeat(32);
+        let text = discovery(&"_".repeat(64), &name).message(&name, true);
+        assert!(MESSAGE_BYTES_MAX / 2 < text.len() && text.len() <= MESSAGE_BYTES_MAX, "{}", text.len());
+        // The usual one is far from every broker's limit.
+        let text = discovery("edge-ger", "hall").message("door", true);
+        assert!(text.len() < 10 << 10, "{}", text.len());
+    }
+
+    #[test]
+    fn entity_names_have_single_underscores() {
+        assert_eq!(slug(["hall-2", "__door--1_", "p_positive"]), "hall_2_door_1_p_positive");
+    }
+}
