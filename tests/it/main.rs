@@ -19,6 +19,7 @@ mod demo;
 mod evaluate;
 mod infer;
 mod ingest;
+mod page;
 mod publish;
 mod rooms;
 mod tidy;
