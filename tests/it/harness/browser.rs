@@ -30,8 +30,8 @@ impl Browser {
     pub(crate) fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
         // The protocol uses descriptors 3 and 4. Chromium's own sandbox does not work for root, which test machines
-        // often are; the only page that it sees is ours.
-        let script = "exec chromium --headless=new --no-sandbox --disable-gpu --disable-dev-shm-usage \
+        // often are; the only page that it sees is ours. It steps back behind the tests of live media that run beside it.
+        let script = "exec nice -n 19 chromium --headless=new --no-sandbox --disable-gpu --disable-dev-shm-usage \
                       --disable-background-networking --disable-extensions --no-first-run --hide-scrollbars \
                       --remote-debugging-pipe --user-data-dir=\"$1\" about:blank 3<&0 4>&1 >/dev/null 2>&1";
         let mut command = Command::new("sh");
