@@ -21,7 +21,7 @@ RUN_PACKAGES := build-essential pkg-config python3 python3-pip python3-venv \
 	glib-networking ca-certificates
 # What the tests run against.
 TEST_PACKAGES := gstreamer1.0-plugins-ugly gstreamer1.0-tools mosquitto mosquitto-clients \
-	pulseaudio pulseaudio-utils openssl systemd ffmpeg
+	pulseaudio pulseaudio-utils openssl systemd ffmpeg chromium
 
 .PHONY: help demo test lint test-models bench setup setup-test clean
 

@@ -4,7 +4,7 @@
 
 pub mod file;
 
-use std::{fmt, path::PathBuf};
+use std::{fmt, net::SocketAddr, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -29,6 +29,8 @@ pub struct Config {
     pub mqtt: Mqtt,
     /// What is kept while the broker is away.
     pub outbox: Outbox,
+    /// The status page.
+    pub page: Page,
 }
 
 /// The declared deployment context. The EU AI Act, Art. 5(1)(f), bans inferring emotions in the workplace and in
@@ -247,6 +249,34 @@ pub struct Outbox {
     pub bytes_max: u64,
     /// At most so old.
     pub age_max_s: u32,
+}
+
+/// Who may read the status page, its metrics and its health.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Page {
+    /// Nobody: nothing listens.
+    #[default]
+    Off,
+    /// Everybody at this machine, without a token.
+    Loopback(SocketAddr),
+    /// Whoever has the token, from wherever the address can be reached.
+    Guarded {
+        /// Where it listens.
+        address: SocketAddr,
+        /// The file that holds the token.
+        token_file: PathBuf,
+    },
+}
+
+impl Page {
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Off => None,
+            Self::Loopback(address) | Self::Guarded { address, .. } => Some(*address),
+        }
+    }
 }
 
 /// A password or a key. It is never shown: not by `Debug`, not in an error.

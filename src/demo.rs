@@ -9,6 +9,7 @@ pub mod camera;
 use std::{
     fs,
     io::{self, Write as _},
+    net::{Ipv4Addr, TcpListener},
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -82,9 +83,11 @@ impl Demo {
         let mut subscriber = broker::start("edge-ger/#")?;
         let folder = Folder::new()?;
         let file = folder.0.join("group.toml");
-        fs::write(&file, self.configuration(&camera, subscriber.port, &folder.0))?;
+        let page = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
+        fs::write(&file, self.configuration(&camera, subscriber.port, page.port(), &folder.0))?;
         say(&format!("camera  {}", camera.url()));
         say(&format!("broker  mqtt://127.0.0.1:{} (topics edge-ger/#)", subscriber.port));
+        say(&format!("page    http://{page}/ (metrics at http://{page}/metrics)"));
         let labelled = Arc::new(AtomicU32::new(0));
         let (watched, counted) = (Arc::clone(&camera), Arc::clone(&labelled));
         let work = move || watch(&mut subscriber, &watched, &counted);
@@ -110,14 +113,14 @@ impl Demo {
         Ok(0 < labelled)
     }
 
-    fn configuration(&self, camera: &Camera, port: u16, folder: &Path) -> String {
+    fn configuration(&self, camera: &Camera, port: u16, page_port: u16, folder: &Path) -> String {
         let quoted = |path: &Path| Value::from(path.to_string_lossy()).to_string();
         let absolute = |path: &Path| fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
         format!(
             "[box]\nname = \"demo\"\nstate_dir = {}\n\
              [site]\ncontext = \"demo\"\nnotice = \"nobody is watched: the people are drawn\"\n\
              [camera]\nurl = \"{}\"\n[sound]\nsource = \"camera\"\n[model]\nfile = {}\n\
-             [mqtt]\nhost = \"127.0.0.1\"\nport = {port}\n",
+             [mqtt]\nhost = \"127.0.0.1\"\nport = {port}\n[page]\naddress = \"loopback\"\nport = {page_port}\n",
             quoted(&folder.join("state")),
             camera.url(),
             quoted(&absolute(&self.model)),

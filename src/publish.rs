@@ -2,22 +2,26 @@
 //!
 //! ```text
 //! infer ─datagrams─▶ gate ─records─▶ cameras ─readings─▶ outbox ─┐
-//!                      │ refused:         └─retained──▶ board  ──┴▶ mqtt ─▶ broker
-//!                      ▼ counted
+//!                      │ refused:       │  └─retained──▶ board  ──┴▶ mqtt ─▶ broker
+//!                      ▼ counted        └─▶ chronicle ──▶ page, metrics ─▶ whoever may look
 //! ```
 //!
-//! Three threads: one waits for datagrams, the room's own judges and keeps them, and one talks to the broker. The
-//! broker's thread and the room share the outbox and the board ([`mqtt::Desk`]). A reading is on disk before it is
-//! on the wire. `last` and the statuses are retained and only the newest of each matters, so they wait in memory;
+//! Four threads: one waits for datagrams, the room's own judges and keeps them, one talks to the broker, and one
+//! serves the status page where it is on. The broker's thread and the room share the outbox and the board
+//! ([`mqtt::Desk`]), the page's thread and the room share the chronicle. A reading is on disk before it is on the wire.
+//! `last` and the statuses are retained and only the newest of each matters, so they wait in memory;
 //! which topics they are is on disk ([`ledger`]), so that none outlives its camera.
 
 pub mod board;
 pub mod cameras;
+pub mod chronicle;
 pub mod discovery;
 pub mod gate;
 pub mod ledger;
+pub mod metrics;
 pub mod mqtt;
 pub mod outbox;
+pub mod page;
 pub mod payload;
 
 use std::{io, os::fd::OwnedFd, sync::Arc, thread, time::Duration};
@@ -36,13 +40,14 @@ use self::{
     ledger::Ledger,
     mqtt::{Broker, Desk, StartError},
     outbox::{Message, Outbox},
+    page::Page,
     payload::Figures,
 };
 use crate::{
     time::{Clock, Span},
     wire::{
         control::{Order, PublishBegin, Report},
-        record::RECORD_BYTES,
+        record::{RECORD_BYTES, Reading, Record},
     },
 };
 
@@ -62,8 +67,8 @@ pub enum Error {
     /// The broker's thread ended by itself, which is a defect of this program.
     #[error("the broker's thread ended by itself")]
     BrokerEnded,
-    /// The system gives no thread.
-    #[error("no thread for the records: {0}")]
+    /// The system gives no thread, or no event queue for the page.
+    #[error("no thread for the records or the page: {0}")]
     Thread(#[from] io::Error),
 }
 
@@ -83,15 +88,18 @@ pub fn run(
 ) -> Result<(), Error> {
     let desk = Arc::new(Desk::new(Outbox::open(&begin.outbox, clock.wall_ms())));
     let mut room = Room::new(&begin, Arc::clone(&desk), Arc::clone(&clock));
+    room.page = Page::open(&begin, Arc::clone(&clock))?;
     let broker = Broker::start(&begin, desk, clock).inspect_err(|err| {
         // A parent that is gone needs no answer; the same below.
         reports.send(Report::Refused(err.to_string())).ok();
     })?;
     room.upstream = Some(Upstream::open(from)?);
+    // The cameras are on the page before anything was heard of them.
+    room.look();
     let waiting = room.desk.outbox().waiting();
-    reports
-        .send(Report::Ready(format!("broker {}:{}, {waiting} readings waiting", begin.mqtt.host, begin.mqtt.port)))
-        .ok();
+    let page = room.page.as_ref().map_or_else(String::new, |page| format!(", page {}", page.url()));
+    let (host, port) = (&begin.mqtt.host, begin.mqtt.port);
+    reports.send(Report::Ready(format!("broker {host}:{port}, {waiting} readings waiting{page}"))).ok();
     drop(begin);
     let ended = room.work(orders, reports, &broker);
     room.take_in();
@@ -109,6 +117,8 @@ struct Room {
     desk: Arc<Desk>,
     clock: Arc<dyn Clock>,
     upstream: Option<Upstream>,
+    /// `None` where it is off.
+    page: Option<Page>,
 }
 
 impl Room {
@@ -121,7 +131,7 @@ impl Room {
         ledger.want(cameras.retained());
         // What left the configuration while nobody was here to see it.
         ledger.gone().iter().for_each(|topic| desk.board().clear(Rank::of(topic), topic.clone()));
-        Self { gate, cameras, ledger, desk, clock, upstream: None }
+        Self { gate, cameras, ledger, desk, clock, upstream: None, page: None }
     }
 
     /// The main loop.
@@ -168,17 +178,26 @@ impl Room {
             let more = self.upstream.as_ref().filter(|_| taken < TOGETHER_MAX);
             next = more.and_then(|it| it.datagrams.try_recv().ok());
         }
-        if !readings.is_empty() {
-            self.desk.outbox().push(readings, self.clock.wall_ms());
+        let (messages, readings): (Vec<_>, Vec<_>) = readings.into_iter().unzip();
+        if !messages.is_empty() {
+            self.desk.outbox().push(messages, self.clock.wall_ms());
         }
         self.desk.wake();
+        // The state of a camera is on the page before its readings, so that nobody sees half of what came.
         self.look();
+        if let Some(page) = &self.page {
+            readings.iter().for_each(|it| page.reading(it));
+        }
     }
 
-    fn judge(&mut self, datagram: &Datagram) -> Option<Message> {
+    /// A reading, and the message that says it; `None` where it is a vital, or refused.
+    fn judge(&mut self, datagram: &Datagram) -> Option<(Message, Reading)> {
         let now = self.clock.now();
         match self.gate.admit(datagram.bytes(), now) {
-            Ok(record) => self.cameras.take(&record, now, &mut self.desk.board()),
+            Ok(record) => {
+                let message = self.cameras.take(&record, now, &mut self.desk.board())?;
+                if let Record::Reading(reading) = record { Some((message, reading)) } else { None }
+            }
             Err(why) => {
                 self.say_refused(why);
                 None
@@ -202,8 +221,12 @@ impl Room {
                 on_disk: outbox.on_disk(),
                 refused: self.gate.refused(),
                 broker_outages: self.desk.outages(),
+                broker_connected: self.desk.is_connected(),
             }
         };
+        if let Some(page) = &mut self.page {
+            page.look(self.cameras.seen(), &figures, self.clock.now());
+        }
         if self.cameras.look(self.clock.now(), self.clock.wall_ms(), &figures, &mut self.desk.board()) {
             self.desk.wake();
         }
@@ -238,6 +261,7 @@ impl Room {
             _ => return Ok(()),
         }
         self.desk.wake();
+        self.look();
         Ok(())
     }
 

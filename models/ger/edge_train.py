@@ -161,11 +161,26 @@ def train_sounds(network: EdgeNetwork, part: Path, cache: Path, facts: dict[str,
         run.keep(epoch)
 
 
+def recombined(rows: np.ndarray, kept: data.Record, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """(whose sound each clip gets, the labels): now and then a background that says nothing, often that of another clip which
+    sounds the same, so that few clips teach many pairs. Dark clips keep their own: nothing else says what they are."""
+    fate, seen, heard, label = (np.array(kept[key]) for key in ("fate", "seen", "heard", "label"))
+    told, goal = rows.copy(), label[rows].copy()
+    for place, row in enumerate(rows):
+        chance = rng.random()
+        if fate[row] != data.FATES.index("dark") and chance < 0.15:
+            told[place] = rng.choice(np.flatnonzero(heard < 0))
+            goal[place] = seen[row]
+        elif fate[row] == data.FATES.index("agree") and chance < 0.6:
+            told[place] = rng.choice(np.flatnonzero((heard == heard[row]) & (fate == fate[row])))
+    return told, goal
+
+
 def train_fusion(network: EdgeNetwork, part: Path, cache: Path, facts: dict[str, object], epochs: int, size: int, seed: int) -> None:
     """Heads and cross-attention over frozen encoders, with senses dropped."""
     kept = data.load("clips", cache)
     views = [edge_measure.features(network, kept, facts, flip) for flip in (False, True)]
-    labels, seen, heard = (torch.from_numpy(np.array(kept[k])) for k in ("label", "seen", "heard"))
+    seen, heard = (torch.from_numpy(np.array(kept[k])) for k in ("seen", "heard"))
     heard = torch.where(heard < 0, torch.ones_like(heard), heard)  # a background alone is neutral
     groups = torch.tensor([bucket(int(p)) for p in kept["people"]])
     dark = torch.from_numpy(np.array(kept["fate"]) == 3)
@@ -173,17 +188,18 @@ def train_fusion(network: EdgeNetwork, part: Path, cache: Path, facts: dict[str,
     wrong = np.where(np.array(kept["source"]) == data.SOURCES.index("drawn"), 0.06, 0.25)
     few = data.load("few", cache)
     alone, counted = edge_measure.look(network, few), torch.from_numpy(np.array(few["people"]))
-    run = Run(part, nn.ModuleList([network.fusion]), 1e-3, epochs, len(labels) // size)
+    run = Run(part, nn.ModuleList([network.fusion]), 1e-3, epochs, len(seen) // size)
     network.fusion.train()
     for epoch in range(run.first, epochs):
         rng = np.random.default_rng([seed, 2, epoch])
-        for rows in batches(len(labels), size, rng):
+        for rows in batches(len(seen), size, rng):
             video, sound = views[int(rng.integers(2))]
+            told, label = recombined(rows, kept, rng)
             shown = np.where(rng.random(len(rows)) < wrong[rows], rng.permutation(rows), rows)
             present = augment.presence(len(rows), rng)
             # one sense alone can only know what it has: its own label
-            goal = torch.where(present[:, 1] == 0, seen[rows], torch.where(present[:, 0] == 0, heard[rows], labels[rows]))
-            logits, sizes = network.fusion(video[shown], sound[rows], present)
+            goal = torch.where(present[:, 1] == 0, seen[rows], torch.where(present[:, 0] == 0, heard[told], torch.from_numpy(label)))
+            logits, sizes = network.fusion(video[shown], sound[told], present)
             size_loss = F.cross_entropy(sizes, groups[shown], weight=FEW_FIRST, reduction="none")[~dark[shown]].mean()
             # frames of few people stand still for five seconds, and only the group's size is learnt of them
             still = rng.integers(0, len(counted), size)

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     board::{Board, Rank},
+    chronicle::Seen,
     discovery::Discovery,
     outbox::Message,
     payload::{self, Figures, HealthText, Info, ReadingText, Topics},
@@ -152,6 +153,11 @@ impl Cameras {
             }
         }
         news
+    }
+
+    /// All cameras as they are now, for the page.
+    pub fn seen(&self) -> impl Iterator<Item = Seen<'_>> {
+        self.known.iter().map(|(id, it)| Seen { id: *id, name: &it.name, state: it.state(), vital: it.vital })
     }
 
     /// Nothing can be heard until a new `infer` is there.

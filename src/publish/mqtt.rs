@@ -49,6 +49,7 @@ pub struct Desk {
     outbox: Mutex<Outbox>,
     board: Mutex<Board>,
     outages: AtomicU32,
+    connected: AtomicBool,
     /// There is something to send, or it is time to leave.
     wake: Notify,
     leaving: AtomicBool,
@@ -62,6 +63,7 @@ impl Desk {
             outbox: Mutex::new(outbox),
             board: Mutex::default(),
             outages: AtomicU32::new(0),
+            connected: AtomicBool::new(false),
             wake: Notify::new(),
             leaving: AtomicBool::new(false),
         }
@@ -81,6 +83,12 @@ impl Desk {
     #[must_use]
     pub fn outages(&self) -> u32 {
         self.outages.load(Ordering::Relaxed)
+    }
+
+    /// Whether the broker is there.
+    #[must_use]
+    pub fn is_connected(&self) -> bool {
+        self.connected.load(Ordering::Relaxed)
     }
 
     /// Says that there is something new to send.
@@ -219,6 +227,7 @@ struct Outage {
 
 impl OutageLog {
     fn lost(&mut self, failure: &Failure) {
+        self.desk.connected.store(false, Ordering::Relaxed);
         if self.outage.is_none() && self.was_connected {
             self.desk.outages.fetch_add(1, Ordering::Relaxed);
         }
@@ -243,6 +252,7 @@ impl OutageLog {
     }
 
     fn connected(&mut self) {
+        self.desk.connected.store(true, Ordering::Relaxed);
         let (broker, waiting) = (&self.broker, self.desk.outbox().waiting());
         match self.outage.take() {
             Some(it) => {

@@ -154,6 +154,8 @@ pub struct Figures {
     pub refused: u64,
     /// How often the broker was lost.
     pub broker_outages: u32,
+    /// Whether the broker is there. Whoever reads it on MQTT knows, so it is only for the page and the metrics.
+    pub broker_connected: bool,
 }
 
 /// The text of a camera's health.

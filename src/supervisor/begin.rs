@@ -34,6 +34,7 @@ pub struct Setting {
     /// By the camera's name.
     passwords: BTreeMap<String, Secret>,
     mqtt: MqttSecrets,
+    page_token: Option<Secret>,
 }
 
 impl Setting {
@@ -50,13 +51,11 @@ impl Setting {
                 Err(err) => faults.push(err),
             }
         }
-        match secrets::mqtt(&config.mqtt) {
-            Ok(mqtt) if faults.is_empty() => Ok(Self { config, model, passwords, mqtt }),
-            Ok(_) => Err(faults),
-            Err(err) => {
-                faults.push(err);
-                Err(faults)
-            }
+        let mqtt = secrets::mqtt(&config.mqtt).map_err(|err| faults.push(err)).unwrap_or_default();
+        let page_token = secrets::page(&config.page).map_err(|err| faults.push(err)).unwrap_or_default();
+        match faults.is_empty() {
+            true => Ok(Self { config, model, passwords, mqtt, page_token }),
+            false => Err(faults),
         }
     }
 
@@ -87,6 +86,8 @@ impl Setting {
                     client: self.mqtt.client.clone(),
                 },
                 outbox: config.outbox.clone(),
+                page: config.page.clone(),
+                page_token: self.page_token.clone(),
                 boot,
                 model_name: self.model.name.clone(),
                 min_group: config.reading.min_group,

@@ -107,7 +107,9 @@ mod tests {
 
     use super::*;
     use crate::{
-        config::{Camera, Decode, Gates, Model, Mqtt, Outbox, ProviderChoice, Reading, Rtsp, Site, Sound, Source},
+        config::{
+            Camera, Decode, Gates, Model, Mqtt, Outbox, Page, ProviderChoice, Reading, Rtsp, Site, Sound, Source,
+        },
         supervisor::begin::ModelFacts,
         time::Span,
     };
@@ -161,6 +163,7 @@ mod tests {
                 discovery: Default::default(),
             },
             outbox: Outbox { file: "outbox.db".into(), rows_max: 10, bytes_max: 10_000, age_max_s: 60 },
+            page: Page::Off,
         }
     }
 
@@ -199,6 +202,7 @@ mod tests {
         check(&|it| it.mqtt.port = 8883, &[Publish], &[]);
         check(&|it| it.outbox.rows_max = 11, &[Publish], &[]);
         check(&|it| it.box_name = "foyer".into(), &[Publish], &[]);
+        check(&|it| it.page = Page::Loopback(([127, 0, 0, 1], 8417).into()), &[Publish], &[]);
         check(&|it| it.model.threads = 2, &[Infer], &[]);
         check(&|it| it.reading.min_confidence = 0.6, &[Infer], &[]);
         // `info` names these two, and frames are wanted elsewhere.

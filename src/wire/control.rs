@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::CameraId;
 use crate::{
-    config::{Camera, Model, Mqtt, Outbox, Reading, Secret},
+    config::{Camera, Model, Mqtt, Outbox, Page, Reading, Secret},
     time::Grid,
 };
 
@@ -92,6 +92,10 @@ pub struct PublishBegin {
     pub secrets: MqttSecrets,
     /// The outbox's bounds and folder.
     pub outbox: Outbox,
+    /// Where the status page listens.
+    pub page: Page,
+    /// The token that opens it, where it needs one.
+    pub page_token: Option<Secret>,
     /// This run of the daemon: with `seq` it makes every reading unique.
     pub boot: u32,
     /// The network's name, as in its contract.

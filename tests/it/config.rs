@@ -10,7 +10,7 @@ use std::{
 
 use edge_ger::{
     config::{
-        Decode, MqttVersion, ProviderChoice, Sound, Source, Transport,
+        Decode, MqttVersion, Page, ProviderChoice, Sound, Source, Transport,
         file::{
             Loaded, check, load, load_with_warnings,
             schema::{SECTIONS, document},
@@ -183,6 +183,9 @@ const OTHER_VALUES: &[(&str, &str, &str)] = &[
     ("", "outbox.rows_max", "1"),
     ("", "outbox.mib_max", "65536"),
     ("", "outbox.age_max_h", "8760"),
+    ("", "page.address", "\"::1\""),
+    ("page.address = \"loopback\"", "page.port", "65535"),
+    ("page.address = \"loopback\"", "page.token_file", "\"token\""),
 ];
 
 /// The files that those values name.
@@ -191,6 +194,7 @@ fn home() -> tempfile::TempDir {
     let key = "-----BEGIN PRIVATE KEY-----\n-----END PRIVATE KEY-----\n";
     folder(&[
         ("password", "hunter2\n"),
+        ("token", "0123456789abcdef\n"),
         ("ca.pem", certificate),
         ("a.pem", certificate),
         ("a.key", key),
@@ -458,6 +462,32 @@ fn secrets_are_read_whole_and_clean() {
     assert!(secrets::mqtt(&mqtt).unwrap_err().to_string().contains("there is no such file"));
     fs::create_dir(home.path().join("password")).unwrap();
     assert!(secrets::mqtt(&mqtt).unwrap_err().to_string().contains("this is no file"));
+}
+
+#[test]
+fn a_page_is_off_at_loopback_or_guarded() {
+    let home = home();
+    let of = |lines: &str| load_with_warnings(&[write(home.path(), lines)], environment(&[])).unwrap();
+    let page = |lines: &str| of(lines).config.page;
+    assert_eq!(page(""), Page::Off);
+    assert_eq!(page("page.address = \"off\"\npage.port = 9000"), Page::Off);
+    assert_eq!(page("page.address = \"loopback\""), Page::Loopback(([127, 0, 0, 1], 8417).into()));
+    let six = "[::1]:9000".parse().unwrap();
+    assert_eq!(page("page.address = \"::1\"\npage.port = 9000"), Page::Loopback(six));
+    let guarded = "page.address = \"0.0.0.0\"\npage.token_file = \"token\"";
+    let loaded = of(guarded);
+    let address = ([0, 0, 0, 0], 8417).into();
+    assert_eq!(loaded.config.page, Page::Guarded { address, token_file: home.path().join("token") });
+    assert!(loaded.warnings.iter().any(|it| it.key == "page.address" && it.what.contains("in the clear")));
+    assert_eq!(secrets::page(&loaded.config.page).unwrap().unwrap().reveal(), "0123456789abcdef");
+    for wrong in ["0123456789abcde\n", "0123456789 abcdef\n", "0123456789\nabcdef\n", ""] {
+        fs::write(home.path().join("token"), wrong).unwrap();
+        let said = secrets::page(&loaded.config.page).unwrap_err().to_string();
+        assert!(said.starts_with("page.token_file: ") && said.contains("openssl rand"), "{said}");
+    }
+    fs::remove_file(home.path().join("token")).unwrap();
+    let said = load(&[write(home.path(), guarded)], environment(&[])).unwrap_err().to_string();
+    assert!(said.contains("page.token_file: there is no such file"), "{said}");
 }
 
 #[test]

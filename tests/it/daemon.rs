@@ -4,6 +4,7 @@
 //! and sound come through, not what they mean.
 
 mod faults;
+mod page;
 mod service;
 mod streams;
 

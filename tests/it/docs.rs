@@ -270,7 +270,8 @@ fn health_payload() -> Value {
         height: 1080,
         sound_lost_ms: 12,
     };
-    let figures = Figures { waiting: 0, given_up: 0, on_disk: true, refused: 0, broker_outages: 1 };
+    let figures =
+        Figures { waiting: 0, given_up: 0, on_disk: true, refused: 0, broker_outages: 1, broker_connected: true };
     parsed(&HealthText::new(&vital, CameraState::Online, &figures, 1_795_221_120_112, BOOT))
 }
 

@@ -17,7 +17,7 @@ use std::{
 use crossbeam_channel::{Receiver, Sender, bounded};
 use edge_ger::{
     config::{
-        Camera, Decode, Discovery, Gates, Mqtt, MqttVersion, Outbox, Rtsp, Secret, Sound, Source, Tls, Transport,
+        Camera, Decode, Discovery, Gates, Mqtt, MqttVersion, Outbox, Page, Rtsp, Secret, Sound, Source, Tls, Transport,
     },
     publish::{self, outbox},
     time::{Clock, Moment, SetClock, Span, SystemClock},
@@ -34,15 +34,15 @@ use rustix::net::{SendFlags, send};
 
 use crate::harness::broker::{Broker, DEADLINE, Message, Options, Pki, Proxy, Subscriber};
 
-const HOP: Span = Span::from_ms(5000);
+pub(crate) const HOP: Span = Span::from_ms(5000);
 /// The slot that ends when the tests begin.
-const FIRST_SLOT: u64 = 1000;
+pub(crate) const FIRST_SLOT: u64 = 1000;
 const BOOT: u32 = 77;
-const CAMERA: CameraId = CameraId(0);
+pub(crate) const CAMERA: CameraId = CameraId(0);
 const STATUS: &str = "edge-ger/box/status";
 const READING: &str = "edge-ger/box/cam/reading";
 
-fn begin(port: u16, folder: &Path) -> PublishBegin {
+pub(crate) fn begin(port: u16, folder: &Path) -> PublishBegin {
     PublishBegin {
         box_name: "box".into(),
         cameras: vec![(CAMERA, "cam".into())],
@@ -59,6 +59,8 @@ fn begin(port: u16, folder: &Path) -> PublishBegin {
         },
         secrets: MqttSecrets::default(),
         outbox: Outbox { file: folder.join("outbox.db"), rows_max: 10_000, bytes_max: 16 << 20, age_max_s: 86_400 },
+        page: Page::Off,
+        page_token: None,
         boot: BOOT,
         model_name: "ger-small".into(),
         min_group: 5,
@@ -66,7 +68,7 @@ fn begin(port: u16, folder: &Path) -> PublishBegin {
     }
 }
 
-fn reading(slot: u64) -> Reading {
+pub(crate) fn reading(slot: u64) -> Reading {
     Reading {
         camera: CAMERA,
         slot,
@@ -81,7 +83,7 @@ fn reading(slot: u64) -> Reading {
     }
 }
 
-fn vital() -> Vital {
+pub(crate) fn vital() -> Vital {
     Vital {
         camera: CAMERA,
         state: CameraState::Online,
@@ -131,13 +133,18 @@ fn camera(id: CameraId, name: &str) -> Camera {
     }
 }
 
+/// The order about a camera.
+pub(crate) fn order(id: CameraId, name: &str) -> CameraOrder {
+    CameraOrder { camera: camera(id, name), password: None }
+}
+
 /// A running room.
-struct Room {
+pub(crate) struct Room {
     records: OwnedFd,
     orders: Sender<(Order, Vec<OwnedFd>)>,
     reports: Receiver<Report>,
-    clock: Arc<SetClock>,
-    ended: Receiver<Result<(), publish::Error>>,
+    pub(crate) clock: Arc<SetClock>,
+    pub(crate) ended: Receiver<Result<(), publish::Error>>,
     next_slot: u64,
 }
 
@@ -147,14 +154,14 @@ impl Room {
     }
 
     /// Begins at this slot, and returns when the room is ready; with the words it said then.
-    fn resume(begin: PublishBegin, next_slot: u64) -> (Self, String) {
+    pub(crate) fn resume(begin: PublishBegin, next_slot: u64) -> (Self, String) {
         let room = Self::spawn(begin, next_slot);
         let ready = std::iter::from_fn(|| room.reports.recv_timeout(DEADLINE).ok())
             .find_map(|it| if let Report::Ready(text) = it { Some(text) } else { None });
         (room, ready.expect("the room is ready"))
     }
 
-    fn spawn(begin: PublishBegin, next_slot: u64) -> Self {
+    pub(crate) fn spawn(begin: PublishBegin, next_slot: u64) -> Self {
         let (from_room, records) = record_pair().unwrap();
         let (orders, room_orders) = bounded(8);
         let (room_reports, reports) = bounded(1000);
@@ -169,12 +176,12 @@ impl Room {
         Self { records, orders, reports, clock, ended, next_slot }
     }
 
-    fn say(&self, bytes: &[u8]) {
+    pub(crate) fn say(&self, bytes: &[u8]) {
         assert_eq!(send(&self.records, bytes, SendFlags::empty()), Ok(bytes.len()));
     }
 
     /// Lets a hop pass and says how it ended; returns the slot.
-    fn read(&mut self) -> u64 {
+    pub(crate) fn read(&mut self) -> u64 {
         let slot = self.next_slot;
         self.next_slot += 1;
         self.clock.advance(HOP);
@@ -182,16 +189,25 @@ impl Room {
         slot
     }
 
-    fn read_many(&mut self, count: usize) -> Vec<u64> {
+    /// Lets a hop pass and says how the slot that comes `after` the first one ended; returns the slot.
+    pub(crate) fn read_at(&mut self, after: u64, how: impl Fn(u64) -> Reading) -> u64 {
+        let slot = FIRST_SLOT + after;
+        self.next_slot = slot + 1;
+        self.clock.advance(HOP);
+        self.say(&Record::Reading(how(slot)).to_bytes());
+        slot
+    }
+
+    pub(crate) fn read_many(&mut self, count: usize) -> Vec<u64> {
         (0..count).map(|_| self.read()).collect()
     }
 
-    fn order(&self, order: Order, fds: Vec<OwnedFd>) {
+    pub(crate) fn order(&self, order: Order, fds: Vec<OwnedFd>) {
         self.orders.send((order, fds)).unwrap();
     }
 
     /// Stops it, and says how long that took.
-    fn stop(self) -> Duration {
+    pub(crate) fn stop(self) -> Duration {
         let asked = SystemClock.now();
         self.order(Order::Stop, Vec::new());
         self.ended.recv_timeout(DEADLINE).unwrap().unwrap();

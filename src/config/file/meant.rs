@@ -1,6 +1,7 @@
 //! What is meant: the configuration, built from what was written, and what only several keys together can get wrong.
 
 mod camera;
+mod page;
 
 use std::{
     net::IpAddr,
@@ -150,14 +151,24 @@ pub(super) fn config(sheets: &[Sheet], surroundings: &Surroundings, remarks: &mu
         bytes_max: reader.integer::<u64>("outbox", "mib_max", 256) << 20,
         age_max_s: reader.integer::<u32>("outbox", "age_max_h", 168) * 3600,
     };
+    let page = page::page(&mut reader, surroundings);
     let model_place = reader.place("model", "file");
     let cameras = camera::all(sheets, &overrides, surroundings, remarks);
     if CAMERAS_MAX < cameras.len() {
         let what = format!("there are more than {CAMERAS_MAX} cameras");
         remarks.fault(Place::CommandLine, "", Wrong::new(what, "share them out among several boxes"));
     }
-    let config =
-        site.zip(mqtt).map(|(site, mqtt)| Config { box_name, state_dir, site, cameras, model, reading, mqtt, outbox });
+    let config = site.zip(mqtt).map(|(site, mqtt)| Config {
+        box_name,
+        state_dir,
+        site,
+        cameras,
+        model,
+        reading,
+        mqtt,
+        outbox,
+        page,
+    });
     (config, model_place)
 }
 

@@ -74,6 +74,8 @@ pub enum Kind {
     Device,
     /// A GStreamer element.
     Element,
+    /// Where a page listens: `off`, `loopback` or an address.
+    Listen,
     /// The SHA-256 of a certificate.
     Fingerprint,
     /// A file or a folder.
@@ -154,6 +156,7 @@ impl Kind {
             Self::Url => "rtsp://, rtsps://, file: or v4l2: in quotes, without user or password".into(),
             Self::Device => "\"default\", \"pulseaudio:NAME\" or \"alsa:NAME\"".into(),
             Self::Element => "the name of a GStreamer element in quotes".into(),
+            Self::Listen => "\"off\", \"loopback\" or an IP address in quotes, without a port".into(),
             Self::Fingerprint => "\"sha256:\" and 64 hexadecimal digits, in quotes".into(),
             Self::Path => "a path in quotes".into(),
             Self::Secret => "the path of a file, or \"credential:NAME\", in quotes".into(),

@@ -8,12 +8,14 @@ use std::{
 };
 
 use crate::{
-    config::{Camera, Mqtt, Secret, Source},
+    config::{Camera, Mqtt, Page, Secret, Source},
     wire::control::MqttSecrets,
 };
 
 /// No password and no chain of certificates is longer; the latter must fit into one order to a room (160 KiB).
 const BYTES_MAX: u64 = 32 << 10;
+/// A shorter token could be guessed.
+const TOKEN_CHARS_MIN: usize = 16;
 
 /// A file that a configuration names and that cannot be used. Its path is not shown: people have put the password
 /// itself there.
@@ -56,6 +58,15 @@ pub fn mqtt(mqtt: &Mqtt) -> Result<MqttSecrets, Unusable> {
     })
 }
 
+/// Reads the status page's token; `None` where it needs none.
+///
+/// # Errors
+/// When the file cannot be read, or what it holds is no token.
+pub fn page(page: &Page) -> Result<Option<Secret>, Unusable> {
+    let Page::Guarded { token_file, .. } = page else { return Ok(None) };
+    named(Some(token_file), token, || "page.token_file".into())
+}
+
 fn named<T>(
     path: Option<&Path>,
     read: fn(&Path) -> Result<T, Why>,
@@ -76,6 +87,19 @@ pub(super) fn password(path: &Path) -> Result<Secret, Why> {
         return Err(("the file holds more than one line", "write the password into it and nothing else"));
     }
     Ok(Secret::new(line.to_owned()))
+}
+
+/// A token: one word that fits into a header and cannot be guessed.
+pub(super) fn token(path: &Path) -> Result<Secret, Why> {
+    let text = text(path)?;
+    let word = text.trim_end_matches(['\r', '\n']);
+    if word.len() < TOKEN_CHARS_MIN {
+        return Err(("the token in the file is shorter than 16 characters", "make one: openssl rand -hex 32"));
+    }
+    if !word.bytes().all(|it| it.is_ascii_graphic()) {
+        return Err(("the file holds more than letters, digits and signs", "make a token: openssl rand -hex 32"));
+    }
+    Ok(Secret::new(word.to_owned()))
 }
 
 /// Certificates, PEM.

@@ -2,7 +2,7 @@
 
 use super::{
     remark::Wrong,
-    schema::{Key, SECTIONS, Section},
+    schema::{Key, Kind, SECTIONS, Section},
 };
 
 /// At least this alike, of 0 to 1, to be worth a question: one letter wrong of three, or two swapped of four.
@@ -35,7 +35,8 @@ pub(super) fn nearest<'a>(written: &str, known: impl Iterator<Item = &'a str>) -
 pub(super) fn unknown_key(section: &'static Section, written: &str) -> (Wrong, Option<&'static Key>) {
     let plain = plain(written);
     if PASSWORDS.contains(&plain.as_str()) {
-        return (inline_password(), None);
+        let own = section.keys.iter().find(|key| matches!(key.kind, Kind::Secret) && key.name == "token_file");
+        return (own.map_or_else(inline_password, |_| inline_token()), own);
     }
     let question = |key: &'static Key| {
         let cure = format!("did you mean {}, {}?", key.name, key.kind.expectation());
@@ -85,6 +86,11 @@ pub(super) fn homeless_key(written: &str) -> (Wrong, Vec<(&'static Section, &'st
 fn inline_password() -> Wrong {
     let cure = "put it into a file of its own and name that in password_file, below [camera] or [mqtt]";
     Wrong::new("a password must not stand here", cure)
+}
+
+fn inline_token() -> Wrong {
+    let cure = "put it into a file of its own and name that in token_file, below [page]";
+    Wrong::new("a token must not stand here", cure)
 }
 
 /// What is wrong with an unknown section, and the section that was meant where that is clear.

@@ -1,7 +1,7 @@
 //! What `edge-ger check` says of a good configuration. No user, no password, no path of a URL.
 
 use super::Loaded;
-use crate::config::{Camera, Config, MqttVersion, ProviderChoice, Sound, Source, Transport};
+use crate::config::{Camera, Config, MqttVersion, Page, ProviderChoice, Sound, Source, Transport};
 
 /// The box, each camera, the warnings: one line each.
 pub(super) fn of(loaded: &Loaded) -> String {
@@ -18,8 +18,13 @@ fn the_box(config: &Config) -> String {
         MqttVersion::V311 => "3.1.1",
         MqttVersion::V5 => "5",
     };
+    let page = match &config.page {
+        Page::Off => String::new(),
+        Page::Loopback(address) => format!("; page at http://{address}/"),
+        Page::Guarded { address, .. } => format!("; page at http://{address}/ with a token"),
+    };
     format!(
-        "network {} on {}; a reading every {} s of a group of {} or more; MQTT {version} to {} port {}{}; context {}",
+        "network {} on {}; a reading every {} s of a group of {} or more; MQTT {version} to {} port {}{}; context {}{page}",
         config.model.file.display(),
         providers.join(", then "),
         config.reading.hop.as_secs_f64(),

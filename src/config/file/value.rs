@@ -1,7 +1,7 @@
 //! A value as its key wants it, or what is wrong with it.
 
 use std::{
-    net::IpAddr,
+    net::{IpAddr, Ipv4Addr},
     path::{Component, Path, PathBuf},
 };
 
@@ -165,6 +165,7 @@ fn text(key: &Key, written: &str, base: Base<'_>) -> Result<Value, Wrong> {
         Kind::Topic => plain(is_topic(written), "this is no part of a topic"),
         Kind::Device => plain(is_device(written), "this is no microphone's name"),
         Kind::Element => plain(is_element(written), "this is no element's name"),
+        Kind::Listen => plain(listen(written).is_some(), "this is no address"),
         Kind::Fingerprint => plain(fingerprint(written).is_some(), "this is no fingerprint"),
         Kind::Choice(known) if known.contains(&written) => Ok(Value::Text(written.to_owned())),
         Kind::Choice(_) if key.name == "context" && is_banned(written) => Err(Wrong::new(
@@ -240,6 +241,15 @@ fn is_device(text: &str) -> bool {
 
 fn is_element(text: &str) -> bool {
     text.len() <= 64 && text.bytes().all(|it| it.is_ascii_alphanumeric() || it == b'_' || it == b'-')
+}
+
+/// Where a page listens: `Some(None)` is nowhere.
+pub(super) fn listen(text: &str) -> Option<Option<IpAddr>> {
+    match text {
+        "off" => Some(None),
+        "loopback" => Some(Some(IpAddr::V4(Ipv4Addr::LOCALHOST))),
+        address => address.parse().ok().map(Some),
+    }
 }
 
 /// The bytes of `sha256:` and 64 hexadecimal digits, with or without a `:` between pairs, as OpenSSL prints them.

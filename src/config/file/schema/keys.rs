@@ -33,6 +33,12 @@ pub const SECTIONS: &[Section] = &[
         doc: "Readings that wait for the broker. Whatever is over a bound, the oldest goes first, and is counted.",
         keys: OUTBOX,
     },
+    Section {
+        name: "page",
+        scope: Scope::Box,
+        doc: "The status page for browsers, with /metrics for Prometheus and /healthz for a monitor.",
+        keys: PAGE,
+    },
 ];
 
 const CAMERA: &[Key] = &[
@@ -301,4 +307,24 @@ const OUTBOX: &[Key] = &[
         "max_age",
         "max_age_h",
     ]),
+];
+
+const PAGE: &[Key] = &[
+    Key::new(
+        "address",
+        Kind::Listen,
+        Value("\"off\""),
+        "Where it listens. \"loopback\" (127.0.0.1) is for this machine, and for others through ssh -L 8417:127.0.0.1:8417; any \
+         address that is not loopback needs token_file.",
+    )
+    .or(&["listen", "host", "bind", "ip", "enabled"]),
+    Key::new("port", Kind::Integer { min: 1, max: 65_535, unit: "" }, Value("8417"), "Its port."),
+    Key::new(
+        "token_file",
+        Kind::Secret,
+        Words("none; must be given for an address that is not loopback", "\"page.token\""),
+        "The file that holds the token, at least 16 letters, digits or signs, and nothing else: openssl rand -hex 32. A \
+         browser asks for it as the password, with any user; Prometheus sends it as a bearer token.",
+    )
+    .or(&["token", "secret", "password_file", "key_file"]),
 ];
