@@ -23,7 +23,7 @@ from .mosaics import Mosaics
 from .network import EdgeNetwork, Shape
 from .scenes import FRAMES, bucket, face_maps
 
-NAME = "edge-ger-2"
+NAME = "edge-ger-3"
 STAGES = ["heads", "pictures", "polish", "sounds", "polish-sounds", "named-sounds", "fusion"]
 HEADS_PLAN = 7  # epochs of the first stage's one-cycle rate; the stage ends before, while the rate is high
 FEW_FIRST = torch.tensor([3.0, 3.0, 1.0, 1.0, 1.0])  # taking nobody or one person for a group is the worse mistake
@@ -185,7 +185,7 @@ def train_fusion(network: EdgeNetwork, part: Path, cache: Path, facts: dict[str,
     groups = torch.tensor([bucket(int(p)) for p in kept["people"]])
     dark = torch.from_numpy(np.array(kept["fate"]) == 3)
     # the picture network knows the training faces; others it reads worse, and the fusion must not trust it more than it deserves
-    wrong = np.where(np.array(kept["source"]) == data.SOURCES.index("drawn"), 0.06, 0.25)
+    wrong = np.where(np.array(kept["source"]) == data.SOURCES.index("drawn"), 0.06, 0.12)
     few = data.load("few", cache)
     alone, counted = edge_measure.look(network, few), torch.from_numpy(np.array(few["people"]))
     run = Run(part, nn.ModuleList([network.fusion]), 1e-3, epochs, len(seen) // size)
