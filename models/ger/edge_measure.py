@@ -20,7 +20,7 @@ from . import augment, data
 from .network import EdgeNetwork
 from .scenes import BUCKETS, bucket
 
-LOOKED_AT = 450  # so many of the held-out clips were looked at while choices were made
+LOOKED_AT = 450  # so many of the held-out clips were looked at again and again while choices were made
 SENSES = {"both": (1.0, 1.0), "video_only": (1.0, 0.0), "sound_only": (0.0, 1.0)}
 
 
@@ -116,7 +116,7 @@ def strata(kept: data.Record) -> dict[str, np.ndarray]:
     out |= {"faces under 12 px": (face > 0) & (face < 12), "faces 12-24 px": (face >= 12) & (face < 24), "faces 24 px and more": face >= 24}
     out |= {"dark (mean under 40)": light < 40, "medium light": (light >= 40) & (light < 120), "bright": light >= 120}
     out |= {name: fate == i for i, name in enumerate(data.FATES)}
-    return out | {"clips that no choice saw": np.arange(len(people)) >= LOOKED_AT}
+    return out | {"clips rendered last": np.arange(len(people)) >= LOOKED_AT}
 
 
 @torch.no_grad()

@@ -62,7 +62,7 @@ impl Case {
     fn decoder(&self) -> (SoundDecoder, Heard) {
         let (sound, heard) = bounded(1000);
         let decoder = SoundDecoder::open(self.codec, self.rate_hz, self.channels, move |first, rate_hz, samples| {
-            sound.send((first, rate_hz, samples.to_vec())).unwrap();
+            sound.send((first, rate_hz, samples.to_vec())).ok(); // the test may have seen enough
         });
         (decoder.unwrap(), heard)
     }
