@@ -22,6 +22,7 @@ use std::{
         atomic::{AtomicBool, AtomicU32, Ordering},
     },
     thread,
+    time::Duration,
 };
 
 use edge_ger::config::{Rtsp, Transport};
@@ -425,11 +426,25 @@ fn authentication(spec: &Builder, tls: Option<&Certificate>) -> Option<rtsp_serv
 fn main_context() -> &'static glib::MainContext {
     static CONTEXT: OnceLock<glib::MainContext> = OnceLock::new();
     CONTEXT.get_or_init(|| {
+        calm_gio();
         let context = glib::MainContext::new();
         let main_loop = glib::MainLoop::new(Some(&context), false);
         thread::Builder::new().name("rtsp-servers".into()).spawn(move || main_loop.run()).unwrap();
         context
     })
+}
+
+/// GStreamer's server, when a TLS client of it is removed from another thread, may go on reading from a stream that is gone, as
+/// fast as it can and with a line each time: millions. The first few are shown; each takes a while, so that tests beside it go on.
+fn calm_gio() {
+    static SHOWN: AtomicU32 = AtomicU32::new(0);
+    let levels = glib::LogLevels::LEVEL_CRITICAL;
+    glib::log_set_handler(Some("GLib-GIO"), levels, false, false, |domain, level, message| {
+        if SHOWN.fetch_add(1, Ordering::SeqCst) < 5 {
+            glib::log_default_handler(domain, level, Some(message));
+        }
+        thread::sleep(Duration::from_millis(10));
+    });
 }
 
 /// A certificate for 127.0.0.1, made anew, and the authority that signed it.
