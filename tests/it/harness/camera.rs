@@ -20,6 +20,7 @@ use std::{
     sync::{
         Arc, Mutex, OnceLock,
         atomic::{AtomicBool, AtomicU32, Ordering},
+        mpsc,
     },
     thread,
     time::Duration,
@@ -391,12 +392,19 @@ impl Server {
         Self { rtsp, source, port }
     }
 
+    /// On the servers' own thread, which may be reading from a client just now: GStreamer's server, closed from another
+    /// one, may go on reading from a TLS stream that is gone, as fast as it can.
     fn stop(self) {
-        self.source.destroy();
-        self.rtsp.client_filter(Some(&mut |_, client| {
-            client.close();
-            rtsp_server::RTSPFilterResult::Remove
-        }));
+        let (stopped, is_stopped) = mpsc::channel();
+        main_context().invoke(move || {
+            self.source.destroy();
+            self.rtsp.client_filter(Some(&mut |_, client| {
+                client.close();
+                rtsp_server::RTSPFilterResult::Remove
+            }));
+            stopped.send(()).unwrap();
+        });
+        is_stopped.recv_timeout(Duration::from_secs(10)).expect("the servers' thread goes on");
     }
 }
 
@@ -426,25 +434,11 @@ fn authentication(spec: &Builder, tls: Option<&Certificate>) -> Option<rtsp_serv
 fn main_context() -> &'static glib::MainContext {
     static CONTEXT: OnceLock<glib::MainContext> = OnceLock::new();
     CONTEXT.get_or_init(|| {
-        calm_gio();
         let context = glib::MainContext::new();
         let main_loop = glib::MainLoop::new(Some(&context), false);
         thread::Builder::new().name("rtsp-servers".into()).spawn(move || main_loop.run()).unwrap();
         context
     })
-}
-
-/// GStreamer's server, when a TLS client of it is removed from another thread, may go on reading from a stream that is gone, as
-/// fast as it can and with a line each time: millions. The first few are shown; each takes a while, so that tests beside it go on.
-fn calm_gio() {
-    static SHOWN: AtomicU32 = AtomicU32::new(0);
-    let levels = glib::LogLevels::LEVEL_CRITICAL;
-    glib::log_set_handler(Some("GLib-GIO"), levels, false, false, |domain, level, message| {
-        if SHOWN.fetch_add(1, Ordering::SeqCst) < 5 {
-            glib::log_default_handler(domain, level, Some(message));
-        }
-        thread::sleep(Duration::from_millis(10));
-    });
 }
 
 /// A certificate for 127.0.0.1, made anew, and the authority that signed it.
