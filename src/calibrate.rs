@@ -47,6 +47,7 @@ impl Report {
                 self.cameras.get_mut(&vital.camera)?.vital = Some(vital);
                 None
             }
+            Record::Survey(_) => None,
             Record::Reading(reading) => Some(self.cameras.get_mut(&reading.camera)?.take(&reading)),
         }
     }

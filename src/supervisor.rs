@@ -22,7 +22,7 @@ use crossbeam_channel::{Receiver, Sender, bounded, never, select};
 use tracing::{debug, error, info, warn};
 
 use self::{
-    begin::{ModelFacts, Setting},
+    begin::{ModelFacts, Run, Setting},
     child::Program,
     joints::{Joints, Side},
     plan::{Action, Ending, Event, Plan},
@@ -37,6 +37,7 @@ use crate::{
     },
     time::{Clock, Span},
     wire::{
+        CameraId,
         control::Order,
         record::{RECORD_BYTES, Record},
     },
@@ -64,6 +65,17 @@ pub enum Sink {
     Here(Box<dyn FnMut(Record) -> Flow>),
 }
 
+/// What whoever watches a dry run may ask of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ask {
+    /// Stop everything.
+    Stop,
+    /// Begin the clap test on this camera, or begin it anew.
+    Clap(CameraId),
+    /// The clap test on this camera is over.
+    EndClap(CameraId),
+}
+
 /// Reads the configuration, and the facts of the network that it names, anew. The error is for people.
 pub type Reload = Box<dyn FnMut() -> Result<(Config, ModelFacts), String>>;
 
@@ -75,6 +87,8 @@ pub struct Options {
     pub program: Program,
     /// What somebody asks of the process.
     pub signals: Receiver<Signal>,
+    /// What whoever watches a dry run asks; its end is the wish to stop. [`never`] where nobody does.
+    pub asks: Receiver<Ask>,
     /// What SIGHUP does.
     pub reload: Reload,
     /// How late it is.
@@ -139,6 +153,7 @@ pub fn run(config: Config, model: ModelFacts, options: Options) -> Result<(), Er
         program: options.program,
         events,
         records: never(),
+        asks: options.asks,
         reload: options.reload,
         clock,
         ending: None,
@@ -162,6 +177,7 @@ struct Parent {
     events: Sender<Event>,
     /// A dry run's records.
     records: Receiver<Record>,
+    asks: Receiver<Ask>,
     reload: Reload,
     clock: Arc<dyn Clock>,
     ending: Option<Ending>,
@@ -177,10 +193,11 @@ impl Parent {
                 };
             }
             let now = self.clock.now();
-            let records = self.records.clone();
+            let (records, asks) = (self.records.clone(), self.asks.clone());
             select! {
                 recv(happened) -> event => event.into_iter().for_each(|it| self.step(it)),
                 recv(signals) -> signal => self.signal(signal.unwrap_or(Signal::StopAtOnce))?,
+                recv(asks) -> ask => self.ask(ask.ok()),
                 recv(records) -> record => self.record(&mut sink, record.ok()),
                 default(self.plan.next(now).after(now)) => {}
             }
@@ -232,7 +249,9 @@ impl Parent {
         {
             self.records = read_records(records)?;
         }
-        let order = self.setting.order(name, self.boot, self.plan.last_slot());
+        let survey = !self.rooms.contains(&Name::Publish);
+        let run = Run { boot: self.boot, last_slot: self.plan.last_slot(), survey };
+        let order = self.setting.order(name, run);
         let room = child::Room::start(&self.program, (name, life), &order, &own, self.events.clone())?;
         // The parent's copies go, so that a room's end is heard by its neighbours.
         own.clear();
@@ -265,6 +284,20 @@ impl Parent {
             (_, None) => self.records = never(),
             (Sink::Publish, Some(_)) => {}
         }
+    }
+
+    fn ask(&mut self, ask: Option<Ask>) {
+        let order = match ask {
+            Some(Ask::Clap(camera)) => Order::Clap(camera),
+            Some(Ask::EndClap(camera)) => Order::EndClap(camera),
+            Some(Ask::Stop) => return self.step(Event::Stop),
+            None => {
+                self.asks = never();
+                return self.step(Event::Stop);
+            }
+        };
+        // A room that is away begins without a test; whoever watches sees that no claps are counted, and asks again.
+        [Name::Ingest, Name::Infer].into_iter().for_each(|room| self.order(room, &order, &[]));
     }
 
     fn signal(&mut self, signal: Signal) -> Result<(), Error> {

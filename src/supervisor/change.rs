@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use super::{
-    begin::{Setting, needs_unix_sockets},
+    begin::{Run, Setting, needs_unix_sockets},
     room::Name,
 };
 use crate::{
@@ -67,7 +67,7 @@ struct View {
 
 impl View {
     fn of(setting: &Setting, room: Name) -> Result<Self, serde_json::Error> {
-        let mut order = serde_json::to_value(setting.order(room, 0, None))?;
+        let mut order = serde_json::to_value(setting.order(room, Run::default()))?;
         if let Some(fields) = order.as_object_mut().and_then(|it| it.values_mut().next()).and_then(Value::as_object_mut)
         {
             fields.remove("cameras");
@@ -238,7 +238,7 @@ mod tests {
         fs::write(&broker, "for the broker").unwrap();
         config.mqtt.password_file = Some(broker.clone());
         let setting = setting(&config);
-        let told = |room| serde_json::to_string(&setting.order(room, 1, None)).unwrap();
+        let told = |room| serde_json::to_string(&setting.order(room, Run::default())).unwrap();
         for (room, camera, mqtt) in
             [(Name::Ingest, true, false), (Name::Infer, false, false), (Name::Publish, false, true)]
         {

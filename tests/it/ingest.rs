@@ -99,9 +99,9 @@ impl Room {
         journal();
         let (orders, taken) = bounded(8);
         let (said, reports) = bounded(64);
-        let room = thread::Builder::new()
-            .name("ingest".into())
-            .spawn(move || ingest::run(IngestBegin { cameras, grid: GRID }, out, &taken, &said, Arc::new(SystemClock)));
+        let room = thread::Builder::new().name("ingest".into()).spawn(move || {
+            ingest::run(IngestBegin { cameras, grid: GRID, survey: false }, out, &taken, &said, Arc::new(SystemClock))
+        });
         Self { orders, reports, messages: bounded(0).1, room: Some(room.unwrap()) }
     }
 
