@@ -13,7 +13,7 @@ use tracing::{debug, info, warn};
 use super::{
     backoff::{Backoff, Failure},
     downstream::{Downstream, Ledger},
-    rtsp::{Bytes, Event, Losses, Stream, Trouble},
+    rtsp::{Bytes, Event, Link, Stream, Trouble},
     sampling::{LOOK_EVERY, Sampler},
     tap::{Seen, Tap},
 };
@@ -23,7 +23,7 @@ use crate::{
     time::{Clock, Grid, Moment, Span},
     wire::{
         control::CameraOrder,
-        record::{CameraFault, CameraState},
+        record::{CameraFault, CameraState, Step},
         unit::CameraStatus,
     },
 };
@@ -51,6 +51,8 @@ pub struct Room {
     pub downstream: Arc<Downstream<Bytes>>,
     /// Which frames are wanted.
     pub grid: Grid,
+    /// Whether an installer wants to know more of each connection.
+    pub survey: bool,
     /// What time it is.
     pub clock: Arc<dyn Clock>,
 }
@@ -115,6 +117,10 @@ struct Keeper {
     /// Since when the camera is lost.
     outage_since: Option<Moment>,
     seen: Seen,
+    /// What is measured of this connection.
+    link: Link,
+    /// How far the connection before came if it brought no picture: what is told until this one goes further.
+    step_before: Step,
     rates: Rates,
     next_status: Moment,
     /// What of this connection's losses is in the ledger.
@@ -132,6 +138,8 @@ impl Keeper {
             fault: CameraFault::Connecting,
             outage_since: None,
             seen: Seen::default(),
+            link: Link::default(),
+            step_before: Step::None,
             rates: Rates::default(),
             next_status: Moment::default(),
             losses_booked: 0,
@@ -162,20 +170,21 @@ impl Keeper {
     /// Connects, and lives with the connection until it ends.
     fn connect_once(&mut self, begun: Moment) -> End {
         let camera = &self.order.camera;
-        let losses = Losses::default();
+        let link = Link::default();
         let sampler = Sampler::new(self.room.grid, camera.decode, camera.gates.frame_offset_max);
-        let count = losses.clone();
+        let count = link.clone();
         let tap = Arc::new(Tap::new(
             camera.id,
             sampler,
             Arc::clone(&self.room.downstream),
             Arc::clone(&self.ledger),
-            Box::new(move |medium| count.total(medium)),
+            Box::new(move |medium| count.lost(medium)),
         ));
-        (self.seen, self.rates, self.losses_booked) = (Seen::default(), Rates::default(), 0);
+        (self.seen, self.link) = (Seen::default(), link.clone());
+        (self.rates, self.losses_booked) = (Rates::default(), 0);
         let sink = Arc::clone(&tap);
         let sink = Arc::new(move |piece| sink.take(piece));
-        let stream = match Stream::open(&self.order, self.room.clock.as_ref(), &losses, sink) {
+        let stream = match Stream::open(&self.order, self.room.clock.as_ref(), self.room.survey, &link, sink) {
             Ok(stream) => stream,
             Err(trouble) => {
                 self.lose(&trouble);
@@ -264,6 +273,7 @@ impl Keeper {
             _ => CameraState::Offline,
         };
         self.fault = trouble.fault;
+        self.step_before = if self.seen.first_picture.is_some() { Step::None } else { self.step() };
         let (name, fault, cure) = (&self.order.camera.name, trouble.fault.word(), cure(trouble.fault));
         // One line per outage. A reason that changes within it is in the status, and so in what is published.
         if self.outage_since.is_none() {
@@ -293,6 +303,16 @@ impl Keeper {
         }
     }
 
+    /// How far the connection has come.
+    fn step(&self) -> Step {
+        let arrived = match self.seen {
+            Seen { has_key: true, .. } => Step::KeyFrame,
+            Seen { first_picture: Some(_), .. } | Seen { last_sound: Some(_), .. } => Step::Playing,
+            _ => Step::None,
+        };
+        arrived.max(self.link.step()).max(self.step_before)
+    }
+
     fn send_status(&mut self) {
         self.next_status = self.room.clock.now() + STATUS_EVERY;
         let counted = |counter: &std::sync::atomic::AtomicU32| counter.load(Ordering::Relaxed);
@@ -303,6 +323,7 @@ impl Keeper {
             camera: self.order.camera.id,
             state: self.state,
             fault: self.fault,
+            step: self.step(),
             fps_x100: u16::try_from(self.rates.fps_x100()).unwrap_or(u16::MAX),
             key_distance_ms: u16::try_from(ms).unwrap_or(u16::MAX),
             outages: u16::try_from(counted(&self.ledger.outages)).unwrap_or(u16::MAX),
@@ -310,6 +331,10 @@ impl Keeper {
             kbps: u32::try_from(self.rates.kbps()).unwrap_or(u32::MAX),
             packets_lost: counted(&self.ledger.packets_lost),
             units_dropped: counted(&self.ledger.units_dropped),
+            packets: self.link.packets(),
+            jitter_us: self.link.jitter_us(),
+            round_trip_us: self.link.round_trip_us(),
+            camera_clock_ms: self.link.camera_clock_ms(self.room.clock.as_ref()),
         });
     }
 }

@@ -10,7 +10,7 @@ use std::{
     os::{fd::OwnedFd, unix::net::UnixStream},
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
     thread,
 };
@@ -39,6 +39,8 @@ pub struct Ledger {
     pub outages: AtomicU32,
     /// Connections whose teardown hung and was left behind.
     pub left_behind: AtomicU32,
+    /// Whether a clap test wants every picture.
+    pub wants_all: AtomicBool,
 }
 
 /// The queue and its thread. Dropping it ends the thread, whatever that is doing.

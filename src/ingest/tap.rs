@@ -75,6 +75,8 @@ pub struct Seen {
     pub last_sound: Option<Moment>,
     /// How many pictures came.
     pub pictures: u64,
+    /// Whether a key frame was among them.
+    pub has_key: bool,
     /// How many bytes of all media came.
     pub bytes: u64,
     /// The median distance of key frames, once known.
@@ -181,6 +183,10 @@ impl<B: AsRef<[u8]> + Send + 'static> Tap<B> {
             seen.codec = Some(piece.codec);
             state.begin_anew();
         }
+        if state.sampler.want_all(self.ledger.wants_all.load(Ordering::Relaxed)) {
+            state.held = None;
+        }
+        state.seen.has_key |= piece.is_key;
         let step = state.sampler.unit(moment, piece.is_key);
         match step.held {
             Some(Fate::Pass) => self.release(state),
