@@ -1,5 +1,6 @@
 //! The command line: what somebody typed, and what it starts.
 
+mod site;
 mod wiring;
 
 use std::{
@@ -13,14 +14,13 @@ use clap::{Args, Parser, Subcommand, ValueEnum, error::ErrorKind};
 use tracing::info;
 
 use crate::{
-    calibrate,
     config::{Config, ProviderChoice},
     evaluate, sandbox,
     service::{
         Exit, lock, logging,
         signals::{self, Hangup},
     },
-    supervisor::{self, Flow, Options, Reload, Sink, begin::ModelFacts, begin::Setting, child::Program, room},
+    supervisor::{self, Options, Reload, Sink, begin::ModelFacts, begin::Setting, child::Program, room},
     time::SystemClock,
 };
 
@@ -39,12 +39,11 @@ struct Arguments {
 
 #[derive(Args, Debug)]
 struct Run {
-    /// Show what is seen, and publish nothing
+    /// Look at cameras on site, with verdicts and cures, and publish nothing: exit 1 if something must be cured
     #[arg(long, requires = "files")]
     dry_run: bool,
-    /// End after so many slots of each camera
-    #[arg(long, value_name = "N", requires = "dry_run", value_parser = clap::value_parser!(u64).range(1..))]
-    slots: Option<u64>,
+    #[command(flatten)]
+    site: site::Options,
     /// Configuration files, or folders of them
     #[arg(value_name = "CAMERA.toml")]
     files: Vec<PathBuf>,
@@ -177,7 +176,7 @@ impl Arguments {
                 let cure = "name a configuration: edge-ger CAMERA.toml (`edge-ger --help` shows everything else)";
                 Err(Failure::new(Exit::Usage, cure))
             }
-            None if self.run.dry_run => dry_run(self.run),
+            None if self.run.dry_run => site::dry_run(self.run.site, self.run.files),
             None => daemon(self.run.files),
         }
     }
@@ -271,23 +270,6 @@ fn supervise(config: Config, model: ModelFacts, options: Options) -> Result<Exit
     Ok(Exit::Stopped)
 }
 
-/// No lock and no state: a dry run may stand beside the daemon, if the camera serves both.
-fn dry_run(run: Run) -> Result<Exit, Failure> {
-    logging::start("");
-    let (config, model) = load(&run.files)?;
-    let cameras = config.cameras.iter().map(|it| (it.id, it.name.clone()));
-    let report = calibrate::Report::new(cameras, run.slots);
-    let report = std::rc::Rc::new(std::cell::RefCell::new(report));
-    let taking = std::rc::Rc::clone(&report);
-    let take = move |record| {
-        let mut report = taking.borrow_mut();
-        let shown = report.take(record).is_none_or(|line| show(&format!("{line}\n")).is_ok());
-        if shown && !report.complete() { Flow::Continue } else { Flow::Enough }
-    };
-    supervise(config, model, options(run.files, Sink::Here(Box::new(take)), Hangup::Stops)?)?;
-    show(&report.borrow().to_string())
-}
-
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory as _;
@@ -310,6 +292,9 @@ mod tests {
         check("edge-ger --dry-run --slots 3 a.toml", true);
         check("edge-ger --slots 3 a.toml", false);
         check("edge-ger --dry-run --slots 0 a.toml", false);
+        check("edge-ger --dry-run --json --clap --baseline 24 --report r.html --patch p.toml a.toml b.toml", true);
+        check("edge-ger --dry-run --baseline 11 a.toml", false);
+        check("edge-ger --report r.html a.toml", false);
         check("edge-ger --dry-run", false);
         check("edge-ger check a.toml", true);
         check("edge-ger check", false);

@@ -15,8 +15,8 @@ use std::process::ExitCode;
 pub enum Exit {
     /// It was stopped, or has done what it was asked to do.
     Stopped = 0,
-    /// It ran to its end, and something had no answer: no labelled reading of the demo arrived at the broker, or a clip
-    /// of an evaluation could not be decoded.
+    /// It ran to its end, and something had no answer or must be cured: no labelled reading of the demo arrived at the
+    /// broker, a clip of an evaluation could not be decoded, or a verdict of a dry run is `fail`.
     Unanswered = 1,
     /// The command line is wrong (`EX_USAGE`).
     Usage = 64,

@@ -10,11 +10,15 @@ use tracing::warn;
 
 use super::Failure;
 use crate::{
-    config::{Config, Model, ProviderChoice, file},
+    calibrate::facts::Network,
+    config::{
+        Config, Model, ProviderChoice,
+        file::{self, Loaded},
+    },
     evaluate,
     infer::{
         self,
-        contract::Contract,
+        contract::{self, Contract},
         decode,
         runtime::{self, Runtime},
     },
@@ -47,6 +51,45 @@ pub(super) fn load(files: &[PathBuf]) -> Result<(Config, ModelFacts), String> {
 fn facts(model: &Path) -> Result<ModelFacts, String> {
     let (contract, _) = Contract::read(model).map_err(|err| format!("model.file: {err}"))?;
     Ok(ModelFacts { name: contract.name, frames: contract.video.frames, clip: contract.clip })
+}
+
+/// What a dry run looks at.
+pub(super) struct Site {
+    pub(super) config: Config,
+    pub(super) model: ModelFacts,
+    pub(super) network: Network,
+    /// All files that were read, and those of the cameras by their numbers.
+    pub(super) files: Vec<PathBuf>,
+    pub(super) camera_files: Vec<PathBuf>,
+}
+
+/// Reads the same as [`load`], and what a dry run must know beside it.
+pub(super) fn site(files: &[PathBuf]) -> Result<Site, String> {
+    let loaded = file::load_with_warnings(files, environment()).map_err(|faults| faults.to_string())?;
+    loaded.warnings.iter().for_each(|it| warn!("{it}"));
+    let (contract, found) = Contract::read(&loaded.config.model.file).map_err(|err| format!("model.file: {err}"))?;
+    let error = contract.document.pointer("/calibration/ece").and_then(serde_json::Value::as_f64);
+    let hears = contract.sound.kind != contract::SoundKind::None;
+    let network = Network {
+        name: contract.name.clone(),
+        sha256: found.sha256_hex(),
+        clip_s: contract.clip.as_secs_f64(),
+        frames: contract.video.frames,
+        size: (contract.video.width, contract.video.height),
+        hears,
+        needs_sound: hears && contract.sound.missing == contract::Missing::Withhold,
+        estimates_group: contract.outputs.group_size.is_some(),
+        prior: contract.prior,
+        calibration_error: error,
+    };
+    let model = ModelFacts { name: contract.name, frames: contract.video.frames, clip: contract.clip };
+    let Loaded { config, files, camera_files, .. } = loaded;
+    Ok(Site { config, model, network, files, camera_files })
+}
+
+/// Whether a configuration that a dry run has written would be accepted.
+pub(super) fn accepts(files: &[PathBuf]) -> Result<(), String> {
+    file::load(files, environment()).map(drop).map_err(|faults| faults.to_string())
 }
 
 /// What a network says of itself.

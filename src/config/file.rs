@@ -39,6 +39,10 @@ pub struct Loaded {
     pub config: Config,
     /// What is allowed and yet may not be meant. For the log, one line each.
     pub warnings: Vec<Remark>,
+    /// All files that were read, in their order.
+    pub files: Vec<PathBuf>,
+    /// The files of the cameras, by the cameras' numbers.
+    pub camera_files: Vec<PathBuf>,
 }
 
 /// Reads files, and folders of them (all `*.toml` in one, by name), with what the environment says over it.
@@ -84,7 +88,13 @@ fn read(paths: &[PathBuf], environment: impl Iterator<Item = (String, String)>) 
     let (config, model_place) = meant::config(&sheets, &surroundings, &mut remarks);
     remarks.sort();
     let loaded = match config {
-        Some(config) if remarks.faults.is_empty() => Ok(Loaded { config, warnings: remarks.warnings }),
+        Some(config) if remarks.faults.is_empty() => {
+            let files = sheets.iter().map(|sheet| sheet.path.clone()).collect();
+            // Without a fault, every file that speaks of a camera has made one, in this order.
+            let of_cameras = sheets.iter().filter(|sheet| sheet.camera().is_some());
+            let camera_files = of_cameras.map(|sheet| sheet.path.clone()).collect();
+            Ok(Loaded { config, warnings: remarks.warnings, files, camera_files })
+        }
         _ => Err(Faults(remarks.faults)),
     };
     (loaded, model_place)

@@ -137,6 +137,12 @@ where
     }
 }
 
+/// `YYYY-MM-DD HH:MM UTC`, of milliseconds since 1970.
+#[must_use]
+pub fn date_and_time(wall_ms: u64) -> String {
+    format!("{} {} UTC", date(wall_ms), &time_of_day(wall_ms)[..5])
+}
+
 /// `HH:MM:SS.mmmZ`, UTC.
 fn time_of_day(wall_ms: u64) -> String {
     let (s, ms) = (wall_ms / 1000, wall_ms % 1000);
@@ -194,5 +200,6 @@ mod tests {
         ] {
             assert_eq!(date(day * 86_400_000), expected, "day {day}");
         }
+        assert_eq!(date_and_time(1_767_225_600_000 + 3_723_004), "2026-01-01 01:02 UTC");
     }
 }

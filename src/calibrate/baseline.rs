@@ -1,0 +1,167 @@
+//! The guided baseline: what the place looks like while it is empty, and as it usually is.
+
+/// Windows of each phase, unless somebody asks for another number: two minutes at a hop of 5 s.
+pub const WINDOWS: u32 = 24;
+/// Fewer windows than this say nothing about a place.
+pub const WINDOWS_MIN: usize = 12;
+
+/// What the place is like meanwhile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Nobody is in the picture.
+    Empty,
+    /// As it usually is.
+    Usual,
+}
+
+impl Phase {
+    /// The word for it.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Empty => "empty",
+            Self::Usual => "usual",
+        }
+    }
+}
+
+/// What was measured of one camera's place.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Baseline {
+    /// While it was empty.
+    pub empty: Stretch,
+    /// As it usually is.
+    pub usual: Stretch,
+    running: Option<Running>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Running {
+    phase: Phase,
+    windows: u32,
+    /// The first window began before the phase did.
+    is_first: bool,
+}
+
+/// What one phase measured.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Stretch {
+    /// The network's probabilities of each window that it answered, before smoothing, in the order of `Emotion::ALL`.
+    pub answers: Vec<[f32; 3]>,
+    /// Windows in all.
+    pub windows: u32,
+    /// The darkest mean luma, 0 to 255.
+    pub darkest: Option<u8>,
+}
+
+impl Baseline {
+    /// Begins a phase of so many windows, and forgets what the same one measured before.
+    pub fn begin(&mut self, phase: Phase, windows: u32) {
+        *self.stretch(phase) = Stretch::default();
+        self.running = Some(Running { phase, windows, is_first: true });
+    }
+
+    /// Ends a phase before its time. What it measured stays.
+    pub fn end(&mut self) {
+        self.running = None;
+    }
+
+    /// The phase that runs, how many windows it has had, and how many it is to have.
+    #[must_use]
+    pub fn progress(&self) -> Option<(Phase, u32, u32)> {
+        self.running.map(|it| (it.phase, self.of(it.phase).windows, it.windows))
+    }
+
+    /// What a phase measured so far.
+    #[must_use]
+    pub fn of(&self, phase: Phase) -> &Stretch {
+        match phase {
+            Phase::Empty => &self.empty,
+            Phase::Usual => &self.usual,
+        }
+    }
+
+    /// Takes the network's answer to a new window, in ten-thousandths; all zero where it gave none.
+    pub fn window(&mut self, probabilities: [u16; 3]) {
+        let Some(mut running) = self.running else { return };
+        if std::mem::replace(&mut running.is_first, false) {
+            self.running = Some(running);
+            return;
+        }
+        let stretch = self.stretch(running.phase);
+        stretch.windows += 1;
+        if probabilities != [0; 3] {
+            stretch.answers.push(probabilities.map(|it| f32::from(it) / 10_000.0));
+        }
+        self.running = (stretch.windows < running.windows).then_some(running);
+    }
+
+    /// Takes a mean luma.
+    pub fn light(&mut self, luma: u8) {
+        if let Some(running) = self.running.filter(|it| !it.is_first) {
+            let stretch = self.stretch(running.phase);
+            stretch.darkest = Some(stretch.darkest.map_or(luma, |it| it.min(luma)));
+        }
+    }
+
+    fn stretch(&mut self, phase: Phase) -> &mut Stretch {
+        match phase {
+            Phase::Empty => &mut self.empty,
+            Phase::Usual => &mut self.usual,
+        }
+    }
+}
+
+impl Stretch {
+    /// Whether it saw enough to be believed.
+    #[must_use]
+    pub fn is_enough(&self) -> bool {
+        WINDOWS_MIN <= self.answers.len()
+    }
+
+    /// The probability of the likeliest emotion that this share of the answers, 0 to 1, does not exceed.
+    #[must_use]
+    pub fn confidence(&self, share: f64) -> Option<f64> {
+        let mut likeliest: Vec<f32> = self.answers.iter().map(|it| it.iter().copied().fold(0.0, f32::max)).collect();
+        likeliest.sort_by(f32::total_cmp);
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "an index of the list")]
+        let at = (share * likeliest.len().saturating_sub(1) as f64).round() as usize;
+        likeliest.get(at).map(|it| f64::from(*it))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_phase_counts_its_own_windows() {
+        let mut baseline = Baseline::default();
+        baseline.window([9000, 500, 500]);
+        assert_eq!(baseline.progress(), None);
+        baseline.begin(Phase::Empty, 2);
+        // This window began before the phase, with the installer in the picture.
+        baseline.light(3);
+        baseline.window([9000, 500, 500]);
+        assert_eq!(baseline.progress(), Some((Phase::Empty, 0, 2)));
+        baseline.light(90);
+        baseline.light(70);
+        baseline.window([0; 3]);
+        baseline.window([4000, 3000, 3000]);
+        assert_eq!(baseline.progress(), None);
+        baseline.window([9000, 500, 500]);
+        let empty = Stretch { answers: vec![[0.4, 0.3, 0.3]], windows: 2, darkest: Some(70) };
+        assert_eq!((&baseline.empty, &baseline.usual), (&empty, &Stretch::default()));
+        baseline.begin(Phase::Empty, 2);
+        assert_eq!(baseline.empty, Stretch::default());
+    }
+
+    #[test]
+    fn confidence_is_a_quantile() {
+        let answers = [0.4, 0.5, 0.9, 0.6, 0.7].map(|it: f32| [it, 1.0 - it, 0.0]).to_vec();
+        let stretch = Stretch { answers, windows: 5, darkest: None };
+        assert!((stretch.confidence(0.5).unwrap() - 0.6).abs() < 1e-6);
+        assert!((stretch.confidence(1.0).unwrap() - 0.9).abs() < 1e-6);
+        assert_eq!(Stretch::default().confidence(0.5), None);
+    }
+}

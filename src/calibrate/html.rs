@@ -1,0 +1,284 @@
+//! The report to hand over: one file, without scripts and without anything from elsewhere.
+
+mod plot;
+
+use std::fmt::Write as _;
+
+use self::plot::{Axis, Series};
+use super::{
+    Site,
+    baseline::Phase,
+    facts::{CameraFacts, Facts},
+    seen::Seen,
+    settings,
+    verdict::{Grade, Item, Section, counts},
+};
+use crate::{
+    service::logging,
+    wire::record::{Emotion, Withheld},
+};
+
+/// How every report begins, so that a newer one may take its place.
+pub const MARK: &str = "<!DOCTYPE html>\n<!-- edge-ger site report -->\n";
+
+const STYLE: &str = include_str!("html/report.css");
+
+/// The report on a site.
+#[must_use]
+pub fn report(site: &Site) -> String {
+    let mut html = MARK.to_owned();
+    let facts = &site.facts;
+    let verdicts = site.verdicts();
+    // Writing to a string cannot fail.
+    write!(
+        html,
+        "<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+         <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+         <meta name=\"color-scheme\" content=\"light dark\">\n<title>Site report: {}</title>\n\
+         <style>\n{STYLE}</style>\n</head>\n<body>\n",
+        escape(&facts.box_name)
+    )
+    .ok();
+    let [pass, warn, fail, unknown] = counts(verdicts.iter().flat_map(|(_, items)| items));
+    html += &header(site, [fail, warn, pass, unknown]);
+    html += "<main>\n";
+    for ((camera, items), (_, seen)) in verdicts.iter().zip(site.cameras()) {
+        html += &of_camera(camera, items, seen, facts);
+    }
+    html += &found(site);
+    write!(html, "</main>\n<footer><p>{}</p></footer>\n</body>\n</html>\n", statement()).ok();
+    html
+}
+
+/// Text that is shown as it is, whatever it holds.
+fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for sign in text.chars() {
+        match sign {
+            '&' => escaped.push_str("&amp;"),
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '"' => escaped.push_str("&quot;"),
+            '\'' => escaped.push_str("&#39;"),
+            sign => escaped.push(sign),
+        }
+    }
+    escaped
+}
+
+fn statement() -> &'static str {
+    "Nothing was published, and no picture and no sound was shown or stored: this page was made from numbers and fixed \
+     words alone, which is all that leaves the process that sees and hears."
+}
+
+fn header(site: &Site, [fail, warn, pass, unknown]: [usize; 4]) -> String {
+    let facts = &site.facts;
+    let network = &facts.network;
+    let words = match (fail, warn) {
+        (0, 0) => "Everything that was measured is right.".to_owned(),
+        (0, 1) => "It works; one thing could be better.".to_owned(),
+        (0, warn) => format!("It works; {warn} things could be better."),
+        (1, _) => "One thing must be cured.".to_owned(),
+        (fail, _) => format!("{fail} things must be cured."),
+    };
+    let pill = |class: &str, count: usize, word: &str| format!("<span class=\"pill {class}\">{count} {word}</span>\n");
+    let pills = [
+        pill("fail", fail, "fail"),
+        pill("warn", warn, "warn"),
+        pill("pass", pass, "pass"),
+        pill("unknown", unknown, "not measured"),
+    ];
+    let rows = [
+        ("date", logging::date_and_time(facts.began_ms)),
+        ("watched for", format!("{:.0} s", site.watched.as_secs_f64())),
+        ("place", facts.context.clone()),
+        ("edge-ger", env!("CARGO_PKG_VERSION").to_owned()),
+        ("network", network.name.clone()),
+        ("its SHA-256", network.sha256.clone()),
+        ("a reading every", format!("{} s", facts.hop_s)),
+        ("cores", facts.cores.to_string()),
+    ];
+    let rows = rows.map(|(name, value)| format!("<div><dt>{name}</dt><dd>{}</dd></div>\n", escape(&value)));
+    format!(
+        "<header>\n<h1>Site report: {}</h1>\n<p class=\"sum\">{words}</p>\n<p class=\"pills\">\n{}</p>\n<dl>\n{}</dl>\n\
+         <p class=\"statement\">{}</p>\n</header>\n",
+        escape(&facts.box_name),
+        pills.concat(),
+        rows.concat(),
+        statement()
+    )
+}
+
+fn of_camera(camera: &CameraFacts, items: &[Item], seen: &Seen, facts: &Facts) -> String {
+    let name = escape(&camera.name);
+    let mut html = format!("<section>\n<h2>Camera {name}</h2>\n");
+    html += &table(items);
+    html += "<div class=\"plots\">\n";
+    html += &plots(seen);
+    html += "</div>\n";
+    html += &readings(seen);
+    html += &baseline(seen, facts);
+    html += "</section>\n";
+    html
+}
+
+fn table(items: &[Item]) -> String {
+    let mut html = String::from(
+        "<table class=\"verdicts\">\n<caption>Verdicts</caption>\n<thead><tr><th scope=\"col\">verdict</th>\
+         <th scope=\"col\">what</th><th scope=\"col\">measured</th><th scope=\"col\">should be</th>\
+         <th scope=\"col\">what to do</th></tr></thead>\n",
+    );
+    for section in Section::ALL {
+        let rows = items.iter().filter(|it| it.section == section).map(row);
+        write!(
+            html,
+            "<tbody>\n<tr class=\"group\"><th scope=\"rowgroup\" colspan=\"5\">{}</th></tr>\n{}</tbody>\n",
+            section.word(),
+            rows.collect::<String>()
+        )
+        .ok();
+    }
+    html + "</table>\n"
+}
+
+fn row(item: &Item) -> String {
+    let word = if item.grade == Grade::Unknown { "not measured" } else { item.grade.word() };
+    let cell = |label: &str, text: &str| match text {
+        "" => "<td class=\"none\"></td>".to_owned(),
+        text => format!("<td data-label=\"{label}\">{}</td>", escape(text)),
+    };
+    format!(
+        "<tr class=\"{0}\"><td class=\"grade\"><span class=\"pill {0}\">{word}</span></td><th scope=\"row\">{1}</th>{2}{3}{4}</tr>\n",
+        item.grade.word(),
+        escape(item.title),
+        cell("measured", &item.value),
+        cell("should be", &item.bound),
+        cell("what to do", &item.cure)
+    )
+}
+
+/// How it went over time, and how long readings took.
+fn plots(seen: &Seen) -> String {
+    let one = |points: &[(f64, [f32; 1])]| points.iter().map(|(at, it)| (*at, f64::from(it[0]))).collect::<Vec<_>>();
+    let of = |nth: usize| {
+        let points = seen.probabilities.points();
+        points.iter().map(|(at, it)| (*at, f64::from(it[nth]))).collect::<Vec<_>>()
+    };
+    let likely: Vec<_> = Emotion::ALL.iter().map(|it| Series { name: it.word(), points: of(*it as usize) }).collect();
+    let luma = [Series { name: "light", points: one(seen.luma.points()) }];
+    let level = [Series { name: "level", points: one(seen.level.points()) }];
+    let bars: Vec<_> = seen.latency_ms.iter().map(|(ms, count)| (f64::from(ms), f64::from(count))).collect();
+    [
+        plot::lines("Probabilities of each reading", &likely, Axis { low: 0.0, high: 1.0, unit: "" }),
+        plot::lines("Light: mean luma", &luma, Axis { low: 0.0, high: 255.0, unit: "" }),
+        plot::lines("Sound level", &level, Axis { low: -90.0, high: 0.0, unit: "dBFS" }),
+        plot::histogram("Latency: from the end of a window to its reading", &bars, "ms"),
+    ]
+    .concat()
+}
+
+/// What came out, in numbers.
+fn readings(seen: &Seen) -> String {
+    let row =
+        |word: &str, count: u32| format!("<tr><th scope=\"row\">{word}</th><td class=\"number\">{count}</td></tr>\n");
+    let labels = Emotion::ALL.iter().map(|it| row(it.word(), seen.labels[*it as usize]));
+    let withheld = Withheld::ALL.iter().filter_map(|it| Some((it, *seen.withheld.get(it)?)));
+    let withheld = withheld.map(|(reason, count)| row(&format!("withheld: {}", reason.word()), count));
+    format!(
+        "<table class=\"counts\">\n<caption>Readings</caption>\n<tbody>\n{}</tbody>\n</table>\n",
+        labels.chain(withheld).collect::<String>()
+    )
+}
+
+/// What the guided baseline measured, where there was one.
+fn baseline(seen: &Seen, facts: &Facts) -> String {
+    let stretches = [Phase::Empty, Phase::Usual].map(|phase| (phase, seen.baseline.of(phase)));
+    if stretches.iter().all(|(_, it)| it.windows == 0) {
+        return String::new();
+    }
+    let number = |it: Option<f64>| it.map_or("–".to_owned(), |it| format!("{it:.2}"));
+    let row = |(phase, it): (Phase, &super::baseline::Stretch)| {
+        format!(
+            "<tr><th scope=\"row\">{}</th><td class=\"number\">{}</td><td class=\"number\">{}</td><td class=\"number\">{}</td>\
+             <td class=\"number\">{}</td><td class=\"number\">{}</td></tr>\n",
+            phase.word(),
+            it.windows,
+            it.answers.len(),
+            number(it.confidence(0.5)),
+            number(it.confidence(0.95)),
+            it.darkest.map_or("–".to_owned(), |it| it.to_string())
+        )
+    };
+    format!(
+        "<table class=\"counts\">\n<caption>Baseline of the place, by which {} was judged</caption>\n\
+         <thead><tr><th scope=\"col\">place</th><th scope=\"col\">windows</th><th scope=\"col\">answered</th>\
+         <th scope=\"col\">sure (half)</th><th scope=\"col\">sure (95 %)</th><th scope=\"col\">darkest</th></tr></thead>\n\
+         <tbody>\n{}</tbody>\n</table>\n",
+        escape(&facts.network.name),
+        stretches.map(row).concat()
+    )
+}
+
+/// The settings found, as text to be copied.
+fn found(site: &Site) -> String {
+    let found = settings::found(site);
+    let text = match found.is_empty() {
+        true => "<p>None: what was measured agrees with what is set, or was not measured.</p>\n".to_owned(),
+        false => format!("<pre>{}</pre>\n", escape(&settings::text(site, &found))),
+    };
+    format!("<section>\n<h2>Settings found</h2>\n{text}</section>\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::guide::tests::site, *};
+    use crate::{calibrate::seen::Clap, time::Moment, wire::CameraId};
+
+    /// Every element that is opened is closed, in its order. Returns how many there were.
+    fn balanced(html: &str) -> usize {
+        let (mut open, mut count) = (Vec::new(), 0);
+        for tag in html.split('<').skip(1).map(|it| it.split_once('>').expect("a tag ends").0) {
+            let name = tag.trim_start_matches('/').split([' ', '\n']).next().unwrap();
+            if tag.starts_with('!') || name == "meta" || tag.ends_with('/') {
+                continue;
+            }
+            if tag.starts_with('/') {
+                assert_eq!(open.pop(), Some(name), "in {tag:?}");
+            } else {
+                open.push(name);
+                count += 1;
+            }
+        }
+        assert_eq!(open, [""; 0]);
+        count
+    }
+
+    #[test]
+    fn a_report_is_whole_at_any_moment() {
+        let empty = report(&Site::new(crate::calibrate::facts::tests::facts(), Moment(0)));
+        assert!(100 < balanced(&empty) && empty.contains("not measured"));
+        let full = report(&site());
+        balanced(&full);
+        for words in ["edge-ger-3", "2026-01-01 00:00 UTC", "Nothing was published", "Camera hall", "<polyline"] {
+            assert!(full.contains(words), "no {words:?}");
+        }
+        for foreign in ["http:", "https:", "<script", "src=", "url(", "@import", "<img", "<link"] {
+            assert!(!full.contains(foreign), "{foreign:?} would bring something from elsewhere");
+        }
+    }
+
+    #[test]
+    fn names_are_text_and_nothing_else() {
+        let mut site = site();
+        site.facts.box_name = "<script>alert(1)</script>&\"'".into();
+        site.facts.network.name = "</title><b>".into();
+        site.facts.cameras[0].name = "\"><img>".into();
+        site.seen(CameraId(0)).unwrap().clap = Some(Clap { offset_ms: 180, confidence: 93, claps: 5 });
+        let html = report(&site);
+        balanced(&html);
+        assert!(!html.contains("<script") && !html.contains("<b>") && !html.contains("<img>"));
+        assert!(html.contains("&lt;script&gt;alert(1)&lt;/script&gt;&amp;&quot;&#39;"));
+        assert!(html.contains("offset_ms = 180"));
+    }
+}

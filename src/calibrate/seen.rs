@@ -1,0 +1,349 @@
+//! What was seen of one camera: sums and short histories of its records, in bounded memory.
+
+use std::collections::BTreeMap;
+
+use super::baseline::Baseline;
+use crate::{
+    time::Span,
+    wire::record::{CameraState, Emotion, Outcome, Reading, SoundState, Step, Survey, Vital, Withheld},
+};
+
+/// Points of a history. Where there would be more, every second one goes, and from then on only every second comes.
+const POINTS_MAX: usize = 600;
+/// A picture that changed so recently moves, ms.
+const MOVES_MS: u32 = 2000;
+
+/// What was seen of one camera.
+#[derive(Clone, Debug, Default)]
+pub struct Seen {
+    /// The newest.
+    pub vital: Option<Vital>,
+    /// The newest.
+    pub survey: Option<Survey>,
+    /// The newest.
+    pub reading: Option<Reading>,
+    /// How far a connection ever came.
+    pub furthest: Option<Step>,
+    /// RTP packets of all connections that arrived.
+    pub packets: u64,
+    /// Slots that ended, however.
+    pub slots: u64,
+    /// Labels, in the order of [`Emotion::ALL`].
+    pub labels: [u32; Emotion::ALL.len()],
+    /// Slots without a label, by reason.
+    pub withheld: BTreeMap<Withheld, u32>,
+    /// From the end of a window to its reading, ms.
+    pub latency_ms: Tally,
+    /// The network's part of that, ms.
+    pub inference_ms: Tally,
+    /// The largest distance of a frame from its wanted moment, ms.
+    pub frame_offset_ms: u16,
+    /// The probability of the likeliest emotion before smoothing, in ten-thousandths.
+    pub confidence: Tally,
+    /// Whether the picture was ever seen to move.
+    pub has_moved: bool,
+    /// Mean luma, 0 to 255.
+    pub luma: Trace<1>,
+    /// The sound's level, dB below full scale.
+    pub level: Trace<1>,
+    /// The published probabilities, in the order of [`Emotion::ALL`].
+    pub probabilities: Trace<3>,
+    /// The clap test that was accepted.
+    pub clap: Option<Clap>,
+    /// What the guided baseline measured.
+    pub baseline: Baseline,
+    /// The masks that were drawn: polygons of fractions of width and height, origin top left.
+    pub masks: Option<Vec<Vec<[f64; 2]>>>,
+}
+
+/// What a clap test came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Clap {
+    /// How much later the sound of an event arrives than its picture, ms.
+    pub offset_ms: i16,
+    /// How sure that is, percent.
+    pub confidence: u8,
+    /// How many claps it rests on.
+    pub claps: u8,
+}
+
+impl Seen {
+    /// Takes a reading that came so long after the run's beginning.
+    pub fn reading(&mut self, reading: &Reading, at: Span) {
+        self.slots += 1;
+        match reading.outcome {
+            Outcome::Label(emotion) => self.labels[emotion as usize] += 1,
+            Outcome::Withheld(reason) => *self.withheld.entry(reason).or_default() += 1,
+        }
+        // A small network takes less than a millisecond, and a group that is too small has no probabilities.
+        if 0 < reading.inference_ms || reading.probabilities != [0; 3] {
+            self.latency_ms.add(reading.latency_ms);
+            self.inference_ms.add(reading.inference_ms);
+        }
+        if reading.probabilities != [0; 3] {
+            self.probabilities.add(at, reading.probabilities.map(|it| f32::from(it) / 10_000.0));
+        }
+        self.frame_offset_ms = self.frame_offset_ms.max(reading.frame_offset_ms);
+        self.reading = Some(*reading);
+    }
+
+    /// Takes a vital.
+    pub fn vital(&mut self, vital: &Vital, at: Span) {
+        if vital.state == CameraState::Online && 0 < vital.width {
+            self.luma.add(at, [f32::from(vital.luma)]);
+            self.baseline.light(vital.luma);
+        }
+        if !matches!(vital.sound, SoundState::Off | SoundState::Absent) {
+            self.level.add(at, [f32::from(vital.level_cdb) / 100.0]);
+        }
+        self.vital = Some(*vital);
+    }
+
+    /// Takes a survey.
+    pub fn survey(&mut self, survey: &Survey) {
+        let before = self.survey.map_or(0, |it| it.packets);
+        // A new connection counts from zero.
+        let new = survey.packets.checked_sub(before).unwrap_or(survey.packets);
+        self.packets += u64::from(new);
+        self.furthest = self.furthest.max(Some(survey.step));
+        self.has_moved |= survey.step == Step::Decoded && 0 < survey.contrast && survey.frozen_ms < MOVES_MS;
+        if self.survey.map_or(0, |it| it.slot) < survey.slot {
+            if survey.probabilities != [0; 3] {
+                self.confidence.add(survey.probabilities.into_iter().max().unwrap_or(0));
+            }
+            self.baseline.window(survey.probabilities);
+        }
+        self.survey = Some(*survey);
+    }
+
+    /// The newest vital of a camera that is online.
+    #[must_use]
+    pub fn online(&self) -> Option<&Vital> {
+        self.vital.as_ref().filter(|it| it.state == CameraState::Online)
+    }
+
+    /// The newest survey of a camera whose picture was decoded.
+    #[must_use]
+    pub fn picture(&self) -> Option<&Survey> {
+        self.survey.as_ref().filter(|it| it.step == Step::Decoded && 0 < it.contrast)
+    }
+
+    /// How many slots have no label for one of these reasons.
+    #[must_use]
+    pub fn withheld_for(&self, reasons: &[Withheld]) -> u32 {
+        reasons.iter().filter_map(|it| self.withheld.get(it)).sum()
+    }
+}
+
+/// How often each number came.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tally(BTreeMap<u16, u32>);
+
+impl Tally {
+    /// Counts one.
+    pub fn add(&mut self, number: u16) {
+        *self.0.entry(number).or_default() += 1;
+    }
+
+    /// How many there were.
+    #[must_use]
+    pub fn count(&self) -> u32 {
+        self.0.values().sum()
+    }
+
+    /// The mean, if there was any.
+    #[must_use]
+    pub fn mean(&self) -> Option<f64> {
+        let sum: f64 = self.0.iter().map(|(number, count)| f64::from(*number) * f64::from(*count)).sum();
+        Some(sum / f64::from(self.count())).filter(|it| it.is_finite())
+    }
+
+    /// The smallest number that this share of them, 0 to 1, does not exceed.
+    #[must_use]
+    pub fn quantile(&self, share: f64) -> Option<u16> {
+        let rank = share * f64::from(self.count());
+        let mut passed = 0.0;
+        let reaches = |count: &u32| {
+            passed += f64::from(*count);
+            rank <= passed
+        };
+        let mut reaches = reaches;
+        self.0.iter().find(|(_, count)| reaches(count)).map(|(number, _)| *number)
+    }
+
+    /// The largest.
+    #[must_use]
+    pub fn max(&self) -> Option<u16> {
+        self.0.last_key_value().map(|(number, _)| *number)
+    }
+
+    /// Each number and how often it came, ascending.
+    pub fn iter(&self) -> impl Iterator<Item = (u16, u32)> + '_ {
+        self.0.iter().map(|(number, count)| (*number, *count))
+    }
+}
+
+/// How `N` numbers went over time.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Trace<const N: usize> {
+    points: Vec<(f64, [f32; N])>,
+    /// Only every so manieth point is kept.
+    stride: usize,
+    /// How many came since the last that was kept.
+    skipped: usize,
+}
+
+impl<const N: usize> Default for Trace<N> {
+    fn default() -> Self {
+        Self { points: Vec::new(), stride: 1, skipped: 0 }
+    }
+}
+
+impl<const N: usize> Trace<N> {
+    /// Adds a point.
+    pub fn add(&mut self, at: Span, values: [f32; N]) {
+        self.skipped += 1;
+        if self.skipped < self.stride {
+            return;
+        }
+        self.skipped = 0;
+        if self.points.len() == POINTS_MAX {
+            let mut nth = 0;
+            self.points.retain(|_| {
+                nth += 1;
+                nth % 2 == 0
+            });
+            self.stride *= 2;
+        }
+        self.points.push((at.as_secs_f64(), values));
+    }
+
+    /// The points: seconds since the run's beginning, and the numbers.
+    #[must_use]
+    pub fn points(&self) -> &[(f64, [f32; N])] {
+        &self.points
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::wire::{
+        CameraId,
+        record::{CameraFault, PictureCodec, Provider},
+    };
+
+    pub(in super::super) fn reading(slot: u64, outcome: Outcome) -> Reading {
+        Reading {
+            camera: CameraId(0),
+            slot,
+            window_end_ms: 1_767_225_600_000 + slot * 5000,
+            outcome,
+            probabilities: [7000, 2000, 1000],
+            group_at_least: Some(5),
+            sound: SoundState::Present,
+            frame_offset_ms: 40,
+            latency_ms: 90,
+            inference_ms: 50,
+        }
+    }
+
+    pub(in super::super) fn vital() -> Vital {
+        Vital {
+            camera: CameraId(0),
+            state: CameraState::Online,
+            fault: CameraFault::None,
+            sound: SoundState::Present,
+            provider: Provider::Cpu,
+            fps_x100: 2500,
+            key_distance_ms: 1000,
+            kbps: 4000,
+            packets_lost: 0,
+            units_dropped: 0,
+            outages: 0,
+            level_cdb: -3020,
+            camera_drift_ppm: -4,
+            sound_drift_ppm: 11,
+            decode_us: 9000,
+            inference_us: 50_000,
+            labelled: 1,
+            withheld: 0,
+            luma: 101,
+            codec: PictureCodec::H264,
+            width: 1920,
+            height: 1080,
+            sound_lost_ms: 0,
+        }
+    }
+
+    pub(in super::super) fn survey(slot: u64) -> Survey {
+        Survey {
+            step: Step::Decoded,
+            contrast: 48,
+            sharpness: 600,
+            frozen_ms: 40,
+            jitter_us: 1200,
+            round_trip_us: 2100,
+            packets: 10_000,
+            camera_clock_ms: 120,
+            noise_floor_cdb: -5200,
+            peak_cdb: -900,
+            probabilities: [7000, 2000, 1000],
+            slot,
+            ..Survey::unknown(CameraId(0))
+        }
+    }
+
+    /// A camera on which everything is right, after so many labelled slots.
+    pub(in super::super) fn good(slots: u64) -> Seen {
+        let mut seen = Seen::default();
+        for slot in 1..=slots {
+            let at = Span::from_ms(i64::try_from(slot).unwrap() * 5000);
+            seen.vital(&vital(), at);
+            seen.survey(&survey(slot));
+            seen.reading(&reading(slot, Outcome::Label(Emotion::Positive)), at);
+        }
+        seen
+    }
+
+    #[test]
+    fn packets_are_counted_over_connections() {
+        let mut seen = Seen::default();
+        for packets in [100, 250, 40, 50] {
+            seen.survey(&Survey { packets, ..survey(1) });
+        }
+        assert_eq!(seen.packets, 300);
+    }
+
+    #[test]
+    fn each_window_counts_once() {
+        let mut seen = Seen::default();
+        for slot in [1, 1, 2, 2, 2] {
+            seen.survey(&survey(slot));
+        }
+        assert_eq!(seen.confidence.count(), 2);
+    }
+
+    #[test]
+    fn a_tally_knows_its_quantiles() {
+        let mut tally = Tally::default();
+        assert_eq!((tally.quantile(0.5), tally.mean(), tally.max()), (None, None, None));
+        for number in [10, 20, 20, 90] {
+            tally.add(number);
+        }
+        assert_eq!((tally.quantile(0.5), tally.quantile(1.0), tally.max()), (Some(20), Some(90), Some(90)));
+        assert_eq!(tally.mean(), Some(35.0));
+    }
+
+    #[test]
+    fn a_day_fits_into_a_trace() {
+        let mut trace = Trace::<1>::default();
+        for second in 0..86_400 {
+            trace.add(Span::from_ms(second * 1000), [1.0]);
+        }
+        let points = trace.points();
+        assert!(POINTS_MAX / 2 <= points.len() && points.len() <= POINTS_MAX, "{}", points.len());
+        assert!(points.windows(2).all(|pair| pair[0].0 < pair[1].0));
+        assert!(86_000.0 < points.last().unwrap().0);
+    }
+}

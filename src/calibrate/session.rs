@@ -1,0 +1,227 @@
+//! A dry run while it runs: records, keys and signals come in, a view or lines go out.
+
+use std::{
+    io::{self, Write as _},
+    sync::Arc,
+    time::Duration,
+};
+
+use crossbeam_channel::{Receiver, Sender, TryRecvError, select};
+use tracing::debug;
+
+use super::{
+    Site,
+    guide::Guide,
+    json,
+    script::{Script, Wanted},
+    text::{self, Told},
+    view::{self, Screen},
+};
+use crate::{
+    service::signals::Signal,
+    supervisor::Ask,
+    terminal::{Key, Tail, Terminal},
+    time::Clock,
+    wire::record::Record,
+};
+
+/// How long a key waits for an answer, and how often a view is drawn at most.
+const TURN: Duration = Duration::from_millis(100);
+/// While nothing but the end of the rooms is waited for.
+const LONG: Duration = Duration::from_secs(3600);
+/// Lines of the log that a view may show.
+const LOG_LINES: usize = 200;
+
+/// Where it goes.
+pub enum Output {
+    /// Onto a terminal of its own.
+    View(Terminal),
+    /// Lines for people.
+    Lines,
+    /// Lines for programs.
+    Json,
+}
+
+/// A run.
+pub struct Session {
+    /// What is known.
+    pub site: Site,
+    /// What is to be done without a person.
+    pub wanted: Wanted,
+    /// Where it goes.
+    pub output: Output,
+    /// What the rooms say. Its end is the end of the run.
+    pub records: Receiver<Record>,
+    /// What somebody asks of the process.
+    pub signals: Receiver<Signal>,
+    /// To the parent: what is asked of the rooms.
+    pub asks: Sender<Ask>,
+    /// To the parent: signals that it must see.
+    pub parent: Sender<Signal>,
+    /// How late it is.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// How a turn ended.
+enum Turn {
+    Key(Key),
+    Record(Record),
+    Signal(Signal),
+    Nothing,
+    /// The rooms are gone.
+    Over,
+}
+
+impl Session {
+    /// Runs until the rooms are gone, which somebody asks for: a key, a signal, the script, or a closed output. Returns
+    /// what was seen, and the last words of the log where a terminal was left.
+    #[must_use]
+    pub fn run(mut self) -> (Site, Option<Tail>) {
+        let mut guide = Guide::new(self.wanted.baseline);
+        let mut script = Script::new(self.wanted);
+        let mut shown = Shown { told: Told::default(), screen: Screen::default() };
+        let mut tail = None;
+        if matches!(self.output, Output::Json) && shown.line(&json::run(&self.site.facts).to_string()).is_err() {
+            self.ask(Ask::Stop);
+        }
+        loop {
+            let now = self.clock.now();
+            self.site.tick(now);
+            let (mut asks, words) = script.step(&mut self.site, &mut guide, now);
+            asks.extend(guide.look(&mut self.site, now));
+            if let Some(words) = words {
+                guide.note = words.into();
+            }
+            if script.is_over(&self.site) {
+                asks.push(Ask::Stop);
+            }
+            let mut ends = self.show(&mut shown, &guide, words).is_err();
+            match self.turn() {
+                Turn::Over => break,
+                Turn::Nothing => {}
+                Turn::Key(key) => asks.extend(guide.key(key, &mut self.site, self.clock.now())),
+                Turn::Signal(signal) => {
+                    // The first lets the rooms finish, the second does not.
+                    self.parent.try_send(signal).ok();
+                    ends |= signal == Signal::Stop;
+                }
+                Turn::Record(record) => ends |= self.take(&mut shown, &record).is_err(),
+            }
+            ends |= asks.contains(&Ask::Stop);
+            asks.into_iter().for_each(|it| self.ask(it));
+            if ends {
+                self.ask(Ask::Stop);
+                tail = tail.or(self.leave());
+                break;
+            }
+        }
+        self.wait();
+        let left = self.leave();
+        (self.site, tail.or(left))
+    }
+
+    /// After the end: until the rooms are gone, a second signal ends them at once.
+    fn wait(&mut self) {
+        loop {
+            match self.next_of(LONG) {
+                Turn::Over => return,
+                Turn::Signal(signal) => drop(self.parent.try_send(signal)),
+                Turn::Record(_) | Turn::Key(_) | Turn::Nothing => {}
+            }
+        }
+    }
+
+    /// A terminal is given back as soon as it is not needed, so that the rooms' last words can be seen.
+    fn leave(&mut self) -> Option<Tail> {
+        match std::mem::replace(&mut self.output, Output::Lines) {
+            Output::View(terminal) => Some(terminal.leave()),
+            other => {
+                self.output = other;
+                None
+            }
+        }
+    }
+
+    fn ask(&self, ask: Ask) {
+        // A parent that takes no more is ending.
+        if self.asks.try_send(ask).is_err() {
+            debug!(?ask, "the parent does not take this any more");
+        }
+    }
+
+    /// Waits for whatever comes next.
+    fn turn(&mut self) -> Turn {
+        let Output::View(terminal) = &mut self.output else { return self.next_of(TURN) };
+        match self.records.try_recv() {
+            Ok(record) => return Turn::Record(record),
+            Err(TryRecvError::Disconnected) => return Turn::Over,
+            Err(TryRecvError::Empty) => {}
+        }
+        if let Ok(signal) = self.signals.try_recv() {
+            return Turn::Signal(signal);
+        }
+        match terminal.key(TURN) {
+            Ok(key) => key.map_or(Turn::Nothing, Turn::Key),
+            // Nobody looks any more.
+            Err(_) => Turn::Signal(Signal::Stop),
+        }
+    }
+
+    fn next_of(&self, within: Duration) -> Turn {
+        select! {
+            recv(self.signals) -> signal => signal.map_or(Turn::Over, Turn::Signal),
+            recv(self.records) -> record => record.map_or(Turn::Over, Turn::Record),
+            default(within) => Turn::Nothing,
+        }
+    }
+
+    fn take(&mut self, shown: &mut Shown, record: &Record) -> io::Result<()> {
+        self.site.take(record, self.clock.now());
+        match (&self.output, record) {
+            (Output::Json, _) => shown.line(&json::record(&self.site, record).to_string())?,
+            (Output::Lines, Record::Reading(it)) => shown.line(&text::reading(self.site.name(it.camera), it))?,
+            _ => {}
+        }
+        if matches!(self.output, Output::View(_)) {
+            return Ok(());
+        }
+        for (name, item) in shown.told.news(&self.site) {
+            shown.line(&match self.output {
+                Output::Json => json::verdict(&name, &item, false).to_string(),
+                _ => text::verdict(&name, &item),
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Draws the view, or says what people should do.
+    fn show(&mut self, shown: &mut Shown, guide: &Guide, words: Option<&str>) -> io::Result<()> {
+        match &mut self.output {
+            Output::View(terminal) => {
+                shown.screen.log.extend(terminal.logged());
+                let over = shown.screen.log.len().saturating_sub(LOG_LINES);
+                shown.screen.log.drain(..over);
+                terminal.draw(|frame| view::draw(frame, &self.site, guide, &shown.screen))
+            }
+            Output::Lines => words.map_or(Ok(()), |it| shown.line(it)),
+            Output::Json => {
+                words.map_or(Ok(()), |it| shown.line(&serde_json::json!({ "kind": "guide", "say": it }).to_string()))
+            }
+        }
+    }
+}
+
+/// What was shown.
+struct Shown {
+    told: Told,
+    screen: Screen,
+}
+
+impl Shown {
+    /// Whoever closed standard output has seen enough: that ends the run.
+    fn line(&self, line: &str) -> io::Result<()> {
+        let mut out = io::stdout().lock();
+        out.write_all(format!("{line}\n").as_bytes())?;
+        out.flush()
+    }
+}

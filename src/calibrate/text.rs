@@ -1,0 +1,135 @@
+//! Lines for people: one per reading and change while it runs, and the report at the end.
+
+use std::{collections::BTreeMap, fmt::Write as _};
+
+use super::{
+    Site, settings,
+    verdict::{Grade, Item, counts},
+};
+use crate::wire::record::{Emotion, Outcome, Reading};
+
+/// A reading as a line.
+#[must_use]
+pub fn reading(name: &str, reading: &Reading) -> String {
+    match reading.outcome {
+        Outcome::Label(emotion) => {
+            let likely = |(emotion, p): (Emotion, u16)| format!("{} {:.2}", emotion.word(), f64::from(p) / 10_000.0);
+            let all: Vec<_> = Emotion::ALL.into_iter().zip(reading.probabilities).map(likely).collect();
+            format!("{name:<16} {:<9} {}", emotion.word(), all.join("  "))
+        }
+        Outcome::Withheld(reason) => format!("{name:<16} withheld  {}", reason.word()),
+    }
+}
+
+/// Remembers the verdicts that were told, to tell the changes.
+#[derive(Clone, Debug, Default)]
+pub struct Told(BTreeMap<(String, &'static str), Grade>);
+
+impl Told {
+    /// The verdicts that are worth a line: those that became a warning or a failure, and those that are none any more.
+    pub fn news(&mut self, site: &Site) -> Vec<(String, Item)> {
+        let mut news = Vec::new();
+        for (camera, items) in site.verdicts() {
+            for item in items {
+                let before = self.0.insert((camera.name.clone(), item.key), item.grade);
+                if before != Some(item.grade) && (is_bad(item.grade) || before.is_some_and(is_bad)) {
+                    news.push((camera.name.clone(), item));
+                }
+            }
+        }
+        news
+    }
+}
+
+fn is_bad(grade: Grade) -> bool {
+    matches!(grade, Grade::Warn | Grade::Fail)
+}
+
+/// A verdict as a line.
+#[must_use]
+pub fn verdict(name: &str, item: &Item) -> String {
+    let cure = if item.cure.is_empty() { String::new() } else { format!(": {}", item.cure) };
+    format!("{name:<16} {:<9} {}: {}{cure}", item.grade.word(), item.title, item.value)
+}
+
+/// The report: every verdict of every camera, the settings found, and what was not done.
+#[must_use]
+pub fn report(site: &Site) -> String {
+    let mut text = String::new();
+    let verdicts = site.verdicts();
+    for (camera, items) in &verdicts {
+        // Writing to a string cannot fail.
+        writeln!(text, "\n{}", camera.name).ok();
+        for item in items {
+            writeln!(text, "  {:<8} {:<17} {}", item.grade.word(), item.title, item.value).ok();
+            if !item.cure.is_empty() {
+                writeln!(text, "{:29}{} (should be: {})", "", item.cure, item.bound).ok();
+            }
+        }
+    }
+    let [pass, warn, fail, unknown] = counts(verdicts.iter().flat_map(|(_, items)| items));
+    writeln!(text, "\n{fail} fail, {warn} warn, {pass} pass, {unknown} not measured").ok();
+    let found = settings::found(site);
+    if !found.is_empty() {
+        write!(text, "\nsettings found, for the configuration:\n\n{}", settings::text(site, &found)).ok();
+    }
+    let s = site.watched.as_secs_f64();
+    writeln!(text, "\nwatched for {s:.0} s; nothing was published; no picture and no sound was shown or stored").ok();
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::guide::tests::site, *};
+    use crate::{
+        calibrate::seen::{Clap, tests::reading as record},
+        wire::{
+            CameraId,
+            record::{CameraFault, CameraState, Withheld},
+        },
+    };
+
+    #[test]
+    fn readings_are_lines() {
+        let line = reading("hall", &record(1, Outcome::Label(Emotion::Positive)));
+        assert_eq!(line, "hall             positive  positive 0.70  neutral 0.20  negative 0.10");
+        let line = reading("hall", &record(1, Outcome::Withheld(Withheld::Dark)));
+        assert_eq!(line, "hall             withheld  dark");
+    }
+
+    #[test]
+    fn only_changes_for_better_or_worse_are_told() {
+        let (mut site, mut told) = (site(), Told::default());
+        assert_eq!(told.news(&site), []);
+        let vital = |site: &mut Site, luma| site.seen(CameraId(0)).unwrap().vital.as_mut().unwrap().luma = luma;
+        vital(&mut site, 3);
+        let news = told.news(&site);
+        let lines: Vec<_> = news.iter().map(|(name, item)| verdict(name, item)).collect();
+        let expected = "hall             fail      light: mean 3 of 255: too dark, every reading is withheld: light, or \
+                        the camera's exposure";
+        assert_eq!(lines, [expected]);
+        assert_eq!(told.news(&site), []);
+        vital(&mut site, 100);
+        assert_eq!(told.news(&site)[0].1.grade, Grade::Pass);
+    }
+
+    #[test]
+    fn the_report_says_what_is_wrong_and_what_to_do() {
+        let mut site = site();
+        let seen = site.seen(CameraId(0)).unwrap();
+        let vital = seen.vital.as_mut().unwrap();
+        (vital.state, vital.fault) = (CameraState::Offline, CameraFault::Unauthorised);
+        seen.clap = Some(Clap { offset_ms: 180, confidence: 93, claps: 5 });
+        let text = report(&site);
+        for words in [
+            "hall\n  fail     connection        unauthorised",
+            "check camera.user and camera.password_file",
+            "1 fail, 1 warn, ",
+            "[sync]\n# the sound of 5 claps",
+            "offset_ms = 180",
+            "nothing was published; no picture and no sound was shown or stored",
+        ] {
+            assert!(text.contains(words), "no {words:?} in:\n{text}");
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! Whether the camera can be relied on, and the way to it.
+
+use super::{Grade, Item, Section, View};
+use crate::{
+    calibrate::bounds,
+    config::Transport,
+    wire::record::{CameraFault, CameraState, Step, Survey},
+};
+
+/// A drift of exactly nothing is one that is not known yet, in the first minute.
+const DRIFT_UNKNOWN_PPM: i16 = 0;
+
+pub(super) fn items(view: &View<'_>) -> Vec<Item> {
+    vec![connection(view), outages(view), loss(view), jitter(view), round_trip(view), clock(view), drift(view)]
+}
+
+/// How far a connection came, for people.
+#[must_use]
+pub const fn step_words(step: Step) -> &'static str {
+    match step {
+        Step::None => "no answer",
+        Step::Connected => "connected",
+        Step::Authorised => "signed in",
+        Step::Described => "stream agreed",
+        Step::Playing => "packets arrive",
+        Step::KeyFrame => "key frame",
+        Step::Decoded => "picture",
+    }
+}
+
+fn connection(view: &View<'_>) -> Item {
+    let item = Item::new(Section::Connection, "connection", "connection").should_be("online, with pictures");
+    let Some(vital) = &view.seen.vital else { return item.is("nothing was heard of it yet") };
+    let step = view.seen.survey.map(|it| it.step);
+    let furthest = match step.filter(|it| *it != Step::None).or(view.seen.furthest) {
+        None | Some(Step::None) => String::new(),
+        Some(step) => format!(", came to: {}", step_words(step)),
+    };
+    match (vital.state, vital.fault) {
+        (CameraState::Online, _) if step.is_none_or(|it| it == Step::Decoded) => {
+            item.is("online").graded(Grade::Pass, "")
+        }
+        (CameraState::Online, _) => item.is(format!("online{furthest}")),
+        (_, CameraFault::Connecting) => item.is(format!("connecting{furthest}")),
+        (CameraState::Stale, CameraFault::None) => {
+            item.is("stale").graded(Grade::Warn, cure(CameraFault::Stalled, view))
+        }
+        (_, fault) => item.is(format!("{}{furthest}", fault.word())).graded(Grade::Fail, cure(fault, view)),
+    }
+}
+
+/// What to do about a camera, in an installer's words.
+fn cure(fault: CameraFault, view: &View<'_>) -> &'static str {
+    let is_udp = view.camera.rtp.is_some_and(|(transport, _)| transport == Transport::Udp);
+    match fault {
+        CameraFault::None | CameraFault::Connecting => "wait ten seconds",
+        CameraFault::Unreachable => {
+            "no answer: check power, cable and switch, address and port in camera.url, and the firewall"
+        }
+        CameraFault::Unauthorised => {
+            "the camera refused the user or the password: check camera.user and camera.password_file; cameras lock an \
+             account after a few wrong ones"
+        }
+        CameraFault::NotFound => "the camera has no such stream: check the path in camera.url against its manual",
+        CameraFault::Busy => "the camera serves as many viewers as it can: close one, or raise its limit",
+        CameraFault::Certificate => {
+            "the certificate is not the expected one: check camera.tls_fingerprint or camera.tls_ca_file, and the date \
+             of the camera and of this machine"
+        }
+        CameraFault::Codec => "the camera sends a codec that is not supported: set it to H.264, H.265 or MJPEG",
+        CameraFault::Stalled if is_udp => {
+            "connected, but no packets come: a firewall or the network blocks UDP; write transport = \"tcp\" below \
+             [camera]"
+        }
+        CameraFault::Stalled => "connected, but nothing arrives: restart the camera; look at its load and firmware",
+        CameraFault::Ended => "the camera ended the stream: restart it; look at its load and firmware",
+        CameraFault::SoundOnly => "sound arrives, pictures do not: check the camera's video settings",
+        CameraFault::Other => "the log has the words",
+    }
+}
+
+fn outages(view: &View<'_>) -> Item {
+    let item = Item::new(Section::Connection, "outages", "outages").should_be(bounds::OUTAGES.words(""));
+    let Some(vital) = view.seen.vital.filter(|it| it.state == CameraState::Online || 0 < it.outages) else {
+        return item;
+    };
+    let count = f64::from(vital.outages);
+    let value = if vital.outages == 0 { "none".to_owned() } else { vital.outages.to_string() };
+    item.measured(count, "")
+        .is(value)
+        .graded(bounds::OUTAGES.grade(count), "the connection was lost: cable, plug, power supply, switch, Wi-Fi")
+}
+
+/// The survey of a network camera whose packets arrive.
+fn rtp<'a>(view: &View<'a>) -> Option<&'a Survey> {
+    view.seen.survey.as_ref().filter(|it| view.camera.rtp.is_some() && Step::Playing <= it.step)
+}
+
+fn loss(view: &View<'_>) -> Item {
+    let item = Item::new(Section::Connection, "loss", "packet loss").should_be(bounds::LOSS_PERCENT.words("%"));
+    let lost = view.seen.vital.map_or(0, |it| it.packets_lost);
+    let sent = view.seen.packets + u64::from(lost);
+    if sent == 0 || view.camera.rtp.is_none() {
+        return item;
+    }
+    let percent = 100.0 * f64::from(lost) / sent as f64;
+    let value = if lost == 0 { "none".to_owned() } else { format!("{percent:.2} % ({lost} packets)") };
+    let cure = "write transport = \"tcp\" below [camera]; a wired network instead of Wi-Fi; a lower bit rate";
+    item.measured(percent, "%").is(value).graded(bounds::LOSS_PERCENT.grade(percent), cure)
+}
+
+fn jitter(view: &View<'_>) -> Item {
+    let buffer_ms = view.camera.rtp.map_or(0.0, |(_, ms)| f64::from(ms)).max(bounds::BUFFER_MS);
+    let bound = bounds::Upper { warn: buffer_ms * bounds::JITTER_OF_BUFFER, fail: f64::INFINITY };
+    let item = Item::new(Section::Connection, "jitter", "jitter").should_be(bound.words("ms"));
+    let Some(survey) = rtp(view).filter(|it| 0 < it.jitter_us) else { return item };
+    let ms = f64::from(survey.jitter_us) / 1000.0;
+    let cure =
+        "packets come unevenly: a wired network, less traffic beside the camera's, or a larger camera.latency_ms";
+    item.measured(ms, "ms").is(format!("{ms:.1} ms")).graded(bound.grade(ms), cure)
+}
+
+fn round_trip(view: &View<'_>) -> Item {
+    let item = Item::new(Section::Connection, "round_trip", "round trip").should_be(bounds::ROUND_TRIP_MS.words("ms"));
+    let Some(survey) = view.seen.survey.filter(|it| 0 < it.round_trip_us) else { return item };
+    let ms = f64::from(survey.round_trip_us) / 1000.0;
+    let cure = "the camera answers slowly: its load, its other viewers, or the way to it";
+    item.measured(ms, "ms").is(format!("{ms:.1} ms")).graded(bounds::ROUND_TRIP_MS.grade(ms), cure)
+}
+
+fn clock(view: &View<'_>) -> Item {
+    let item =
+        Item::new(Section::Connection, "clock", "camera's date").should_be(bounds::CLOCK_MS.times(1e-3).words("s off"));
+    let Some(survey) = rtp(view).filter(|it| it.camera_clock_ms != i32::MIN) else {
+        return item.is("the camera has not told it yet");
+    };
+    let s = f64::from(survey.camera_clock_ms) / 1000.0;
+    let value = match s.abs() {
+        off if off < 600.0 => format!("{s:+.1} s off"),
+        off if off < 172_800.0 => format!("{:+.1} h off", s / 3600.0),
+        _ => format!("{:+.0} days off", s / 86_400.0),
+    };
+    let cure = "give the camera an NTP server; edge-ger does not use its date, but its own recordings will not match";
+    item.measured(s, "s").is(value).graded(bounds::CLOCK_MS.grade(s.abs() * 1000.0), cure)
+}
+
+fn drift(view: &View<'_>) -> Item {
+    let item = Item::new(Section::Connection, "drift", "camera's clock").should_be(bounds::DRIFT_PPM.words("ppm"));
+    let Some(vital) = view.seen.online().filter(|it| it.camera_drift_ppm != DRIFT_UNKNOWN_PPM) else {
+        return item.is("known after a minute");
+    };
+    let ppm = f64::from(vital.camera_drift_ppm);
+    let cure = "the camera's time stamps run wrong: update its firmware, set a fixed frame rate, restart it";
+    item.measured(ppm, "ppm").is(format!("{ppm:+} ppm")).graded(bounds::DRIFT_PPM.grade(ppm.abs()), cure)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::tests::{grades, item},
+        *,
+    };
+    use crate::{
+        calibrate::seen::Seen,
+        wire::record::{PictureCodec, Vital},
+    };
+
+    fn vital(seen: &mut Seen, change: impl FnOnce(&mut Vital)) {
+        change(seen.vital.as_mut().unwrap());
+    }
+
+    fn survey(seen: &mut Seen, change: impl FnOnce(&mut Survey)) {
+        change(seen.survey.as_mut().unwrap());
+    }
+
+    fn lost(seen: &mut Seen, fault: CameraFault) {
+        vital(seen, |it| (it.state, it.fault, it.codec) = (CameraState::Offline, fault, PictureCodec::Unknown));
+        survey(seen, |it| it.step = Step::None);
+        seen.furthest = Some(Step::Connected);
+    }
+
+    #[test]
+    fn each_fault_has_its_cure() {
+        for fault in CameraFault::ALL.iter().filter(|it| **it != CameraFault::Connecting) {
+            grades("connection", Grade::Fail, |seen, _| lost(seen, *fault));
+        }
+        grades("connection", Grade::Unknown, |seen, _| lost(seen, CameraFault::Connecting));
+        let refused = item("connection", |seen, _| lost(seen, CameraFault::Unauthorised));
+        assert_eq!(refused.value, "unauthorised, came to: connected");
+        assert!(refused.cure.contains("camera.password_file"));
+    }
+
+    #[test]
+    fn blocked_udp_is_called_by_its_name() {
+        let stalled = |transport| {
+            item("connection", |seen, facts| {
+                lost(seen, CameraFault::Stalled);
+                facts.cameras[0].rtp = Some((transport, 200));
+            })
+        };
+        assert!(stalled(Transport::Udp).cure.contains("blocks UDP"));
+        assert!(!stalled(Transport::Tcp).cure.contains("UDP"));
+    }
+
+    #[test]
+    fn a_connection_without_a_picture_is_not_judged_yet() {
+        let waiting = item("connection", |seen, _| survey(seen, |it| it.step = Step::Playing));
+        assert_eq!((waiting.grade, waiting.value.as_str()), (Grade::Unknown, "online, came to: packets arrive"));
+    }
+
+    #[test]
+    fn the_way_is_judged_at_its_bounds() {
+        for (outages, grade) in [(0, Grade::Pass), (1, Grade::Warn), (2, Grade::Warn), (3, Grade::Fail)] {
+            grades("outages", grade, |seen, _| vital(seen, |it| it.outages = outages));
+        }
+        for (lost, grade) in
+            [(0, Grade::Pass), (1, Grade::Pass), (2, Grade::Warn), (10, Grade::Warn), (11, Grade::Fail)]
+        {
+            grades("loss", grade, |seen, _| {
+                seen.packets = 1000 - u64::from(lost);
+                vital(seen, |it| it.packets_lost = lost);
+            });
+        }
+        for (us, grade) in [(0, Grade::Unknown), (50_000, Grade::Pass), (50_001, Grade::Warn)] {
+            grades("jitter", grade, |seen, _| survey(seen, |it| it.jitter_us = us));
+        }
+        grades("jitter", Grade::Pass, |seen, facts| {
+            facts.cameras[0].rtp = Some((Transport::Udp, 1000));
+            survey(seen, |it| it.jitter_us = 250_000);
+        });
+        for (us, grade) in [(0, Grade::Unknown), (200_000, Grade::Pass), (200_001, Grade::Warn)] {
+            grades("round_trip", grade, |seen, _| survey(seen, |it| it.round_trip_us = us));
+        }
+        for (ms, grade) in [(i32::MIN, Grade::Unknown), (-2000, Grade::Pass), (2001, Grade::Warn)] {
+            grades("clock", grade, |seen, _| survey(seen, |it| it.camera_clock_ms = ms));
+        }
+        for (ppm, grade) in
+            [(0, Grade::Unknown), (-200, Grade::Pass), (201, Grade::Warn), (1000, Grade::Warn), (-1001, Grade::Fail)]
+        {
+            grades("drift", grade, |seen, _| vital(seen, |it| it.camera_drift_ppm = ppm));
+        }
+    }
+
+    #[test]
+    fn a_recording_has_no_packets_to_lose() {
+        for key in ["loss", "jitter", "clock"] {
+            grades(key, Grade::Unknown, |_, facts| facts.cameras[0].rtp = None);
+        }
+    }
+
+    #[test]
+    fn a_wrong_date_is_told_in_its_own_unit() {
+        let value = |ms| item("clock", |seen, _| survey(seen, |it| it.camera_clock_ms = ms)).value;
+        assert_eq!(value(120), "+0.1 s off");
+        assert_eq!(value(-3_600_000), "-1.0 h off");
+        assert_eq!(value(-864_000_000), "-10 days off");
+    }
+}

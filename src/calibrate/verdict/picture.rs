@@ -1,0 +1,126 @@
+//! The picture itself: light, lens, movement, people.
+
+use super::{Grade, Item, Section, View};
+use crate::{calibrate::bounds, wire::record::Survey};
+
+pub(super) fn items(view: &View<'_>) -> Vec<Item> {
+    vec![light(view), contrast(view), sharpness(view), movement(view), people(view)]
+}
+
+fn light(view: &View<'_>) -> Item {
+    let min = f64::from(view.camera.gates.luma_min);
+    let bound = format!("{} to {}; below {min} (gates.luma_min) it fails", bounds::LUMA.warn, bounds::LUMA_BRIGHT.warn);
+    let item = Item::new(Section::Picture, "light", "light").should_be(bound);
+    let Some(vital) = view.seen.online().filter(|_| !view.seen.luma.points().is_empty()) else { return item };
+    let luma = f64::from(vital.luma);
+    let (grade, cure) = if luma < min {
+        (Grade::Fail, "too dark, every reading is withheld: light, or the camera's exposure")
+    } else if bounds::LUMA.grade(luma) != Grade::Pass {
+        (Grade::Warn, "dim: more light, or a longer exposure or infrared light of the camera")
+    } else {
+        (bounds::LUMA_BRIGHT.grade(luma), "too bright: turn the camera away from the light, or shorten its exposure")
+    };
+    item.measured(luma, "of 255").is(format!("mean {} of 255", vital.luma)).graded(grade, cure)
+}
+
+fn contrast(view: &View<'_>) -> Item {
+    let item = Item::new(Section::Picture, "contrast", "contrast").should_be(bounds::CONTRAST.words("levels"));
+    let Some(survey) = decoded(view) else { return item };
+    let levels = f64::from(survey.contrast);
+    let cure = "is the lens covered, fogged or dirty? does the camera look at a wall or into the light?";
+    item.measured(levels, "levels")
+        .is(format!("{} levels", survey.contrast))
+        .graded(bounds::CONTRAST.grade(levels), cure)
+}
+
+fn sharpness(view: &View<'_>) -> Item {
+    let item = Item::new(Section::Picture, "sharpness", "sharpness").should_be(bounds::SHARPNESS.words(""));
+    let Some(survey) = view.seen.picture() else { return item };
+    let variance = f64::from(survey.sharpness);
+    let cure = "turn the focus until this number is largest; clean the lens; remove its film";
+    item.measured(variance, "").is(survey.sharpness.to_string()).graded(bounds::SHARPNESS.grade(variance), cure)
+}
+
+/// A picture of one colour has no contrast: it counts, once pictures are decoded.
+fn decoded<'a>(view: &View<'a>) -> Option<&'a Survey> {
+    view.seen.survey.as_ref().filter(|it| it.step == crate::wire::record::Step::Decoded)
+}
+
+fn movement(view: &View<'_>) -> Item {
+    let item = Item::new(Section::Picture, "movement", "movement")
+        .should_be(bounds::FROZEN_MS.times(1e-3).words("s without change"));
+    let Some(survey) = decoded(view) else { return item };
+    let ms = f64::from(survey.frozen_ms);
+    let grade = match bounds::FROZEN_MS.grade(ms) {
+        // It has moved before, so the camera can; now nothing moves in front of it.
+        Grade::Fail if view.seen.has_moved => Grade::Warn,
+        grade => grade,
+    };
+    let value = match ms {
+        recent if recent < 1000.0 => "the picture moves".to_owned(),
+        _ => format!("no change for {:.0} s", ms / 1000.0),
+    };
+    let cure = "wave at the camera; if this stays, it repeats one picture: restart it. An empty place may stand still";
+    item.measured(ms / 1000.0, "s").is(value).graded(grade, cure)
+}
+
+fn people(view: &View<'_>) -> Item {
+    let item = Item::new(Section::Picture, "people", "people's size")
+        .should_be(bounds::PEOPLE_HEIGHT.times(100.0).words("% of the picture's height"));
+    let Some(survey) = view.seen.picture().filter(|it| 0 < it.people_height_permille) else {
+        return item.is("this network does not estimate it");
+    };
+    let share = f64::from(survey.people_height_permille) / 1000.0;
+    let cure = "people are too small for this network: zoom in, or hang the camera nearer";
+    item.measured(100.0 * share, "%")
+        .is(format!("{:.0} % of the height", 100.0 * share))
+        .graded(bounds::PEOPLE_HEIGHT.grade(share), cure)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::tests::grades, *};
+
+    #[test]
+    fn the_picture_is_judged_at_its_bounds() {
+        for (luma, grade) in [
+            (11, Grade::Fail),
+            (12, Grade::Warn),
+            (39, Grade::Warn),
+            (40, Grade::Pass),
+            (200, Grade::Pass),
+            (201, Grade::Warn),
+        ] {
+            grades("light", grade, |seen, _| seen.vital.as_mut().unwrap().luma = luma);
+        }
+        let survey = |key: &str, grade, change: fn(&mut Survey)| {
+            grades(key, grade, |seen, _| change(seen.survey.as_mut().unwrap()));
+        };
+        survey("contrast", Grade::Pass, |it| it.contrast = 20);
+        survey("contrast", Grade::Warn, |it| it.contrast = 19);
+        survey("contrast", Grade::Warn, |it| it.contrast = 6);
+        survey("contrast", Grade::Fail, |it| it.contrast = 5);
+        survey("contrast", Grade::Fail, |it| it.contrast = 0);
+        survey("sharpness", Grade::Pass, |it| it.sharpness = 100);
+        survey("sharpness", Grade::Warn, |it| it.sharpness = 99);
+        survey("sharpness", Grade::Warn, |it| it.sharpness = 10);
+        survey("sharpness", Grade::Fail, |it| it.sharpness = 9);
+        survey("sharpness", Grade::Unknown, |it| it.contrast = 0);
+        survey("people", Grade::Pass, |it| it.people_height_permille = 100);
+        survey("people", Grade::Warn, |it| it.people_height_permille = 99);
+        survey("movement", Grade::Pass, |it| it.frozen_ms = 15_000);
+        survey("movement", Grade::Warn, |it| it.frozen_ms = 15_001);
+    }
+
+    #[test]
+    fn a_place_that_stands_still_is_no_broken_camera() {
+        for (has_moved, ms, grade) in
+            [(false, 60_000, Grade::Warn), (false, 60_001, Grade::Fail), (true, 60_001, Grade::Warn)]
+        {
+            grades("movement", grade, |seen, _| {
+                seen.has_moved = has_moved;
+                seen.survey.as_mut().unwrap().frozen_ms = ms;
+            });
+        }
+    }
+}

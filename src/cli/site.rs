@@ -1,0 +1,162 @@
+//! `--dry-run`: what was typed, what runs meanwhile, and what is left behind.
+
+use std::{fs, path::PathBuf, sync::Arc, thread};
+
+use clap::Args;
+use crossbeam_channel::bounded;
+use tracing::{info, warn};
+
+use super::{Failure, show, wiring};
+use crate::{
+    calibrate::{
+        Site,
+        baseline::WINDOWS_MIN,
+        facts::Facts,
+        files, html, json, patch,
+        script::Wanted,
+        session::{Output, Session},
+        settings::{self, Setting},
+        text,
+        verdict::{Grade, counts},
+    },
+    sandbox,
+    service::{
+        Exit, logging,
+        signals::{self, Hangup},
+    },
+    supervisor::{self, Flow, Reload, Sink, child::Program},
+    terminal::{Tail, Terminal},
+    time::{Clock, SystemClock},
+};
+
+/// Records that wait for the view; it takes them several times a second.
+const RECORDS: usize = 1024;
+/// Nobody asks for more at a time than a clap test of every camera.
+const ASKS: usize = 256;
+
+#[derive(Args, Debug)]
+pub(super) struct Options {
+    /// End after so many slots of each camera
+    #[arg(long, value_name = "N", requires = "dry_run", value_parser = clap::value_parser!(u64).range(1..))]
+    slots: Option<u64>,
+    /// Print one JSON object per line instead of showing a view
+    #[arg(long, requires = "dry_run")]
+    json: bool,
+    /// Begin with a clap test on every camera that has sound, without a key
+    #[arg(long, requires = "dry_run")]
+    clap: bool,
+    /// Measure N windows of the empty place, then N of the place as usual, without a key
+    #[arg(long, value_name = "N", requires = "dry_run", value_parser = clap::value_parser!(u32).range(WINDOWS_MIN as i64..=10_000))]
+    baseline: Option<u32>,
+    /// Leave a report to hand over: one HTML file, which may take the place of an older report
+    #[arg(long, value_name = "SITE.html", requires = "dry_run")]
+    report: Option<PathBuf>,
+    /// Leave a copy of the configuration with the keys that were measured; of several files, a folder of copies
+    #[arg(long, value_name = "PATCHED.toml", requires = "dry_run")]
+    patch: Option<PathBuf>,
+}
+
+/// No lock and no state: a dry run may stand beside the daemon, if the camera serves both.
+pub(super) fn dry_run(options: Options, paths: Vec<PathBuf>) -> Result<Exit, Failure> {
+    logging::start("");
+    let internal = |err: &dyn std::error::Error| Failure::new(Exit::Internal, err);
+    // From here on Ctrl-C is an end with a report.
+    let asked = signals::listen(Hangup::Stops).map_err(|err| internal(&err))?;
+    options.may_write().map_err(|err| Failure::new(Exit::Usage, err))?;
+    let read = wiring::site(&paths).map_err(|text| Failure::new(Exit::Configuration, text))?;
+    // Broker and camera passwords pass through here.
+    sandbox::enter(sandbox::Room::Networked).map_err(|err| internal(&err))?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let cores = thread::available_parallelism().map_or(1, |it| u32::try_from(it.get()).unwrap_or(u32::MAX));
+    let facts = Facts::new(&read.config, read.network, clock.wall_ms(), cores);
+    let output = options.output().map_err(|err| internal(&err))?;
+    let (sender, records) = bounded(RECORDS);
+    let (asks, to_parent) = bounded(ASKS);
+    let (parent, signals) = bounded(1);
+    let wanted = Wanted { slots: options.slots, clap: options.clap, baseline: options.baseline };
+    let site = Site::new(facts, clock.now());
+    let session = Session { site, wanted, output, records, signals: asked, asks, parent, clock: Arc::clone(&clock) };
+    let session = thread::Builder::new().name("session".into()).spawn(move || session.run());
+    let session = session.map_err(|err| internal(&err))?;
+    let take = move |record| if sender.send(record).is_ok() { Flow::Continue } else { Flow::Enough };
+    let reload: Reload = Box::new(move || wiring::load(&paths));
+    let run = supervisor::Options {
+        sink: Sink::Here(Box::new(take)),
+        program: Program::default(),
+        signals,
+        asks: to_parent,
+        reload,
+        clock,
+    };
+    let ended = supervisor::run(read.config, read.model, run);
+    let (site, tail) = session.join().map_err(|_| Failure::new(Exit::Internal, "the view ended with a panic"))?;
+    tail.into_iter().for_each(Tail::wait);
+    ended.map_err(|err| Failure::new(err.exit(), err))?;
+    options.leave(&site, &read.files, &read.camera_files)
+}
+
+impl Options {
+    fn may_write(&self) -> Result<(), files::Error> {
+        self.report.iter().try_for_each(|it| files::may_report(it))?;
+        self.patch.iter().try_for_each(|it| files::may_patch(it))
+    }
+
+    fn output(&self) -> std::io::Result<Output> {
+        Ok(match self.json {
+            true => Output::Json,
+            false if Terminal::is_possible() => Output::View(Terminal::enter()?),
+            false => Output::Lines,
+        })
+    }
+
+    /// Says what came of it, and writes what was asked for.
+    fn leave(&self, site: &Site, files: &[PathBuf], camera_files: &[PathBuf]) -> Result<Exit, Failure> {
+        show(&if self.json {
+            json::end(site).iter().map(|line| format!("{line}\n")).collect()
+        } else {
+            text::report(site)
+        })?;
+        let internal = |err: files::Error| Failure::new(Exit::Internal, err);
+        if let Some(path) = &self.report {
+            files::write_report(path, &html::report(site)).map_err(internal)?;
+            info!("the report is in {}", path.display());
+        }
+        if let Some(path) = &self.patch {
+            self::write_patch(path, site, files, camera_files)?;
+        }
+        let verdicts = site.verdicts();
+        let [.., fail, _] = counts(verdicts.iter().flat_map(|(_, items)| items));
+        debug_assert_eq!(Grade::ALL[2], Grade::Fail);
+        Ok(if fail == 0 { Exit::Stopped } else { Exit::Unanswered })
+    }
+}
+
+/// One file becomes one file, several become a folder.
+fn write_patch(path: &PathBuf, site: &Site, files: &[PathBuf], camera_files: &[PathBuf]) -> Result<(), Failure> {
+    let internal = |text: String| Failure::new(Exit::Internal, text);
+    let found = settings::found(site);
+    if files.len() != 1 {
+        fs::create_dir(path).map_err(|err| internal(format!("{}: {err}", path.display())))?;
+    }
+    let mut texts = Vec::new();
+    for file in files {
+        let text = fs::read_to_string(file).map_err(|err| internal(format!("{}: {err}", file.display())))?;
+        texts.push((file, text));
+    }
+    let with = |section: &str| texts.iter().find(|(_, text)| patch::has_section(text, section)).map(|(file, _)| *file);
+    let home = |setting: &Setting| match setting.camera {
+        Some(camera) => camera_files.get(usize::from(camera.0)),
+        None => with(setting.section).or(camera_files.first()),
+    };
+    for (file, text) in &texts {
+        let of_file = found.iter().filter(|it| home(it).is_some_and(|home| home == *file));
+        let new = patch::patched(text, of_file).map_err(|err| internal(format!("{}: {err}", file.display())))?;
+        let into = if files.len() == 1 { path.clone() } else { path.join(file.file_name().unwrap_or_default()) };
+        files::write_patch(&into, &new).map_err(|err| internal(err.to_string()))?;
+    }
+    info!("{} keys were set in {}", found.len(), path.display());
+    if let Err(faults) = wiring::accepts(std::slice::from_ref(path)) {
+        warn!("as it lies there the patch has faults; relative paths in it begin at its folder:\n{faults}");
+    }
+    Ok(())
+}
