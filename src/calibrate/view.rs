@@ -25,7 +25,7 @@ const TITLE_WIDTH: usize = 14;
 const BAR_CELLS: usize = 10;
 const HELP: &[(&str, &str)] = &[
     ("c", "clap test"),
-    ("e", "empty place"),
+    ("e", "empty"),
     ("u", "usual place"),
     ("m", "masks"),
     ("↑↓", "explain"),
@@ -50,12 +50,12 @@ pub fn draw(frame: &mut Frame<'_>, site: &Site, guide: &Guide, screen: &Screen) 
     let title = title(site, guide, &camera.name, seen, usize::from(head.width));
     let progress = if seen.reading.is_some() { likelihoods(seen) } else { steps(seen) };
     frame.render_widget(Paragraph::new(vec![title, progress, meters(seen, usize::from(head.width))]), head);
-    let chosen = guide.item.map_or_else(|| worst(&items), |it| it.min(items.len().saturating_sub(1)));
+    let chosen = guide.item.map(|it| it.min(items.len().saturating_sub(1)));
     match &guide.grid {
         Some(grid) => grid::draw(frame, table, grid),
-        None => two_columns(frame, table, &items, guide.item.map(|_| chosen)),
+        None => two_columns(frame, table, &items, chosen),
     }
-    let words = guided(seen, guide, site).unwrap_or_else(|| explained(guide, items.get(chosen)));
+    let words = guided(seen, guide, site).unwrap_or_else(|| explained(guide, &items, chosen));
     frame.render_widget(Paragraph::new(words).wrap(Wrap { trim: true }), below);
     frame.render_widget(Paragraph::new(newest(screen, usize::from(log.height))), log);
     frame.render_widget(Paragraph::new(keys()), help);
@@ -178,9 +178,9 @@ fn cut(text: &str, width: usize) -> String {
     text.chars().take(width.saturating_sub(1)).chain(['…']).collect()
 }
 
-/// The first of the worst items.
-fn worst(items: &[Item]) -> usize {
-    items.iter().enumerate().min_by_key(|(_, item)| item.grade).map_or(0, |(at, _)| at)
+/// The first of the items that must be cured, or else could be better.
+fn worst(items: &[Item]) -> Option<&Item> {
+    items.iter().filter(|it| matches!(it.grade, Grade::Fail | Grade::Warn)).min_by_key(|it| it.grade)
 }
 
 /// What a person is to do now, while a step runs.
@@ -208,16 +208,22 @@ fn guided(seen: &Seen, guide: &Guide, site: &Site) -> Option<Vec<Line<'static>>>
     Some(vec![Line::from(words).bold(), Line::from(format!("{} {done} of {all} windows; {key} ends it", bar(share)))])
 }
 
-/// The item that is explained, or what came of the last step.
-fn explained(guide: &Guide, item: Option<&Item>) -> Vec<Line<'static>> {
+/// What came of the last step, and the item that was chosen or, unless one was, the worst.
+fn explained(guide: &Guide, items: &[Item], chosen: Option<usize>) -> Vec<Line<'static>> {
     let mut lines = Vec::new();
-    if !guide.note.is_empty() && guide.item.is_none() {
+    if !guide.note.is_empty() && chosen.is_none() {
         lines.push(Line::from(guide.note.clone()).bold());
     }
-    if let Some(item) = item {
-        let title = Span::from(format!("{} ", item.title)).bold();
-        lines.push(Line::from(vec![title, Span::from(format!("{} (should be: {})", item.value, item.bound))]));
-        lines.push(Line::from(item.cure.clone()));
+    match chosen.and_then(|it| items.get(it)).or_else(|| worst(items)) {
+        Some(item) => {
+            let title = Span::from(format!("{} ", item.title)).bold();
+            lines.push(Line::from(vec![title, Span::from(format!("{} (should be: {})", item.value, item.bound))]));
+            lines.push(Line::from(item.cure.clone()));
+        }
+        None if items.iter().any(|it| it.grade == Grade::Pass) => {
+            lines.push(Line::from("What was measured is right. c, e, u measure what only people can show."));
+        }
+        None => lines.push(Line::from("Waiting for the camera.")),
     }
     lines
 }

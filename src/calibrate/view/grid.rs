@@ -20,8 +20,8 @@ pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, grid: &Grid) {
 pub(super) fn words() -> Vec<Line<'static>> {
     vec![
         Line::from("masks: what lies under a hidden cell is painted over before anything is computed").bold(),
-        Line::from("cursor keys move; space hides a cell or shows it; Enter keeps them, Esc throws them away"),
-        Line::from("the grid covers the whole picture: aim by what the camera's own page shows"),
+        Line::from("cursor keys move; space hides or shows a cell; Enter keeps them; Esc does not"),
+        Line::from("the grid is the whole picture: aim by what the camera's own page shows"),
     ]
 }
 
@@ -55,5 +55,5 @@ fn place(grid: &Grid) -> Vec<Line<'static>> {
     let down =
         format!("row {} of {ROWS}: {} % to {} % from the top", row + 1, percent(row, ROWS), percent(row + 1, ROWS));
     let hidden = format!("{} of {} cells hidden", grid.hidden(), COLUMNS * ROWS);
-    vec![Line::from(format!("      {across}; {down}")), Line::from(format!("      {hidden}"))]
+    [across, down, hidden].map(|it| Line::from(format!("      {it}"))).into()
 }
