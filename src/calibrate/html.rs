@@ -43,6 +43,7 @@ pub fn report(site: &Site) -> String {
     let [pass, warn, fail, unknown] = counts(verdicts.iter().flat_map(|(_, items)| items));
     html += &header(site, [fail, warn, pass, unknown]);
     html += "<main>\n";
+    html += &to_do(&verdicts);
     for ((camera, items), (_, seen)) in verdicts.iter().zip(site.cameras()) {
         html += &of_camera(camera, items, seen, facts);
     }
@@ -76,13 +77,17 @@ fn header(site: &Site, [fail, warn, pass, unknown]: [usize; 4]) -> String {
     let facts = &site.facts;
     let network = &facts.network;
     let words = match (fail, warn) {
+        (0, 0) if pass == 0 => "Nothing was measured.".to_owned(),
         (0, 0) => "Everything that was measured is right.".to_owned(),
         (0, 1) => "It works; one thing could be better.".to_owned(),
         (0, warn) => format!("It works; {warn} things could be better."),
         (1, _) => "One thing must be cured.".to_owned(),
         (fail, _) => format!("{fail} things must be cured."),
     };
-    let pill = |class: &str, count: usize, word: &str| format!("<span class=\"pill {class}\">{count} {word}</span>\n");
+    let pill = |class: &str, count: usize, word: &str| {
+        let class = if count == 0 { "unknown" } else { class };
+        format!("<span class=\"pill {class}\">{count} {word}</span>\n")
+    };
     let pills = [
         pill("fail", fail, "fail"),
         pill("warn", warn, "warn"),
@@ -94,10 +99,10 @@ fn header(site: &Site, [fail, warn, pass, unknown]: [usize; 4]) -> String {
         ("watched for", format!("{:.0} s", site.watched.as_secs_f64())),
         ("place", facts.context.clone()),
         ("edge-ger", env!("CARGO_PKG_VERSION").to_owned()),
-        ("network", network.name.clone()),
-        ("its SHA-256", network.sha256.clone()),
         ("a reading every", format!("{} s", facts.hop_s)),
         ("cores", facts.cores.to_string()),
+        ("network", network.name.clone()),
+        ("the network's SHA-256", network.sha256.clone()),
     ];
     let rows = rows.map(|(name, value)| format!("<div><dt>{name}</dt><dd>{}</dd></div>\n", escape(&value)));
     format!(
@@ -108,6 +113,28 @@ fn header(site: &Site, [fail, warn, pass, unknown]: [usize; 4]) -> String {
         rows.concat(),
         statement()
     )
+}
+
+/// What must be cured and what could be better, the former first: what a reader came for.
+fn to_do(verdicts: &[(&CameraFacts, Vec<Item>)]) -> String {
+    let of = |grade: Grade| {
+        let items = verdicts.iter().flat_map(|(camera, items)| items.iter().map(move |item| (camera, item)));
+        let line = |(camera, item): (&&CameraFacts, &Item)| {
+            format!(
+                "<li><span class=\"pill {0}\">{0}</span> <strong>{1}, {2}: {3}.</strong> {4}</li>\n",
+                grade.word(),
+                escape(&camera.name),
+                escape(item.title),
+                escape(&item.value),
+                escape(&item.cure)
+            )
+        };
+        items.filter(|(_, item)| item.grade == grade).map(line).collect::<String>()
+    };
+    match of(Grade::Fail) + &of(Grade::Warn) {
+        none if none.is_empty() => none,
+        lines => format!("<section>\n<h2>What to do</h2>\n<ul class=\"todo\">\n{lines}</ul>\n</section>\n"),
+    }
 }
 
 fn of_camera(camera: &CameraFacts, items: &[Item], seen: &Seen, facts: &Facts) -> String {

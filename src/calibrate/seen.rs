@@ -89,7 +89,9 @@ impl Seen {
 
     /// Takes a vital.
     pub fn vital(&mut self, vital: &Vital, at: Span) {
-        if vital.state == CameraState::Online && 0 < vital.width {
+        // Nothing is known of the light before a window was looked at, and the number is 0 then.
+        let looked = u64::from(self.withheld_for(&[Withheld::Starting, Withheld::CameraOffline])) < self.slots;
+        if vital.state == CameraState::Online && 0 < vital.width && (looked || 0 < vital.luma) {
             self.luma.add(at, [f32::from(vital.luma)]);
             self.baseline.light(vital.luma);
         }

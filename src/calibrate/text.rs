@@ -63,7 +63,8 @@ pub fn report(site: &Site) -> String {
         for item in items {
             writeln!(text, "  {:<8} {:<17} {}", item.grade.word(), item.title, item.value).ok();
             if !item.cure.is_empty() {
-                writeln!(text, "{:29}{} (should be: {})", "", item.cure, item.bound).ok();
+                writeln!(text, "{:11}{:<17} {}", "", "  to do:", item.cure).ok();
+                writeln!(text, "{:11}{:<17} {}", "", "  should be:", item.bound).ok();
             }
         }
     }

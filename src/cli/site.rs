@@ -156,7 +156,8 @@ fn write_patch(path: &PathBuf, site: &Site, files: &[PathBuf], camera_files: &[P
     }
     info!("{} keys were set in {}", found.len(), path.display());
     if let Err(faults) = wiring::accepts(std::slice::from_ref(path)) {
-        warn!("as it lies there the patch has faults; relative paths in it begin at its folder:\n{faults}");
+        warn!("as it lies there the patch has faults; relative paths in it begin at its folder");
+        faults.lines().for_each(|it| warn!("{it}"));
     }
     Ok(())
 }

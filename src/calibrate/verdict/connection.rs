@@ -80,7 +80,7 @@ fn cure(fault: CameraFault, view: &View<'_>) -> &'static str {
 }
 
 fn outages(view: &View<'_>) -> Item {
-    let item = Item::new(Section::Connection, "outages", "outages").should_be(bounds::OUTAGES.words(""));
+    let item = Item::new(Section::Connection, "outages", "outages").should_be(bounds::OUTAGES.words("times"));
     let Some(vital) = view.seen.vital.filter(|it| it.state == CameraState::Online || 0 < it.outages) else {
         return item;
     };
