@@ -22,7 +22,11 @@ const SPAN_MAX: Duration = Duration::from_secs(366 * 24 * 3600);
 /// Reads how long a pause is to last.
 pub(super) fn span(written: &str) -> Result<Duration, String> {
     let span = read_span(written).ok_or("write a time with its unit, such as 90m, 2h or \"1h 30m\"")?;
-    if SPAN_MAX < span { Err("at most 366 days; without --for it lasts until edge-ger resume".into()) } else { Ok(span) }
+    if SPAN_MAX < span {
+        Err("at most 366 days; without --for it lasts until edge-ger resume".into())
+    } else {
+        Ok(span)
+    }
 }
 
 /// Pauses, and says what comes of it.
@@ -31,7 +35,8 @@ pub(super) fn pause(file: Option<PathBuf>, files: &[PathBuf], span: Option<Durat
     let until_ms = span.map(|it| SystemClock.wall_ms() + u64::try_from(it.as_millis()).unwrap_or(u64::MAX));
     pause::write(&file, until_ms).map_err(|err| unusable("made", &file, &err))?;
     let end = until_ms.map_or_else(|| "edge-ger resume".to_owned(), |it| Zone::system().written(it));
-    let now = state_dir.map_or_else(String::new, |it| who_hears(&it, "its cameras and microphones close within seconds"));
+    let now =
+        state_dir.map_or_else(String::new, |it| who_hears(&it, "its cameras and microphones close within seconds"));
     Ok(format!("paused until {end}: {}\n{now}", file.display()))
 }
 
@@ -62,7 +67,9 @@ fn who_hears(state_dir: &Path, what: &str) -> String {
     match lock::holder_of(state_dir) {
         Ok(Some(process)) => format!("edge-ger, process {process}, runs: {what}\n"),
         Ok(None) => format!("no edge-ger runs with the state directory {}\n", state_dir.display()),
-        Err(err) => format!("whether edge-ger runs with the state directory {} is unknown: {err}\n", state_dir.display()),
+        Err(err) => {
+            format!("whether edge-ger runs with the state directory {} is unknown: {err}\n", state_dir.display())
+        }
     }
 }
 

@@ -90,10 +90,7 @@ pub fn check(paths: &[PathBuf], environment: impl Iterator<Item = (String, Strin
 ///
 /// # Errors
 /// When a file cannot be read, is not TOML, or is wrong about one of the two.
-pub fn places(
-    paths: &[PathBuf],
-    environment: impl Iterator<Item = (String, String)>,
-) -> Result<Places, Faults> {
+pub fn places(paths: &[PathBuf], environment: impl Iterator<Item = (String, String)>) -> Result<Places, Faults> {
     let mut remarks = Remarks::default();
     let surroundings = Surroundings::of(environment);
     let sheets = sheets(paths, &surroundings, &mut remarks);

@@ -180,8 +180,14 @@ mod tests {
         assert_eq!(edges(&["Sat 10:00-14:00"]), ["Sat 10:00", "Sat 14:00"]);
         assert_eq!(edges(&["Fri 22:00-02:00"]), ["Fri 22:00", "Sat 02:00"]);
         assert_eq!(edges(&["Sun 22:00-02:00"]), ["Mon 02:00", "Sun 22:00"]);
-        assert_eq!(edges(&["Sat-Mon 23:00-24:00"]), ["Mon 00:00", "Mon 23:00", "Tue 00:00", "Sat 23:00", "Sun 00:00", "Sun 23:00"]);
-        assert_eq!(edges(&["mon-tue 08:00-09:00", "Tue 09:00-10:00"]), ["Mon 08:00", "Mon 09:00", "Tue 08:00", "Tue 10:00"]);
+        assert_eq!(
+            edges(&["Sat-Mon 23:00-24:00"]),
+            ["Mon 00:00", "Mon 23:00", "Tue 00:00", "Sat 23:00", "Sun 00:00", "Sun 23:00"]
+        );
+        assert_eq!(
+            edges(&["mon-tue 08:00-09:00", "Tue 09:00-10:00"]),
+            ["Mon 08:00", "Mon 09:00", "Tue 08:00", "Tue 10:00"]
+        );
         assert_eq!(edges(&["Wed 00:00-24:00"]), ["Wed 00:00", "Thu 00:00"]);
         assert_eq!(edges(&["00:00-24:00"]), [""; 0]);
         assert_eq!(edges(&["Thu-Wed 12:00-00:00"]).len(), 14);
@@ -205,7 +211,9 @@ mod tests {
         for day in ["Mo 08:00-09:00", "Monday 08:00-09:00", "Mon-Funday 08:00-09:00", "Mon-Tue-Wed 08:00-09:00"] {
             check(day, Fault::Day);
         }
-        for time in ["8:00-09:00", "08:0-09:00", "08:60-09:00", "08:00-24:01", "24:00-08:00", "+8:00-09:00", "99999:00-09:00"] {
+        for time in
+            ["8:00-09:00", "08:0-09:00", "08:60-09:00", "08:00-24:01", "24:00-08:00", "+8:00-09:00", "99999:00-09:00"]
+        {
             check(time, Fault::Time);
         }
         check("08:00-08:00", Fault::Empty);

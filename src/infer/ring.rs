@@ -45,7 +45,7 @@ impl FrameRing {
     pub fn new(width: u32, height: u32, kept: Span, bytes_max: usize) -> Self {
         let frame_bytes = width as usize * height as usize * 3;
         let frames_max = (bytes_max / frame_bytes.max(1)).max(1);
-        let measured = vec![0..frame_bytes / 3];
+        let measured = std::iter::once(0..frame_bytes / 3).collect();
         Self { frame_bytes, frames_max, kept, measured, frames: VecDeque::new(), spare: Vec::new(), evicted: 0 }
     }
 

@@ -108,8 +108,8 @@ mod tests {
     use super::*;
     use crate::{
         config::{
-            schedule::Schedule,
-            Camera, Decode, Gates, Model, Mqtt, Outbox, Page, Privacy, ProviderChoice, Reading, Rtsp, Site, Sound, Source,
+            Camera, Decode, Gates, Model, Mqtt, Outbox, Page, Privacy, ProviderChoice, Reading, Rtsp, Site, Sound,
+            Source, schedule::Schedule,
         },
         mask::Polygon,
         supervisor::begin::ModelFacts,

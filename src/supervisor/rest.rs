@@ -66,7 +66,8 @@ impl Rest {
     /// A signal came. Its pause is to outlast this process, so it goes into the pause file; where that cannot be
     /// written, it lasts as long as the process does.
     fn signalled(&mut self, pause: bool, pause_file: &Path) {
-        let (path, done) = (pause_file.display(), if pause { file::write(pause_file, None) } else { remove(pause_file) });
+        let (path, done) =
+            (pause_file.display(), if pause { file::write(pause_file, None) } else { remove(pause_file) });
         self.signal = pause && done.is_err();
         match (done, pause) {
             (Ok(()), _) => {}

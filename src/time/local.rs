@@ -107,7 +107,10 @@ mod tests {
     #[test]
     fn spans_are_read() {
         let minutes = |it: u64| Some(Duration::from_secs(it * 60));
-        assert_eq!((read_span("90m"), read_span("1h 30m"), read_span("1h30m")), (minutes(90), minutes(90), minutes(90)));
+        assert_eq!(
+            (read_span("90m"), read_span("1h 30m"), read_span("1h30m")),
+            (minutes(90), minutes(90), minutes(90))
+        );
         for wrong in ["", "90", "0m", "-5m", "an hour"] {
             assert_eq!(read_span(wrong), None, "{wrong:?}");
         }

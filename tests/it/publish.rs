@@ -771,7 +771,10 @@ fn cameras_come_and_go() {
     room.read();
     subscriber.wait_for("edge-ger/box/cam/last", DEADLINE);
     let door = CameraId(4);
-    room.order(Order::SetCamera(Box::new(CameraOrder { camera: camera(door, "door"), password: None, paused: false })), Vec::new());
+    room.order(
+        Order::SetCamera(Box::new(CameraOrder { camera: camera(door, "door"), password: None, paused: false })),
+        Vec::new(),
+    );
     assert_eq!(subscriber.wait_for("edge-ger/box/door/status", DEADLINE).text, "offline");
     room.say(&Record::Reading(Reading { camera: door, ..reading(FIRST_SLOT) }).to_bytes());
     subscriber.wait_for("edge-ger/box/door/reading", DEADLINE);
@@ -784,7 +787,10 @@ fn cameras_come_and_go() {
     }
     let mut late = Subscriber::to(&broker, "edge-ger/box/#");
     late.wait_for("edge-ger/box/status", DEADLINE);
-    room.order(Order::SetCamera(Box::new(CameraOrder { camera: camera(door, "gate"), password: None, paused: false })), Vec::new());
+    room.order(
+        Order::SetCamera(Box::new(CameraOrder { camera: camera(door, "gate"), password: None, paused: false })),
+        Vec::new(),
+    );
     late.wait_for("edge-ger/box/gate/status", DEADLINE);
     assert!(!late.seen.iter().any(|it| it.topic.contains("/cam/")), "{:#?}", late.seen);
     room.stop();

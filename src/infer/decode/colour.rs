@@ -36,11 +36,7 @@ pub(super) fn convert(
     Ok(())
 }
 
-fn convert_band(
-    picture: &VideoFrameRef<&gst::BufferRef>,
-    band: &Range<u32>,
-    rgb: &mut [u8],
-) -> Result<(), String> {
+fn convert_band(picture: &VideoFrameRef<&gst::BufferRef>, band: &Range<u32>, rgb: &mut [u8]) -> Result<(), String> {
     let (width, height) = (picture.width(), band.end - band.start);
     let (range, matrix) = coding(picture.info());
     let plane = |n: u32| {
@@ -104,6 +100,8 @@ fn coding(info: &VideoInfo) -> (YuvRange, YuvStandardMatrix) {
 
 #[cfg(test)]
 mod tests {
+    use std::slice;
+
     use gstreamer_video::VideoFrame;
 
     use super::*;
@@ -133,7 +131,7 @@ mod tests {
         for format in FORMATS {
             let frame = picture(format, colorimetry, yuv);
             let mut rgb = vec![9; 1];
-            convert(&frame.as_video_frame_ref(), &[0..4], &mut rgb).unwrap();
+            convert(&frame.as_video_frame_ref(), slice::from_ref(&(0..4)), &mut rgb).unwrap();
             assert_eq!(rgb.len(), 48);
             for pixel in rgb.chunks(3) {
                 let near = pixel.iter().zip(expected).all(|(got, want)| got.abs_diff(want) <= 1);
@@ -176,6 +174,6 @@ mod tests {
         gst::init().unwrap();
         let info = VideoInfo::builder(VideoFormat::Gray8, 4, 4).build().unwrap();
         let frame = VideoFrame::from_buffer_readable(gst::Buffer::from_slice(vec![0; info.size()]), &info).unwrap();
-        assert!(convert(&frame.as_video_frame_ref(), &[0..4], &mut Vec::new()).is_err());
+        assert!(convert(&frame.as_video_frame_ref(), slice::from_ref(&(0..4)), &mut Vec::new()).is_err());
     }
 }

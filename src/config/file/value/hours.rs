@@ -17,7 +17,7 @@ pub(super) fn from_toml(key: &Key, items: &DeArray<'_>) -> Result<Value, Wrong> 
 
 /// Takes hours, each in a text of its own.
 pub(super) fn hours<'w>(key: &Key, words: impl Iterator<Item = &'w str>) -> Result<Value, Wrong> {
-    Schedule::parse(words).map(Value::Hours).map_err(|(number, fault)| {
-        Wrong::new(format!("entry {number} {}", fault.words()), should(key))
-    })
+    Schedule::parse(words)
+        .map(Value::Hours)
+        .map_err(|(number, fault)| Wrong::new(format!("entry {number} {}", fault.words()), should(key)))
 }
