@@ -34,7 +34,7 @@ pub(super) fn pause(file: Option<PathBuf>, files: &[PathBuf], span: Option<Durat
     let (file, state_dir) = places(file, files)?;
     let until_ms = span.map(|it| SystemClock.wall_ms() + u64::try_from(it.as_millis()).unwrap_or(u64::MAX));
     pause::write(&file, until_ms).map_err(|err| unusable("made", &file, &err))?;
-    let end = until_ms.map_or_else(|| "edge-ger resume".to_owned(), |it| Zone::system().written(it));
+    let end = until_ms.map_or_else(|| "edge-ger resume".to_owned(), |it| Zone::of_people().written(it));
     let now =
         state_dir.map_or_else(String::new, |it| who_hears(&it, "its cameras and microphones close within seconds"));
     Ok(format!("paused until {end}: {}\n{now}", file.display()))

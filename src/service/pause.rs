@@ -64,7 +64,7 @@ pub fn write(file: &Path, until_ms: Option<u64>) -> io::Result<()> {
     name.push(file.file_name().ok_or(io::ErrorKind::InvalidInput)?);
     name.push(format!(".{}", std::process::id()));
     let new = folder.join(name);
-    let text = until_ms.map(|it| Zone::system().written(it) + "\n").unwrap_or_default();
+    let text = until_ms.map(|it| Zone::of_people().written(it) + "\n").unwrap_or_default();
     let written = File::create_new(&new).and_then(|mut made| {
         // The daemon reads it as another user than the one who typed the command.
         made.set_permissions(Permissions::from_mode(0o644))?;

@@ -15,6 +15,7 @@ use super::{
     room::Name,
 };
 use crate::{
+    config::Camera,
     service::pause as file,
     time::{Clock, Moment, Span, local::Zone},
     wire::{CameraId, control::Order},
@@ -31,6 +32,8 @@ pub(super) struct Rest {
     /// A signal paused and could not be written into the pause file, and none has resumed since.
     signal: bool,
     paused: BTreeMap<CameraId, Cause>,
+    /// A schedule is kept in a zone that may not be this machine's.
+    in_doubt: bool,
 }
 
 impl Rest {
@@ -38,7 +41,7 @@ impl Rest {
     /// changed.
     pub(super) fn settle(&mut self, setting: &mut Setting, clock: &dyn Clock) -> BTreeSet<CameraId> {
         self.look_at = clock.now() + LOOK_EVERY;
-        let (zone, wall_ms) = (Zone::system(), clock.wall_ms());
+        let (zone, wall_ms) = (self.zone(&setting.config.cameras), clock.wall_ms());
         let (cameras, pause_file) = (&setting.config.cameras, &setting.config.privacy.pause_file);
         let told = Told { file: file::read(pause_file), signal: self.signal, wall_ms, local: zone.at(wall_ms) };
         let paused = pause::paused(cameras, &told);
@@ -61,6 +64,18 @@ impl Rest {
         setting.paused = paused.keys().copied().collect();
         self.paused = paused;
         changed
+    }
+
+    /// Where the clock hangs that schedules are about. That it is not known is said once.
+    fn zone(&mut self, cameras: &[Camera]) -> Zone {
+        let known = Zone::system();
+        let needed = cameras.iter().any(|it| !it.schedule.is_always());
+        let in_doubt = needed && known.is_none();
+        if in_doubt && !self.in_doubt {
+            warn!("this machine's time zone is not known, camera.schedule is read as UTC: install tzdata, or set TZ");
+        }
+        self.in_doubt = in_doubt;
+        known.unwrap_or_else(Zone::utc)
     }
 
     /// A signal came. Its pause is to outlast this process, so it goes into the pause file; where that cannot be

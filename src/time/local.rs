@@ -19,10 +19,23 @@ pub struct Local {
 pub struct Zone(TimeZone);
 
 impl Zone {
-    /// This machine's, as `TZ` or `/etc/localtime` say; UTC where they say nothing that is understood.
+    /// This machine's, as `TZ` or `/etc/localtime` say. `None` where they say nothing that is understood, as where the
+    /// database of zones is not installed.
     #[must_use]
-    pub fn system() -> Self {
-        Self(TimeZone::try_system().unwrap_or(TimeZone::UTC))
+    pub fn system() -> Option<Self> {
+        TimeZone::try_system().ok().map(Self)
+    }
+
+    /// Universal time, which is everybody's and nobody's.
+    #[must_use]
+    pub const fn utc() -> Self {
+        Self(TimeZone::UTC)
+    }
+
+    /// This machine's, or universal time where that is not known: good enough to show a moment with its offset.
+    #[must_use]
+    pub fn of_people() -> Self {
+        Self::system().unwrap_or_else(Self::utc)
     }
 
     /// The one with these rules, in the notation of POSIX, such as `CET-1CEST,M3.5.0,M10.5.0/3`.

@@ -66,9 +66,9 @@ fn a_pause_by_file_closes_camera_and_microphone_until_it_is_over() {
     assert_eq!(code, 0, "{said}");
     assert!(told.contains("until edge-ger resume") && told.contains("runs: its cameras"), "{told}");
     daemon.wait_log("paused by the file", DEADLINE);
+    status(&mut subscriber, "hall", "offline");
     withheld(&mut subscriber, "hall", "paused");
     alone(&camera, &mut subscriber);
-    status(&mut subscriber, "hall", "offline");
     stays_alone(&camera, &mut subscriber);
     assert!(!is_heard(&pulse), "{:?}", pulse.readers());
     let health = get(address, "/healthz", &[]);

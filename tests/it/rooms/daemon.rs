@@ -385,6 +385,7 @@ fn a_pause_reaches_the_rooms_and_whoever_begins_later() {
     scratch.wait_all(&[("infer", set[0]), ("infer", set[1]), ("ingest", set[0]), ("ingest", set[1])]);
     daemon.says("paused by the file");
     while !manager.next().unwrap().starts_with("STATUS=2 cameras, paused, ") {}
+    drop(manager);
 
     // Whoever begins anew begins with it; a reload that changes another thing keeps it.
     signal(route.infer, Signal::KILL);
@@ -400,7 +401,6 @@ fn a_pause_reaches_the_rooms_and_whoever_begins_later() {
     daemon.signal(Signal::USR2);
     daemon.says("the pause is over");
     assert!(!file.exists());
-    let route = scratch.flow(|it| it.infer != route.infer);
     signal(route.publish, Signal::USR1);
     daemon.signal(Signal::USR1);
     daemon.says("paused by the file");
