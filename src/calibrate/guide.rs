@@ -9,6 +9,7 @@ use super::{
     seen::Clap,
 };
 use crate::{
+    mask::POLYGONS_MAX,
     supervisor::Ask,
     terminal::Key,
     time::{Moment, Span},
@@ -90,7 +91,10 @@ impl Guide {
             Key::Char('c') => return self.clap(site, camera, now),
             Key::Char('e') => self.baseline(site, Phase::Empty),
             Key::Char('u') => self.baseline(site, Phase::Usual),
-            Key::Char('m') => self.grid = Some(Grid::default()),
+            Key::Char('m') => {
+                self.note.clear();
+                self.grid = Some(Grid::default());
+            }
             Key::Tab => self.select(site, 1),
             Key::BackTab => self.select(site, site.facts.cameras.len().saturating_sub(1)),
             Key::Down => self.item = Some(self.item.map_or(0, |it| it.saturating_add(1))),
@@ -118,6 +122,13 @@ impl Guide {
             Key::Char(' ') => grid.toggle(),
             Key::Enter | Key::Char('m') => {
                 let polygons = grid.polygons();
+                if POLYGONS_MAX < polygons.len() {
+                    self.note = format!(
+                        "{} areas are too many: a camera has {POLYGONS_MAX} at most; join some",
+                        polygons.len()
+                    );
+                    return;
+                }
                 self.note = match polygons.len() {
                     0 => "no mask was drawn".into(),
                     count => format!("{count} masks were drawn: they are in the settings found"),
@@ -277,6 +288,21 @@ pub(super) mod tests {
         [Key::Char('m'), Key::Char(' '), Key::Escape].map(|key| guide.key(key, &mut site, at(0)));
         assert_eq!(site.seen(HALL).unwrap().masks, masks);
         assert_eq!(guide.key(Key::Char('q'), &mut site, at(0)), Some(Ask::Stop));
+    }
+
+    #[test]
+    fn more_masks_than_a_camera_takes_are_not_taken() {
+        let (mut site, mut guide) = (site(), Guide::new(None));
+        guide.key(Key::Char('m'), &mut site, at(0));
+        for _ in 0..3 {
+            for _ in 0..8 {
+                [Key::Char(' '), Key::Right, Key::Right].map(|key| guide.key(key, &mut site, at(0)));
+            }
+            (0..16).for_each(|_| drop(guide.key(Key::Left, &mut site, at(0))));
+            [Key::Down, Key::Down].map(|key| guide.key(key, &mut site, at(0)));
+        }
+        guide.key(Key::Enter, &mut site, at(0));
+        assert!(guide.grid.is_some() && guide.note.starts_with("24 areas are too many"), "{}", guide.note);
     }
 
     #[test]

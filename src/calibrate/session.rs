@@ -103,7 +103,7 @@ impl Session {
                 Turn::Signal(signal) => {
                     // The first lets the rooms finish, the second does not.
                     self.parent.try_send(signal).ok();
-                    ends |= signal == Signal::Stop;
+                    ends |= matches!(signal, Signal::Stop | Signal::StopAtOnce);
                 }
                 Turn::Record(record) => ends |= self.take(&mut shown, &record).is_err(),
             }

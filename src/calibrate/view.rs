@@ -186,7 +186,7 @@ fn worst(items: &[Item]) -> Option<&Item> {
 /// What a person is to do now, while a step runs.
 fn guided(seen: &Seen, guide: &Guide, site: &Site) -> Option<Vec<Line<'static>>> {
     if guide.grid.is_some() {
-        return Some(grid::words());
+        return Some(grid::words(&guide.note));
     }
     if guide.is_clapping(guide.camera(site)) {
         let (claps, sure) = seen.survey.map_or((0, 0), |it| (it.claps, it.clap_confidence));

@@ -13,7 +13,7 @@ use crate::{
     calibrate::facts::Network,
     config::{
         Config, Model, ProviderChoice,
-        file::{self, Loaded},
+        file::{self, Loaded, Places},
     },
     evaluate,
     infer::{
@@ -36,6 +36,11 @@ fn environment() -> impl Iterator<Item = (String, String)> {
 /// What a configuration means, for people.
 pub(super) fn check(files: &[PathBuf]) -> Result<String, String> {
     file::check(files, environment()).map_err(|faults| faults.to_string())
+}
+
+/// Where the box of a configuration keeps its state and its pause file.
+pub(super) fn places(files: &[PathBuf]) -> Result<Places, String> {
+    file::places(files, environment()).map_err(|faults| faults.to_string())
 }
 
 /// Reads a configuration and the contract of the network that it names. All faults of the former come at once.

@@ -136,6 +136,8 @@ const OTHER_VALUES: &[(&str, &str, &str)] = &[
     ("camera.url = \"rtsps://10.0.0.5/s1\"", "camera.tls_ca_file", "\"ca.pem\""),
     ("", "camera.decode", "\"all\""),
     ("", "camera.decoder", "\"nvv4l2decoder\""),
+    ("", "camera.masks", "[[[0.0, 0.0], [0.25, 0], [0, 1]]]"),
+    ("", "camera.schedule", "[\"Mon-Fri 08:00-18:00\", \"22:00-02:00\"]"),
     ("", "sound.source", "\"camera\""),
     ("sound.source = \"microphone\"\nsound.device = \"default\"", "sound.device", "\"alsa:hw:CARD=Mic\""),
     ("", "sync.offset_ms", "-2000"),
@@ -186,6 +188,7 @@ const OTHER_VALUES: &[(&str, &str, &str)] = &[
     ("", "page.address", "\"::1\""),
     ("page.address = \"loopback\"", "page.port", "65535"),
     ("page.address = \"loopback\"", "page.token_file", "\"token\""),
+    ("", "privacy.pause_file", "\"pause_file\""),
 ];
 
 /// The files that those values name.
@@ -236,7 +239,9 @@ fn every_key_means_something_in_a_file_and_in_the_environment() {
         let written = of(&format!("{with}\n{key} = {value}"), &[]);
         assert_ne!(without, written, "{key} does nothing");
         let variable = format!("EDGE_GER__{}", key.to_uppercase().replace('.', "__"));
-        let value = value.trim_matches(['[', ']']).replace('"', "").replace("FINGERPRINT", &"ab".repeat(32));
+        // Lists have commas, and lists of lists are as in a file.
+        let value = if value.starts_with("[[") { value } else { value.trim_matches(['[', ']']) };
+        let value = value.replace('"', "").replace("FINGERPRINT", &"ab".repeat(32));
         // Relative paths of the environment start elsewhere.
         let value = if home.path().join(&value).exists() || key.ends_with("file") || key.ends_with("_dir") {
             home.path().join(value).display().to_string()

@@ -41,6 +41,7 @@ fn connection(view: &View<'_>) -> Item {
             item.is("online").graded(Grade::Pass, "")
         }
         (CameraState::Online, _) => item.is(format!("online{furthest}")),
+        (_, CameraFault::Paused) => item.is("paused").graded(Grade::Warn, cure(CameraFault::Paused, view)),
         (_, CameraFault::Connecting) => item.is(format!("connecting{furthest}")),
         (CameraState::Stale, CameraFault::None) => {
             item.is("stale").graded(Grade::Warn, cure(CameraFault::Stalled, view))
@@ -75,6 +76,9 @@ fn cure(fault: CameraFault, view: &View<'_>) -> &'static str {
         CameraFault::Stalled => "connected, but nothing arrives: restart the camera; look at its load and firmware",
         CameraFault::Ended => "the camera ended the stream: restart it; look at its load and firmware",
         CameraFault::SoundOnly => "sound arrives, pictures do not: check the camera's video settings",
+        CameraFault::Paused => {
+            "somebody paused the box (`edge-ger resume` ends it), or it is outside of camera.schedule"
+        }
         CameraFault::Other => "the log has the words",
     }
 }
@@ -181,10 +185,14 @@ mod tests {
 
     #[test]
     fn each_fault_has_its_cure() {
-        for fault in CameraFault::ALL.iter().filter(|it| **it != CameraFault::Connecting) {
-            grades("connection", Grade::Fail, |seen, _| lost(seen, *fault));
+        for fault in CameraFault::ALL {
+            let grade = match fault {
+                CameraFault::Connecting => Grade::Unknown,
+                CameraFault::Paused => Grade::Warn,
+                _ => Grade::Fail,
+            };
+            grades("connection", grade, |seen, _| lost(seen, *fault));
         }
-        grades("connection", Grade::Unknown, |seen, _| lost(seen, CameraFault::Connecting));
         let refused = item("connection", |seen, _| lost(seen, CameraFault::Unauthorised));
         assert_eq!(refused.value, "unauthorised, came to: connected");
         assert!(refused.cure.contains("camera.password_file"));

@@ -98,8 +98,8 @@ fn given(view: &View<'_>) -> Item {
     let seen = view.seen;
     let item =
         Item::new(Section::Readings, "readings", "readings").should_be(bounds::WITHHELD_PERCENT.words("% withheld"));
-    let starting = u64::from(seen.withheld_for(&[Withheld::Starting]));
-    let counted = seen.slots - starting;
+    let idle = u64::from(seen.withheld_for(&[Withheld::Starting, Withheld::Paused]));
+    let counted = seen.slots - idle;
     if counted == 0 {
         return item;
     }
@@ -118,7 +118,7 @@ fn given(view: &View<'_>) -> Item {
 /// What to do about readings that are withheld for this reason.
 fn cure(reason: Withheld) -> &'static str {
     match reason {
-        Withheld::Starting | Withheld::TooFewPeople | Withheld::LowConfidence => "nothing",
+        Withheld::Starting | Withheld::TooFewPeople | Withheld::LowConfidence | Withheld::Paused => "nothing",
         Withheld::CameraOffline => "the camera was away: see its connection",
         Withheld::VideoGap => {
             "frames are too far from the wanted moments: a key frame every second, or a steadier camera"

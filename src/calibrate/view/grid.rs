@@ -17,9 +17,10 @@ pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, grid: &Grid) {
 }
 
 /// What the keys do.
-pub(super) fn words() -> Vec<Line<'static>> {
+pub(super) fn words(note: &str) -> Vec<Line<'static>> {
+    let what = "masks: what lies under a hidden cell is painted over before anything is computed";
     vec![
-        Line::from("masks: what lies under a hidden cell is painted over before anything is computed").bold(),
+        Line::from(if note.is_empty() { what.to_owned() } else { note.to_owned() }).bold(),
         Line::from("cursor keys move; space hides or shows a cell; Enter keeps them; Esc does not"),
         Line::from("the grid is the whole picture: aim by what the camera's own page shows"),
     ]
