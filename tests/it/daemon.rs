@@ -7,6 +7,7 @@ mod faults;
 mod page;
 mod privacy;
 mod service;
+mod site;
 mod streams;
 
 use std::time::Duration;

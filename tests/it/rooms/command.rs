@@ -189,8 +189,9 @@ fn a_dry_run_reports_what_is_missing_and_ends() {
     let folder = absent();
     let began = SystemClock.now();
     let (code, said) = Daemon::start(&["--dry-run", "--slots", "1"], &folder).end();
-    assert_eq!(code, 0, "{said}");
+    assert_eq!(code, 1, "{said}");
     assert!(said.contains("withheld") && said.contains("nothing was published"), "{said}");
+    assert!(said.contains("fail     connection        unreachable"), "{said}");
     assert!(SystemClock.now() - began < Span::from_ms(60_000));
     assert!(!folder.path().join("state").exists(), "a dry run keeps nothing");
 }

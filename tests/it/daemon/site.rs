@@ -1,0 +1,190 @@
+//! The dry run on real cameras: what it says, what it leaves behind, and that it is nothing but numbers and words.
+
+use std::{fs, path::Path, process::Command};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::*;
+use crate::harness::{
+    broker::free_port,
+    camera::{Auth, Sound},
+    daemon::{ONNX_RUNTIME, run},
+};
+
+/// What stands in a configuration and must stand in nothing that a dry run says.
+const CANARIES: [&str; 4] = ["canary-4711", "canary-viewer", "canary-notice", "canary-broker"];
+
+/// A camera's file with a canary in all that belongs to nobody else.
+fn with_canaries(camera: &str) -> String {
+    let camera = format!("{camera}\nuser = \"canary-viewer\"\npassword_file = \"../password\"");
+    let text = file(&camera, "user = \"canary-broker\"\n[sound]\nsource = \"camera\"", free_port());
+    text.replace("a test", "canary-notice").replace("[reading]", "# By the door.\n[reading]")
+}
+
+fn site(text: &str, password: &str) -> TempDir {
+    let folder = folder(&[("hall.toml", text)]);
+    fs::write(folder.path().join("password"), password).unwrap();
+    folder
+}
+
+/// The JSON lines that were said, of this kind.
+fn lines(said: &str, kind: &str) -> Vec<Value> {
+    let all = said.lines().filter(|it| it.starts_with('{')).map(|it| serde_json::from_str::<Value>(it).unwrap());
+    all.filter(|it| it["kind"] == kind).collect()
+}
+
+/// The verdict at the end.
+#[track_caller]
+fn verdict(said: &str, item: &str) -> Value {
+    let found = lines(said, "verdict").into_iter().find(|it| it["final"] == true && it["item"] == item);
+    found.unwrap_or_else(|| panic!("no verdict on {item}:\n{said}"))
+}
+
+#[test]
+fn a_dry_run_leaves_lines_a_report_and_a_patch() {
+    let camera = moving().sound(Sound::Aac).login(Auth::Digest, "canary-viewer", "canary-4711").start();
+    let folder = site(&with_canaries(&of(&camera)), "canary-4711\n");
+    let (report, patch) = (folder.path().join("site.html"), folder.path().join("cameras/new.toml"));
+    let (report_name, patch_name) = (report.to_str().unwrap().to_owned(), patch.to_str().unwrap().to_owned());
+    let arguments = ["--dry-run", "--json", "--baseline", "12", "--report", &report_name, "--patch", &patch_name];
+    let mut daemon = Daemon::start(folder, &arguments, &[]);
+    let code = daemon.wait_exit(3 * DEADLINE);
+    let said = daemon.said();
+
+    for kind in ["run", "reading", "vital", "survey", "guide", "verdict", "setting", "end"] {
+        assert!(!lines(&said, kind).is_empty(), "no {kind} in:\n{said}");
+    }
+    for item in ["connection", "loss", "codec", "key_frames", "light", "contrast", "movement", "sound", "inference"] {
+        assert_eq!(verdict(&said, item)["verdict"], "pass", "{}", verdict(&said, item));
+    }
+    assert_eq!(verdict(&said, "codec")["value"], "H.264");
+    assert_eq!(verdict(&said, "sync")["verdict"], "unknown", "nobody clapped");
+    let fails = lines(&said, "end")[0]["fail"].as_u64().unwrap();
+    assert_eq!(code, i32::from(0 < fails), "{said}");
+    // Noise is bright: its half is above the default of 12.
+    let settings = lines(&said, "setting");
+    let luma_min = settings.iter().find(|it| it["key"] == "gates.luma_min").unwrap();
+    assert_eq!(luma_min["camera"], "hall");
+
+    let (code, _, fault) = run(&["check", &patch_name]);
+    assert_eq!(code, 0, "{fault}");
+    let patched = fs::read_to_string(&patch).unwrap();
+    assert!(patched.contains("# By the door.\n[reading]"), "{patched}");
+    assert!(patched.contains(&format!("luma_min = {:?}", luma_min["value"].as_f64().unwrap())), "{patched}");
+
+    let html = fs::read_to_string(&report).unwrap();
+    for words in ["Camera hall", "Nothing was published", "<polyline", "Baseline of the place", "luma_min"] {
+        assert!(html.contains(words), "no {words:?} in the report");
+    }
+    numbers_and_words_only(&said, &html);
+    // A newer report takes its place; a patch does not.
+    let (code, _, said) = run(&["--dry-run", "--patch", &patch_name, daemon.folder.path().to_str().unwrap()]);
+    assert_eq!((code, said.contains("exists already")), (64, true), "{said}");
+}
+
+/// No canary anywhere, and no room for a picture: short words, and few of them.
+#[track_caller]
+fn numbers_and_words_only(said: &str, html: &str) {
+    let said: String = said.lines().filter(|it| it.starts_with('{')).collect();
+    for canary in CANARIES {
+        assert!(!said.contains(canary) && !html.contains(canary), "{canary} was told");
+    }
+    let long =
+        |text: &str| text.split(|it: char| !it.is_ascii_alphanumeric() && !"+/=".contains(it)).any(|it| 64 < it.len());
+    assert!(!long(&said) && !long(html), "a word longer than a SHA-256");
+    assert!(!html.contains("data:") && !html.contains("base64"));
+    assert!(html.len() < 200_000, "{} bytes", html.len());
+}
+
+#[test]
+fn a_wrong_password_fails_with_its_cure() {
+    let camera = moving().login(Auth::Basic, "canary-viewer", "right").start();
+    let folder = site(&with_canaries(&of(&camera)), "canary-4711\n");
+    let report = folder.path().join("site.html").to_str().unwrap().to_owned();
+    let mut daemon = Daemon::start(folder, &["--dry-run", "--json", "--slots", "5", "--report", &report], &[]);
+    assert_eq!(daemon.wait_exit(DEADLINE), 1, "{}", daemon.said());
+    let said = daemon.said();
+    let connection = verdict(&said, "connection");
+    assert_eq!(connection["verdict"], "fail", "{connection}");
+    assert!(connection["value"].as_str().unwrap().starts_with("unauthorised"), "{connection}");
+    assert!(connection["cure"].as_str().unwrap().contains("camera.password_file"), "{connection}");
+    let html = fs::read_to_string(&report).unwrap();
+    assert!(html.contains("One thing must be cured."), "{html}");
+    numbers_and_words_only(&said, &html);
+}
+
+#[test]
+fn ctrl_c_at_once_leaves_a_report() {
+    let folder = site(&file(&format!("url = \"rtsp://127.0.0.1:{}/none\"", free_port()), "", free_port()), "");
+    let report = folder.path().join("site.html").to_str().unwrap().to_owned();
+    let mut daemon = Daemon::start(folder, &["--dry-run", "--json", "--report", &report], &[]);
+    daemon.wait_log("\"kind\":\"run\"", DEADLINE);
+    daemon.signal(Signal::INT);
+    let code = daemon.wait_exit(STOP);
+    let said = daemon.said();
+    let end = &lines(&said, "end")[0];
+    assert_eq!(code, i32::from(0 < end["fail"].as_u64().unwrap()), "{said}");
+    assert!(fs::read_to_string(&report).unwrap().ends_with("</html>\n"));
+}
+
+#[test]
+fn somebody_elses_file_is_not_taken() {
+    let folder = site(&file("url = \"rtsp://127.0.0.1:1/none\"", "", free_port()), "");
+    let (cameras, page) = (folder.path().join("cameras"), folder.path().join("page.html"));
+    fs::write(&page, "<!DOCTYPE html>\n<title>mine</title>").unwrap();
+    let refused = |option: &str, path: &Path, words: &str| {
+        let (code, _, said) = run(&["--dry-run", option, path.to_str().unwrap(), cameras.to_str().unwrap()]);
+        assert_eq!((code, said.contains(words)), (64, true), "{said}");
+    };
+    refused("--report", &page, "is no report of edge-ger");
+    refused("--report", &folder.path().join("none/page.html"), "no such folder");
+    refused("--patch", &cameras.join("hall.toml"), "exists already");
+    assert!(fs::read_to_string(&page).unwrap().ends_with("mine</title>"));
+}
+
+/// A terminal of `script(1)`: what `stty` says before and after, and everything that was sent to the terminal.
+#[test]
+fn a_terminal_is_left_as_it_was_found() {
+    let camera = moving().start();
+    let folder = site(&file(&of(&camera), "", free_port()), "");
+    let at = folder.path().display();
+    let program = env!("CARGO_BIN_EXE_edge-ger");
+    // The reading on the screen is the event that ends it, by a signal from outside.
+    let command = format!(
+        "stty rows 30 cols 100; stty -a > {at}/before; \
+         sh -c 'echo $$ > {at}/pid.new; mv {at}/pid.new {at}/pid; exec {program} --dry-run --report {at}/site.html {at}/cameras'; \
+         echo $? > {at}/code; stty -a > {at}/after"
+    );
+    let mut script = Command::new("script");
+    script.args(["--quiet", "--flush", "--command", &command]).arg(folder.path().join("screen"));
+    script.env("TERM", "xterm").env("ORT_DYLIB_PATH", ONNX_RUNTIME);
+    let mut script = script.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::null()).spawn().unwrap();
+    let screen = || String::from_utf8_lossy(&fs::read(folder.path().join("screen")).unwrap_or_default()).into_owned();
+    wait_for("a reading on the screen", || screen().contains("labelled"));
+    let pid = fs::read_to_string(folder.path().join("pid")).unwrap().trim().parse().unwrap();
+    kill_process(Pid::from_raw(pid).unwrap(), Signal::TERM).unwrap();
+    wait_for("the end", || folder.path().join("after").exists() && script.try_wait().unwrap().is_some());
+
+    let text = |name: &str| fs::read_to_string(folder.path().join(name)).unwrap();
+    assert_eq!(text("before"), text("after"));
+    let screen = screen();
+    let (entered, left) = (screen.find("\x1b[?1049h").unwrap(), screen.find("\x1b[?1049l").unwrap());
+    let (view, rest) = (&screen[entered..left], &screen[left..]);
+    // The log is kept from the view as lines of its own, and stands below it, whole, before the report.
+    assert!(!view.contains("sandbox: no sockets (seccomp, every thread), no core dumps\r\n"), "{view}");
+    let logged = rest.find("sandbox: no sockets").unwrap_or_else(|| panic!("the log is lost:\n{rest}"));
+    let reported = rest.find("nothing was published").unwrap_or_else(|| panic!("no report:\n{rest}"));
+    assert!(logged < reported, "{rest}");
+    assert!(text("site.html").ends_with("</html>\n"));
+}
+
+/// Looks again and again, until a deadline.
+#[track_caller]
+fn wait_for(what: &str, mut is_there: impl FnMut() -> bool) {
+    let deadline = std::time::Instant::now() + DEADLINE;
+    let (_keep, never) = crossbeam_channel::bounded::<()>(0);
+    while !is_there() {
+        assert!(std::time::Instant::now() < deadline, "{what} did not come");
+        never.recv_timeout(Duration::from_millis(20)).unwrap_err();
+    }
+}
