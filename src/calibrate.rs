@@ -2,6 +2,8 @@
 //!
 //! Only records arrive here, so the report can hold numbers and words from closed lists, and nothing else.
 
+pub mod prior;
+
 use std::{
     collections::BTreeMap,
     fmt::{self, Display, Write as _},

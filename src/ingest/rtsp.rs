@@ -145,7 +145,13 @@ impl Stream {
     ///
     /// # Errors
     /// When the pipeline cannot be built, or a file or device cannot be opened.
-    pub fn open(order: &CameraOrder, clock: &dyn Clock, survey: bool, link: &Link, sink: Sink) -> Result<Self, Trouble> {
+    pub fn open(
+        order: &CameraOrder,
+        clock: &dyn Clock,
+        survey: bool,
+        link: &Link,
+        sink: Sink,
+    ) -> Result<Self, Trouble> {
         let system_clock = gst::SystemClock::obtain();
         let pipeline = gst::Pipeline::new();
         // Elements come to the pipeline while it starts. Clock and origin are there before them, or those that are

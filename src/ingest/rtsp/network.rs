@@ -67,11 +67,7 @@ fn lock(offer: &SharedOffer) -> MutexGuard<'_, Offer> {
 }
 
 /// Adds a camera to a pipeline.
-pub(super) fn add(
-    pipeline: &gst::Pipeline,
-    connect: &Connect<'_>,
-    tails: Tails,
-) -> Result<Refine, Trouble> {
+pub(super) fn add(pipeline: &gst::Pipeline, connect: &Connect<'_>, tails: Tails) -> Result<Refine, Trouble> {
     let source = make("rtspsrc")?;
     let rtsp = connect.rtsp;
     set_up(&source, rtsp, connect.password);
