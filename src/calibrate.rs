@@ -17,6 +17,7 @@ pub mod html;
 pub mod json;
 pub mod mask;
 pub mod patch;
+pub mod prior;
 pub mod script;
 pub mod seen;
 pub mod session;

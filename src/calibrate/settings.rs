@@ -6,6 +6,7 @@ use super::{
     Site,
     baseline::{Phase, WINDOWS_MIN},
     facts::CameraFacts,
+    prior,
     seen::Seen,
 };
 use crate::wire::CameraId;
@@ -18,6 +19,8 @@ const LUMA_SHARE: f64 = 0.5;
 const EMPTY_SHARE: f64 = 0.95;
 /// How far `reading.min_confidence` is above that.
 const CONFIDENCE_ABOVE: f64 = 0.02;
+/// A prior nearer than this to that of training changes no label worth the name.
+const PRIOR_MOVED_MIN: f64 = 0.05;
 /// The largest that the key takes.
 const CONFIDENCE_MAX: f64 = 0.99;
 
@@ -81,7 +84,7 @@ pub fn found(site: &Site) -> Vec<Setting> {
         let own = [offset(seen, camera), luma_min(seen, camera), masks(seen)];
         found.extend(own.into_iter().flatten().map(|it| Setting { camera: Some(camera.id), ..it }));
     }
-    found.extend([min_confidence(site)].into_iter().flatten());
+    found.extend([prior(site), min_confidence(site)].into_iter().flatten());
     found
 }
 
@@ -128,6 +131,30 @@ fn masks(seen: &Seen) -> Option<Setting> {
     let polygons = seen.masks.clone()?;
     let reason = "drawn on the grid of the dry run: fractions of width and height, from the top left".to_owned();
     Some(setting("camera", "masks", Value::Polygons(polygons), reason))
+}
+
+/// How often the place is what, from the usual windows of all cameras that do not overlap.
+fn prior(site: &Site) -> Option<Setting> {
+    let network = &site.facts.network;
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "1 to 5, by the ranges of the two")]
+    let apart = (network.clip_s / site.facts.hop_s).ceil().max(1.0) as usize;
+    let usual = site.cameras().map(|(_, seen)| &seen.baseline.usual).filter(|it| it.is_enough());
+    let answers: Vec<_> = usual.flat_map(|it| it.answers.iter().step_by(apart)).map(|it| it.map(f64::from)).collect();
+    if answers.len() < WINDOWS_MIN {
+        return None;
+    }
+    let training = network.prior.map(f64::from);
+    let fitted = prior::fit(&answers, training);
+    let moved = fitted.iter().zip(training).map(|(fitted, training)| (fitted - training).abs()).fold(0.0, f64::max);
+    if moved < PRIOR_MOVED_MIN {
+        return None;
+    }
+    // The last share takes what rounding leaves, so that they sum to 1.
+    let thousandths = |it: f64| (it * 1e3).round() / 1e3;
+    let (positive, neutral) = (thousandths(fitted[0]), thousandths(fitted[1]));
+    let shares = vec![positive, neutral, thousandths(1.0 - positive - neutral)];
+    let reason = format!("fitted to {} windows of the place as usual: positive, neutral, negative", answers.len());
+    Some(setting("reading", "prior", Value::Numbers(shares), reason))
 }
 
 /// Only ever raised: what the network says of an empty place is no mood. And only where most usual windows keep a label.
@@ -189,9 +216,9 @@ pub(super) mod tests {
 
     #[test]
     fn the_dark_is_half_of_the_darkest_moment() {
-        keys(|seen| phase(seen, Phase::Usual, 12, 9000, 61), &[("luma_min", "30.0")]);
-        keys(|seen| phase(seen, Phase::Usual, 12, 9000, 200), &[("luma_min", "40.0")]);
-        keys(|seen| phase(seen, Phase::Usual, 12, 9000, 24), &[]);
+        keys(|seen| phase(seen, Phase::Empty, 12, 9000, 61), &[("luma_min", "30.0")]);
+        keys(|seen| phase(seen, Phase::Empty, 12, 9000, 200), &[("luma_min", "40.0")]);
+        keys(|seen| phase(seen, Phase::Empty, 12, 9000, 24), &[]);
     }
 
     #[test]
@@ -202,11 +229,24 @@ pub(super) mod tests {
                 phase(seen, Phase::Usual, 12, usual, 20);
             }
         };
-        keys(both(6200, 8000), &[("min_confidence", "0.64")]);
+        let prior = ("prior", "[0.461, 0.276, 0.263]");
+        keys(both(6200, 8000), &[prior, ("min_confidence", "0.64")]);
+        keys(both(5000, 8000), &[prior, ("min_confidence", "0.52")]);
         // The network is as sure of the empty place as of the others: a bound would withhold everything.
-        keys(both(8000, 8100), &[]);
-        keys(both(5000, 8000), &[("min_confidence", "0.52")]);
+        keys(both(8000, 8000), &[prior]);
         keys(|seen| phase(seen, Phase::Empty, 12, 6200, 20), &[]);
+    }
+
+    #[test]
+    fn a_prior_is_fitted_to_windows_that_do_not_overlap() {
+        let prior = |hop_s: f64, windows| {
+            let mut site = site(|seen| phase(seen, Phase::Usual, windows, 9000, 20));
+            site.facts.hop_s = hop_s;
+            found(&site).first().map(|it| it.reason.clone())
+        };
+        assert!(prior(5.0, 24).unwrap().starts_with("fitted to 24 windows"));
+        assert!(prior(2.0, 36).unwrap().starts_with("fitted to 12 windows"));
+        assert_eq!(prior(2.0, 33), None);
     }
 
     #[test]
