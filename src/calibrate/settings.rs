@@ -229,11 +229,15 @@ pub(super) mod tests {
                 phase(seen, Phase::Usual, 12, usual, 20);
             }
         };
-        let prior = ("prior", "[0.461, 0.276, 0.263]");
-        keys(both(6200, 8000), &[prior, ("min_confidence", "0.64")]);
-        keys(both(5000, 8000), &[prior, ("min_confidence", "0.52")]);
+        let check = |empty, usual, expected: Option<&str>| {
+            let found = found(&site(both(empty, usual)));
+            let value = found.iter().find(|it| it.key == "min_confidence").map(|it| it.value.to_string());
+            assert_eq!(value.as_deref(), expected);
+        };
+        check(6200, 8000, Some("0.64"));
+        check(5000, 8000, Some("0.52"));
         // The network is as sure of the empty place as of the others: a bound would withhold everything.
-        keys(both(8000, 8000), &[prior]);
+        check(8000, 8000, None);
         keys(|seen| phase(seen, Phase::Empty, 12, 6200, 20), &[]);
     }
 
@@ -247,6 +251,9 @@ pub(super) mod tests {
         assert!(prior(5.0, 24).unwrap().starts_with("fitted to 24 windows"));
         assert!(prior(2.0, 36).unwrap().starts_with("fitted to 12 windows"));
         assert_eq!(prior(2.0, 33), None);
+        let site = site(|seen| phase(seen, Phase::Usual, 24, 9000, 20));
+        let Value::Numbers(shares) = &found(&site)[0].value else { panic!("{:?}", found(&site)) };
+        assert!((shares.iter().sum::<f64>() - 1.0).abs() < 1e-9 && 0.4 < shares[0], "{shares:?}");
     }
 
     #[test]
