@@ -24,4 +24,5 @@ mod ingest;
 mod page;
 mod publish;
 mod rooms;
+mod survey;
 mod tidy;
