@@ -108,7 +108,7 @@ impl Site {
     #[must_use]
     pub fn hears(&self, camera: CameraId) -> bool {
         let is_configured = self.facts.cameras.iter().any(|it| it.id == camera && it.sound);
-        let seen = self.of(camera).filter(|it| it.picture().is_some());
+        let seen = self.of(camera).filter(|it| it.is_seen());
         let sound = seen.and_then(|it| it.vital).map(|it| it.sound);
         is_configured && matches!(sound, Some(SoundState::Present | SoundState::Clipping))
     }

@@ -86,7 +86,7 @@ impl Guide {
         match key {
             Key::Char('q') => return Some(Ask::Stop),
             Key::Char('c') if self.is_clapping(camera) => {
-                return Some(self.end_clap(camera, "the clap test was ended"));
+                return Some(self.end_clap(site, camera, "the clap test was ended"))
             }
             Key::Char('c') => return self.clap(site, camera, now),
             Key::Char('e') => self.baseline(site, Phase::Empty),
@@ -144,12 +144,13 @@ impl Guide {
     }
 
     /// Begins a clap test on a camera whose sound and picture are there.
-    pub fn clap(&mut self, site: &Site, camera: CameraId, now: Moment) -> Option<Ask> {
+    pub fn clap(&mut self, site: &mut Site, camera: CameraId, now: Moment) -> Option<Ask> {
         if !site.hears(camera) {
             self.note = "a clap test needs sound: none is configured for this camera, or none comes".into();
             return None;
         }
         self.note.clear();
+        site.seen(camera).into_iter().for_each(|it| it.test(true));
         self.clapping.insert(camera, Clapping { since: now, is_new: false });
         Some(Ask::Clap(camera))
     }
@@ -183,18 +184,19 @@ impl Guide {
                 let (offset_ms, confidence, claps) = (survey.clap_offset_ms, survey.clap_confidence, survey.claps);
                 seen.clap = Some(Clap { offset_ms, confidence, claps });
                 let note = format!("accepted: sound comes {offset_ms:+} ms after the picture ({confidence} % sure)");
-                return Some(self.end_clap(camera, &note));
+                return Some(self.end_clap(site, camera, &note));
             }
         }
         if CLAP_MAX <= now - test.since {
             let note =
                 "not sure enough, nothing was set: clap louder, slower, in full view, with nothing else that moves";
-            return Some(self.end_clap(camera, note));
+            return Some(self.end_clap(site, camera, note));
         }
         None
     }
 
-    fn end_clap(&mut self, camera: CameraId, note: &str) -> Ask {
+    fn end_clap(&mut self, site: &mut Site, camera: CameraId, note: &str) -> Ask {
+        site.seen(camera).into_iter().for_each(|it| it.test(false));
         self.clapping.remove(&camera);
         self.note = note.into();
         Ask::EndClap(camera)
@@ -215,6 +217,12 @@ pub(super) mod tests {
         let mut site = Site::new(facts(), Moment(0));
         *site.seen(HALL).unwrap() = good(3);
         site
+    }
+
+    /// Presses keys that ask nothing of the rooms.
+    #[track_caller]
+    pub(in super::super) fn press(guide: &mut Guide, site: &mut Site, keys: &[Key]) {
+        keys.iter().for_each(|key| assert_eq!(guide.key(*key, site, at(0)), None));
     }
 
     fn survey(site: &mut Site, claps: u8, confidence: u8) {
@@ -279,13 +287,11 @@ pub(super) mod tests {
     fn masks_are_drawn_by_keys() {
         let (mut site, mut guide) = (site(), Guide::new(None));
         let keys = [Key::Char('m'), Key::Right, Key::Char(' '), Key::Down, Key::Char(' '), Key::Enter];
-        for key in keys {
-            assert_eq!(guide.key(key, &mut site, at(0)), None);
-        }
+        press(&mut guide, &mut site, &keys);
         let masks = site.seen(HALL).unwrap().masks.clone();
         assert_eq!(masks, Some(vec![vec![[0.0625, 0.0], [0.125, 0.0], [0.125, 0.2222], [0.0625, 0.2222]]]));
         // Escape keeps what there is.
-        [Key::Char('m'), Key::Char(' '), Key::Escape].map(|key| guide.key(key, &mut site, at(0)));
+        press(&mut guide, &mut site, &[Key::Char('m'), Key::Char(' '), Key::Escape]);
         assert_eq!(site.seen(HALL).unwrap().masks, masks);
         assert_eq!(guide.key(Key::Char('q'), &mut site, at(0)), Some(Ask::Stop));
     }
@@ -293,15 +299,13 @@ pub(super) mod tests {
     #[test]
     fn more_masks_than_a_camera_takes_are_not_taken() {
         let (mut site, mut guide) = (site(), Guide::new(None));
-        guide.key(Key::Char('m'), &mut site, at(0));
+        press(&mut guide, &mut site, &[Key::Char('m')]);
         for _ in 0..3 {
-            for _ in 0..8 {
-                [Key::Char(' '), Key::Right, Key::Right].map(|key| guide.key(key, &mut site, at(0)));
-            }
-            (0..16).for_each(|_| drop(guide.key(Key::Left, &mut site, at(0))));
-            [Key::Down, Key::Down].map(|key| guide.key(key, &mut site, at(0)));
+            press(&mut guide, &mut site, &[Key::Char(' '), Key::Right, Key::Right].repeat(8));
+            press(&mut guide, &mut site, &[Key::Left; 16]);
+            press(&mut guide, &mut site, &[Key::Down; 2]);
         }
-        guide.key(Key::Enter, &mut site, at(0));
+        press(&mut guide, &mut site, &[Key::Enter]);
         assert!(guide.grid.is_some() && guide.note.starts_with("24 areas are too many"), "{}", guide.note);
     }
 

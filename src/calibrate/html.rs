@@ -27,7 +27,6 @@ const STYLE: &str = include_str!("html/report.css");
 #[must_use]
 pub fn report(site: &Site) -> String {
     let mut html = MARK.to_owned();
-    let facts = &site.facts;
     let verdicts = site.verdicts();
     // Writing to a string cannot fail.
     write!(
@@ -37,7 +36,7 @@ pub fn report(site: &Site) -> String {
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
          <meta name=\"color-scheme\" content=\"light dark\">\n<title>Site report: {}</title>\n\
          <style>\n{STYLE}</style>\n</head>\n<body>\n",
-        escape(&facts.box_name)
+        escape(&site.facts.box_name)
     )
     .ok();
     let [pass, warn, fail, unknown] = counts(verdicts.iter().flat_map(|(_, items)| items));
@@ -45,7 +44,7 @@ pub fn report(site: &Site) -> String {
     html += "<main>\n";
     html += &to_do(&verdicts);
     for ((camera, items), (_, seen)) in verdicts.iter().zip(site.cameras()) {
-        html += &of_camera(camera, items, seen, facts);
+        html += &of_camera(camera, items, seen, site);
     }
     html += &found(site);
     write!(html, "</main>\n<footer><p>{}</p></footer>\n</body>\n</html>\n", statement()).ok();
@@ -137,15 +136,15 @@ fn to_do(verdicts: &[(&CameraFacts, Vec<Item>)]) -> String {
     }
 }
 
-fn of_camera(camera: &CameraFacts, items: &[Item], seen: &Seen, facts: &Facts) -> String {
+fn of_camera(camera: &CameraFacts, items: &[Item], seen: &Seen, site: &Site) -> String {
     let name = escape(&camera.name);
     let mut html = format!("<section>\n<h2>Camera {name}</h2>\n");
     html += &table(items);
     html += "<div class=\"plots\">\n";
-    html += &plots(seen);
+    html += &plots(seen, site.watched.as_secs_f64());
     html += "</div>\n";
     html += &readings(seen);
-    html += &baseline(seen, facts);
+    html += &baseline(seen, &site.facts);
     html += "</section>\n";
     html
 }
@@ -186,7 +185,7 @@ fn row(item: &Item) -> String {
 }
 
 /// How it went over time, and how long readings took.
-fn plots(seen: &Seen) -> String {
+fn plots(seen: &Seen, end_s: f64) -> String {
     let one = |points: &[(f64, [f32; 1])]| points.iter().map(|(at, it)| (*at, f64::from(it[0]))).collect::<Vec<_>>();
     let of = |nth: usize| {
         let points = seen.probabilities.points();
@@ -197,9 +196,9 @@ fn plots(seen: &Seen) -> String {
     let level = [Series { name: "level", points: one(seen.level.points()) }];
     let bars: Vec<_> = seen.latency_ms.iter().map(|(ms, count)| (f64::from(ms), f64::from(count))).collect();
     [
-        plot::lines("Probabilities of each reading", &likely, Axis { low: 0.0, high: 1.0, unit: "" }),
-        plot::lines("Light: mean luma", &luma, Axis { low: 0.0, high: 255.0, unit: "" }),
-        plot::lines("Sound level", &level, Axis { low: -90.0, high: 0.0, unit: "dBFS" }),
+        plot::lines("Probabilities of each reading", &likely, end_s, Axis { low: 0.0, high: 1.0, unit: "" }),
+        plot::lines("Light: mean luma", &luma, end_s, Axis { low: 0.0, high: 255.0, unit: "" }),
+        plot::lines("Sound level", &level, end_s, Axis { low: -90.0, high: 0.0, unit: "dBFS" }),
         plot::histogram("Latency: from the end of a window to its reading", &bars, "ms"),
     ]
     .concat()

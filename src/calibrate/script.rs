@@ -82,7 +82,7 @@ impl Script {
 fn is_ready(stage: Stage, site: &Site, camera: CameraId) -> bool {
     match stage {
         Stage::Clap => site.hears(camera),
-        Stage::Baseline(..) => site.of(camera).is_some_and(|it| it.picture().is_some()),
+        Stage::Baseline(..) => site.of(camera).is_some_and(super::seen::Seen::is_seen),
     }
 }
 

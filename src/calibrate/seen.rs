@@ -22,12 +22,18 @@ pub struct Seen {
     pub survey: Option<Survey>,
     /// The newest.
     pub reading: Option<Reading>,
+    /// The newest of a camera that was online, and of one whose picture was decoded.
+    last_good: (Option<Vital>, Option<Survey>),
+    /// A clap test runs, for which every picture is decoded: what comes of the slots meanwhile is no sign of anything.
+    testing: Testing,
     /// How far a connection ever came.
     pub furthest: Option<Step>,
     /// RTP packets of all connections that arrived.
     pub packets: u64,
     /// Slots that ended, however.
     pub slots: u64,
+    /// Those of them that a clap test disturbed: they are neither labels nor withheld here.
+    pub tested: u64,
     /// Labels, in the order of [`Emotion::ALL`].
     pub labels: [u32; Emotion::ALL.len()],
     /// Slots without a label, by reason.
@@ -56,6 +62,16 @@ pub struct Seen {
     pub masks: Option<Vec<Vec<[f64; 2]>>>,
 }
 
+/// Whether a clap test disturbs the slots.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Testing {
+    #[default]
+    No,
+    Yes,
+    /// It is over; the window that it ended in is not.
+    LastWindow,
+}
+
 /// What a clap test came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Clap {
@@ -71,6 +87,15 @@ impl Seen {
     /// Takes a reading that came so long after the run's beginning.
     pub fn reading(&mut self, reading: &Reading, at: Span) {
         self.slots += 1;
+        self.frame_offset_ms = self.frame_offset_ms.max(reading.frame_offset_ms);
+        self.reading = Some(*reading);
+        if self.testing != Testing::No {
+            self.tested += 1;
+            if self.testing == Testing::LastWindow {
+                self.testing = Testing::No;
+            }
+            return;
+        }
         match reading.outcome {
             Outcome::Label(emotion) => self.labels[emotion as usize] += 1,
             Outcome::Withheld(reason) => *self.withheld.entry(reason).or_default() += 1,
@@ -83,8 +108,11 @@ impl Seen {
         if reading.probabilities != [0; 3] {
             self.probabilities.add(at, reading.probabilities.map(|it| f32::from(it) / 10_000.0));
         }
-        self.frame_offset_ms = self.frame_offset_ms.max(reading.frame_offset_ms);
-        self.reading = Some(*reading);
+    }
+
+    /// A clap test begins, or ends.
+    pub fn test(&mut self, is_on: bool) {
+        self.testing = if is_on { Testing::Yes } else { Testing::LastWindow };
     }
 
     /// Takes a vital.
@@ -99,6 +127,9 @@ impl Seen {
             self.level.add(at, [f32::from(vital.level_cdb) / 100.0]);
         }
         self.vital = Some(*vital);
+        if vital.state == CameraState::Online {
+            self.last_good.0 = Some(*vital);
+        }
     }
 
     /// Takes a survey.
@@ -116,18 +147,27 @@ impl Seen {
             self.baseline.window(survey.probabilities);
         }
         self.survey = Some(*survey);
+        if survey.step == Step::Decoded {
+            self.last_good.1 = Some(*survey);
+        }
     }
 
-    /// The newest vital of a camera that is online.
+    /// The newest vital of a camera that was online then.
     #[must_use]
     pub fn online(&self) -> Option<&Vital> {
-        self.vital.as_ref().filter(|it| it.state == CameraState::Online)
+        self.vital.as_ref().filter(|it| it.state == CameraState::Online).or(self.last_good.0.as_ref())
     }
 
-    /// The newest survey of a camera whose picture was decoded.
+    /// The newest survey of a camera whose picture was decoded then.
     #[must_use]
     pub fn picture(&self) -> Option<&Survey> {
-        self.survey.as_ref().filter(|it| it.step == Step::Decoded && 0 < it.contrast)
+        self.survey.as_ref().filter(|it| it.step == Step::Decoded).or(self.last_good.1.as_ref())
+    }
+
+    /// Whether pictures are decoded now.
+    #[must_use]
+    pub fn is_seen(&self) -> bool {
+        self.survey.is_some_and(|it| it.step == Step::Decoded)
     }
 
     /// How many slots have no label for one of these reasons.
@@ -315,6 +355,28 @@ pub(super) mod tests {
             seen.survey(&Survey { packets, ..survey(1) });
         }
         assert_eq!(seen.packets, 300);
+    }
+
+    #[test]
+    fn a_clap_test_is_no_sign_of_anything() {
+        let mut seen = Seen::default();
+        let gap = |slot| reading(slot, Outcome::Withheld(Withheld::VideoGap));
+        seen.test(true);
+        seen.reading(&gap(1), Span::ZERO);
+        seen.test(false);
+        seen.reading(&gap(2), Span::ZERO);
+        assert_eq!((seen.slots, seen.tested, seen.withheld.len()), (2, 2, 0));
+        seen.reading(&gap(3), Span::ZERO);
+        assert_eq!((seen.slots, seen.tested, seen.withheld_for(&[Withheld::VideoGap])), (3, 2, 1));
+    }
+
+    #[test]
+    fn a_camera_that_went_away_keeps_what_was_measured() {
+        let mut seen = good(3);
+        seen.vital(&Vital { state: CameraState::Offline, width: 0, ..vital() }, Span::ZERO);
+        seen.survey(&Survey { step: Step::Connected, contrast: 0, ..survey(3) });
+        assert_eq!((seen.online().unwrap().width, seen.picture().unwrap().contrast), (1920, 48));
+        assert!(!seen.is_seen());
     }
 
     #[test]

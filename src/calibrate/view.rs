@@ -38,7 +38,7 @@ pub fn draw(frame: &mut Frame<'_>, site: &Site, guide: &Guide, screen: &Screen) 
     let Some((camera, seen)) = site.cameras().nth(guide.selected) else { return };
     let items = verdict::all(seen, &site.facts, camera);
     let rows = u16::try_from(items.len().div_ceil(2)).unwrap_or(u16::MAX);
-    let details = if frame.area().height < 30 { 3 } else { 5 };
+    let details = if frame.area().height < 30 { 4 } else { 6 };
     let parts = [
         Constraint::Length(3),
         Constraint::Length(rows),
@@ -217,8 +217,9 @@ fn explained(guide: &Guide, items: &[Item], chosen: Option<usize>) -> Vec<Line<'
     match chosen.and_then(|it| items.get(it)).or_else(|| worst(items)) {
         Some(item) => {
             let title = Span::from(format!("{} ", item.title)).bold();
-            lines.push(Line::from(vec![title, Span::from(format!("{} (should be: {})", item.value, item.bound))]));
-            lines.push(Line::from(item.cure.clone()));
+            lines.push(Line::from(vec![title, Span::from(item.value.clone())]));
+            lines.extend(Some(item.cure.clone()).filter(|it| !it.is_empty()).map(Line::from));
+            lines.push(Line::from(format!("should be: {}", item.bound)).add_modifier(Modifier::DIM));
         }
         None if items.iter().any(|it| it.grade == Grade::Pass) => {
             lines.push(Line::from("What was measured is right. c, e, u measure what only people can show."));
@@ -250,7 +251,10 @@ fn keys() -> Line<'static> {
 #[cfg(test)]
 mod tests {
     use super::{
-        super::{facts::tests::facts, guide::tests::site},
+        super::{
+            facts::tests::facts,
+            guide::tests::{press, site},
+        },
         *,
     };
     use crate::{
@@ -279,8 +283,10 @@ mod tests {
 
     #[test]
     fn everything_fits_on_the_smallest_terminal() {
+        holds(&seen_on(80, 24, &site(), &Guide::new(None), &[]), &["  ok group", " q end"]);
         let text =
             seen_on(80, 24, &site(), &Guide::new(None), &["2026-01-01 08:00:00.000Z INFO  infer: a line of the log"]);
+        assert!(!text.contains("2026"), "{text}");
         holds(&text, &["\n08:00:00.000Z INFO  infer: a line of the log"]);
         holds(
             &text,
@@ -321,9 +327,7 @@ mod tests {
     #[test]
     fn masks_are_aimed_by_coordinates() {
         let (mut site, mut guide) = (site(), Guide::new(None));
-        for key in [Key::Char('m'), Key::Right, Key::Char(' '), Key::Down] {
-            guide.key(key, &mut site, Moment(0));
-        }
+        press(&mut guide, &mut site, &[Key::Char('m'), Key::Right, Key::Char(' '), Key::Down]);
         let text = seen_on(80, 24, &site, &guide, &[]);
         holds(&text, &["██", "column 2 of 16: 6 % to 13 % from the left", "row 2 of 9: 11 % to 22 % from the top"]);
         holds(&text, &["1 of 144 cells hidden", "Enter keeps them"]);
@@ -332,10 +336,10 @@ mod tests {
     #[test]
     fn a_chosen_item_is_explained() {
         let (mut site, mut guide) = (site(), Guide::new(None));
-        [Key::Down, Key::Down, Key::Down].map(|key| guide.key(key, &mut site, Moment(0)));
+        press(&mut guide, &mut site, &[Key::Down; 3]);
         holds(
             &seen_on(80, 24, &site, &guide, &[]),
-            &["packet loss none (should be: at most 0.1 %; above 1 % it fails)"],
+            &["packet loss none", "should be: at most 0.1 %; above 1 % it fails"],
         );
     }
 }

@@ -27,12 +27,10 @@ pub(super) struct Axis {
     pub(super) unit: &'static str,
 }
 
-/// Values over time.
-pub(super) fn lines(title: &str, series: &[Series], axis: Axis) -> String {
-    let end = series.iter().filter_map(|it| it.points.last()).map(|it| it.0).fold(0.0, f64::max);
-    if end <= 0.0 {
-        return nothing(title);
-    }
+/// Values over time, up to `end_s` or the last of them.
+pub(super) fn lines(title: &str, series: &[Series], end_s: f64, axis: Axis) -> String {
+    let last = series.iter().filter_map(|it| it.points.last()).map(|it| it.0).reduce(f64::max);
+    let Some(end) = last.map(|it| it.max(end_s).max(1.0)) else { return nothing(title) };
     let x = |s: f64| LEFT + s / end * (RIGHT - LEFT);
     let y =
         |value: f64| BOTTOM - (value.clamp(axis.low, axis.high) - axis.low) / (axis.high - axis.low) * (BOTTOM - TOP);
@@ -130,11 +128,11 @@ mod tests {
     #[test]
     fn values_lie_where_they_belong() {
         let series = [Series { name: "a", points: vec![(0.0, 0.0), (50.0, 2.0), (100.0, 0.5)] }];
-        let svg = lines("title", &series, AXIS);
+        let svg = lines("title", &series, 0.0, AXIS);
         // The middle value is beyond the axis and stays at its edge.
         assert!(svg.contains("points=\"44.0,162.0 227.0,12.0 410.0,87.0\""), "{svg}");
         assert!(svg.contains(">100 s</text>"), "{svg}");
-        assert!(lines("title", &[], AXIS).contains("not measured"));
+        assert!(lines("title", &[], 60.0, AXIS).contains("not measured"));
     }
 
     #[test]

@@ -97,7 +97,8 @@ fn outages(view: &View<'_>) -> Item {
 
 /// The survey of a network camera whose packets arrive.
 fn rtp<'a>(view: &View<'a>) -> Option<&'a Survey> {
-    view.seen.survey.as_ref().filter(|it| view.camera.rtp.is_some() && Step::Playing <= it.step)
+    let playing = view.seen.survey.as_ref().filter(|it| Step::Playing <= it.step);
+    playing.or(view.seen.picture()).filter(|_| view.camera.rtp.is_some())
 }
 
 fn loss(view: &View<'_>) -> Item {
@@ -140,6 +141,7 @@ fn clock(view: &View<'_>) -> Item {
     };
     let s = f64::from(survey.camera_clock_ms) / 1000.0;
     let value = match s.abs() {
+        off if off < 0.05 => "right".to_owned(),
         off if off < 600.0 => format!("{s:+.1} s off"),
         off if off < 172_800.0 => format!("{:+.1} h off", s / 3600.0),
         _ => format!("{:+.0} days off", s / 86_400.0),
@@ -259,6 +261,7 @@ mod tests {
     #[test]
     fn a_wrong_date_is_told_in_its_own_unit() {
         let value = |ms| item("clock", |seen, _| survey(seen, |it| it.camera_clock_ms = ms)).value;
+        assert_eq!(value(-49), "right");
         assert_eq!(value(120), "+0.1 s off");
         assert_eq!(value(-3_600_000), "-1.0 h off");
         assert_eq!(value(-864_000_000), "-10 days off");

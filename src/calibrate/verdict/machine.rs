@@ -99,7 +99,7 @@ fn given(view: &View<'_>) -> Item {
     let item =
         Item::new(Section::Readings, "readings", "readings").should_be(bounds::WITHHELD_PERCENT.words("% withheld"));
     let idle = u64::from(seen.withheld_for(&[Withheld::Starting, Withheld::Paused]));
-    let counted = seen.slots - idle;
+    let counted = seen.slots - seen.tested - idle;
     if counted == 0 {
         return item;
     }
@@ -107,7 +107,7 @@ fn given(view: &View<'_>) -> Item {
     let percent = 100.0 * f64::from(technical) / counted as f64;
     let labelled: u32 = seen.labels.iter().sum();
     let withheld: Vec<_> = seen.withheld.iter().map(|(reason, count)| format!("{count} {}", reason.word())).collect();
-    let mut value = format!("{labelled} of {} labelled", seen.slots);
+    let mut value = format!("{labelled} of {} labelled", seen.slots - seen.tested);
     if !withheld.is_empty() {
         value = format!("{value}; {}", withheld.join(", "));
     }

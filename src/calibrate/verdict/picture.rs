@@ -1,7 +1,7 @@
 //! The picture itself: light, lens, movement, people.
 
 use super::{Grade, Item, Section, View};
-use crate::{calibrate::bounds, wire::record::Survey};
+use crate::calibrate::bounds;
 
 pub(super) fn items(view: &View<'_>) -> Vec<Item> {
     vec![light(view), contrast(view), sharpness(view), movement(view), people(view)]
@@ -25,7 +25,7 @@ fn light(view: &View<'_>) -> Item {
 
 fn contrast(view: &View<'_>) -> Item {
     let item = Item::new(Section::Picture, "contrast", "contrast").should_be(bounds::CONTRAST.words("levels"));
-    let Some(survey) = decoded(view) else { return item };
+    let Some(survey) = view.seen.picture() else { return item };
     let levels = f64::from(survey.contrast);
     let cure = "is the lens covered, fogged or dirty? does the camera look at a wall or into the light?";
     item.measured(levels, "levels")
@@ -35,21 +35,17 @@ fn contrast(view: &View<'_>) -> Item {
 
 fn sharpness(view: &View<'_>) -> Item {
     let item = Item::new(Section::Picture, "sharpness", "sharpness").should_be(bounds::SHARPNESS.words(""));
-    let Some(survey) = view.seen.picture() else { return item };
+    // A picture of one colour is neither sharp nor blurred.
+    let Some(survey) = view.seen.picture().filter(|it| 0 < it.contrast) else { return item };
     let variance = f64::from(survey.sharpness);
     let cure = "turn the focus until this number is largest; clean the lens; remove its film";
     item.measured(variance, "").is(survey.sharpness.to_string()).graded(bounds::SHARPNESS.grade(variance), cure)
 }
 
-/// A picture of one colour has no contrast: it counts, once pictures are decoded.
-fn decoded<'a>(view: &View<'a>) -> Option<&'a Survey> {
-    view.seen.survey.as_ref().filter(|it| it.step == crate::wire::record::Step::Decoded)
-}
-
 fn movement(view: &View<'_>) -> Item {
     let item = Item::new(Section::Picture, "movement", "movement")
         .should_be(bounds::FROZEN_MS.times(1e-3).words("s without change"));
-    let Some(survey) = decoded(view) else { return item };
+    let Some(survey) = view.seen.picture() else { return item };
     let ms = f64::from(survey.frozen_ms);
     let grade = match bounds::FROZEN_MS.grade(ms) {
         // It has moved before, so the camera can; now nothing moves in front of it.
@@ -80,6 +76,7 @@ fn people(view: &View<'_>) -> Item {
 #[cfg(test)]
 mod tests {
     use super::{super::tests::grades, *};
+    use crate::wire::record::Survey;
 
     #[test]
     fn the_picture_is_judged_at_its_bounds() {
