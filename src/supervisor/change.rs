@@ -114,6 +114,7 @@ mod tests {
         mask::Polygon,
         supervisor::begin::ModelFacts,
         time::Span,
+        wire::control,
     };
 
     fn camera(id: u16, name: &str, password_file: Option<&Path>) -> Camera {
@@ -262,6 +263,28 @@ mod tests {
             };
             assert_eq!(cameras.iter().map(|it| it.paused).collect::<Vec<_>>(), [false, true]);
         }
+    }
+
+    /// What a message may hold is the kernel's to say, so it is sent.
+    #[test]
+    fn a_hundred_cameras_with_all_their_masks_fit_into_one_order() {
+        let scratch = tempfile::tempdir().unwrap();
+        let mut config = config(scratch.path());
+        let mask = Polygon::new((0..20).map(|n| [10_000 - n % 2, 10_000 - n]).collect()).unwrap();
+        let masked = |id: u16| {
+            let mut camera = camera(id, &format!("{id:032}"), None);
+            let Source::Rtsp(rtsp) = &mut camera.source else { panic!("{camera:?}") };
+            rtsp.url = format!("rtsp://{}/", "a".repeat(300));
+            camera.sound = Sound::Microphone(format!("alsa:{}", "m".repeat(100)));
+            camera.masks.push(mask.clone());
+            camera
+        };
+        config.cameras = (0..100).map(masked).collect();
+        let order = setting(&config).order(Name::Infer, 1, None);
+        let (parent, room) = control::pair().unwrap();
+        parent.send(&order, &[]).unwrap();
+        let (received, _) = room.receive::<Order>().unwrap().unwrap();
+        assert_eq!(format!("{received:?}"), format!("{order:?}"));
     }
 
     #[test]

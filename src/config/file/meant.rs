@@ -162,7 +162,7 @@ pub(super) fn config(sheets: &[Sheet], surroundings: &Surroundings, remarks: &mu
         age_max_s: reader.integer::<u32>("outbox", "age_max_h", 168) * 3600,
     };
     let page = page::page(&mut reader, surroundings);
-    let privacy = Privacy { pause_file: pause_file(&reader, &state_dir) };
+    let privacy = privacy(&mut reader, &state_dir);
     let model_place = reader.place("model", "file");
     let cameras = camera::all(sheets, &overrides, surroundings, remarks);
     if CAMERAS_MAX < cameras.len() {
@@ -213,6 +213,16 @@ fn this_box(reader: &mut Reader<'_>, surroundings: &Surroundings) -> (String, Pa
     let host = host.split('.').next().and_then(value::to_name).unwrap_or_else(|| "box".into());
     let state_dir = reader.path("box", "state_dir").unwrap_or_else(|| surroundings.state_dir());
     (reader.text("box", "name").unwrap_or(host), state_dir)
+}
+
+fn privacy(reader: &mut Reader<'_>, state_dir: &Path) -> Privacy {
+    let pause_file = pause_file(reader, state_dir);
+    if reader.value("privacy", "pause_file").is_some() && !pause_file.parent().is_some_and(Path::is_dir) {
+        let (place, what) =
+            (reader.place("privacy", "pause_file"), "its folder is not there, so nobody can pause the box");
+        reader.warning(place, "privacy.pause_file", what, "make the folder, where the daemon can see it");
+    }
+    Privacy { pause_file }
 }
 
 fn pause_file(reader: &Reader<'_>, state_dir: &Path) -> PathBuf {

@@ -112,13 +112,16 @@ fn a_pause_by_signal_outlives_processes_and_the_daemon_itself() {
     let folder = std::mem::replace(&mut daemon.folder, tempfile::tempdir().unwrap());
     stop(daemon);
 
+    let before = camera.connections();
     let mut daemon = Daemon::start(folder, &[], &[]);
     daemon.wait_log("paused by the file", DEADLINE);
     withheld(&mut subscriber, "hall", "paused");
     stays_alone(&camera, &mut subscriber);
+    assert_eq!(camera.connections(), before, "it was connected to, if for a moment");
     daemon.signal(Signal::USR2);
     daemon.wait_log("the pause is over", DEADLINE);
     labelled(&mut subscriber, "hall");
+    assert_eq!(camera.connections(), before + 1);
     let said = daemon.said();
     assert_eq!((said.matches("paused by").count(), said.matches("the pause is over").count()), (1, 1), "{said}");
     stop(daemon);
@@ -135,6 +138,7 @@ fn a_pause_file_that_makes_no_sense_pauses_and_one_whose_time_has_come_does_not(
     daemon.wait_log("cannot be read or understood", DEADLINE);
     withheld(&mut subscriber, "hall", "paused");
     stays_alone(&camera, &mut subscriber);
+    assert_eq!(camera.connections(), 0);
     let path = file.to_str().unwrap();
     let (code, _, said) = run(&["pause", "--for", "3s", "--file", path]);
     assert_eq!(code, 0, "{said}");
