@@ -86,7 +86,7 @@ impl Guide {
         match key {
             Key::Char('q') => return Some(Ask::Stop),
             Key::Char('c') if self.is_clapping(camera) => {
-                return Some(self.end_clap(site, camera, "the clap test was ended"))
+                return Some(self.end_clap(site, camera, "the clap test was ended"));
             }
             Key::Char('c') => return self.clap(site, camera, now),
             Key::Char('e') => self.baseline(site, Phase::Empty),

@@ -280,7 +280,7 @@ mod tests {
             camera
         };
         config.cameras = (0..100).map(masked).collect();
-        let order = setting(&config).order(Name::Infer, 1, None);
+        let order = setting(&config).order(Name::Infer, Run { boot: 1, ..Run::default() });
         let (parent, room) = control::pair().unwrap();
         parent.send(&order, &[]).unwrap();
         let (received, _) = room.receive::<Order>().unwrap().unwrap();
