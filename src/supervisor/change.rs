@@ -256,7 +256,7 @@ mod tests {
         let told: Vec<_> = change.orders.iter().map(told).collect();
         assert_eq!(told, [(Name::Ingest, 1, true), (Name::Infer, 1, true)]);
         for room in [Name::Ingest, Name::Infer] {
-            let cameras = match new.order(room, crate::supervisor::begin::Run { boot: 1, ..Default::default() }) {
+            let cameras = match new.order(room, Run { boot: 1, ..Run::default() }) {
                 Order::Ingest(begin) => begin.cameras,
                 Order::Infer(begin) => begin.cameras,
                 other => panic!("{other:?}"),

@@ -34,7 +34,7 @@ const FPS: usize = 25;
 const RATE_HZ: usize = 8000;
 
 /// A recording of somebody in front of a grey wall.
-struct Recording {
+pub(crate) struct Recording {
     seconds: usize,
     /// When hands meet, in seconds.
     seen: Vec<f64>,
@@ -44,7 +44,7 @@ struct Recording {
 
 impl Recording {
     /// Claps at an uneven pace, heard later than they are seen by so many milliseconds.
-    fn of_claps(late_ms: i32) -> Self {
+    pub(crate) fn of_claps(late_ms: i32) -> Self {
         let seen = vec![2.31, 4.07, 6.53, 8.11, 10.42, 12.16, 14.49, 16.23, 18.66];
         let heard = seen.iter().map(|it| it + f64::from(late_ms) / 1e3).collect();
         Self { seconds: 21, seen, heard }
@@ -92,7 +92,7 @@ impl Recording {
     }
 
     /// Writes it as Matroska.
-    fn write(&self, file: &Path) {
+    pub(crate) fn write(&self, file: &Path) {
         gst::init().unwrap();
         let (width, height) = SIZE;
         let has_x264 = gst::ElementFactory::find("x264enc").is_some();
@@ -226,7 +226,7 @@ fn configured(id: u16, camera: &Camera, offset_ms: i64) -> Configured {
         sync_offset: Span::from_ms(offset_ms),
         gates: Gates::default(),
         masks: Vec::new(),
-        schedule: None,
+        schedule: edge_ger::config::schedule::Schedule::default(),
     }
 }
 

@@ -10,6 +10,7 @@ use crate::harness::{
     camera::{Auth, Sound},
     daemon::{ONNX_RUNTIME, run},
 };
+use crate::survey::Recording;
 
 /// What stands in a configuration and must stand in nothing that a dry run says.
 const CANARIES: [&str; 4] = ["canary-4711", "canary-viewer", "canary-notice", "canary-broker"];
@@ -80,6 +81,25 @@ fn a_dry_run_leaves_lines_a_report_and_a_patch() {
     // A newer report takes its place; a patch does not.
     let (code, _, said) = run(&["--dry-run", "--patch", &patch_name, daemon.folder.path().to_str().unwrap()]);
     assert_eq!((code, said.contains("exists already")), (64, true), "{said}");
+}
+
+#[test]
+fn claps_become_a_key_of_the_patch() {
+    let scratch = tempfile::tempdir().unwrap();
+    let clip = scratch.path().join("claps.mkv");
+    Recording::of_claps(180).write(&clip);
+    let camera = Camera::builder().recording(clip).start();
+    let folder = site(&file(&of(&camera), "[sound]\nsource = \"camera\"", free_port()), "");
+    let patch = folder.path().join("cameras/new.toml").to_str().unwrap().to_owned();
+    let mut daemon = Daemon::start(folder, &["--dry-run", "--json", "--clap", "--patch", &patch], &[]);
+    daemon.wait_exit(3 * DEADLINE);
+    let said = daemon.said();
+    let found = lines(&said, "setting").into_iter().find(|it| it["key"] == "sync.offset_ms");
+    let offset_ms = found.unwrap_or_else(|| panic!("no offset was found:\n{said}"))["value"].as_i64().unwrap();
+    assert!((140..=220).contains(&offset_ms), "{offset_ms} ms");
+    assert_eq!(verdict(&said, "sync")["verdict"], "warn", "it is not set yet");
+    assert_eq!(run(&["check", &patch]).0, 0);
+    assert!(fs::read_to_string(&patch).unwrap().contains(&format!("offset_ms = {offset_ms}\n")));
 }
 
 /// No canary anywhere, and no room for a picture: short words, and few of them.
