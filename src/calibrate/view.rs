@@ -285,7 +285,7 @@ mod tests {
     fn everything_fits_on_the_smallest_terminal() {
         holds(&seen_on(80, 24, &site(), &Guide::new(None), &[]), &["  ok group", " q end"]);
         let text =
-            seen_on(80, 24, &site(), &Guide::new(None), &["2026-01-01 08:00:00.000Z INFO  infer: a line of the log"]);
+            seen_on(80, 25, &site(), &Guide::new(None), &["2026-01-01 08:00:00.000Z INFO  infer: a line of the log"]);
         assert!(!text.contains("2026"), "{text}");
         holds(&text, &["\n08:00:00.000Z INFO  infer: a line of the log"]);
         holds(

@@ -34,7 +34,7 @@ pub(super) fn readings(view: &View<'_>) -> Vec<Item> {
 fn inference(view: &View<'_>) -> Item {
     let hop_ms = view.facts.hop_s * 1000.0;
     let bound = bounds::INFERENCE_OF_HOP.times(hop_ms);
-    let item = Item::new(Section::Machine, "inference", "network").should_be(bound.words("ms"));
+    let item = Item::new(Section::Machine, "inference", "inference").should_be(bound.words("ms"));
     let Some(vital) = view.seen.vital.filter(|it| it.provider != Provider::None && 0 < it.inference_us) else {
         return item.is("it has not run yet");
     };

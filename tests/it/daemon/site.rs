@@ -34,6 +34,20 @@ fn lines(said: &str, kind: &str) -> Vec<Value> {
     all.filter(|it| it["kind"] == kind).collect()
 }
 
+/// The kinds of lines and their keys, as `docs/install.md` has them.
+fn documented() -> Vec<(String, Vec<String>)> {
+    let page = fs::read_to_string(repository("docs/install.md")).unwrap();
+    let table = page.split("| kind | when | keys").nth(1).unwrap().split("\n\n").next().unwrap();
+    let row = |line: &str| {
+        let cells: Vec<_> = line.split(" | ").collect();
+        let words = |cell: &str| cell.split('`').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>();
+        let mut keys = words(cells[2]);
+        keys.sort_unstable();
+        (words(cells[0])[0].clone(), keys)
+    };
+    table.lines().filter(|it| it.starts_with("| `")).map(row).collect()
+}
+
 /// The verdict at the end.
 #[track_caller]
 fn verdict(said: &str, item: &str) -> Value {
@@ -52,8 +66,16 @@ fn a_dry_run_leaves_lines_a_report_and_a_patch() {
     let code = daemon.wait_exit(3 * DEADLINE);
     let said = daemon.said();
 
-    for kind in ["run", "reading", "vital", "survey", "guide", "verdict", "setting", "end"] {
-        assert!(!lines(&said, kind).is_empty(), "no {kind} in:\n{said}");
+    let documented = documented();
+    assert_eq!(documented.len(), 8, "{documented:?}");
+    for (kind, keys) in documented {
+        let lines = lines(&said, &kind);
+        assert!(!lines.is_empty(), "no {kind} in:\n{said}");
+        for line in lines {
+            let mut found: Vec<_> = line.as_object().unwrap().keys().cloned().filter(|it| it != "kind").collect();
+            found.sort_unstable();
+            assert_eq!(found, keys, "{kind}");
+        }
     }
     for item in ["connection", "loss", "codec", "key_frames", "light", "contrast", "movement", "sound", "inference"] {
         assert_eq!(verdict(&said, item)["verdict"], "pass", "{}", verdict(&said, item));
