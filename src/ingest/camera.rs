@@ -1,5 +1,7 @@
 //! One camera: the loop that outlives its failures, in a thread of its own.
 
+mod rates;
+
 use std::{
     io,
     sync::{Arc, atomic::Ordering},
@@ -10,6 +12,7 @@ use std::{
 use crossbeam_channel::RecvTimeoutError;
 use tracing::{debug, info, warn};
 
+use self::rates::Rates;
 use super::{
     backoff::{Backoff, Failure},
     downstream::{Downstream, Ledger},
@@ -39,8 +42,6 @@ const TEARDOWN: Duration = Duration::from_secs(2);
 const TEARDOWN_AT_END: Duration = Duration::from_millis(900);
 /// A status is sent at least this often.
 const STATUS_EVERY: Span = Span::from_ms(1000);
-/// Rates are means over so many statuses.
-const RATE_TICKS: usize = 5;
 /// A recording that is shorter than this does not start over faster than this.
 const LOOP_MIN: Span = Span::from_ms(1000);
 
@@ -373,38 +374,6 @@ const fn cure(fault: CameraFault) -> &'static str {
     }
 }
 
-/// Frame and bit rate over the last few statuses.
-#[derive(Clone, Debug, Default)]
-struct Rates {
-    /// When, how many pictures, how many bytes; the oldest first.
-    ticks: Vec<(Moment, u64, u64)>,
-}
-
-impl Rates {
-    fn tick(&mut self, now: Moment, seen: &Seen) {
-        if RATE_TICKS < self.ticks.len() {
-            self.ticks.remove(0);
-        }
-        self.ticks.push((now, seen.pictures, seen.bytes));
-    }
-
-    /// How many per second, times `scale`.
-    fn per_second(&self, count: impl Fn(&(Moment, u64, u64)) -> u64, scale: u64) -> u64 {
-        let (Some(first), Some(last)) = (self.ticks.first(), self.ticks.last()) else { return 0 };
-        let passed_ms = u64::try_from((last.0 - first.0).as_ms()).unwrap_or(0);
-        let more = count(last).saturating_sub(count(first)).saturating_mul(scale).saturating_mul(1000);
-        (more + passed_ms / 2).checked_div(passed_ms).unwrap_or(0)
-    }
-
-    fn fps_x100(&self) -> u64 {
-        self.per_second(|tick| tick.1, 100)
-    }
-
-    fn kbps(&self) -> u64 {
-        self.per_second(|tick| tick.2, 8) / 1000
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -429,16 +398,5 @@ mod tests {
         check(Some(20_000), None, true, 22_800, Some(CameraFault::Stalled));
         check(Some(20_000), Some(20_010), true, 22_801, Some(CameraFault::Stalled));
         check(Some(20_000), Some(22_000), true, 22_900, Some(CameraFault::SoundOnly));
-    }
-
-    #[test]
-    fn rates_are_means_over_the_last_seconds() {
-        let mut rates = Rates::default();
-        assert_eq!((rates.fps_x100(), rates.kbps()), (0, 0));
-        for second in 0..20 {
-            let (pictures, bytes) = if second < 10 { (second, 0) } else { (second * 25, second * 500_000) };
-            rates.tick(at(i64::try_from(second).unwrap() * 1000), &Seen { pictures, bytes, ..Seen::default() });
-        }
-        assert_eq!((rates.fps_x100(), rates.kbps()), (2500, 4000));
     }
 }
