@@ -124,8 +124,8 @@ struct Keeper {
     step_before: Step,
     rates: Rates,
     next_status: Moment,
-    /// What of this connection's losses is in the ledger.
-    losses_booked: u32,
+    /// What of this connection's packets is in the ledger: those lost, and those that came.
+    booked: (u32, u32),
 }
 
 impl Keeper {
@@ -143,7 +143,7 @@ impl Keeper {
             step_before: Step::None,
             rates: Rates::default(),
             next_status: Moment::default(),
-            losses_booked: 0,
+            booked: (0, 0),
         }
     }
 
@@ -182,7 +182,7 @@ impl Keeper {
             Box::new(move |medium| count.lost(medium)),
         ));
         (self.seen, self.link) = (Seen::default(), link.clone());
-        (self.rates, self.losses_booked) = (Rates::default(), 0);
+        (self.rates, self.booked) = (Rates::default(), (0, 0));
         let sink = Arc::clone(&tap);
         let sink = Arc::new(move |piece| sink.take(piece));
         let stream = match Stream::open(&self.order, self.room.clock.as_ref(), self.room.survey, &link, sink) {
@@ -194,7 +194,7 @@ impl Keeper {
         };
         let end = self.watch(&stream, &tap, begun);
         tap.close();
-        self.book_losses(&tap);
+        self.book_packets(&tap);
         if let End::Failed(trouble) = &end {
             self.lose(trouble);
         }
@@ -227,18 +227,19 @@ impl Keeper {
                 return End::Failed(trouble);
             }
             if self.next_status <= now {
-                self.book_losses(tap);
+                self.book_packets(tap);
                 self.rates.tick(now, &self.seen);
                 self.send_status();
             }
         }
     }
 
-    /// Adds what was lost since the last time to what was lost since the start of the room.
-    fn book_losses(&mut self, tap: &Tap<Bytes>) {
-        let lost = tap.packets_lost();
-        let more = lost.saturating_sub(std::mem::replace(&mut self.losses_booked, lost));
-        self.ledger.packets_lost.fetch_add(more, Ordering::Relaxed);
+    /// Adds the packets since the last time to those since the start of the room.
+    fn book_packets(&mut self, tap: &Tap<Bytes>) {
+        let now = (tap.packets_lost(), self.link.packets());
+        let before = std::mem::replace(&mut self.booked, now);
+        self.ledger.packets_lost.fetch_add(now.0.saturating_sub(before.0), Ordering::Relaxed);
+        self.ledger.packets.fetch_add(now.1.saturating_sub(before.1), Ordering::Relaxed);
     }
 
     fn ended(&self) -> End {
@@ -332,7 +333,7 @@ impl Keeper {
             kbps: u32::try_from(self.rates.kbps()).unwrap_or(u32::MAX),
             packets_lost: counted(&self.ledger.packets_lost),
             units_dropped: counted(&self.ledger.units_dropped),
-            packets: self.link.packets(),
+            packets: counted(&self.ledger.packets),
             jitter_us: self.link.jitter_us(),
             round_trip_us: self.link.round_trip_us(),
             camera_clock_ms: self.link.camera_clock_ms(self.room.clock.as_ref()),
