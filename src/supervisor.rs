@@ -4,6 +4,7 @@
 //! [`begin`] and [`change`]; processes and sockets are in [`child`] and [`joints`]. [`room`] is the other side. Who is
 //! paused is decided in [`pause`] and seen to in [`rest`].
 
+mod ask;
 pub mod begin;
 pub mod change;
 pub mod child;
@@ -24,6 +25,7 @@ use std::{
 use crossbeam_channel::{Receiver, Sender, bounded, never, select};
 use tracing::{debug, error, info, warn};
 
+pub use self::ask::Ask;
 use self::{
     begin::{ModelFacts, Run, Setting},
     child::Program,
@@ -41,7 +43,6 @@ use crate::{
     },
     time::{Clock, Span},
     wire::{
-        CameraId,
         control::Order,
         record::{RECORD_BYTES, Record},
     },
@@ -67,17 +68,6 @@ pub enum Sink {
     Publish,
     /// Here: `publish` is not started, and each record is handed to this function, on the thread that called [`run`].
     Here(Box<dyn FnMut(Record) -> Flow>),
-}
-
-/// What whoever watches a dry run may ask of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ask {
-    /// Stop everything.
-    Stop,
-    /// Begin the clap test on this camera, or begin it anew.
-    Clap(CameraId),
-    /// The clap test on this camera is over.
-    EndClap(CameraId),
 }
 
 /// Reads the configuration, and the facts of the network that it names, anew. The error is for people.
@@ -296,14 +286,9 @@ impl Parent {
     }
 
     fn ask(&mut self, ask: Option<Ask>) {
-        let order = match ask {
-            Some(Ask::Clap(camera)) => Order::Clap(camera),
-            Some(Ask::EndClap(camera)) => Order::EndClap(camera),
-            Some(Ask::Stop) => return self.step(Event::Stop),
-            None => {
-                self.asks = never();
-                return self.step(Event::Stop);
-            }
+        let Some(order) = ask.and_then(Ask::order) else {
+            self.asks = never();
+            return self.step(Event::Stop);
         };
         // A room that is away begins without a test; whoever watches sees that no claps are counted, and asks again.
         [Name::Ingest, Name::Infer].into_iter().for_each(|room| self.order(room, &order, &[]));

@@ -1,17 +1,17 @@
 //! What a dry run measures beside what the daemon needs: numbers only, for whoever stands on the ladder.
 //!
 //! A [`Gauge`] belongs to a camera and is there in a dry run alone: it looks at every picture that is decoded anyway,
-//! and takes a clap test ([`clap`]). A [`Listener`] measures the sound of all cameras, one after the other, about once
+//! and takes a clap test ([`claps`]). A [`Listener`] measures the sound of all cameras, one after the other, about once
 //! a second. Nothing here asks a clock; pictures stay in [`sight`].
 
-pub mod clap;
+pub mod claps;
 pub mod hearing;
 pub mod sight;
 
 use std::{collections::BTreeSet, sync::Mutex};
 
 use self::{
-    clap::{ClapTest, Estimate},
+    claps::{ClapTest, Estimate},
     hearing::levels,
     sight::Sight,
 };

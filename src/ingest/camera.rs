@@ -1,5 +1,7 @@
 //! One camera: the loop that outlives its failures, in a thread of its own.
 
+mod rates;
+
 use std::{
     io,
     sync::{Arc, atomic::Ordering},
@@ -10,6 +12,7 @@ use std::{
 use crossbeam_channel::RecvTimeoutError;
 use tracing::{debug, info, warn};
 
+use self::rates::Rates;
 use super::{
     backoff::{Backoff, Failure},
     downstream::{Downstream, Ledger},
@@ -39,8 +42,6 @@ const TEARDOWN: Duration = Duration::from_secs(2);
 const TEARDOWN_AT_END: Duration = Duration::from_millis(900);
 /// A status is sent at least this often.
 const STATUS_EVERY: Span = Span::from_ms(1000);
-/// Rates are means over so many statuses.
-const RATE_TICKS: usize = 5;
 /// A recording that is shorter than this does not start over faster than this.
 const LOOP_MIN: Span = Span::from_ms(1000);
 
@@ -123,8 +124,8 @@ struct Keeper {
     step_before: Step,
     rates: Rates,
     next_status: Moment,
-    /// What of this connection's losses is in the ledger.
-    losses_booked: u32,
+    /// What of this connection's packets is in the ledger: those lost, and those that came.
+    booked: (u32, u32),
 }
 
 impl Keeper {
@@ -143,7 +144,7 @@ impl Keeper {
             step_before: Step::None,
             rates: Rates::default(),
             next_status: Moment::default(),
-            losses_booked: 0,
+            booked: (0, 0),
         }
     }
 
@@ -185,7 +186,7 @@ impl Keeper {
             Box::new(move |medium| count.lost(medium)),
         ));
         (self.seen, self.link) = (Seen::default(), link.clone());
-        (self.rates, self.losses_booked) = (Rates::default(), 0);
+        (self.rates, self.booked) = (Rates::default(), (0, 0));
         let sink = Arc::clone(&tap);
         let sink = Arc::new(move |piece| sink.take(piece));
         let stream = match Stream::open(&self.order, self.room.clock.as_ref(), self.room.survey, &link, sink) {
@@ -197,7 +198,7 @@ impl Keeper {
         };
         let end = self.watch(&stream, &tap, begun);
         tap.close();
-        self.book_losses(&tap);
+        self.book_packets(&tap);
         if let End::Failed(trouble) = &end {
             self.lose(trouble);
         }
@@ -230,18 +231,19 @@ impl Keeper {
                 return End::Failed(trouble);
             }
             if self.next_status <= now {
-                self.book_losses(tap);
+                self.book_packets(tap);
                 self.rates.tick(now, &self.seen);
                 self.send_status();
             }
         }
     }
 
-    /// Adds what was lost since the last time to what was lost since the start of the room.
-    fn book_losses(&mut self, tap: &Tap<Bytes>) {
-        let lost = tap.packets_lost();
-        let more = lost.saturating_sub(std::mem::replace(&mut self.losses_booked, lost));
-        self.ledger.packets_lost.fetch_add(more, Ordering::Relaxed);
+    /// Adds the packets since the last time to those since the start of the room.
+    fn book_packets(&mut self, tap: &Tap<Bytes>) {
+        let now = (tap.packets_lost(), self.link.packets());
+        let before = std::mem::replace(&mut self.booked, now);
+        self.ledger.packets_lost.fetch_add(now.0.saturating_sub(before.0), Ordering::Relaxed);
+        self.ledger.packets.fetch_add(now.1.saturating_sub(before.1), Ordering::Relaxed);
     }
 
     fn ended(&self) -> End {
@@ -335,7 +337,7 @@ impl Keeper {
             kbps: u32::try_from(self.rates.kbps()).unwrap_or(u32::MAX),
             packets_lost: counted(&self.ledger.packets_lost),
             units_dropped: counted(&self.ledger.units_dropped),
-            packets: self.link.packets(),
+            packets: counted(&self.ledger.packets),
             jitter_us: self.link.jitter_us(),
             round_trip_us: self.link.round_trip_us(),
             camera_clock_ms: self.link.camera_clock_ms(self.room.clock.as_ref()),
@@ -379,38 +381,6 @@ const fn cure(fault: CameraFault) -> &'static str {
     }
 }
 
-/// Frame and bit rate over the last few statuses.
-#[derive(Clone, Debug, Default)]
-struct Rates {
-    /// When, how many pictures, how many bytes; the oldest first.
-    ticks: Vec<(Moment, u64, u64)>,
-}
-
-impl Rates {
-    fn tick(&mut self, now: Moment, seen: &Seen) {
-        if RATE_TICKS < self.ticks.len() {
-            self.ticks.remove(0);
-        }
-        self.ticks.push((now, seen.pictures, seen.bytes));
-    }
-
-    /// How many per second, times `scale`.
-    fn per_second(&self, count: impl Fn(&(Moment, u64, u64)) -> u64, scale: u64) -> u64 {
-        let (Some(first), Some(last)) = (self.ticks.first(), self.ticks.last()) else { return 0 };
-        let passed_ms = u64::try_from((last.0 - first.0).as_ms()).unwrap_or(0);
-        let more = count(last).saturating_sub(count(first)).saturating_mul(scale).saturating_mul(1000);
-        (more + passed_ms / 2).checked_div(passed_ms).unwrap_or(0)
-    }
-
-    fn fps_x100(&self) -> u64 {
-        self.per_second(|tick| tick.1, 100)
-    }
-
-    fn kbps(&self) -> u64 {
-        self.per_second(|tick| tick.2, 8) / 1000
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -435,16 +405,5 @@ mod tests {
         check(Some(20_000), None, true, 22_800, Some(CameraFault::Stalled));
         check(Some(20_000), Some(20_010), true, 22_801, Some(CameraFault::Stalled));
         check(Some(20_000), Some(22_000), true, 22_900, Some(CameraFault::SoundOnly));
-    }
-
-    #[test]
-    fn rates_are_means_over_the_last_seconds() {
-        let mut rates = Rates::default();
-        assert_eq!((rates.fps_x100(), rates.kbps()), (0, 0));
-        for second in 0..20 {
-            let (pictures, bytes) = if second < 10 { (second, 0) } else { (second * 25, second * 500_000) };
-            rates.tick(at(i64::try_from(second).unwrap() * 1000), &Seen { pictures, bytes, ..Seen::default() });
-        }
-        assert_eq!((rates.fps_x100(), rates.kbps()), (2500, 4000));
     }
 }

@@ -33,6 +33,8 @@ pub struct Ledger {
     pub sound_seq: AtomicU32,
     /// RTP packets lost.
     pub packets_lost: AtomicU32,
+    /// RTP packets that came.
+    pub packets: AtomicU32,
     /// Units thrown away because `infer` did not keep up, was not there, or would not take one so large.
     pub units_dropped: AtomicU32,
     /// How often the camera was lost.

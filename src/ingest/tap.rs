@@ -439,6 +439,21 @@ mod tests {
     }
 
     #[test]
+    fn a_clap_test_gets_everything_from_a_key_frame_on_until_it_ends() {
+        let mut rig = Rig::new(Decode::Keyframes);
+        // The second key frame is held, as a nearer one may come for its moment; the test voids that.
+        (0..30).for_each(|n| rig.picture(3100 + 40 * n, n % 25 == 0));
+        rig.ledger.wants_all.store(true, Ordering::Relaxed);
+        (30..53).for_each(|n| rig.picture(3100 + 40 * n, n % 25 == 0));
+        rig.ledger.wants_all.store(false, Ordering::Relaxed);
+        (53..101).for_each(|n| rig.picture(3100 + 40 * n, n % 25 == 0));
+        let passed = rig.tap.look(at(3100)).passed;
+        let units: Vec<_> =
+            (0..passed).map(|_| rig.next()).map(|it| ((it.moment - at(3100)).as_ms() / 40, it.key)).collect();
+        assert_eq!(units, [(0, true), (50, true), (51, false), (52, false), (75, true)]);
+    }
+
+    #[test]
     fn a_new_format_is_fresh_and_a_closed_tap_is_dry() {
         let mut rig = Rig::new(Decode::Auto);
         rig.picture(1000, true);

@@ -115,7 +115,7 @@ pub struct CameraStatus {
     pub packets_lost: u32,
     /// Access units dropped because `infer` did not keep up.
     pub units_dropped: u32,
-    /// RTP packets that this connection brought, all media.
+    /// RTP packets that came, all media, since the start of the room.
     pub packets: u32,
     /// Interarrival jitter of the picture's packets, microseconds; 0 without RTP.
     pub jitter_us: u32,

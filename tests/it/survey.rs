@@ -262,7 +262,6 @@ fn claps_before_real_cameras_tell_the_offset() {
     for (sure, (late_ms, _)) in sure.into_iter().flatten().zip(&scenes) {
         assert!((i32::from(sure) - late_ms.unwrap()).abs() <= 40, "{sure}, not {late_ms:?}");
     }
-    eprintln!("SURE {sure:?}");
     // When the test is over nothing is left of it.
     rooms.order(Order::EndClap, 0);
     rooms.watch("an end", |it| it.camera == CameraId(0) && (it.claps, it.clap_confidence) == (0, 0));

@@ -21,14 +21,16 @@ pub struct Survey {
     /// first one. The picture is first brought to a width of [`Self::SHARPNESS_WIDTH`] pixels by averaging, so that
     /// cameras of different sizes can be compared; one that is narrower stays as it is.
     pub sharpness: u16,
-    /// Since the picture last changed by more than the codec's own noise, ms. 0 before the first one.
+    /// Since the picture last changed by `gates.motion_min` or more, ms. 0 before the first one. About one picture a
+    /// second is decoded, so that less than 2000 means nothing.
     pub frozen_ms: u32,
     /// Interarrival jitter of the picture's RTP packets as in RFC 3550, 6.4.1, microseconds; 0 where there is no RTP.
     pub jitter_us: u32,
     /// From an RTSP request to the camera's answer, the quickest of the connection's set-up, microseconds; 0 where it
     /// is not known.
     pub round_trip_us: u32,
-    /// RTP packets of all media that this connection brought: what `Vital::packets_lost` is to be compared with.
+    /// RTP packets of all media that came since the start of the room: what `Vital::packets_lost` is to be compared
+    /// with. 0 where there is no RTP.
     pub packets: u32,
     /// The camera's wall clock by its RTCP sender reports, minus ours, ms, saturating; [`i32::MIN`] where it is not
     /// known (RTCP has not come yet, or never will).
@@ -51,7 +53,8 @@ pub struct Survey {
     /// How sure that is, percent; 0 outside a clap test. It is to be relied on from
     /// [`Self::CLAP_CONFIDENCE_MIN`] on.
     pub clap_confidence: u8,
-    /// How many claps the test has heard and seen so far.
+    /// How many claps the test has heard and seen so far, of the last half minute. Six to ten are wanted, at an uneven
+    /// pace, one in about two seconds, with the hands together for a moment after each.
     pub claps: u8,
     /// What the network says of the newest window, calibrated but not smoothed, in units of 1/10000 and in the order
     /// of `Emotion::ALL`; zero where it sees too few people, or no window was inferred.
