@@ -1,23 +1,21 @@
 //! The parent: starts the three rooms, watches them, restarts what dies, stops them. It touches no media.
 //!
 //! What to do is decided in [`plan`], which knows neither processes nor sockets; what a room is told is made in
-//! [`begin`] and [`change`]; processes and sockets are in [`child`] and [`joints`]. [`room`] is the other side.
+//! [`begin`] and [`change`]; processes and sockets are in [`child`] and [`joints`]. [`room`] is the other side. Who is
+//! paused is decided in [`pause`] and seen to in [`rest`].
 
 mod ask;
 pub mod begin;
 pub mod change;
 pub mod child;
 pub mod joints;
+pub mod pause;
 pub mod plan;
+mod records;
+mod rest;
 pub mod room;
 
-use std::{
-    collections::BTreeMap,
-    fmt, io,
-    os::fd::{AsFd as _, OwnedFd},
-    sync::Arc,
-    thread,
-};
+use std::{collections::BTreeMap, fmt, io, os::fd::OwnedFd, sync::Arc};
 
 use crossbeam_channel::{Receiver, Sender, bounded, never, select};
 use tracing::{debug, error, info, warn};
@@ -28,6 +26,7 @@ use self::{
     child::Program,
     joints::{Joints, Side},
     plan::{Action, Ending, Event, Plan},
+    rest::Rest,
     room::Name,
 };
 use crate::{
@@ -38,16 +37,11 @@ use crate::{
         signals::Signal,
     },
     time::{Clock, Span},
-    wire::{
-        control::Order,
-        record::{RECORD_BYTES, Record},
-    },
+    wire::{control::Order, record::Record},
 };
 
 /// Rooms report once a second; a parent that does not keep up lets them wait.
 const EVENTS: usize = 256;
-/// Records that wait for the callback of a dry run.
-const RECORDS: usize = 64;
 
 /// Whether to go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -136,6 +130,7 @@ pub fn run(config: Config, model: ModelFacts, options: Options) -> Result<(), Er
         rooms,
         setting,
         before: None,
+        rest: Rest::default(),
         next_camera,
         boot: fastrand::u32(1..),
         children: BTreeMap::new(),
@@ -148,6 +143,8 @@ pub fn run(config: Config, model: ModelFacts, options: Options) -> Result<(), Er
         clock,
         ending: None,
     };
+    // Before anybody looks or listens.
+    parent.look();
     parent.act(begin);
     parent.work(options.sink, &options.signals, &happened)
 }
@@ -158,6 +155,7 @@ struct Parent {
     setting: Setting,
     /// What to return to if a room refuses the present setting.
     before: Option<Setting>,
+    rest: Rest,
     next_camera: u16,
     /// This run of the daemon.
     boot: u32,
@@ -182,6 +180,7 @@ impl Parent {
                     Ending::Refused(name, why) => Err(Error::Refused(name, why)),
                 };
             }
+            self.look();
             let now = self.clock.now();
             let (records, asks) = (self.records.clone(), self.asks.clone());
             select! {
@@ -189,7 +188,7 @@ impl Parent {
                 recv(signals) -> signal => self.signal(signal.unwrap_or(Signal::StopAtOnce))?,
                 recv(asks) -> ask => self.ask(ask.ok()),
                 recv(records) -> record => self.record(&mut sink, record.ok()),
-                default(self.plan.next(now).after(now)) => {}
+                default(self.plan.next(now).min(self.rest.look_at).after(now)) => {}
             }
             // All that has happened comes before the look at the clock: a parent that was kept from running must not
             // take its own delay for a room's silence.
@@ -237,7 +236,7 @@ impl Parent {
             && !self.rooms.contains(&Name::Publish)
             && let Some(records) = self.joints.take_kept(Name::Publish)
         {
-            self.records = read_records(records)?;
+            self.records = records::read(records)?;
         }
         let survey = !self.rooms.contains(&Name::Publish);
         let run = Run { boot: self.boot, last_slot: self.plan.last_slot(), survey };
@@ -289,6 +288,8 @@ impl Parent {
         match signal {
             Signal::Stop => self.step(Event::Stop),
             Signal::StopAtOnce => self.step(Event::StopAtOnce),
+            Signal::Pause => self.pause(true),
+            Signal::Resume => self.pause(false),
             Signal::Reload => {
                 let told = self.plan.ready();
                 if told {
@@ -329,7 +330,8 @@ impl Parent {
     }
 
     /// Goes over to a setting: rooms that it does not concern hear nothing.
-    fn adopt(&mut self, setting: Setting, revert: bool) -> Result<(), Error> {
+    fn adopt(&mut self, mut setting: Setting, revert: bool) -> Result<(), Error> {
+        self.rest.settle(&mut setting, &*self.clock);
         let change = change::between(&self.setting, &setting, self.rooms)?;
         let cameras = setting.config.cameras.len();
         let words: Vec<_> = change.restart.iter().map(|it| it.word()).collect();
@@ -339,6 +341,7 @@ impl Parent {
         for (name, order) in &change.orders {
             self.order(*name, order, &[]);
         }
+        self.step(Event::Paused(self.setting.paused.len()));
         self.step(Event::Reloaded { cameras, restart: change.restart, revert });
         Ok(())
     }
@@ -349,31 +352,6 @@ impl Parent {
             error!(%err, "could not return to the old configuration");
         }
     }
-}
-
-/// Reads a dry run's records on a thread of its own, until `infer` is gone.
-fn read_records(from: OwnedFd) -> io::Result<Receiver<Record>> {
-    let (sender, records) = bounded(RECORDS);
-    let read = move || {
-        // One more than a record, so that a longer one is seen to be longer.
-        let mut bytes = [0; RECORD_BYTES + 1];
-        loop {
-            match rustix::io::retry_on_intr(|| rustix::io::read(from.as_fd(), &mut bytes)) {
-                Ok(0) => return,
-                Ok(n) => match Record::from_bytes(bytes.get(..n).unwrap_or_default()) {
-                    Ok(record) if sender.send(record).is_ok() => {}
-                    Ok(_) => return,
-                    Err(err) => warn!(%err, "infer sent something else"),
-                },
-                Err(err) => {
-                    warn!(%err, "infer's records cannot be read");
-                    return;
-                }
-            }
-        }
-    };
-    thread::Builder::new().name("records".into()).spawn(read)?;
-    Ok(records)
 }
 
 impl fmt::Debug for Sink {

@@ -152,8 +152,9 @@ impl Rooms {
         // Nobody reads the reports; there is room for those that a room waits with.
         let (said, reports) = bounded::<Report>(1024);
         let (for_ingest, taken) = bounded(8);
-        let begin = cameras.iter().map(|camera| CameraOrder { camera: camera.clone(), password: None }).collect();
-        let begin = IngestBegin { cameras: begin, grid, survey };
+        let order = |camera| CameraOrder { camera, password: None, paused: false };
+        let cameras: Vec<_> = cameras.into_iter().map(order).collect();
+        let begin = IngestBegin { cameras: cameras.clone(), grid, survey };
         let telling = said.clone();
         let ingest = thread::Builder::new().name("ingest".into());
         let ingest = ingest.spawn(move || ingest::run(begin, out, &taken, &telling, Arc::new(SystemClock)).unwrap());
@@ -224,6 +225,8 @@ fn configured(id: u16, camera: &Camera, offset_ms: i64) -> Configured {
         sound: Hears::Camera,
         sync_offset: Span::from_ms(offset_ms),
         gates: Gates::default(),
+        masks: Vec::new(),
+        schedule: Default::default(),
     }
 }
 

@@ -108,6 +108,10 @@ pub enum Kind {
     Choices(&'static [&'static str]),
     /// Three numbers that sum to 1, each from [`SHARE_MIN`] on: none is impossible.
     Shares,
+    /// Polygons over the picture.
+    Masks,
+    /// Hours of the week.
+    Hours,
 }
 
 /// The least of three shares: what is thought impossible could never be seen.
@@ -115,7 +119,7 @@ pub const SHARE_MIN: f64 = 0.02;
 /// The shares may sum to 1 within this: people write two or three digits.
 pub const SHARES_TOLERANCE: f64 = 0.011;
 
-/// No text is longer. A hundred cameras must fit into one order to a room (160 KiB).
+/// No text is longer. A hundred cameras must fit into one order to a room (192 KiB).
 pub const TEXT_BYTES_MAX: usize = 512;
 
 impl Key {
@@ -178,6 +182,12 @@ impl Kind {
             Self::Choices(words) => {
                 format!("a list such as [\"{}\"] out of {}", words.last().unwrap_or(&""), one_of(words))
             }
+            Self::Masks => {
+                "a list of at most 16 polygons such as [[[0.0, 0.0], [0.3, 0.0], [0.3, 1.0], [0.0, 1.0]]], each a list \
+                 of 3 to 32 points [x, y] from 0 to 1"
+                    .into()
+            }
+            Self::Hours => "a list such as [\"Mon-Fri 08:00-18:00\", \"Sat 22:00-02:00\"]".into(),
         }
     }
 }

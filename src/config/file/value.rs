@@ -7,11 +7,15 @@ use std::{
 
 use toml::de::DeValue;
 
+mod hours;
+mod masks;
+
 use super::{
     remark::Wrong,
     schema::{Key, Kind, SHARE_MIN, SHARES_TOLERANCE, TEXT_BYTES_MAX},
     suggest, url,
 };
+use crate::{config::schedule::Schedule, mask::Polygon};
 
 /// A value that fits its key.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,6 +29,8 @@ pub(super) enum Value {
     List(Vec<String>),
     /// They sum to 1.
     Shares([f64; 3]),
+    Masks(Vec<Polygon>),
+    Hours(Schedule),
 }
 
 /// What a value depends on besides itself.
@@ -61,16 +67,25 @@ pub(super) fn from_toml(key: &Key, value: &DeValue<'_>, base: Base<'_>) -> Resul
             };
             shares(key, items.iter().map(|item| number(item.get_ref())).collect())
         }
+        (Kind::Masks, DeValue::Array(items)) => masks::masks(key, items),
+        (Kind::Hours, DeValue::Array(items)) => hours::from_toml(key, items),
         (Kind::Integer { .. } | Kind::Number { .. }, DeValue::String(_)) => {
             Err(Wrong::new("this is text", should(key) + ", without quotes and without a unit"))
         }
         (Kind::Switch, DeValue::String(_)) => Err(Wrong::new("this is text", should(key) + ", without quotes")),
-        (Kind::Choices(_) | Kind::Shares, DeValue::String(_)) => {
+        (Kind::Choices(_) | Kind::Shares | Kind::Hours, DeValue::String(_)) => {
             Err(Wrong::new("this is text", should(key) + ", in brackets"))
         }
-        (Kind::Integer { .. } | Kind::Number { .. } | Kind::Switch | Kind::Choices(_) | Kind::Shares, other) => {
-            Err(Wrong::new(format!("this is {}", name_of(other)), should(key)))
-        }
+        (
+            Kind::Integer { .. }
+            | Kind::Number { .. }
+            | Kind::Switch
+            | Kind::Choices(_)
+            | Kind::Shares
+            | Kind::Masks
+            | Kind::Hours,
+            other,
+        ) => Err(Wrong::new(format!("this is {}", name_of(other)), should(key))),
         (_, DeValue::String(it)) => text(key, it, base),
         (_, other) => Err(Wrong::new(format!("this is {}", name_of(other)), should(key))),
     }
@@ -101,6 +116,8 @@ pub(super) fn from_environment(key: &Key, written: &str, base: Base<'_>) -> Resu
             let numbers = written.split(',').map(|it| it.trim().parse().ok()).collect();
             shares(key, numbers).map_err(|wrong| Wrong { cure: wrong.cure + ", here without brackets", ..wrong })
         }
+        Kind::Masks => masks::from_environment(key, written),
+        Kind::Hours => hours::hours(key, written.split(',').map(str::trim)),
         _ => text(key, written, base),
     }
 }
