@@ -11,16 +11,11 @@ pub mod child;
 pub mod joints;
 pub mod pause;
 pub mod plan;
+mod records;
 mod rest;
 pub mod room;
 
-use std::{
-    collections::BTreeMap,
-    fmt, io,
-    os::fd::{AsFd as _, OwnedFd},
-    sync::Arc,
-    thread,
-};
+use std::{collections::BTreeMap, fmt, io, os::fd::OwnedFd, sync::Arc};
 
 use crossbeam_channel::{Receiver, Sender, bounded, never, select};
 use tracing::{debug, error, info, warn};
@@ -42,16 +37,11 @@ use crate::{
         signals::Signal,
     },
     time::{Clock, Span},
-    wire::{
-        control::Order,
-        record::{RECORD_BYTES, Record},
-    },
+    wire::{control::Order, record::Record},
 };
 
 /// Rooms report once a second; a parent that does not keep up lets them wait.
 const EVENTS: usize = 256;
-/// Records that wait for the callback of a dry run.
-const RECORDS: usize = 64;
 
 /// Whether to go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -246,7 +236,7 @@ impl Parent {
             && !self.rooms.contains(&Name::Publish)
             && let Some(records) = self.joints.take_kept(Name::Publish)
         {
-            self.records = read_records(records)?;
+            self.records = records::read(records)?;
         }
         let survey = !self.rooms.contains(&Name::Publish);
         let run = Run { boot: self.boot, last_slot: self.plan.last_slot(), survey };
@@ -362,31 +352,6 @@ impl Parent {
             error!(%err, "could not return to the old configuration");
         }
     }
-}
-
-/// Reads a dry run's records on a thread of its own, until `infer` is gone.
-fn read_records(from: OwnedFd) -> io::Result<Receiver<Record>> {
-    let (sender, records) = bounded(RECORDS);
-    let read = move || {
-        // One more than a record, so that a longer one is seen to be longer.
-        let mut bytes = [0; RECORD_BYTES + 1];
-        loop {
-            match rustix::io::retry_on_intr(|| rustix::io::read(from.as_fd(), &mut bytes)) {
-                Ok(0) => return,
-                Ok(n) => match Record::from_bytes(bytes.get(..n).unwrap_or_default()) {
-                    Ok(record) if sender.send(record).is_ok() => {}
-                    Ok(_) => return,
-                    Err(err) => warn!(%err, "infer sent something else"),
-                },
-                Err(err) => {
-                    warn!(%err, "infer's records cannot be read");
-                    return;
-                }
-            }
-        }
-    };
-    thread::Builder::new().name("records".into()).spawn(read)?;
-    Ok(records)
 }
 
 impl fmt::Debug for Sink {

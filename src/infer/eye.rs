@@ -190,7 +190,8 @@ impl Eye {
     ) -> io::Result<Self> {
         let motion_min = camera.gates.motion_min;
         let motion_min = if 0.0 < motion_min { motion_min } else { Gates::default().motion_min };
-        let rings = Arc::new(Rings::new(contract, &camera.masks, survey.then(|| Gauge::new(motion_min))));
+        let gauge = survey.then(|| Gauge::new(motion_min, camera.masks.clone()));
+        let rings = Arc::new(Rings::new(contract, &camera.masks, gauge));
         let (route, packets) = intake.add(camera.id);
         if paused {
             return Ok(Self { camera, route, rings, paused, decoding: None, microphone: None });

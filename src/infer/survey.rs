@@ -21,6 +21,7 @@ use super::{
     ring::SoundRing,
 };
 use crate::{
+    mask::Polygon,
     time::{Moment, Span},
     wire::record::{HUM_NONE_CDB, LEVEL_NONE_CDB, Step, Survey},
 };
@@ -59,8 +60,8 @@ struct Test {
 
 impl Gauge {
     /// `motion_min` as `gates.motion_min` says.
-    pub(crate) fn new(motion_min: f32) -> Self {
-        Self { motion_min, sight: Mutex::default(), test: Mutex::new(None) }
+    pub(crate) fn new(motion_min: f32, masks: Vec<Polygon>) -> Self {
+        Self { motion_min, sight: Mutex::new(Sight::new(masks)), test: Mutex::new(None) }
     }
 
     /// Begins a clap test, or begins it anew. `set` is the offset that the ring's sound was moved by.

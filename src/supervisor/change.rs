@@ -256,7 +256,7 @@ mod tests {
         let told: Vec<_> = change.orders.iter().map(told).collect();
         assert_eq!(told, [(Name::Ingest, 1, true), (Name::Infer, 1, true)]);
         for room in [Name::Ingest, Name::Infer] {
-            let cameras = match new.order(room, Run { boot: 1, ..Run::default() }) {
+            let cameras = match new.order(room, Run::default()) {
                 Order::Ingest(begin) => begin.cameras,
                 Order::Infer(begin) => begin.cameras,
                 other => panic!("{other:?}"),
@@ -280,7 +280,7 @@ mod tests {
             camera
         };
         config.cameras = (0..100).map(masked).collect();
-        let order = setting(&config).order(Name::Infer, Run { boot: 1, ..Run::default() });
+        let order = setting(&config).order(Name::Infer, Run::default());
         let (parent, room) = control::pair().unwrap();
         parent.send(&order, &[]).unwrap();
         let (received, _) = room.receive::<Order>().unwrap().unwrap();

@@ -152,8 +152,8 @@ impl Rooms {
         // Nobody reads the reports; there is room for those that a room waits with.
         let (said, reports) = bounded::<Report>(1024);
         let (for_ingest, taken) = bounded(8);
-        let cameras = cameras.into_iter().map(|camera| CameraOrder { camera, password: None, paused: false });
-        let cameras: Vec<_> = cameras.collect();
+        let order = |camera| CameraOrder { camera, password: None, paused: false };
+        let cameras: Vec<_> = cameras.into_iter().map(order).collect();
         let begin = IngestBegin { cameras: cameras.clone(), grid, survey };
         let telling = said.clone();
         let ingest = thread::Builder::new().name("ingest".into());
@@ -226,7 +226,7 @@ fn configured(id: u16, camera: &Camera, offset_ms: i64) -> Configured {
         sync_offset: Span::from_ms(offset_ms),
         gates: Gates::default(),
         masks: Vec::new(),
-        schedule: edge_ger::config::schedule::Schedule::default(),
+        schedule: Default::default(),
     }
 }
 

@@ -106,12 +106,12 @@ pub enum Kind {
     Choice(&'static [&'static str]),
     /// At least one of these words, none twice.
     Choices(&'static [&'static str]),
+    /// Three numbers that sum to 1, each from [`SHARE_MIN`] on: none is impossible.
+    Shares,
     /// Polygons over the picture.
     Masks,
     /// Hours of the week.
     Hours,
-    /// Three numbers that sum to 1, each from [`SHARE_MIN`] on: none is impossible.
-    Shares,
 }
 
 /// The least of three shares: what is thought impossible could never be seen.

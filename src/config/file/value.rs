@@ -27,10 +27,10 @@ pub(super) enum Value {
     Number(f64),
     Switch(bool),
     List(Vec<String>),
-    Masks(Vec<Polygon>),
-    Hours(Schedule),
     /// They sum to 1.
     Shares([f64; 3]),
+    Masks(Vec<Polygon>),
+    Hours(Schedule),
 }
 
 /// What a value depends on besides itself.
@@ -59,8 +59,6 @@ pub(super) fn from_toml(key: &Key, value: &DeValue<'_>, base: Base<'_>) -> Resul
             let words: Option<Vec<_>> = items.iter().map(|item| item.get_ref().as_str()).collect();
             words.map_or_else(|| Err(Wrong::new("not every word here is text", should(key))), |words| list(key, &words))
         }
-        (Kind::Masks, DeValue::Array(items)) => masks::masks(key, items),
-        (Kind::Hours, DeValue::Array(items)) => hours::from_toml(key, items),
         (Kind::Shares, DeValue::Array(items)) => {
             let number = |item: &DeValue<'_>| match item {
                 DeValue::Integer(it) if it.radix() == 10 => it.as_str().parse().ok(),
@@ -69,11 +67,13 @@ pub(super) fn from_toml(key: &Key, value: &DeValue<'_>, base: Base<'_>) -> Resul
             };
             shares(key, items.iter().map(|item| number(item.get_ref())).collect())
         }
+        (Kind::Masks, DeValue::Array(items)) => masks::masks(key, items),
+        (Kind::Hours, DeValue::Array(items)) => hours::from_toml(key, items),
         (Kind::Integer { .. } | Kind::Number { .. }, DeValue::String(_)) => {
             Err(Wrong::new("this is text", should(key) + ", without quotes and without a unit"))
         }
         (Kind::Switch, DeValue::String(_)) => Err(Wrong::new("this is text", should(key) + ", without quotes")),
-        (Kind::Choices(_) | Kind::Hours | Kind::Shares, DeValue::String(_)) => {
+        (Kind::Choices(_) | Kind::Shares | Kind::Hours, DeValue::String(_)) => {
             Err(Wrong::new("this is text", should(key) + ", in brackets"))
         }
         (
@@ -81,9 +81,9 @@ pub(super) fn from_toml(key: &Key, value: &DeValue<'_>, base: Base<'_>) -> Resul
             | Kind::Number { .. }
             | Kind::Switch
             | Kind::Choices(_)
+            | Kind::Shares
             | Kind::Masks
-            | Kind::Hours
-            | Kind::Shares,
+            | Kind::Hours,
             other,
         ) => Err(Wrong::new(format!("this is {}", name_of(other)), should(key))),
         (_, DeValue::String(it)) => text(key, it, base),
@@ -112,12 +112,12 @@ pub(super) fn from_environment(key: &Key, written: &str, base: Base<'_>) -> Resu
             let words: Vec<_> = written.split(',').map(str::trim).collect();
             list(key, &words).map_err(|wrong| Wrong { cure: wrong.cure + ", here separated by commas", ..wrong })
         }
-        Kind::Masks => masks::from_environment(key, written),
-        Kind::Hours => hours::hours(key, written.split(',').map(str::trim)),
         Kind::Shares => {
             let numbers = written.split(',').map(|it| it.trim().parse().ok()).collect();
             shares(key, numbers).map_err(|wrong| Wrong { cure: wrong.cure + ", here without brackets", ..wrong })
         }
+        Kind::Masks => masks::from_environment(key, written),
+        Kind::Hours => hours::hours(key, written.split(',').map(str::trim)),
         _ => text(key, written, base),
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::{
     infer::features::picture::Rgb,
+    mask::{Cells, Polygon},
     time::{Moment, Span},
     wire::record::Survey,
 };
@@ -21,10 +22,16 @@ pub struct Motion {
     pub rise: f32,
 }
 
-/// Looks at one picture after another of a camera. It keeps the last one as luma, small, and gives numbers only.
+/// Looks at one picture after another of a camera. It keeps the last one as luma, small, and gives numbers only. What a
+/// mask covers has no part in them.
 #[derive(Debug, Default)]
 pub struct Sight {
+    masks: Vec<Polygon>,
+    /// The size of the pictures, pixels.
+    size: (u32, u32),
     width: usize,
+    /// Of each pixel of the small picture, whether a mask touches it.
+    covered: Vec<bool>,
     luma: Vec<f32>,
     before: Vec<f32>,
     contrast: f32,
@@ -34,14 +41,25 @@ pub struct Sight {
 }
 
 impl Sight {
+    /// Of a camera with these masks.
+    #[must_use]
+    pub fn new(masks: Vec<Polygon>) -> Self {
+        Self { masks, ..Self::default() }
+    }
+
     /// Looks at a picture. Returns what moved since the one before, where there was one of the same size.
     pub fn look(&mut self, moment: Moment, picture: Rgb<'_>) -> Option<Motion> {
         std::mem::swap(&mut self.luma, &mut self.before);
-        let width_before = std::mem::replace(&mut self.width, shrink(picture, &mut self.luma));
-        self.contrast = deviation(self.luma.iter().copied());
-        self.sharpness = deviation(laplacian(&self.luma, self.width)).powi(2);
+        let size = (picture.width, picture.height);
+        let is_same_size = std::mem::replace(&mut self.size, size) == size;
+        self.width = shrink(picture, &mut self.luma);
+        if !is_same_size {
+            self.covered = covered(&self.masks, size, self.width);
+        }
+        let left = self.luma.iter().zip(&self.covered).filter(|(_, covered)| !**covered);
+        self.contrast = deviation(left.map(|(luma, _)| *luma));
+        self.sharpness = deviation(laplacian(&self.luma, &self.covered, self.width)).powi(2);
         self.newest = self.newest.max(Some(moment));
-        let is_same_size = width_before == self.width && self.before.len() == self.luma.len();
         is_same_size.then(|| self.motion(moment))
     }
 
@@ -92,12 +110,27 @@ impl Sight {
     }
 }
 
+/// How many pixels of a picture, in both directions, become one.
+fn block(width: u32) -> u32 {
+    ((width + Survey::SHARPNESS_WIDTH / 2) / Survey::SHARPNESS_WIDTH).max(1)
+}
+
+/// Which pixels of the small picture, `columns` wide, the masks touch.
+fn covered(masks: &[Polygon], size: (u32, u32), columns: usize) -> Vec<bool> {
+    let block = block(size.0);
+    let cells = Cells::touched(masks, size, block);
+    let row = |spans: &[std::ops::Range<u32>]| {
+        let is_covered = |column: usize| spans.iter().any(|it| (it.start as usize..it.end as usize).contains(&column));
+        (0..columns).map(is_covered).collect::<Vec<_>>()
+    };
+    cells.rows().take((size.1 / block) as usize).flat_map(row).collect()
+}
+
 /// Averages blocks of pixels so that about the survey's width is left, into luma of BT.601. Returns that width.
 #[allow(clippy::cast_precision_loss, reason = "sums of a few blocks of 8 bits")]
 fn shrink(picture: Rgb<'_>, luma: &mut Vec<f32>) -> usize {
     let (width, height) = (picture.width as usize, picture.height as usize);
-    let wanted = Survey::SHARPNESS_WIDTH as usize;
-    let block = ((width + wanted / 2) / wanted).max(1);
+    let block = block(picture.width) as usize;
     let (columns, rows) = (width / block, height / block);
     luma.clear();
     luma.resize(columns * rows, 0.0);
@@ -114,13 +147,13 @@ fn shrink(picture: Rgb<'_>, luma: &mut Vec<f32>) -> usize {
     columns
 }
 
-/// Four times each inner pixel less its four neighbours.
-fn laplacian(luma: &[f32], width: usize) -> impl Iterator<Item = f32> + Clone + '_ {
+/// Four times each inner pixel less its four neighbours, where none of them is covered.
+fn laplacian<'a>(luma: &'a [f32], covered: &'a [bool], width: usize) -> impl Iterator<Item = f32> + Clone + 'a {
     let rows = luma.len().checked_div(width).unwrap_or(0);
-    (1..rows.saturating_sub(1)).flat_map(move |y| {
-        let [above, row, below] = [y - 1, y, y + 1].map(|y| &luma[y * width..][..width]);
-        (1..width.saturating_sub(1)).map(move |x| 4.0 * row[x] - row[x - 1] - row[x + 1] - above[x] - below[x])
-    })
+    let inner = (1..rows.saturating_sub(1)).flat_map(move |y| y * width + 1..(y + 1) * width - 1);
+    let cross = move |at: usize| [at, at - 1, at + 1, at - width, at + width];
+    let left = inner.map(cross).filter(|it| it.iter().all(|at| !covered[*at]));
+    left.map(|[at, left, right, above, below]| 4.0 * luma[at] - luma[left] - luma[right] - luma[above] - luma[below])
 }
 
 /// The standard deviation; 0 of nothing.
@@ -194,6 +227,22 @@ mod tests {
             let same = bars(width, 8.0);
             assert!(same.abs_diff(soft) <= 1 + soft / 4, "{width}: {same} {soft}");
         }
+    }
+
+    #[test]
+    fn what_a_mask_covers_has_no_part() {
+        // The left half is a chess board, and covered.
+        let board = |x: u32, y: u32| if x < 32 && (x + y) % 2 == 0 { 255 } else { 90 };
+        let mask = Polygon::new(vec![[0, 0], [5000, 0], [5000, 10_000], [0, 10_000]]).unwrap();
+        let mut sight = Sight::new(vec![mask]);
+        look(&mut sight, 0, 64, 36, &grey(64, 36, board));
+        assert_eq!((sight.contrast(), sight.sharpness()), (0, 0));
+        assert!(0 < seen(64, 36, board).1);
+        // All of it: nothing is left to measure.
+        let mask = Polygon::new(vec![[0, 0], [10_000, 0], [10_000, 10_000], [0, 10_000]]).unwrap();
+        let mut sight = Sight::new(vec![mask]);
+        look(&mut sight, 0, 1300, 70, &grey(1300, 70, board));
+        assert_eq!((sight.contrast(), sight.sharpness()), (0, 0));
     }
 
     #[test]
