@@ -13,6 +13,7 @@ pub mod facts;
 pub mod files;
 pub mod guide;
 pub mod headroom;
+pub mod history;
 pub mod html;
 pub mod json;
 pub mod mask;

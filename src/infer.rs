@@ -199,7 +199,8 @@ impl Room {
         reports.try_send(Report::Progress(self.slot.saturating_sub(1))).ok();
         self.slots.survey(now, |survey| self.outlet.emit(&Record::Survey(survey)));
         let states: Vec<_> = self.slots.states().collect();
-        if self.vitals_at <= now || states != self.states {
+        // Whoever stands before a camera sees at once what became of it.
+        if self.survey || self.vitals_at <= now || states != self.states {
             self.vitals_at = now + VITALS_EVERY;
             self.states = states;
             self.slots.vitals().for_each(|vital| self.outlet.emit(&Record::Vital(vital)));

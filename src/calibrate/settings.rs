@@ -175,7 +175,7 @@ fn min_confidence(site: &Site) -> Option<Setting> {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+mod tests {
     use super::{super::facts::tests::facts, *};
     use crate::{calibrate::seen::Clap, time::Moment};
 

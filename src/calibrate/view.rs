@@ -6,7 +6,8 @@ use super::{
     Site,
     baseline::Phase,
     guide::{CLAPS, Guide},
-    seen::{Seen, Trace},
+    history::Trace,
+    seen::Seen,
     verdict::{self, Grade, Item, step_words},
 };
 use crate::{

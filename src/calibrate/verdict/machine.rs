@@ -188,7 +188,7 @@ mod tests {
         }
         for (ms, grade) in [(2500, Grade::Pass), (2501, Grade::Warn), (5000, Grade::Warn), (5001, Grade::Fail)] {
             grades("latency", grade, |seen, _| {
-                seen.latency_ms = crate::calibrate::seen::Tally::default();
+                seen.latency_ms = crate::calibrate::history::Tally::default();
                 seen.latency_ms.add(ms);
             });
         }

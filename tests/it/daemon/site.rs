@@ -191,7 +191,8 @@ fn a_terminal_is_left_as_it_was_found() {
     let folder = site(&file(&of(&camera), "", free_port()), "");
     let at = folder.path().display();
     let program = env!("CARGO_BIN_EXE_edge-ger");
-    // The reading on the screen is the event that ends it, by a signal from outside.
+    // A line of the log on the screen is the event that ends it, by a signal from outside: of what changes, only those
+    // signs are sent that differ from what stood there before, and these stand on an empty line.
     let command = format!(
         "stty rows 30 cols 100; stty -a > {at}/before; \
          sh -c 'echo $$ > {at}/pid.new; mv {at}/pid.new {at}/pid; exec {program} --dry-run --report {at}/site.html {at}/cameras'; \
@@ -202,7 +203,7 @@ fn a_terminal_is_left_as_it_was_found() {
     script.env("TERM", "xterm").env("ORT_DYLIB_PATH", ONNX_RUNTIME);
     let mut script = script.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::null()).spawn().unwrap();
     let screen = || String::from_utf8_lossy(&fs::read(folder.path().join("screen")).unwrap_or_default()).into_owned();
-    wait_for("a reading on the screen", || screen().contains("labelled"));
+    wait_for("a line of the log on the screen", || screen().contains("sockets"));
     let pid = fs::read_to_string(folder.path().join("pid")).unwrap().trim().parse().unwrap();
     kill_process(Pid::from_raw(pid).unwrap(), Signal::TERM).unwrap();
     wait_for("the end", || folder.path().join("after").exists() && script.try_wait().unwrap().is_some());

@@ -188,7 +188,7 @@ fn nothing_to_connect_to_is_no_reason_to_end() {
 fn a_dry_run_reports_what_is_missing_and_ends() {
     let folder = absent();
     let began = SystemClock.now();
-    let (code, said) = Daemon::start(&["--dry-run", "--slots", "1"], &folder).end();
+    let (code, said) = Daemon::start(&["--dry-run", "--slots", "2"], &folder).end();
     assert_eq!(code, 1, "{said}");
     assert!(said.contains("withheld") && said.contains("nothing was published"), "{said}");
     assert!(said.contains("fail     connection        unreachable"), "{said}");
