@@ -131,7 +131,7 @@ impl Guide {
                 }
                 self.note = match polygons.len() {
                     0 => "no mask was drawn".into(),
-                    count => format!("{count} masks were drawn: they are in the settings found"),
+                    count => format!("masks drawn: {count}; they are among the settings found"),
                 };
                 if let Some(seen) = site.seen(camera) {
                     seen.masks = Some(polygons).filter(|it| !it.is_empty());

@@ -10,9 +10,9 @@ use crate::{
     wire::record::{Provider, Withheld},
 };
 
-/// Reasons that the installer can do something about. The others are starting, and honest answers.
+/// Reasons that the installer can do something about here. The others are starting and honest answers; and a camera that
+/// is away is judged by its connection and its outages.
 const TECHNICAL: &[Withheld] = &[
-    Withheld::CameraOffline,
     Withheld::VideoGap,
     Withheld::Damaged,
     Withheld::Frozen,
@@ -98,7 +98,7 @@ fn given(view: &View<'_>) -> Item {
     let seen = view.seen;
     let item =
         Item::new(Section::Readings, "readings", "readings").should_be(bounds::WITHHELD_PERCENT.words("% withheld"));
-    let idle = u64::from(seen.withheld_for(&[Withheld::Starting, Withheld::Paused]));
+    let idle = u64::from(seen.withheld_for(&[Withheld::Starting, Withheld::Paused, Withheld::CameraOffline]));
     let counted = seen.slots - seen.tested - idle;
     if counted == 0 {
         return item;
@@ -118,8 +118,11 @@ fn given(view: &View<'_>) -> Item {
 /// What to do about readings that are withheld for this reason.
 fn cure(reason: Withheld) -> &'static str {
     match reason {
-        Withheld::Starting | Withheld::TooFewPeople | Withheld::LowConfidence | Withheld::Paused => "nothing",
-        Withheld::CameraOffline => "the camera was away: see its connection",
+        Withheld::Starting
+        | Withheld::CameraOffline
+        | Withheld::TooFewPeople
+        | Withheld::LowConfidence
+        | Withheld::Paused => "nothing",
         Withheld::VideoGap => {
             "frames are too far from the wanted moments: a key frame every second, or a steadier camera"
         }

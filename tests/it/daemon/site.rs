@@ -1,6 +1,11 @@
 //! The dry run on real cameras: what it says, what it leaves behind, and that it is nothing but numbers and words.
 
-use std::{fs, path::Path, process::Command};
+use std::{
+    fs,
+    io::Write as _,
+    path::Path,
+    process::{Child, Command, Stdio},
+};
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -184,41 +189,93 @@ fn somebody_elses_file_is_not_taken() {
     assert!(fs::read_to_string(&page).unwrap().ends_with("mine</title>"));
 }
 
-/// A terminal of `script(1)`: what `stty` says before and after, and everything that was sent to the terminal.
-#[test]
-fn a_terminal_is_left_as_it_was_found() {
-    let camera = moving().start();
-    let folder = site(&file(&of(&camera), "", free_port()), "");
-    let at = folder.path().display();
-    let program = env!("CARGO_BIN_EXE_edge-ger");
-    // A line of the log on the screen is the event that ends it, by a signal from outside: of what changes, only those
-    // signs are sent that differ from what stood there before, and these stand on an empty line.
-    let command = format!(
-        "stty rows 30 cols 100; stty -a > {at}/before; \
-         sh -c 'echo $$ > {at}/pid.new; mv {at}/pid.new {at}/pid; exec {program} --dry-run --report {at}/site.html {at}/cameras'; \
-         echo $? > {at}/code; stty -a > {at}/after"
-    );
-    let mut script = Command::new("script");
-    script.args(["--quiet", "--flush", "--command", &command]).arg(folder.path().join("screen"));
-    script.env("TERM", "xterm").env("ORT_DYLIB_PATH", ONNX_RUNTIME);
-    let mut script = script.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::null()).spawn().unwrap();
-    let screen = || String::from_utf8_lossy(&fs::read(folder.path().join("screen")).unwrap_or_default()).into_owned();
-    wait_for("a line of the log on the screen", || screen().contains("sockets"));
-    let pid = fs::read_to_string(folder.path().join("pid")).unwrap().trim().parse().unwrap();
-    kill_process(Pid::from_raw(pid).unwrap(), Signal::TERM).unwrap();
-    wait_for("the end", || folder.path().join("after").exists() && script.try_wait().unwrap().is_some());
+/// A dry run on a terminal of `script(1)`.
+struct OnTerminal {
+    folder: TempDir,
+    script: Child,
+}
 
-    let text = |name: &str| fs::read_to_string(folder.path().join(name)).unwrap();
-    assert_eq!(text("before"), text("after"));
-    let screen = screen();
-    let (entered, left) = (screen.find("\x1b[?1049h").unwrap(), screen.find("\x1b[?1049l").unwrap());
-    let (view, rest) = (&screen[entered..left], &screen[left..]);
-    // The log is kept from the view as lines of its own, and stands below it, whole, before the report.
-    assert!(!view.contains("sandbox: no sockets (seccomp, every thread), no core dumps\r\n"), "{view}");
+impl OnTerminal {
+    /// Starts it, with what `stty` says of the terminal before and after.
+    fn start(folder: TempDir, arguments: &str) -> Self {
+        let at = folder.path().display();
+        let program = env!("CARGO_BIN_EXE_edge-ger");
+        let command = format!(
+            "stty rows 30 cols 100; stty -a > {at}/before; \
+             sh -c 'echo $$ > {at}/pid.new; mv {at}/pid.new {at}/pid; exec {program} --dry-run {arguments} {at}/cameras'; \
+             stty -a > {at}/after.new; mv {at}/after.new {at}/after"
+        );
+        let mut script = Command::new("script");
+        script.args(["--quiet", "--flush", "--command", &command]).arg(folder.path().join("screen"));
+        script.env("TERM", "xterm").env("ORT_DYLIB_PATH", ONNX_RUNTIME);
+        let script = script.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        Self { folder, script }
+    }
+
+    fn text(&self, name: &str) -> String {
+        String::from_utf8_lossy(&fs::read(self.folder.path().join(name)).unwrap_or_default()).into_owned()
+    }
+
+    /// Waits for words on the screen. Of what changes, only the signs are sent that differ from what stood there, so
+    /// these must stand where nothing was.
+    #[track_caller]
+    fn shows(&self, words: &str) {
+        wait_for(words, || self.text("screen").contains(words));
+    }
+
+    fn press(&mut self, keys: &str) {
+        self.script.stdin.as_mut().unwrap().write_all(keys.as_bytes()).unwrap();
+    }
+
+    /// Waits for the end. The terminal is as it was before; returns what was shown in the view, and below it.
+    #[track_caller]
+    fn end(&mut self) -> (String, String) {
+        wait_for("the end", || self.folder.path().join("after").exists());
+        assert_eq!(self.text("before"), self.text("after"));
+        let screen = self.text("screen");
+        let (view, rest) = screen.split_once("\x1b[?1049l").unwrap();
+        let (_, view) = view.split_once("\x1b[?1049h").unwrap();
+        (view.to_owned(), rest.to_owned())
+    }
+}
+
+impl Drop for OnTerminal {
+    fn drop(&mut self) {
+        self.script.kill().ok();
+        self.script.wait().ok();
+    }
+}
+
+#[test]
+fn a_signal_leaves_the_terminal_as_it_was_found() {
+    let folder = site(&file(&format!("url = \"rtsp://127.0.0.1:{}/none\"", free_port()), "", free_port()), "");
+    let report = folder.path().join("site.html");
+    let mut terminal = OnTerminal::start(folder, &format!("--report {}", report.display()));
+    terminal.shows("sockets");
+    let pid = terminal.text("pid").trim().parse().unwrap();
+    kill_process(Pid::from_raw(pid).unwrap(), Signal::TERM).unwrap();
+    let (view, rest) = terminal.end();
+    // The log does not tear the view with lines of its own; it stands below it, whole, before the report.
+    assert!(!view.contains("no core dumps\r\n"), "{view}");
     let logged = rest.find("sandbox: no sockets").unwrap_or_else(|| panic!("the log is lost:\n{rest}"));
     let reported = rest.find("nothing was published").unwrap_or_else(|| panic!("no report:\n{rest}"));
     assert!(logged < reported, "{rest}");
-    assert!(text("site.html").ends_with("</html>\n"));
+    assert!(fs::read_to_string(&report).unwrap().ends_with("</html>\n"));
+}
+
+#[test]
+fn masks_are_drawn_on_a_terminal() {
+    let folder = site(&file(&format!("url = \"rtsp://127.0.0.1:{}/none\"", free_port()), "", free_port()), "");
+    let patch = folder.path().join("cameras/new.toml");
+    let mut terminal = OnTerminal::start(folder, &format!("--patch {}", patch.display()));
+    terminal.shows("hall");
+    // Two cells to the right and one of them down, then the end.
+    terminal.press("m \x1b[C \x1b[B \rq");
+    let (_, rest) = terminal.end();
+    assert!(rest.contains("masks = [[[0.0, 0.0], [0.125, 0.0]"), "{rest}");
+    assert_eq!(run(&["check", patch.to_str().unwrap()]).0, 0);
+    let patched = fs::read_to_string(&patch).unwrap();
+    assert!(patched.contains("[[0.0625, 0.1111], [0.125, 0.1111], [0.125, 0.2222], [0.0625, 0.2222]]"), "{patched}");
 }
 
 /// Looks again and again, until a deadline.
