@@ -77,7 +77,7 @@ fn a_dry_run_leaves_lines_a_report_and_a_patch() {
         let lines = lines(&said, &kind);
         assert!(!lines.is_empty(), "no {kind} in:\n{said}");
         for line in lines {
-            let mut found: Vec<_> = line.as_object().unwrap().keys().cloned().filter(|it| it != "kind").collect();
+            let mut found: Vec<_> = line.as_object().unwrap().keys().filter(|it| *it != "kind").cloned().collect();
             found.sort_unstable();
             assert_eq!(found, keys, "{kind}");
         }
