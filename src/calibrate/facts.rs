@@ -70,6 +70,8 @@ pub struct CameraFacts {
     pub rtp: Option<(Transport, u32)>,
     /// Whether sound is configured.
     pub sound: bool,
+    /// Whether that is the camera's own, which comes and goes with it.
+    pub sound_is_its_own: bool,
     /// `sync.offset_ms`.
     pub offset_ms: i64,
     /// Which frames are decoded.
@@ -109,6 +111,7 @@ impl CameraFacts {
             name: camera.name.clone(),
             rtp,
             sound: camera.sound != config::Sound::Off,
+            sound_is_its_own: camera.sound == config::Sound::Camera,
             offset_ms: camera.sync_offset.as_ms(),
             decode: camera.decode,
             gates: camera.gates,
@@ -149,6 +152,7 @@ pub(super) mod tests {
                 name: "hall".into(),
                 rtp: Some((Transport::Tcp, 200)),
                 sound: true,
+                sound_is_its_own: true,
                 offset_ms: 0,
                 decode: Decode::Auto,
                 gates: Gates::default(),

@@ -3,7 +3,7 @@
 use super::{Grade, Item, Section, View};
 use crate::{
     calibrate::bounds,
-    wire::record::{HUM_NONE_CDB, LEVEL_NONE_CDB, SoundState, Survey, Vital},
+    wire::record::{CameraState, HUM_NONE_CDB, LEVEL_NONE_CDB, SoundState, Survey, Vital},
 };
 
 pub(super) fn items(view: &View<'_>) -> Vec<Item> {
@@ -28,6 +28,9 @@ fn sound(view: &View<'_>) -> Item {
         SoundState::Present => item.is("present").graded(Grade::Pass, ""),
         // In the first seconds of a camera no window has been listened to yet.
         SoundState::Absent if view.seen.slots == 0 => item,
+        SoundState::Absent if view.camera.sound_is_its_own && vital.state != CameraState::Online => {
+            item.is("it comes with the camera, which is away")
+        }
         SoundState::Absent => item.is("absent").graded(
             Grade::Fail,
             "no sound comes: switch on the camera's audio, or check sound.device and its plug; the log names the \
@@ -136,6 +139,13 @@ mod tests {
             (SoundState::Clipping, Grade::Warn),
         ] {
             grades("sound", grade, |seen, _| seen.vital.as_mut().unwrap().sound = state);
+        }
+        for (is_its_own, grade) in [(true, Grade::Unknown), (false, Grade::Fail)] {
+            grades("sound", grade, |seen, facts| {
+                let vital = seen.vital.as_mut().unwrap();
+                (vital.sound, vital.state) = (SoundState::Absent, CameraState::Offline);
+                facts.cameras[0].sound_is_its_own = is_its_own;
+            });
         }
         grades("sound", Grade::Fail, |seen, facts| {
             seen.vital.as_mut().unwrap().sound = SoundState::Off;

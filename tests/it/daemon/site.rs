@@ -268,7 +268,7 @@ fn masks_are_drawn_on_a_terminal() {
     let folder = site(&file(&format!("url = \"rtsp://127.0.0.1:{}/none\"", free_port()), "", free_port()), "");
     let patch = folder.path().join("cameras/new.toml");
     let mut terminal = OnTerminal::start(folder, &format!("--patch {}", patch.display()));
-    terminal.shows("hall");
+    terminal.shows("sockets");
     // Two cells to the right and one of them down, then the end.
     terminal.press("m \x1b[C \x1b[B \rq");
     let (_, rest) = terminal.end();
