@@ -44,6 +44,7 @@ const OWED_MAX: usize = 256;
 pub(crate) struct Gauge {
     /// A picture that differs from the one before by less is the same, levels.
     motion_min: f32,
+    /// Where both are locked, the test is first.
     sight: Mutex<Sight>,
     test: Mutex<Option<Test>>,
 }
@@ -87,11 +88,16 @@ impl Gauge {
 
     /// Looks at a picture. Returns whether the network wants it, too.
     pub(crate) fn look(&self, moment: Moment, picture: Rgb<'_>) -> bool {
-        let motion = lock(&self.sight).look(moment, picture);
         let mut test = lock(&self.test);
-        let Some(test) = &mut *test else { return true };
+        let Some(test) = &mut *test else {
+            lock(&self.sight).look(moment, picture);
+            return true;
+        };
+        let is_for_claps_alone = test.owed.remove(&moment);
+        let mut sight = lock(&self.sight);
+        let motion = if is_for_claps_alone { sight.glance(moment, picture) } else { sight.look(moment, picture) };
         motion.into_iter().for_each(|it| test.claps.look(it));
-        !test.owed.remove(&moment)
+        !is_for_claps_alone
     }
 
     /// Says by how much a picture differs from the one before it that the network saw, levels.
@@ -103,6 +109,10 @@ impl Gauge {
 
     /// Adds what was measured to a survey.
     pub(crate) fn tell(&self, now: Moment, survey: &mut Survey) {
+        let estimate = lock(&self.test).as_ref().map_or_else(Estimate::default, |it| it.claps.estimate());
+        survey.clap_offset_ms = estimate.offset_ms;
+        survey.clap_confidence = estimate.confidence;
+        survey.claps = estimate.claps;
         let sight = lock(&self.sight);
         survey.contrast = sight.contrast();
         survey.sharpness = sight.sharpness();
@@ -111,10 +121,6 @@ impl Gauge {
         if survey.step == Step::KeyFrame && is_seen {
             survey.step = Step::Decoded;
         }
-        let estimate = lock(&self.test).as_ref().map_or_else(Estimate::default, |it| it.claps.estimate());
-        survey.clap_offset_ms = estimate.offset_ms;
-        survey.clap_confidence = estimate.confidence;
-        survey.claps = estimate.claps;
     }
 }
 

@@ -49,6 +49,15 @@ impl Sight {
 
     /// Looks at a picture. Returns what moved since the one before, where there was one of the same size.
     pub fn look(&mut self, moment: Moment, picture: Rgb<'_>) -> Option<Motion> {
+        let motion = self.glance(moment, picture);
+        let left = self.luma.iter().zip(&self.covered).filter(|(_, covered)| !**covered);
+        self.contrast = deviation(left.map(|(luma, _)| *luma));
+        self.sharpness = deviation(laplacian(&self.luma, &self.covered, self.width)).powi(2);
+        motion
+    }
+
+    /// The same without a look at contrast and sharpness, which is quicker.
+    pub fn glance(&mut self, moment: Moment, picture: Rgb<'_>) -> Option<Motion> {
         std::mem::swap(&mut self.luma, &mut self.before);
         let size = (picture.width, picture.height);
         let is_same_size = std::mem::replace(&mut self.size, size) == size;
@@ -56,9 +65,6 @@ impl Sight {
         if !is_same_size {
             self.covered = covered(&self.masks, size, self.width);
         }
-        let left = self.luma.iter().zip(&self.covered).filter(|(_, covered)| !**covered);
-        self.contrast = deviation(left.map(|(luma, _)| *luma));
-        self.sharpness = deviation(laplacian(&self.luma, &self.covered, self.width)).powi(2);
         self.newest = self.newest.max(Some(moment));
         is_same_size.then(|| self.motion(moment))
     }
@@ -232,7 +238,7 @@ mod tests {
     #[test]
     fn what_a_mask_covers_has_no_part() {
         // The left half is a chess board, and covered.
-        let board = |x: u32, y: u32| if x < 32 && (x + y) % 2 == 0 { 255 } else { 90 };
+        let board = |x: u32, y: u32| if x < 32 && (x + y).is_multiple_of(2) { 255 } else { 90 };
         let mask = Polygon::new(vec![[0, 0], [5000, 0], [5000, 10_000], [0, 10_000]]).unwrap();
         let mut sight = Sight::new(vec![mask]);
         look(&mut sight, 0, 64, 36, &grey(64, 36, board));

@@ -396,7 +396,8 @@ impl Server {
         rtsp.set_service(&port.to_string());
         let factory = rtsp_server::RTSPMediaFactory::new();
         factory.set_launch(&spec.launch());
-        factory.set_shared(true);
+        // A recording that is at its end is not begun anew for the next one who connects.
+        factory.set_shared(spec.recording.is_none());
         let counting = Arc::clone(control);
         rtsp.connect_client_connected(move |_, _| _ = counting.connections.fetch_add(1, Ordering::SeqCst));
         let control = Arc::clone(control);
