@@ -18,6 +18,7 @@ mod daemon;
 mod demo;
 mod docs;
 mod evaluate;
+mod fleet;
 mod infer;
 mod ingest;
 mod page;
