@@ -20,5 +20,6 @@ pub mod evaluate;
 pub mod drift;
 pub mod sandbox;
 pub mod service;
+pub mod terminal;
 pub mod time;
 pub mod wire;
