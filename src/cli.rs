@@ -1,5 +1,6 @@
 //! The command line: what somebody typed, and what it starts.
 
+mod watch;
 mod wiring;
 
 use std::{
@@ -65,6 +66,8 @@ enum Command {
     },
     /// Measure a network on labelled clips, through the daemon's own decoders: exit 1 if some cannot be decoded
     Evaluate(Evaluate),
+    /// Show the readings of a whole fleet, as its broker has them
+    Watch(watch::Watch),
     /// A camera, a broker and the daemon in one command
     Demo {
         /// End after so long: exit 0 if labelled readings arrived at the broker, 1 if not
@@ -168,6 +171,7 @@ impl Arguments {
             Some(Command::Model { what: Model::Inspect { file } }) => show(&model(wiring::inspect(&file))?),
             Some(Command::Model { what: Model::Verify { file } }) => show(&model(wiring::verify(&file))?),
             Some(Command::Evaluate(asked)) => evaluate(asked),
+            Some(Command::Watch(asked)) => watch::watch(asked),
             Some(Command::Demo { seconds }) => {
                 logging::start("");
                 wiring::demo(seconds).map_err(|text| Failure::new(Exit::Internal, text))
@@ -319,6 +323,11 @@ mod tests {
         check("edge-ger evaluate m.onnx clips labels.csv --predictions p.csv --json --provider cuda,cpu", true);
         check("edge-ger evaluate m.onnx clips", false);
         check("edge-ger evaluate m.onnx clips labels.csv --provider gpu", false);
+        check("edge-ger watch mqtt://broker --password-file p --json", true);
+        check("edge-ger watch mqtts://anna@broker/p --ca-file c --certificate-file a --key-file b --once", true);
+        check("edge-ger watch mqtts://broker --key-file b", false);
+        check("edge-ger watch mqtt://broker --json --once", false);
+        check("edge-ger watch", false);
         check("edge-ger demo --seconds 45", true);
         check("edge-ger demo --seconds 0", false);
         check("edge-ger --version", true);

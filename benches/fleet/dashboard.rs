@@ -51,7 +51,7 @@ impl Dashboard {
         locked(&self.tally)
     }
 
-    /// Messages received and sent, bytes received and sent, since the broker's start; a second old at most.
+    /// Packets received and sent, bytes received and sent, since the broker's start; a second old at most.
     pub(crate) fn counters(&self) -> [f64; 4] {
         let counters = locked(&self.counters);
         COUNTERS.map(|it| counters.get(&format!("$SYS/broker/{it}")).copied().unwrap_or(0.0))

@@ -94,7 +94,8 @@ pub(crate) struct Measured {
     /// All publishers together.
     pub(crate) publishers_cpu_s: f64,
     pub(crate) publishers_rss_kb: u64,
-    /// By the broker's own count: messages and bytes received and sent, the dashboard's included.
+    /// By the broker's own count, in a second: packets received and sent, bytes received and sent; with
+    /// acknowledgements and all that the dashboard has.
     pub(crate) counters: [f64; 4],
     /// From the end of the window to the dashboard, ms.
     pub(crate) delays_ms: Vec<u64>,
@@ -198,14 +199,15 @@ impl Bench {
         let mut attempts: Vec<_> = turned_away;
         attempts.extend(self.broker.attempts_since(back));
         let since = |moments: Vec<Moment>| moments.into_iter().map(|it| (it - lost).as_secs_f64()).collect();
+        let tally = self.dashboard.tally();
         Ok(storm::Storm {
             boxes: all,
             outage_s: (back - lost).as_secs_f64(),
             attempts_s: since(attempts),
             returns_s: since(self.broker.boxes_since(back)),
             broker: self.broker.cost().shares_since(Some(&cost), seconds),
-            rates: self.dashboard.tally().rates_since(lost_ms),
-            drained_s: self.dashboard.tally().drained_ms(back_ms).map(|it| it as f64 / 1000.0),
+            rates: tally.rates_since(lost_ms),
+            drained_s: tally.drained_ms(back_ms).map(|it| it as f64 / 1000.0),
         })
     }
 

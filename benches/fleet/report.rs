@@ -27,15 +27,15 @@ fn percentile(sorted: &[u64], percent: usize) -> String {
 
 pub(crate) fn states(states: &[Measured]) {
     println!(
-        "| boxes | cameras | messages/s in | bytes/s in | messages/s out | bytes/s out | mosquitto CPU % of a core | RSS MB | descriptors | delay p50 ms | p99 ms |"
+        "| boxes | cameras | packets/s in | bytes/s in | packets/s out | bytes/s out | mosquitto CPU % of a core | RSS MB | descriptors | delay p50 ms | p99 ms |"
     );
     println!("|---|---|---|---|---|---|---|---|---|---|---|");
     for it in states {
-        let [messages_in, messages_out, bytes_in, bytes_out] = it.counters;
+        let [packets_in, packets_out, bytes_in, bytes_out] = it.counters;
         let mut delays = it.delays_ms.clone();
         delays.sort_unstable();
         println!(
-            "| {} | {} | {messages_in:.1} | {bytes_in:.0} | {messages_out:.1} | {bytes_out:.0} | {:.1} | {:.1} | {} | {} | {} |",
+            "| {} | {} | {packets_in:.1} | {bytes_in:.0} | {packets_out:.1} | {bytes_out:.0} | {:.1} | {:.1} | {} | {} | {} |",
             it.boxes,
             it.cameras,
             100.0 * it.broker.cpu_s,
@@ -47,7 +47,7 @@ pub(crate) fn states(states: &[Measured]) {
     }
     let Some(it) = states.last().filter(|it| 0 < it.boxes) else { return };
     let each = |all: f64| all / it.boxes as f64;
-    println!("\neach box: {:.2} messages/s, {:.0} bytes/s to the broker", each(it.counters[0]), each(it.counters[2]));
+    println!("\neach box: {:.2} packets/s and {:.0} bytes/s in all to the broker", each(it.counters[0]), each(it.counters[2]));
     println!(
         "all publishers: {:.0} % of a core, {:.0} MB; over {:.0} s; load: {}",
         100.0 * it.publishers_cpu_s,
