@@ -2,13 +2,16 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard},
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
     time::Duration,
 };
 
 use crossbeam_channel::{Receiver, bounded};
-use edge_ger::time::{Clock as _, SystemClock};
+use edge_ger::time::{Clock as _, Span, SystemClock};
 use rumqttc::v5::{
     Client, Event, MqttOptions,
     mqttbytes::{
@@ -22,7 +25,15 @@ use crate::{Fault, locked, pause, tally::Tally};
 /// The broker's own counters, in the order of [`Dashboard::counters`].
 const COUNTERS: [&str; 4] = ["messages/received", "messages/sent", "bytes/received", "bytes/sent"];
 /// A newcomer has everything when no retained message came for so long.
-const QUIET: Duration = Duration::from_secs(1);
+const QUIET: Span = Span::from_ms(1000);
+
+/// Whether the broker is known to be away: its subscribers are not among the callers that are counted then.
+static AWAY: AtomicBool = AtomicBool::new(false);
+
+/// Says that the broker is away, or is back.
+pub(crate) fn set_away(is_away: bool) {
+    AWAY.store(is_away, Ordering::SeqCst);
+}
 
 /// What watches the fleet.
 pub(crate) struct Dashboard {
@@ -37,12 +48,16 @@ impl Dashboard {
         let (taking, counting) = (Arc::clone(&tally), Arc::clone(&counters));
         let mut options = options("dashboard", port);
         options.set_clean_start(false).set_session_expiry_interval(Some(3600));
-        subscribe(options, vec!["edge-ger/+/+/reading".into()], move |it| take(&taking, it))?;
+        subscribe(options, vec!["edge-ger/+/+/reading".into()], move |it| {
+            take(&taking, it);
+            true
+        })?;
         let topics = COUNTERS.map(|it| format!("$SYS/broker/{it}"));
         subscribe(self::options("counter", port), topics.into(), move |it| {
             if let Ok(value) = String::from_utf8_lossy(&it.payload).parse() {
                 locked(&counting).insert(String::from_utf8_lossy(&it.topic).into_owned(), value);
             }
+            true
         })?;
         Ok(Self { tally, counters })
     }
@@ -73,11 +88,11 @@ fn options(id: &str, port: u16) -> MqttOptions {
     options
 }
 
-/// Returns once the broker has confirmed the subscription; messages are taken for as long as the bench lives.
+/// Returns once the broker has confirmed the subscription; messages are taken until `take` says that it has enough.
 fn subscribe(
     options: MqttOptions,
     topics: Vec<String>,
-    mut take: impl FnMut(&Publish) + Send + 'static,
+    mut take: impl FnMut(&Publish) -> bool + Send + 'static,
 ) -> Result<(), Fault> {
     let (client, mut connection) = Client::new(options, 16);
     let (ready, is_ready) = bounded(1);
@@ -89,9 +104,18 @@ fn subscribe(
                     topics.iter().for_each(|it| drop(client.try_subscribe(it, QoS::AtLeastOnce)));
                 }
                 Ok(Event::Incoming(Packet::SubAck(_))) => drop(ready.try_send(())),
-                Ok(Event::Incoming(Packet::Publish(it))) => take(&it),
+                Ok(Event::Incoming(Packet::Publish(it))) => {
+                    if !take(&it) {
+                        return;
+                    }
+                }
                 Ok(_) => (),
-                Err(_) => pause(Duration::from_millis(200)),
+                Err(_) => {
+                    pause(Duration::from_millis(100));
+                    while AWAY.load(Ordering::SeqCst) {
+                        pause(Duration::from_millis(20));
+                    }
+                }
             }
         }
     };
@@ -109,18 +133,21 @@ pub(crate) struct Newcomer {
 }
 
 pub(crate) fn newcomer(port: u16) -> Result<Newcomer, Fault> {
-    let (sender, retained): (_, Receiver<usize>) = bounded(100_000);
+    let (sender, messages): (_, Receiver<Option<usize>>) = bounded(1_000_000);
     let began = SystemClock.now();
     subscribe(options("newcomer", port), vec!["edge-ger/#".into()], move |it| {
-        if it.retain {
-            sender.try_send(it.topic.len() + it.payload.len()).ok();
-        }
+        // A live one is told as nothing; the receiver is gone once it has all.
+        sender.try_send(it.retain.then_some(it.topic.len() + it.payload.len())).is_ok()
     })?;
     let mut newcomer = Newcomer { messages: 0, bytes: 0, seconds: 0.0 };
-    while let Ok(bytes) = retained.recv_timeout(QUIET) {
-        newcomer.messages += 1;
-        newcomer.bytes += bytes;
-        newcomer.seconds = (SystemClock.now() - began).as_secs_f64();
+    let mut last = SystemClock.now();
+    while SystemClock.now() - last < QUIET {
+        if let Ok(Some(bytes)) = messages.recv_timeout(QUIET.to_duration()) {
+            newcomer.messages += 1;
+            newcomer.bytes += bytes;
+            last = SystemClock.now();
+            newcomer.seconds = (last - began).as_secs_f64();
+        }
     }
     Ok(newcomer)
 }

@@ -179,6 +179,7 @@ impl Bench {
     fn outage(&mut self, length: Duration) -> Result<storm::Storm, Fault> {
         eprintln!("fleet: the broker is killed …");
         self.broker.save()?;
+        dashboard::set_away(true);
         self.broker.kill();
         let (lost, lost_ms) = (SystemClock.now(), SystemClock.wall_ms());
         let stand_in = broker::StandIn::open(self.broker.port())?;
@@ -187,6 +188,7 @@ impl Bench {
         // From here on: the first boxes are faster than the look that finds it awake.
         let (back, back_ms) = (SystemClock.now(), SystemClock.wall_ms());
         self.broker.launch()?;
+        dashboard::set_away(false);
         let cost = self.broker.cost();
         let all = self.count();
         let all_are_back = || self.broker.boxes_since(back).len() >= all;

@@ -47,7 +47,11 @@ pub(crate) fn states(states: &[Measured]) {
     }
     let Some(it) = states.last().filter(|it| 0 < it.boxes) else { return };
     let each = |all: f64| all / it.boxes as f64;
-    println!("\neach box: {:.2} packets/s and {:.0} bytes/s in all to the broker", each(it.counters[0]), each(it.counters[2]));
+    println!(
+        "\neach box: {:.2} packets/s and {:.0} bytes/s in all to the broker",
+        each(it.counters[0]),
+        each(it.counters[2])
+    );
     println!(
         "all publishers: {:.0} % of a core, {:.0} MB; over {:.0} s; load: {}",
         100.0 * it.publishers_cpu_s,

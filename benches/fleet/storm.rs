@@ -11,7 +11,7 @@ pub(crate) struct Storm {
     pub(crate) boxes: usize,
     /// When it was back.
     pub(crate) outage_s: f64,
-    /// Every connection that was tried, the broker's subscribers among them.
+    /// Every connection that was tried; after the return, those of the subscribers are among them.
     pub(crate) attempts_s: Vec<f64>,
     /// When each box was let in again.
     pub(crate) returns_s: Vec<f64>,

@@ -25,3 +25,4 @@ mod page;
 mod publish;
 mod rooms;
 mod tidy;
+mod watch;
