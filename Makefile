@@ -45,8 +45,9 @@ test-models: $(VENV)/.ready ## the Python kit's own tests
 bench: setup-test $(BENCH_VENV)/.ready ## ratios against the script a user would write, in one run (BENCH_SECONDS=60 each)
 	ORT_DYLIB_PATH=$(CURDIR)/$(ORT) cargo bench --locked --features demo --bench micro --bench daemon
 
+# Built as the tests are: what is measured is the broker.
 fleet: setup-test ## a thousand boxes against one mosquitto: what they cost, and a restart (FLEET_BOXES=1000)
-	cargo bench --locked --features demo --bench fleet
+	cargo bench --profile dev --locked --features demo --bench fleet
 
 $(BENCH_VENV)/.ready: benches/peer/requirements.txt
 	@$(call install,python3 python3-venv)

@@ -21,6 +21,7 @@ use edge_ger::{
         control::{MqttSecrets, Order, PublishBegin, Report, record_pair},
         record::{
             CameraFault, CameraState, Emotion, Outcome, PictureCodec, Provider, Reading, Record, SoundState, Vital,
+            Withheld,
         },
     },
 };
@@ -241,14 +242,18 @@ fn begin(port: u16, name: &str, cameras: u16, folder: &Path) -> PublishBegin {
 }
 
 fn reading(camera: CameraId, slot: u64, window_end_ms: u64) -> Reading {
-    let positive = fastrand::u16(4000..9000);
+    let positive = fastrand::u16(..10_000);
     let neutral = fastrand::u16(..10_000 - positive);
+    let probabilities = [positive, neutral, 10_000 - positive - neutral];
+    let (_, emotion) =
+        probabilities.into_iter().zip(Emotion::ALL).max_by_key(|it| it.0).unwrap_or((0, Emotion::Neutral));
+    let is_sure = 4500 < probabilities[emotion as usize];
     Reading {
         camera,
         slot,
         window_end_ms,
-        outcome: Outcome::Label(Emotion::Positive),
-        probabilities: [positive, neutral, 10_000 - positive - neutral],
+        outcome: if is_sure { Outcome::Label(emotion) } else { Outcome::Withheld(Withheld::LowConfidence) },
+        probabilities,
         group_at_least: Some(5),
         sound: SoundState::Present,
         frame_offset_ms: fastrand::u16(..300),

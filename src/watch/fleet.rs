@@ -435,6 +435,11 @@ mod tests {
         ]);
         let check = |filter, sort, expected: &[&str]| assert_eq!(names(&fleet, filter, sort, false), expected);
         check("", Sort::Name, &["a/door", "a/yard", "b/hall", "z"]);
+        let mut many = Fleet::new("edge-ger");
+        ["box-10", "box-9", "box-2b", "box-02", "a"].iter().for_each(|it| {
+            many.take(&message(&format!("{it}/status"), "online"), NOW_MS);
+        });
+        assert_eq!(names(&many, "", Sort::Name, false), ["a", "box-02", "box-2b", "box-9", "box-10"]);
         check("", Sort::State, &["a/yard", "a/door", "b/hall", "z"]);
         check("", Sort::Label, &["a/door", "b/hall", "a/yard", "z"]);
         check("", Sort::Age, &["a/door", "a/yard", "b/hall", "z"]);

@@ -64,8 +64,9 @@ fn no_answer() -> Failure {
 }
 
 /// With TLS 1.3 a broker that does not like our certificate says so only after the handshake, as an alert in place
-/// of its answer, which rumqttc passes on as words.
+/// of its answer, which rumqttc passes on as words. What the system said has names of rumqttc's layers before it.
 fn away(text: String) -> Failure {
+    let text = text.rsplit_once("IO: ").map_or(text.as_str(), |(_, said)| said).to_owned();
     let kind = if text.contains("fatal alert") { FailureKind::Certificate } else { FailureKind::Away };
     Failure { kind, text }
 }

@@ -91,6 +91,7 @@ pub(super) fn rows<'a>(
     if !filter.is_empty() {
         rows.retain(|row| matches(row, filter));
     }
+    rows.sort_by_cached_key(|it| counted(&it.name()));
     // Stable: what is alike stays in the order of the names.
     match sort {
         Sort::Name => (),
@@ -117,6 +118,21 @@ fn matches(row: &Row<'_>, filter: &str) -> bool {
     row.name().contains(&filter)
         || row.state().contains(&filter)
         || reading.into_iter().flatten().any(|it| it.contains(&filter))
+}
+
+/// A key that sorts names as people count: `box-2` before `box-10`. Texts, and the lengths and digits of the numbers
+/// behind them.
+fn counted(name: &str) -> Vec<(String, usize, String)> {
+    let mut parts = Vec::new();
+    let mut rest = name;
+    while !rest.is_empty() {
+        let (text, tail) = rest.split_at(rest.find(|it: char| it.is_ascii_digit()).unwrap_or(rest.len()));
+        let (digits, tail) = tail.split_at(tail.find(|it: char| !it.is_ascii_digit()).unwrap_or(tail.len()));
+        let digits = digits.trim_start_matches('0');
+        parts.push((text.to_owned(), digits.len(), digits.to_owned()));
+        rest = tail;
+    }
+    parts
 }
 
 /// The worst mood first, and of two alike the surer one; then what is withheld, then what has none.
