@@ -41,7 +41,7 @@ const QUIET: &str = "quiet";
 
 /// How many cameras box `number` has.
 pub(crate) const fn cameras(number: usize) -> u16 {
-    1 + (number % 2) as u16
+    if number.is_multiple_of(2) { 1 } else { 2 }
 }
 
 #[derive(Debug, Serialize, Deserialize)]

@@ -10,6 +10,7 @@
 //! `FLEET_OUTAGE_S` (20).
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a bench prints its table")]
+#![allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "times are of minutes, and not negative")]
 
 mod boxes;
 mod broker;

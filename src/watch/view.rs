@@ -48,11 +48,8 @@ impl Look {
             Key::Escape => (self.filter, self.typing) = (String::new(), false),
             Key::Enter => self.typing = false,
             Key::Backspace => drop(self.filter.pop()),
-            Key::Char(sign) if self.typing => {
-                if self.filter.chars().count() < FILTER_CHARS_MAX && !sign.is_control() {
-                    self.filter.push(sign);
-                }
-            }
+            Key::Char(_) if self.typing && FILTER_CHARS_MAX <= self.filter.chars().count() => (),
+            Key::Char(sign) if self.typing => self.filter.push(sign),
             Key::Char('/') => self.typing = true,
             Key::Char('s') => self.sort = next(self.sort),
             Key::Char('r') => self.reverse = !self.reverse,
@@ -100,8 +97,8 @@ pub(super) fn draw(frame: &mut Frame<'_>, scene: &Scene<'_>, look: &mut Look) {
     } else {
         table(frame, body, &rows[look.top..shown], scene.now_ms);
     }
-    let [keys_at, counted_at] =
-        Layout::horizontal([Constraint::Min(0), Constraint::Length(counted.len() as u16)]).areas(foot);
+    let width = u16::try_from(counted.len()).unwrap_or(u16::MAX);
+    let [keys_at, counted_at] = Layout::horizontal([Constraint::Min(0), Constraint::Length(width)]).areas(foot);
     frame.render_widget(Line::styled(keys, Modifier::DIM), keys_at);
     frame.render_widget(Line::styled(counted, Modifier::DIM), counted_at);
 }
@@ -148,8 +145,8 @@ impl Plan {
             _ => (20, 24, true),
         };
         let mut plan = Self { bar, curve, wide, name: 0 };
-        let columns = plan.others();
-        let used = columns.iter().sum::<u16>() + columns.len() as u16;
+        // Each with the space before it.
+        let used = plan.others().iter().map(|it| it + 1).sum();
         plan.name = width.saturating_sub(used).max(Self::NAME_MIN);
         plan
     }
@@ -241,7 +238,7 @@ fn shortened(name: &str, chars: usize) -> String {
 /// The newest readings, the last one at the right; what is withheld is a dot.
 fn curve<'a>(history: impl ExactSizeIterator<Item = &'a Point>, chars: usize) -> String {
     let skip = history.len().saturating_sub(chars);
-    let step = |mood: f32| (((mood + 1.0) / 2.0 * 8.0) as usize).min(CURVE.len() - 1);
+    let step = |mood: f32| (1..8_u8).filter(|it| f32::from(*it) / 4.0 - 1.0 <= mood).count();
     history.skip(skip).map(|it| it.mood.map_or('·', |mood| CURVE[step(mood)])).collect()
 }
 
@@ -331,7 +328,7 @@ box-7/yard          stale   withheld     5 s video_gap      ·              88 m
     #[test]
     fn keys_filter_sort_and_leave() {
         let (fleet, mut look) = (fleet(), Look::default());
-        let mut press = |look: &mut Look, keys: &str| keys.chars().all(|it| look.press(Key::Char(it)));
+        let press = |look: &mut Look, keys: &str| keys.chars().all(|it| look.press(Key::Char(it)));
         // In the filter, q is a letter.
         assert!(press(&mut look, "/video_q"));
         look.press(Key::Backspace);
@@ -350,7 +347,7 @@ box-7/yard          stale   withheld     5 s video_gap      ·              88 m
         let mut fleet = Fleet::new("edge-ger");
         (0..50).for_each(|n| take(&mut fleet, &format!("box-{n:02}/status"), "online"));
         let mut look = Look::default();
-        let mut at = |look: &mut Look, key, counted: &str| {
+        let at = |look: &mut Look, key, counted: &str| {
             look.press(key);
             let text = screen(80, 15, &fleet, &Link::Connected, look);
             assert!(text.contains(counted), "{key:?}: {text}");
