@@ -88,36 +88,45 @@ enum Link {
     Connecting,
     Connected,
     NotAllowed,
-    /// Why, and what can be done.
-    Lost(String),
+    /// Why and what can be done, and when the next one is tried, s.
+    Lost(String, u64),
 }
 
 impl Link {
-    fn lost(reason: &str, kind: FailureKind, wait_s: u64) -> Self {
+    fn lost(reason: &str, kind: FailureKind, wait: Duration) -> Self {
         let reason = text::plain(reason, REASON_CHARS_MAX);
-        let again = format!("trying again in {} s", wait_s.max(1));
-        Self::Lost(match kind {
-            FailureKind::Away => format!("the broker is away ({reason}); {again}"),
+        let why = match kind {
+            FailureKind::Away => format!("the broker is away: {reason}"),
             FailureKind::Unauthorised => {
-                format!("the broker refuses us ({reason}): check the user and --password-file; {again}")
+                format!("the broker refuses us ({reason}): check the user and --password-file")
             }
             FailureKind::Certificate => format!(
                 "no secure connection to the broker ({reason}): check --ca-file, --certificate-file, the host and the \
-                 date; {again}"
+                 date"
             ),
-        })
+        };
+        Self::Lost(why, wait.as_secs().max(1))
     }
 
     fn is_good(&self) -> bool {
         *self == Self::Connected
     }
 
+    /// Its state.
     fn words(&self) -> &str {
         match self {
             Self::Connecting => "connecting",
             Self::Connected => "connected",
             Self::NotAllowed => "the broker lets us in, but not read: check what this user may subscribe to",
-            Self::Lost(words) => words,
+            Self::Lost(why, _) => why,
+        }
+    }
+
+    /// Its state, and what comes next.
+    fn outlook(&self) -> String {
+        match self {
+            Self::Lost(why, wait_s) => format!("{why}; next try in {wait_s} s"),
+            it => it.words().to_owned(),
         }
     }
 }
@@ -135,7 +144,7 @@ impl Watch<'_> {
         match happening {
             Happening::Connected => self.link = Link::Connected,
             Happening::NotAllowed => self.link = Link::NotAllowed,
-            Happening::Lost(failure, wait) => self.link = Link::lost(&failure.text, failure.kind, wait.as_secs()),
+            Happening::Lost(failure, wait) => self.link = Link::lost(&failure.text, failure.kind, wait),
             Happening::TooLong => self.fleet.too_long(),
             Happening::Message(message) => {
                 let news = self.fleet.take(&message, self.clock.wall_ms())?;
@@ -205,7 +214,7 @@ fn follow(
             Some((news, message)) if as_json => lines::json_line(&news, message.retained),
             Some((news, _)) => lines::line(&news),
             // Every try of an outage would be a line otherwise.
-            None if std::mem::discriminant(&before) == std::mem::discriminant(&watch.link) => continue,
+            None if before.words() == watch.link.words() => continue,
             None if as_json => lines::json_state(watch.link.words()),
             None => format!("{}\n", watch.link.words()),
         };
@@ -237,7 +246,7 @@ fn once(
         }
         match watch.link {
             Link::Connected if quiet == end => quiet = clock.now() + QUIET,
-            Link::Lost(_) | Link::NotAllowed => return Err(Error::Unreached(watch.link.words().to_owned())),
+            Link::Lost(..) | Link::NotAllowed => return Err(Error::Unreached(watch.link.words().to_owned())),
             _ => (),
         }
         if !asked.is_empty() {

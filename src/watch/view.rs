@@ -77,7 +77,7 @@ pub(super) struct Scene<'a> {
 pub(super) fn draw(frame: &mut Frame<'_>, scene: &Scene<'_>, look: &mut Look) {
     let totals = Paragraph::new(totals(&scene.fleet.totals(scene.now_ms))).wrap(crate::terminal::Wrap { trim: true });
     let head_lines = if frame.area().width < 100 { 2 } else { 1 };
-    let words = scene.link.words();
+    let words = scene.link.outlook();
     let link_lines = if words.chars().count() < usize::from(frame.area().width) { 1 } else { 2 };
     let parts = [1, link_lines, head_lines].map(Constraint::Length);
     let [title, link, head, body, foot] =
@@ -244,8 +244,10 @@ fn curve<'a>(history: impl ExactSizeIterator<Item = &'a Point>, chars: usize) ->
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
-    use crate::{terminal::shown, watch::fleet::Message};
+    use crate::{publish::mqtt::failure::FailureKind, terminal::shown, watch::fleet::Message};
 
     const NOW_MS: u64 = 1_795_000_005_000;
 
@@ -318,9 +320,9 @@ box-7/yard          stale   withheld     5 s video_gap      ·              88 m
 
     #[test]
     fn the_state_of_the_connection_is_said_in_words() {
-        let lost = Link::Lost("the broker is away: Connection refused; trying again".into());
+        let lost = Link::lost("Connection refused", FailureKind::Away, Duration::from_secs(4));
         let text = screen(80, 8, &Fleet::new("edge-ger"), &lost, &mut Look::default());
-        assert!(text.contains("the broker is away: Connection refused"), "{text}");
+        assert!(text.contains("the broker is away: Connection refused; next try in 4 s"), "{text}");
         let text = screen(80, 8, &Fleet::new("edge-ger"), &Link::Connected, &mut Look::default());
         assert!(text.contains("no box has said anything"), "{text}");
     }
@@ -368,8 +370,8 @@ box-7/yard          stale   withheld     5 s video_gap      ·              88 m
         take(&mut fleet, "b/c/last", &reading(1, "withheld", [0.0; 3], evil));
         take(&mut fleet, "b/info", &format!(r#"{{"version":"{evil}","model":"{evil}","provider":"{evil}"}}"#));
         take(&mut fleet, "b\u{1b}[2J/status", "online");
-        let lost =
-            Link::lost("\u{1b}[2Jbad certificate\u{9b}", crate::publish::mqtt::failure::FailureKind::Certificate, 1);
+        let reason = "\u{1b}[2Jbad certificate\u{9b}";
+        let lost = Link::lost(reason, FailureKind::Certificate, Duration::from_secs(1));
         let mut text = screen(130, 8, &fleet, &lost, &mut Look::default());
         text += &crate::watch::lines::table(&fleet, NOW_MS);
         assert!(text.contains("]0;owned") && text.contains("bad certificate"), "{text}");
