@@ -19,6 +19,7 @@ pub mod evaluate;
 pub mod watch;
 
 pub mod drift;
+pub mod mask;
 pub mod sandbox;
 pub mod service;
 pub mod terminal;

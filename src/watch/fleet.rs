@@ -408,6 +408,13 @@ mod tests {
     }
 
     #[test]
+    fn a_camera_that_is_meant_to_be_away_is_paused() {
+        let text = reading(1, "withheld", [0.0; 3]).replace("dark", "paused");
+        let fleet = fleet(&[("b/status", "online"), ("b/c/status", "offline"), ("b/c/last", &text)]);
+        assert_eq!(fleet.rows("", Sort::Name, false)[0].state(), "paused");
+    }
+
+    #[test]
     fn what_is_cleared_is_gone() {
         let mut fleet = fleet(&[("b/status", "online"), ("b/c/status", "stale"), ("b/d/status", "online")]);
         assert_eq!(fleet.take(&message("b/c/status", ""), NOW_MS).unwrap().what, What::Removed);

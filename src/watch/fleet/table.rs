@@ -3,7 +3,12 @@
 use std::cmp::{Ordering, Reverse};
 
 use super::{Camera, Station};
-use crate::watch::text::{Label, Reading};
+use crate::{
+    watch::text::{Label, Reading},
+    wire::record::{CameraState, Withheld},
+};
+
+const PAUSED: &str = Withheld::Paused.word();
 
 /// One line of the table: a camera, or a box without any.
 #[derive(Clone, Copy, Debug)]
@@ -28,6 +33,8 @@ impl Row<'_> {
     pub fn state(&self) -> &'static str {
         match (self.station.online, self.camera.map(|(_, camera)| camera.state)) {
             (Some(false), _) => "box off",
+            // A camera that is meant to be away is none to worry about.
+            (_, Some(Some(CameraState::Offline))) if self.reading().is_some_and(|it| it.reason == PAUSED) => PAUSED,
             (_, Some(Some(state))) => state.word(),
             (Some(true), None) => "online",
             (_, Some(None)) | (None, None) => "unknown",
