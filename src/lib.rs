@@ -16,6 +16,7 @@ pub mod calibrate;
 pub mod demo;
 
 pub mod evaluate;
+pub mod watch;
 
 pub mod drift;
 pub mod mask;

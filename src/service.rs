@@ -17,7 +17,8 @@ pub enum Exit {
     /// It was stopped, or has done what it was asked to do.
     Stopped = 0,
     /// It ran to its end, and something had no answer or must be cured: no labelled reading of the demo arrived at the
-    /// broker, a clip of an evaluation could not be decoded, or a verdict of a dry run is `fail`.
+    /// broker, a clip of an evaluation could not be decoded, `watch --once` did not reach its broker, or a verdict of a
+    /// dry run is `fail`.
     Unanswered = 1,
     /// The command line is wrong (`EX_USAGE`).
     Usage = 64,

@@ -54,6 +54,8 @@ pub enum Key {
     Char(char),
     /// Enter.
     Enter,
+    /// Backspace.
+    Backspace,
     /// Escape.
     Escape,
     /// Tab.
@@ -211,6 +213,7 @@ fn key(event: KeyEvent) -> Option<Key> {
         KeyCode::Char(_) if event.modifiers.intersects(KeyModifiers::CONTROL | KeyModifiers::ALT) => return None,
         KeyCode::Char(sign) => Key::Char(sign),
         KeyCode::Enter => Key::Enter,
+        KeyCode::Backspace => Key::Backspace,
         KeyCode::Esc => Key::Escape,
         KeyCode::Tab => Key::Tab,
         KeyCode::BackTab => Key::BackTab,
