@@ -196,12 +196,12 @@ struct OnTerminal {
 }
 
 impl OnTerminal {
-    /// Starts it, with what `stty` says of the terminal before and after.
+    /// Starts it, with what `stty` says of the terminal before and after. Every line of the log has a line there.
     fn start(folder: TempDir, arguments: &str) -> Self {
         let at = folder.path().display();
         let program = env!("CARGO_BIN_EXE_edge-ger");
         let command = format!(
-            "stty rows 30 cols 100; stty -a > {at}/before; \
+            "stty rows 60 cols 150; stty -a > {at}/before; \
              sh -c 'echo $$ > {at}/pid.new; mv {at}/pid.new {at}/pid; exec {program} --dry-run {arguments} {at}/cameras'; \
              stty -a > {at}/after.new; mv {at}/after.new {at}/after"
         );
