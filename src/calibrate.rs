@@ -2,6 +2,8 @@
 //!
 //! Only records arrive here, so the report can hold numbers and words from closed lists, and nothing else.
 
+pub mod prior;
+
 use std::{
     collections::BTreeMap,
     fmt::{self, Display, Write as _},
@@ -47,6 +49,7 @@ impl Report {
                 self.cameras.get_mut(&vital.camera)?.vital = Some(vital);
                 None
             }
+            Record::Survey(_) => None,
             Record::Reading(reading) => Some(self.cameras.get_mut(&reading.camera)?.take(&reading)),
         }
     }

@@ -275,7 +275,8 @@ fn options(files: Vec<PathBuf>, sink: Sink, hangup: Hangup) -> Result<Options, F
     // Broker and camera passwords pass through here.
     sandbox::enter(sandbox::Room::Networked).map_err(|err| internal(&err))?;
     let reload: Reload = Box::new(move || wiring::load(&files));
-    Ok(Options { sink, program: Program::default(), signals, reload, clock: Arc::new(SystemClock) })
+    let clock = Arc::new(SystemClock);
+    Ok(Options { sink, program: Program::default(), signals, asks: crossbeam_channel::never(), reload, clock })
 }
 
 fn daemon(files: Vec<PathBuf>) -> Result<Exit, Failure> {

@@ -190,6 +190,8 @@ pub struct Reading {
     pub hysteresis: f32,
     /// Whether the contract's transition matrix smooths over slots.
     pub smoothing: bool,
+    /// How often the place is positive, neutral and negative, where that is not as in the network's training; sums to 1.
+    pub prior: Option<[f32; 3]>,
 }
 
 /// The broker.
@@ -336,6 +338,7 @@ impl Default for Gates {
 
 impl Default for Reading {
     fn default() -> Self {
-        Self { hop: Span::from_ms(5000), min_group: 5, min_confidence: 0.5, hysteresis: 0.05, smoothing: true }
+        let hop = Span::from_ms(5000);
+        Self { hop, min_group: 5, min_confidence: 0.5, hysteresis: 0.05, smoothing: true, prior: None }
     }
 }

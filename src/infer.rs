@@ -18,6 +18,7 @@ mod outlet;
 pub mod runtime;
 mod senses;
 mod slots;
+pub mod survey;
 pub mod window;
 
 use std::{io, os::fd::OwnedFd, sync::Arc};
@@ -113,6 +114,8 @@ struct Room {
     outlet: Outlet,
     cameras: Vec<CameraId>,
     grid: Grid,
+    /// Whether this is a dry run.
+    survey: bool,
     clock: Arc<dyn Clock>,
     /// The slot that ends next.
     slot: u64,
@@ -126,7 +129,7 @@ impl Room {
         let (contract, file) = Contract::read(&begin.model.file)?;
         Runtime::init(begin.model.runtime_library.as_deref())?;
         let session = Session::open(&begin.model, &contract, &file)?;
-        let slots = Slots::new(session, contract, begin.grid, begin.reading);
+        let slots = Slots::new(session, contract, begin.grid, begin.reading, begin.survey);
         let now = clock.now();
         let mut room = Self {
             intake: Intake::start(from)?,
@@ -134,6 +137,7 @@ impl Room {
             outlet: Outlet::new(out),
             cameras: Vec::new(),
             grid: begin.grid,
+            survey: begin.survey,
             slot: begin.grid.next_slot(now),
             report_at: now,
             vitals_at: now,
@@ -193,6 +197,7 @@ impl Room {
         self.report_at = now + REPORT_EVERY;
         self.outlet.flush();
         reports.try_send(Report::Progress(self.slot.saturating_sub(1))).ok();
+        self.slots.survey(now, |survey| self.outlet.emit(&Record::Survey(survey)));
         let states: Vec<_> = self.slots.states().collect();
         if self.vitals_at <= now || states != self.states {
             self.vitals_at = now + VITALS_EVERY;
@@ -212,6 +217,8 @@ impl Room {
                 self.set_camera(*order)?;
             }
             (Order::DropCamera(camera), _) => self.drop_camera(camera),
+            (Order::Clap(camera), _) => self.slots.clap(camera, true),
+            (Order::EndClap(camera), _) => self.slots.clap(camera, false),
             (Order::Upstream, Some(upstream)) => self.intake.replace(upstream)?,
             (Order::Downstream, Some(downstream)) => self.outlet.replace(downstream),
             (order, _) => error!(?order, "an order that is not for infer; the parent is of another build"),
@@ -232,7 +239,7 @@ impl Room {
         let (id, counted) = (camera.id, self.slots.counted(camera.id));
         self.drop_camera(id);
         self.cameras.push(id);
-        let eye = Eye::open(order, &self.intake, self.slots.contract(), self.grid, &self.clock)?;
+        let eye = Eye::open(order, &self.intake, self.slots.contract(), self.grid, self.survey, &self.clock)?;
         self.slots.seat(eye, counted);
         Ok(())
     }

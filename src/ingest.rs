@@ -11,7 +11,13 @@ pub mod rtsp;
 pub mod sampling;
 pub mod tap;
 
-use std::{collections::BTreeMap, io, os::fd::OwnedFd, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    io,
+    os::fd::OwnedFd,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use tracing::{debug, warn};
@@ -71,7 +77,8 @@ pub fn run(
         report(reports, Report::Refused(trouble.to_string()));
         return Err(trouble.into());
     }
-    let room = Room { downstream: Arc::new(Downstream::start(out)?), grid: begin.grid, clock: Arc::clone(&clock) };
+    let downstream = Arc::new(Downstream::start(out)?);
+    let room = Room { downstream, grid: begin.grid, survey: begin.survey, clock: Arc::clone(&clock) };
     let mut ingest = Ingest { room, cameras: BTreeMap::new() };
     let count = begin.cameras.len();
     begin.cameras.into_iter().try_for_each(|order| ingest.set(order))?;
@@ -88,6 +95,8 @@ pub fn run(
         match orders.recv_timeout(next_report.after(now).max(Duration::from_millis(1))) {
             Ok((Order::SetCamera(order), _)) => ingest.set(*order)?,
             Ok((Order::DropCamera(id), _)) => ingest.cameras.remove(&id).into_iter().for_each(drop),
+            Ok((Order::Clap(id), _)) => ingest.want_all(id, true),
+            Ok((Order::EndClap(id), _)) => ingest.want_all(id, false),
             Ok((Order::Downstream, fds)) => match fds.into_iter().next() {
                 Some(out) => ingest.room.downstream.replace(out),
                 None => warn!("an order to change the way out came without one"),
@@ -119,6 +128,12 @@ impl Ingest {
         let before = kept.running.take();
         kept.running = Some(Running::start(order, room, Arc::clone(&kept.ledger), before)?);
         Ok(())
+    }
+
+    /// Lets every picture of a camera through, or again only what the network will see.
+    fn want_all(&self, id: CameraId, wants_all: bool) {
+        let ledger = self.cameras.get(&id).map(|kept| &kept.ledger);
+        ledger.into_iter().for_each(|it| it.wants_all.store(wants_all, Ordering::Relaxed));
     }
 
     /// Asks all cameras at once, and waits for them together.

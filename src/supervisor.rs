@@ -4,28 +4,25 @@
 //! [`begin`] and [`change`]; processes and sockets are in [`child`] and [`joints`]. [`room`] is the other side. Who is
 //! paused is decided in [`pause`] and seen to in [`rest`].
 
+mod ask;
 pub mod begin;
 pub mod change;
 pub mod child;
 pub mod joints;
 pub mod pause;
 pub mod plan;
+mod records;
 mod rest;
 pub mod room;
 
-use std::{
-    collections::BTreeMap,
-    fmt, io,
-    os::fd::{AsFd as _, OwnedFd},
-    sync::Arc,
-    thread,
-};
+use std::{collections::BTreeMap, fmt, io, os::fd::OwnedFd, sync::Arc};
 
 use crossbeam_channel::{Receiver, Sender, bounded, never, select};
 use tracing::{debug, error, info, warn};
 
+pub use self::ask::Ask;
 use self::{
-    begin::{ModelFacts, Setting},
+    begin::{ModelFacts, Run, Setting},
     child::Program,
     joints::{Joints, Side},
     plan::{Action, Ending, Event, Plan},
@@ -40,16 +37,11 @@ use crate::{
         signals::Signal,
     },
     time::{Clock, Span},
-    wire::{
-        control::Order,
-        record::{RECORD_BYTES, Record},
-    },
+    wire::{control::Order, record::Record},
 };
 
 /// Rooms report once a second; a parent that does not keep up lets them wait.
 const EVENTS: usize = 256;
-/// Records that wait for the callback of a dry run.
-const RECORDS: usize = 64;
 
 /// Whether to go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,6 +71,8 @@ pub struct Options {
     pub program: Program,
     /// What somebody asks of the process.
     pub signals: Receiver<Signal>,
+    /// What whoever watches a dry run asks; its end is the wish to stop. [`never`] where nobody does.
+    pub asks: Receiver<Ask>,
     /// What SIGHUP does.
     pub reload: Reload,
     /// How late it is.
@@ -144,6 +138,7 @@ pub fn run(config: Config, model: ModelFacts, options: Options) -> Result<(), Er
         program: options.program,
         events,
         records: never(),
+        asks: options.asks,
         reload: options.reload,
         clock,
         ending: None,
@@ -170,6 +165,7 @@ struct Parent {
     events: Sender<Event>,
     /// A dry run's records.
     records: Receiver<Record>,
+    asks: Receiver<Ask>,
     reload: Reload,
     clock: Arc<dyn Clock>,
     ending: Option<Ending>,
@@ -186,10 +182,11 @@ impl Parent {
             }
             self.look();
             let now = self.clock.now();
-            let records = self.records.clone();
+            let (records, asks) = (self.records.clone(), self.asks.clone());
             select! {
                 recv(happened) -> event => event.into_iter().for_each(|it| self.step(it)),
                 recv(signals) -> signal => self.signal(signal.unwrap_or(Signal::StopAtOnce))?,
+                recv(asks) -> ask => self.ask(ask.ok()),
                 recv(records) -> record => self.record(&mut sink, record.ok()),
                 default(self.plan.next(now).min(self.rest.look_at).after(now)) => {}
             }
@@ -239,9 +236,11 @@ impl Parent {
             && !self.rooms.contains(&Name::Publish)
             && let Some(records) = self.joints.take_kept(Name::Publish)
         {
-            self.records = read_records(records)?;
+            self.records = records::read(records)?;
         }
-        let order = self.setting.order(name, self.boot, self.plan.last_slot());
+        let survey = !self.rooms.contains(&Name::Publish);
+        let run = Run { boot: self.boot, last_slot: self.plan.last_slot(), survey };
+        let order = self.setting.order(name, run);
         let room = child::Room::start(&self.program, (name, life), &order, &own, self.events.clone())?;
         // The parent's copies go, so that a room's end is heard by its neighbours.
         own.clear();
@@ -274,6 +273,15 @@ impl Parent {
             (_, None) => self.records = never(),
             (Sink::Publish, Some(_)) => {}
         }
+    }
+
+    fn ask(&mut self, ask: Option<Ask>) {
+        let Some(order) = ask.and_then(Ask::order) else {
+            self.asks = never();
+            return self.step(Event::Stop);
+        };
+        // A room that is away begins without a test; whoever watches sees that no claps are counted, and asks again.
+        [Name::Ingest, Name::Infer].into_iter().for_each(|room| self.order(room, &order, &[]));
     }
 
     fn signal(&mut self, signal: Signal) -> Result<(), Error> {
@@ -344,31 +352,6 @@ impl Parent {
             error!(%err, "could not return to the old configuration");
         }
     }
-}
-
-/// Reads a dry run's records on a thread of its own, until `infer` is gone.
-fn read_records(from: OwnedFd) -> io::Result<Receiver<Record>> {
-    let (sender, records) = bounded(RECORDS);
-    let read = move || {
-        // One more than a record, so that a longer one is seen to be longer.
-        let mut bytes = [0; RECORD_BYTES + 1];
-        loop {
-            match rustix::io::retry_on_intr(|| rustix::io::read(from.as_fd(), &mut bytes)) {
-                Ok(0) => return,
-                Ok(n) => match Record::from_bytes(bytes.get(..n).unwrap_or_default()) {
-                    Ok(record) if sender.send(record).is_ok() => {}
-                    Ok(_) => return,
-                    Err(err) => warn!(%err, "infer sent something else"),
-                },
-                Err(err) => {
-                    warn!(%err, "infer's records cannot be read");
-                    return;
-                }
-            }
-        }
-    };
-    thread::Builder::new().name("records".into()).spawn(read)?;
-    Ok(records)
 }
 
 impl fmt::Debug for Sink {

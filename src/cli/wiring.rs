@@ -123,7 +123,8 @@ pub(super) fn demo(seconds: Option<u64>) -> Result<Exit, String> {
         let (config, model) = load(&files)?;
         let reload: Reload = Box::new(move || load(&files));
         let clock = Arc::new(SystemClock);
-        let options = Options { sink: Sink::Publish, program: Program::default(), signals, reload, clock };
+        let (program, asks) = (Program::default(), crossbeam_channel::never());
+        let options = Options { sink: Sink::Publish, program, signals, asks, reload, clock };
         Ok(Daemon(config, model, options))
     };
     let labelled = demo.run(&asked, daemon).map_err(|err| err.to_string())?;

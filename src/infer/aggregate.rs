@@ -4,6 +4,11 @@
 //!
 //! **Calibration.** p = softmax(logits / temperature).
 //!
+//! **Prior.** Where the place is positive, neutral and negative as often as `reading.prior` says, and not as often as
+//! training was, p(c) becomes p(c) · prior(c) / training(c), normalised: Saerens, Latinne and Decaestecker, "Adjusting
+//! the outputs of a classifier to new a priori probabilities", Neural Computation 14 (2002), equation 2.4. What the
+//! matrix below leads to in the long run becomes that prior, too.
+//!
 //! **Smoothing** is the forward filter of a hidden Markov model. The contract's matrix A says how the mood of a clip
 //! follows that of the clip before, so for a hop h = hop / clip (at most 1) of a clip, one slot's step is
 //! (1 - h)·1 + h·A: between "nothing changes" and A, row by row, and rows still sum to 1. The evidence of a clip is
@@ -45,6 +50,8 @@ pub struct Step {
     /// In units of 1/10000 and in the order of [`Emotion::ALL`]: they sum to 10000, or are all zero where no network
     /// ran or the group is too small.
     pub probabilities: [u16; 3],
+    /// The same of this clip alone, calibrated, but neither corrected by `reading.prior` nor smoothed.
+    pub calibrated: [u16; 3],
     /// The smallest size in the group's bucket, where the network estimates it.
     pub group_at_least: Option<u8>,
 }
@@ -53,6 +60,8 @@ pub struct Step {
 #[derive(Clone, Debug)]
 pub struct Aggregate {
     temperature: f64,
+    /// How often each emotion was in training, and how often it is here.
+    training: [f64; 3],
     prior: [f64; 3],
     /// One slot's step, where there is smoothing.
     transition: Option<[[f64; 3]; 3]>,
@@ -78,17 +87,22 @@ impl Aggregate {
     #[must_use]
     pub fn new(contract: &Contract, reading: &Reading) -> Self {
         let fresh = (reading.hop.as_secs_f64() / contract.clip.as_secs_f64()).clamp(0.0, 1.0);
-        let step = |matrix: [[f32; 3]; 3]| {
+        let step = |matrix: [[f64; 3]; 3]| {
             let cell = |row: usize, column: usize| {
                 let stay = if row == column { 1.0 - fresh } else { 0.0 };
-                stay + fresh * f64::from(matrix[row][column])
+                stay + fresh * matrix[row][column]
             };
             std::array::from_fn(|row| std::array::from_fn(|column| cell(row, column)))
         };
+        let training = normalised(contract.prior.map(f64::from));
+        let prior = reading.prior.map(|it| normalised(it.map(f64::from)));
+        let matrix = contract.transition.filter(|_| reading.smoothing).map(|rows| rows.map(|row| row.map(f64::from)));
+        let matrix = matrix.map(|matrix| prior.map_or(matrix, |prior| leading_to(matrix, prior)));
         Self {
             temperature: f64::from(contract.temperature),
-            prior: normalised(contract.prior.map(f64::from)),
-            transition: contract.transition.filter(|_| reading.smoothing).map(step),
+            training,
+            prior: prior.unwrap_or(training),
+            transition: matrix.map(step),
             fresh,
             buckets: contract.outputs.group_size,
             min_group: reading.min_group,
@@ -102,8 +116,12 @@ impl Aggregate {
     /// come count as withheld.
     pub fn step(&mut self, slot: u64, sensed: Result<Answer, Withheld>) -> Step {
         // A withheld slot needs no step now: the next answer makes up for all of them.
-        let withheld =
-            |reason, group_at_least| Step { outcome: Outcome::Withheld(reason), probabilities: [0; 3], group_at_least };
+        let withheld = |reason, group_at_least| Step {
+            outcome: Outcome::Withheld(reason),
+            probabilities: [0; 3],
+            calibrated: [0; 3],
+            group_at_least,
+        };
         let answer = match sensed {
             Ok(answer) => answer,
             Err(reason) => return withheld(reason, None),
@@ -119,7 +137,8 @@ impl Aggregate {
         }
 
         let before = self.known.filter(|it| slot.saturating_sub(it.slot) <= GAP_SLOTS_MAX + 1);
-        let belief = self.believe(slot, before, softmax(answer.logits.map(f64::from), self.temperature));
+        let calibrated = softmax(answer.logits.map(f64::from), self.temperature);
+        let belief = self.believe(slot, before, shifted(calibrated, self.training, self.prior));
         let label = self.label(before.map(|it| it.label), belief);
         self.known = Some(Known { slot, belief, label });
         let outcome = if belief[label as usize] < self.min_confidence {
@@ -127,7 +146,8 @@ impl Aggregate {
         } else {
             Outcome::Label(label)
         };
-        Step { outcome, probabilities: in_ten_thousandths(belief), group_at_least }
+        let (probabilities, calibrated) = (in_ten_thousandths(belief), in_ten_thousandths(calibrated));
+        Step { outcome, probabilities, calibrated, group_at_least }
     }
 
     /// The forward filter: predict over the slots since, then weigh by the evidence.
@@ -167,6 +187,34 @@ impl Aggregate {
     fn too_few(&self, smallest: u8, largest: Option<u8>) -> bool {
         largest.is_some_and(|largest| u16::from(smallest) + u16::from(largest) < 2 * u16::from(self.min_group))
     }
+}
+
+/// The posterior of a classifier whose classes were as frequent as `from` in training, where they are as frequent as
+/// `to`: Saerens, Latinne and Decaestecker (2002), equation 2.4. All three sum to 1.
+#[must_use]
+pub fn shifted(posterior: [f64; 3], from: [f64; 3], to: [f64; 3]) -> [f64; 3] {
+    if from == to {
+        return posterior;
+    }
+    normalised(std::array::from_fn(|i| posterior[i] * to[i] / from[i].max(LIKELIHOOD_MIN)))
+}
+
+/// The transition matrix nearest to this one that leads to `prior` in the long run: its joint probabilities are fitted
+/// in turn to both margins (iterative proportional fitting, Deming and Stephan 1940; Sinkhorn 1967).
+fn leading_to(matrix: [[f64; 3]; 3], prior: [f64; 3]) -> [[f64; 3]; 3] {
+    /// Far more than three by three numbers need.
+    const ROUNDS: usize = 500;
+    let mut joint = matrix.map(|row| row.map(|it| it.max(LIKELIHOOD_MIN)));
+    for _ in 0..ROUNDS {
+        for column in 0..3 {
+            let sum: f64 = joint.iter().map(|row| row[column]).sum();
+            joint.iter_mut().for_each(|row| row[column] *= prior[column] / sum);
+        }
+        for (row, prior) in joint.iter_mut().zip(prior) {
+            *row = normalised(*row).map(|it| it * prior);
+        }
+    }
+    joint.map(normalised)
 }
 
 /// `softmax(logits / temperature)`.
@@ -237,6 +285,36 @@ mod tests {
         check(1.0, [6653, 2447, 900]);
         check(2.0, [5065, 3072, 1863]);
         check(0.01, [10_000, 0, 0]);
+    }
+
+    #[test]
+    fn a_prior_corrects_an_answer_for_how_often_it_is_right_here() {
+        let contract = Contract { prior: [0.5, 0.3, 0.2], temperature: 1.0, ..contract() };
+        let reading =
+            Reading { smoothing: false, min_confidence: 0.34, prior: Some([0.1, 0.8, 0.1]), ..Reading::default() };
+        let step = Aggregate::new(&contract, &reading).step(1, Ok(likely([0.6, 0.3, 0.1])));
+        // 0.6 · 0.1 / 0.5, 0.3 · 0.8 / 0.3, 0.1 · 0.1 / 0.2, over their sum, 0.97.
+        assert_eq!(step.probabilities, [1237, 8247, 516]);
+        assert_eq!((step.outcome, step.calibrated), (Outcome::Label(Emotion::Neutral), [6000, 3000, 1000]));
+        // The place being as training was changes nothing.
+        let same = Reading { prior: Some([0.5, 0.3, 0.2]), ..reading };
+        let step = Aggregate::new(&contract, &same).step(1, Ok(likely([0.6, 0.3, 0.1])));
+        assert_eq!(step.probabilities, [6000, 3000, 1000]);
+    }
+
+    #[test]
+    fn with_a_prior_belief_without_news_ends_there() {
+        // An answer that says no more than training did says nothing.
+        let prior = [0.15, 0.75, 0.1];
+        for ms in [1000, 5000] {
+            let mut aggregate = Aggregate::new(&contract(), &Reading { prior: Some(prior), ..hop(ms) });
+            aggregate.step(1, Ok(likely([0.98, 0.01, 0.01])));
+            let nothing = likely(contract().prior);
+            let last = (2..200).map(|slot| aggregate.step(slot, Ok(nothing)).probabilities).next_back().unwrap();
+            for (unit, wanted) in last.iter().zip(prior) {
+                assert!((f32::from(*unit) / 10_000.0 - wanted).abs() < 1e-3, "{ms}: {last:?}");
+            }
+        }
     }
 
     #[test]

@@ -19,9 +19,10 @@ use super::{
     intake::{Intake, Packet, Route, lock},
     microphone,
     ring::{FrameRing, KEPT, SoundRing},
+    survey::Gauge,
 };
 use crate::{
-    config::{Camera, Sound},
+    config::{Camera, Gates, Sound},
     mask::{Cells, Polygon},
     service::stop::{self, Stopper},
     time::{Clock, Grid, Moment, Span},
@@ -50,10 +51,12 @@ pub(crate) struct Rings {
     lost_total: AtomicU64,
     /// Codec, width and height of the newest picture: 8, 16 and 16 bits.
     format: AtomicU64,
+    /// Only in a dry run.
+    pub(crate) gauge: Option<Gauge>,
 }
 
 impl Rings {
-    fn new(contract: &Contract, masks: &[Polygon]) -> Self {
+    fn new(contract: &Contract, masks: &[Polygon], gauge: Option<Gauge>) -> Self {
         let size = (contract.video.width, contract.video.height);
         let rate_hz = match contract.sound.kind {
             // A network that does not hear needs no ring; the smallest is kept so that nothing is optional.
@@ -72,6 +75,7 @@ impl Rings {
             decode_us: AtomicU32::new(0),
             lost_total: AtomicU64::new(0),
             format: AtomicU64::new(0),
+            gauge,
         }
     }
 
@@ -102,9 +106,14 @@ impl Rings {
     fn take(&self, picture: &Picture<'_>, squash: &mut Squash, clock: &dyn Clock) {
         let Picture { moment, width, height, stride, rgb, .. } = *picture;
         let source = Rgb { bytes: rgb, width, height, stride };
+        if self.gauge.as_ref().is_some_and(|gauge| !gauge.look(moment, source)) {
+            return;
+        }
         let mut scaled = Ok(());
         let lost_total = self.lost_total.load(Ordering::Relaxed);
-        lock(&self.frames).push(moment, picture.format(), lost_total, |out| scaled = squash.squash(source, out));
+        let fill = |out: &mut [u8]| scaled = squash.squash(source, out);
+        let motion = lock(&self.frames).push(moment, picture.format(), lost_total, fill).motion;
+        self.gauge.iter().for_each(|gauge| gauge.moved(moment, motion));
         if let Err(err) = scaled {
             warn!(%err, "a picture cannot be scaled");
         }
@@ -169,15 +178,20 @@ impl Microphone {
 }
 
 impl Eye {
-    /// Starts the camera's decoders, unless it is paused; its units come from `intake`.
+    /// Starts the camera's decoders, unless it is paused; its units come from `intake`. With `survey` its pictures are
+    /// measured.
     pub(crate) fn open(
         CameraOrder { camera, paused, .. }: CameraOrder,
         intake: &Intake,
         contract: &Contract,
         grid: Grid,
+        survey: bool,
         clock: &Arc<dyn Clock>,
     ) -> io::Result<Self> {
-        let rings = Arc::new(Rings::new(contract, &camera.masks));
+        let motion_min = camera.gates.motion_min;
+        let motion_min = if 0.0 < motion_min { motion_min } else { Gates::default().motion_min };
+        let gauge = survey.then(|| Gauge::new(motion_min, camera.masks.clone()));
+        let rings = Arc::new(Rings::new(contract, &camera.masks, gauge));
         let (route, packets) = intake.add(camera.id);
         if paused {
             return Ok(Self { camera, route, rings, paused, decoding: None, microphone: None });
@@ -215,6 +229,15 @@ impl Eye {
             Sound::Camera | Sound::Microphone(_) => lock(&self.rings.sound).end().is_some_and(|it| end <= it),
         };
         sound_came && !self.route.pending() && !self.rings.awaiting()
+    }
+
+    /// Begins a clap test, or ends it.
+    pub(crate) fn clap(&self, is_on: bool) {
+        match &self.rings.gauge {
+            Some(gauge) if is_on => gauge.begin_clap(self.camera.sync_offset, lock(&self.rings.sound).rate_hz()),
+            Some(gauge) => gauge.end_clap(),
+            None => warn!("a clap test is for dry runs"),
+        }
     }
 
     /// The microphone's clock against ours, parts per million; 0 before it is known.
@@ -298,8 +321,9 @@ impl Decoding {
         if wanted {
             self.rings.given.store(self.clock.now().as_ns(), Ordering::Relaxed);
         }
+        let is_for_clap = !wanted && self.rings.gauge.as_ref().is_some_and(|gauge| gauge.wants(unit.moment));
         let decoder = self.video_decoder(unit.codec)?;
-        if decoder.decode(unit, bytes, wanted)? == Fed::Taken && wanted {
+        if decoder.decode(unit, bytes, wanted || is_for_clap)? == Fed::Taken && wanted {
             self.rings.expected.fetch_add(1, Ordering::AcqRel);
         }
         Ok(())

@@ -20,7 +20,7 @@ use tracing::{info, warn};
 
 use crate::wire::{
     CameraId,
-    record::{CameraFault, CameraState},
+    record::{CameraFault, CameraState, Step},
     unit::{self, CameraStatus, Message, Unit},
 };
 
@@ -107,6 +107,7 @@ impl Intake {
             camera,
             state: CameraState::Offline,
             fault: CameraFault::Connecting,
+            step: Step::None,
             fps_x100: 0,
             key_distance_ms: 0,
             outages: 0,
@@ -114,6 +115,10 @@ impl Intake {
             kbps: 0,
             packets_lost: 0,
             units_dropped: 0,
+            packets: 0,
+            jitter_us: 0,
+            round_trip_us: 0,
+            camera_clock_ms: i32::MIN,
         });
         let route = Arc::new(Route { status, pending: AtomicU32::new(0), dropped: AtomicU32::new(0) });
         lock(&self.routes).insert(camera, (Arc::clone(&route), sender));
@@ -147,6 +152,7 @@ fn read_all(first: UnixStream, next: &Receiver<UnixStream>, routes: &Routes) {
         for (route, _) in lock(routes).values() {
             let mut status = lock(&route.status);
             (status.state, status.fault) = (CameraState::Offline, CameraFault::Connecting);
+            status.step = Step::None;
         }
         upstream = next.recv().ok();
         if upstream.is_some() {

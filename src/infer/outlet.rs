@@ -91,7 +91,7 @@ mod tests {
         while let Ok((_, RECORD_BYTES)) = recv(socket, &mut bytes, RecvFlags::DONTWAIT) {
             match Record::from_bytes(&bytes).unwrap() {
                 Record::Reading(reading) => slots.push(reading.slot),
-                Record::Vital(_) => panic!("only readings were sent"),
+                Record::Vital(_) | Record::Survey(_) => panic!("only readings were sent"),
             }
         }
         slots

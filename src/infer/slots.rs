@@ -14,6 +14,7 @@ use super::{
     intake::lock,
     runtime::{self, Answer, Clip, Session},
     senses::{NO_LEVEL_CDB, Senses, heard},
+    survey::Listener,
     window::{CameraView, Cut, Window},
 };
 use crate::{
@@ -21,7 +22,7 @@ use crate::{
     time::{Clock, Grid, Moment, Span},
     wire::{
         CameraId,
-        record::{CameraFault, CameraState, Outcome, Provider, Reading, Record, SoundState, Vital, Withheld},
+        record::{CameraFault, CameraState, Outcome, Provider, Reading, Record, SoundState, Survey, Vital, Withheld},
         unit::CameraStatus,
     },
 };
@@ -40,6 +41,8 @@ struct Seat {
     luma: u8,
     labelled: u32,
     withheld: u32,
+    /// The newest slot, and what the network said of it.
+    newest: (u64, [u16; 3]),
 }
 
 /// All cameras, and the network that they share.
@@ -51,6 +54,8 @@ pub(crate) struct Slots {
     when: When,
     seats: BTreeMap<CameraId, Seat>,
     inference_us: u32,
+    /// Only in a dry run, and only for a network that hears.
+    listener: Option<Listener>,
 }
 
 /// What a camera brings to a slot: its cut, if it has one, and what became of its sound.
@@ -60,10 +65,12 @@ struct Brought {
 }
 
 impl Slots {
-    /// Slots without any camera yet.
-    pub(crate) fn new(session: Session, contract: Contract, grid: Grid, when: When) -> Self {
+    /// Slots without any camera yet. With `survey` their sound is measured.
+    pub(crate) fn new(session: Session, contract: Contract, grid: Grid, when: When, survey: bool) -> Self {
         let senses = Senses::new(&contract);
-        Self { session, senses, contract, grid, when, seats: BTreeMap::new(), inference_us: 0 }
+        let hears = survey && contract.sound.kind != SoundKind::None;
+        let listener = hears.then(|| Listener::new(contract.sound.rate_hz)).flatten();
+        Self { session, senses, contract, grid, when, seats: BTreeMap::new(), inference_us: 0, listener }
     }
 
     /// What the network is like.
@@ -91,6 +98,7 @@ impl Slots {
             luma: 0,
             labelled,
             withheld,
+            newest: (0, [0; 3]),
             eye,
         };
         self.seats.insert(seat.eye.camera.id, seat);
@@ -151,6 +159,7 @@ impl Slots {
             let ran = brought.cut.is_ok();
             let sensed = brought.cut.and_then(|_| answer(answers.next()));
             let step = seat.aggregate.step(slot, sensed);
+            seat.newest = (slot, step.calibrated);
             match step.outcome {
                 Outcome::Label(_) => seat.labelled += 1,
                 Outcome::Withheld(_) => seat.withheld += 1,
@@ -220,6 +229,16 @@ impl Slots {
         self.seats.values().map(|it| it.vital(self.session.provider(), self.inference_us))
     }
 
+    /// What is measured of every camera. Nothing is, unless this is a dry run.
+    pub(crate) fn survey(&mut self, now: Moment, mut tell: impl FnMut(Survey)) {
+        self.seats.values().filter_map(|it| it.survey(now, self.listener.as_mut())).for_each(&mut tell);
+    }
+
+    /// Begins or ends a clap test on a camera.
+    pub(crate) fn clap(&self, camera: CameraId, is_on: bool) {
+        self.seats.get(&camera).into_iter().for_each(|it| it.eye.clap(is_on));
+    }
+
     /// The cameras' states, to notice a change.
     pub(crate) fn states(&self) -> impl Iterator<Item = (CameraId, CameraState)> {
         self.seats.values().map(|it| (it.eye.camera.id, it.status().state))
@@ -265,6 +284,26 @@ impl Seat {
         let cut = self.window.cut(slot, frames.metas(), camera)?;
         senses.fill(&frames, &cut, clip);
         Ok(cut)
+    }
+
+    fn survey(&self, now: Moment, listener: Option<&mut Listener>) -> Option<Survey> {
+        let gauge = self.eye.rings.gauge.as_ref()?;
+        let status = self.status();
+        let mut survey = Survey {
+            step: status.step,
+            jitter_us: status.jitter_us,
+            round_trip_us: status.round_trip_us,
+            packets: status.packets,
+            camera_clock_ms: status.camera_clock_ms,
+            slot: self.newest.0,
+            probabilities: self.newest.1,
+            ..Survey::unknown(self.eye.camera.id)
+        };
+        if let Some(listener) = listener {
+            listener.tell(now, &self.eye.rings.sound, gauge, &mut survey);
+        }
+        gauge.tell(now, &mut survey);
+        Some(survey)
     }
 
     /// What `ingest` says of the camera, and what is known here: a pause begins here and there, one after the other.

@@ -1,5 +1,7 @@
 //! One camera: the loop that outlives its failures, in a thread of its own.
 
+mod rates;
+
 use std::{
     io,
     sync::{Arc, atomic::Ordering},
@@ -10,10 +12,11 @@ use std::{
 use crossbeam_channel::RecvTimeoutError;
 use tracing::{debug, info, warn};
 
+use self::rates::Rates;
 use super::{
     backoff::{Backoff, Failure},
     downstream::{Downstream, Ledger},
-    rtsp::{Bytes, Event, Losses, Stream, Trouble},
+    rtsp::{Bytes, Event, Link, Stream, Trouble},
     sampling::{LOOK_EVERY, Sampler},
     tap::{Seen, Tap},
 };
@@ -23,7 +26,7 @@ use crate::{
     time::{Clock, Grid, Moment, Span},
     wire::{
         control::CameraOrder,
-        record::{CameraFault, CameraState},
+        record::{CameraFault, CameraState, Step},
         unit::CameraStatus,
     },
 };
@@ -39,8 +42,6 @@ const TEARDOWN: Duration = Duration::from_secs(2);
 const TEARDOWN_AT_END: Duration = Duration::from_millis(900);
 /// A status is sent at least this often.
 const STATUS_EVERY: Span = Span::from_ms(1000);
-/// Rates are means over so many statuses.
-const RATE_TICKS: usize = 5;
 /// A recording that is shorter than this does not start over faster than this.
 const LOOP_MIN: Span = Span::from_ms(1000);
 
@@ -51,6 +52,8 @@ pub struct Room {
     pub downstream: Arc<Downstream<Bytes>>,
     /// Which frames are wanted.
     pub grid: Grid,
+    /// Whether an installer wants to know more of each connection.
+    pub survey: bool,
     /// What time it is.
     pub clock: Arc<dyn Clock>,
 }
@@ -115,10 +118,14 @@ struct Keeper {
     /// Since when the camera is lost.
     outage_since: Option<Moment>,
     seen: Seen,
+    /// What is measured of this connection.
+    link: Link,
+    /// How far the connection before came if it brought no picture: what is told until this one goes further.
+    step_before: Step,
     rates: Rates,
     next_status: Moment,
-    /// What of this connection's losses is in the ledger.
-    losses_booked: u32,
+    /// What of this connection's packets is in the ledger: those lost, and those that came.
+    booked: (u32, u32),
 }
 
 impl Keeper {
@@ -133,9 +140,11 @@ impl Keeper {
             fault,
             outage_since: None,
             seen: Seen::default(),
+            link: Link::default(),
+            step_before: Step::None,
             rates: Rates::default(),
             next_status: Moment::default(),
-            losses_booked: 0,
+            booked: (0, 0),
         }
     }
 
@@ -166,20 +175,21 @@ impl Keeper {
     /// Connects, and lives with the connection until it ends.
     fn connect_once(&mut self, begun: Moment) -> End {
         let camera = &self.order.camera;
-        let losses = Losses::default();
+        let link = Link::default();
         let sampler = Sampler::new(self.room.grid, camera.decode, camera.gates.frame_offset_max);
-        let count = losses.clone();
+        let count = link.clone();
         let tap = Arc::new(Tap::new(
             camera.id,
             sampler,
             Arc::clone(&self.room.downstream),
             Arc::clone(&self.ledger),
-            Box::new(move |medium| count.total(medium)),
+            Box::new(move |medium| count.lost(medium)),
         ));
-        (self.seen, self.rates, self.losses_booked) = (Seen::default(), Rates::default(), 0);
+        (self.seen, self.link) = (Seen::default(), link.clone());
+        (self.rates, self.booked) = (Rates::default(), (0, 0));
         let sink = Arc::clone(&tap);
         let sink = Arc::new(move |piece| sink.take(piece));
-        let stream = match Stream::open(&self.order, self.room.clock.as_ref(), &losses, sink) {
+        let stream = match Stream::open(&self.order, self.room.clock.as_ref(), self.room.survey, &link, sink) {
             Ok(stream) => stream,
             Err(trouble) => {
                 self.lose(&trouble);
@@ -188,7 +198,7 @@ impl Keeper {
         };
         let end = self.watch(&stream, &tap, begun);
         tap.close();
-        self.book_losses(&tap);
+        self.book_packets(&tap);
         if let End::Failed(trouble) = &end {
             self.lose(trouble);
         }
@@ -221,18 +231,19 @@ impl Keeper {
                 return End::Failed(trouble);
             }
             if self.next_status <= now {
-                self.book_losses(tap);
+                self.book_packets(tap);
                 self.rates.tick(now, &self.seen);
                 self.send_status();
             }
         }
     }
 
-    /// Adds what was lost since the last time to what was lost since the start of the room.
-    fn book_losses(&mut self, tap: &Tap<Bytes>) {
-        let lost = tap.packets_lost();
-        let more = lost.saturating_sub(std::mem::replace(&mut self.losses_booked, lost));
-        self.ledger.packets_lost.fetch_add(more, Ordering::Relaxed);
+    /// Adds the packets since the last time to those since the start of the room.
+    fn book_packets(&mut self, tap: &Tap<Bytes>) {
+        let now = (tap.packets_lost(), self.link.packets());
+        let before = std::mem::replace(&mut self.booked, now);
+        self.ledger.packets_lost.fetch_add(now.0.saturating_sub(before.0), Ordering::Relaxed);
+        self.ledger.packets.fetch_add(now.1.saturating_sub(before.1), Ordering::Relaxed);
     }
 
     fn ended(&self) -> End {
@@ -268,6 +279,7 @@ impl Keeper {
             _ => CameraState::Offline,
         };
         self.fault = trouble.fault;
+        self.step_before = if self.seen.first_picture.is_some() { Step::None } else { self.step() };
         let (name, fault, cure) = (&self.order.camera.name, trouble.fault.word(), cure(trouble.fault));
         // One line per outage. A reason that changes within it is in the status, and so in what is published.
         if self.outage_since.is_none() {
@@ -297,6 +309,16 @@ impl Keeper {
         }
     }
 
+    /// How far the connection has come.
+    fn step(&self) -> Step {
+        let arrived = match self.seen {
+            Seen { has_key: true, .. } => Step::KeyFrame,
+            Seen { first_picture: Some(_), .. } | Seen { last_sound: Some(_), .. } => Step::Playing,
+            _ => Step::None,
+        };
+        arrived.max(self.link.step()).max(self.step_before)
+    }
+
     fn send_status(&mut self) {
         self.next_status = self.room.clock.now() + STATUS_EVERY;
         let counted = |counter: &std::sync::atomic::AtomicU32| counter.load(Ordering::Relaxed);
@@ -307,6 +329,7 @@ impl Keeper {
             camera: self.order.camera.id,
             state: self.state,
             fault: self.fault,
+            step: self.step(),
             fps_x100: u16::try_from(self.rates.fps_x100()).unwrap_or(u16::MAX),
             key_distance_ms: u16::try_from(ms).unwrap_or(u16::MAX),
             outages: u16::try_from(counted(&self.ledger.outages)).unwrap_or(u16::MAX),
@@ -314,6 +337,10 @@ impl Keeper {
             kbps: u32::try_from(self.rates.kbps()).unwrap_or(u32::MAX),
             packets_lost: counted(&self.ledger.packets_lost),
             units_dropped: counted(&self.ledger.units_dropped),
+            packets: counted(&self.ledger.packets),
+            jitter_us: self.link.jitter_us(),
+            round_trip_us: self.link.round_trip_us(),
+            camera_clock_ms: self.link.camera_clock_ms(self.room.clock.as_ref()),
         });
     }
 }
@@ -354,38 +381,6 @@ const fn cure(fault: CameraFault) -> &'static str {
     }
 }
 
-/// Frame and bit rate over the last few statuses.
-#[derive(Clone, Debug, Default)]
-struct Rates {
-    /// When, how many pictures, how many bytes; the oldest first.
-    ticks: Vec<(Moment, u64, u64)>,
-}
-
-impl Rates {
-    fn tick(&mut self, now: Moment, seen: &Seen) {
-        if RATE_TICKS < self.ticks.len() {
-            self.ticks.remove(0);
-        }
-        self.ticks.push((now, seen.pictures, seen.bytes));
-    }
-
-    /// How many per second, times `scale`.
-    fn per_second(&self, count: impl Fn(&(Moment, u64, u64)) -> u64, scale: u64) -> u64 {
-        let (Some(first), Some(last)) = (self.ticks.first(), self.ticks.last()) else { return 0 };
-        let passed_ms = u64::try_from((last.0 - first.0).as_ms()).unwrap_or(0);
-        let more = count(last).saturating_sub(count(first)).saturating_mul(scale).saturating_mul(1000);
-        (more + passed_ms / 2).checked_div(passed_ms).unwrap_or(0)
-    }
-
-    fn fps_x100(&self) -> u64 {
-        self.per_second(|tick| tick.1, 100)
-    }
-
-    fn kbps(&self) -> u64 {
-        self.per_second(|tick| tick.2, 8) / 1000
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -410,16 +405,5 @@ mod tests {
         check(Some(20_000), None, true, 22_800, Some(CameraFault::Stalled));
         check(Some(20_000), Some(20_010), true, 22_801, Some(CameraFault::Stalled));
         check(Some(20_000), Some(22_000), true, 22_900, Some(CameraFault::SoundOnly));
-    }
-
-    #[test]
-    fn rates_are_means_over_the_last_seconds() {
-        let mut rates = Rates::default();
-        assert_eq!((rates.fps_x100(), rates.kbps()), (0, 0));
-        for second in 0..20 {
-            let (pictures, bytes) = if second < 10 { (second, 0) } else { (second * 25, second * 500_000) };
-            rates.tick(at(i64::try_from(second).unwrap() * 1000), &Seen { pictures, bytes, ..Seen::default() });
-        }
-        assert_eq!((rates.fps_x100(), rates.kbps()), (2500, 4000));
     }
 }

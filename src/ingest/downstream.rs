@@ -10,7 +10,7 @@ use std::{
     os::{fd::OwnedFd, unix::net::UnixStream},
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
     thread,
 };
@@ -33,12 +33,16 @@ pub struct Ledger {
     pub sound_seq: AtomicU32,
     /// RTP packets lost.
     pub packets_lost: AtomicU32,
+    /// RTP packets that came.
+    pub packets: AtomicU32,
     /// Units thrown away because `infer` did not keep up, was not there, or would not take one so large.
     pub units_dropped: AtomicU32,
     /// How often the camera was lost.
     pub outages: AtomicU32,
     /// Connections whose teardown hung and was left behind.
     pub left_behind: AtomicU32,
+    /// Whether a clap test wants every picture.
+    pub wants_all: AtomicBool,
 }
 
 /// The queue and its thread. Dropping it ends the thread, whatever that is doing.

@@ -8,6 +8,7 @@
 //! GStreamer must not write what it knows: the parent unsets `GST_DEBUG`, `GST_DEBUG_DUMP_DOT_DIR` and their kin
 //! when it starts this room, and messages other than errors and the end are dropped here unread.
 
+mod link;
 mod local;
 mod network;
 mod tail;
@@ -28,7 +29,7 @@ use gstreamer as gst;
 use tracing::debug;
 
 use self::tail::Tails;
-pub use self::{network::Losses, trouble::Trouble};
+pub use self::{link::Link, trouble::Trouble};
 use crate::{
     config::{Sound, Source},
     time::{Clock, Moment, Span},
@@ -137,13 +138,20 @@ pub struct Stream {
 }
 
 impl Stream {
-    /// Starts to play a camera's source into `sink`; `losses` counts its lost packets.
+    /// Starts to play a camera's source into `sink`; `link` measures the connection, with `survey` also the
+    /// camera's clock.
     ///
     /// Returns before anything is connected: a camera that does not answer is the caller's to notice.
     ///
     /// # Errors
     /// When the pipeline cannot be built, or a file or device cannot be opened.
-    pub fn open(order: &CameraOrder, clock: &dyn Clock, losses: &Losses, sink: Sink) -> Result<Self, Trouble> {
+    pub fn open(
+        order: &CameraOrder,
+        clock: &dyn Clock,
+        survey: bool,
+        link: &Link,
+        sink: Sink,
+    ) -> Result<Self, Trouble> {
         let system_clock = gst::SystemClock::obtain();
         let pipeline = gst::Pipeline::new();
         // Elements come to the pipeline while it starts. Clock and origin are there before them, or those that are
@@ -160,10 +168,14 @@ impl Stream {
         let ahead = clock.now() - moment_of(system_clock.time().nseconds());
         let is_live = !matches!(order.camera.source, Source::File(_));
         let wants_sound = order.camera.sound == Sound::Camera;
-        let tails = Tails { sink, events: sender.clone(), answered: has_answered, ahead, is_live, wants_sound };
+        let (events, answered, link) = (sender.clone(), has_answered, link.clone());
+        let tails = Tails { sink, events, answered, link, ahead, is_live, wants_sound };
         let mut refine: Refine = Box::new(|trouble| trouble);
         match &order.camera.source {
-            Source::Rtsp(rtsp) => refine = network::add(&pipeline, rtsp, order.password.as_ref(), losses, tails)?,
+            Source::Rtsp(rtsp) => {
+                let rtsp = network::Connect { rtsp, password: order.password.as_ref(), survey };
+                refine = network::add(&pipeline, &rtsp, tails)?;
+            }
             Source::File(path) => local::add_file(&pipeline, path, tails)?,
             Source::V4l2(path) => local::add_v4l2(&pipeline, path, &tails)?,
         }

@@ -59,6 +59,8 @@ pub struct Sampler {
     distances: Distances,
     /// `Auto` only: whether key frames alone are near enough.
     is_by_keys: bool,
+    /// Whether everything is wanted for now, whatever the network will see.
+    wants_all: bool,
     passed: u64,
     sampled_out: u64,
 }
@@ -91,6 +93,7 @@ impl Sampler {
             chain: None,
             distances: Distances::default(),
             is_by_keys: decode == Decode::Keyframes,
+            wants_all: false,
             passed: 0,
             sampled_out: 0,
         }
@@ -99,10 +102,10 @@ impl Sampler {
     /// Decides about a unit, which arrives in decode order and is shown at `moment`.
     pub fn unit(&mut self, moment: Moment, is_key: bool) -> Step {
         let held = if is_key { self.supersede(moment) } else { self.outrun(moment) };
-        let unit = match (self.decode, is_key) {
+        let unit = match (self.passes_all(), is_key) {
             (_, true) => self.key(moment),
             // Whatever was decoded is void after a restart, so even everything begins at a key frame.
-            (Decode::All, false) if self.newest.is_some() => Verdict::Pass,
+            (true, false) if self.newest.is_some() => Verdict::Pass,
             (_, false) => self.delta(moment),
         };
         match unit {
@@ -146,6 +149,21 @@ impl Sampler {
     #[must_use]
     pub fn key_distance(&self) -> Option<Span> {
         self.distances.median()
+    }
+
+    /// From now on everything goes on, or again only what the network will see; from the next key frame on, as what
+    /// did not go on is missing to what follows it. Returns true if that is new: what is held is void then.
+    pub fn want_all(&mut self, wants_all: bool) -> bool {
+        let is_new = self.wants_all != wants_all;
+        self.wants_all = wants_all;
+        if is_new {
+            self.restart();
+        }
+        is_new
+    }
+
+    fn passes_all(&self) -> bool {
+        self.wants_all || self.decode == Decode::All
     }
 
     /// How many units went on.
@@ -200,7 +218,7 @@ impl Sampler {
     fn key(&mut self, moment: Moment) -> Verdict {
         let older = self.newest.map(|key| key.moment);
         self.choose_mode();
-        if !self.is_by_keys || self.decode == Decode::All {
+        if !self.is_by_keys || self.passes_all() {
             self.newest = Some(Key { moment, held_for: None });
             self.chain = Some(Chain { until: self.chain_until(moment), latest: moment });
             return Verdict::Pass;

@@ -75,6 +75,8 @@ pub struct Seen {
     pub last_sound: Option<Moment>,
     /// How many pictures came.
     pub pictures: u64,
+    /// Whether a key frame was among them.
+    pub has_key: bool,
     /// How many bytes of all media came.
     pub bytes: u64,
     /// The median distance of key frames, once known.
@@ -181,6 +183,10 @@ impl<B: AsRef<[u8]> + Send + 'static> Tap<B> {
             seen.codec = Some(piece.codec);
             state.begin_anew();
         }
+        if state.sampler.want_all(self.ledger.wants_all.load(Ordering::Relaxed)) {
+            state.held = None;
+        }
+        state.seen.has_key |= piece.is_key;
         let step = state.sampler.unit(moment, piece.is_key);
         match step.held {
             Some(Fate::Pass) => self.release(state),
@@ -430,6 +436,21 @@ mod tests {
         assert_eq!((sound.codec, sound.fresh), (Codec::Opus, true));
         let picture = rig.next();
         assert_eq!((picture.seq, picture.fresh, picture.key, picture.moment), (2, true, true, at(2000)));
+    }
+
+    #[test]
+    fn a_clap_test_gets_everything_from_a_key_frame_on_until_it_ends() {
+        let mut rig = Rig::new(Decode::Keyframes);
+        // The second key frame is held, as a nearer one may come for its moment; the test voids that.
+        (0..30).for_each(|n| rig.picture(3100 + 40 * n, n % 25 == 0));
+        rig.ledger.wants_all.store(true, Ordering::Relaxed);
+        (30..53).for_each(|n| rig.picture(3100 + 40 * n, n % 25 == 0));
+        rig.ledger.wants_all.store(false, Ordering::Relaxed);
+        (53..101).for_each(|n| rig.picture(3100 + 40 * n, n % 25 == 0));
+        let passed = rig.tap.look(at(3100)).passed;
+        let units: Vec<_> =
+            (0..passed).map(|_| rig.next()).map(|it| ((it.moment - at(3100)).as_ms() / 40, it.key)).collect();
+        assert_eq!(units, [(0, true), (50, true), (51, false), (52, false), (75, true)]);
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::{
     wire::{
         CameraId,
         control::PublishBegin,
-        record::{CameraState, Reading, Record, Vital},
+        record::{CameraState, Reading, Record, Survey, Vital},
     },
 };
 
@@ -111,7 +111,9 @@ impl Cameras {
 
     /// Takes a record in. A reading comes back as the message for the outbox.
     pub fn take(&mut self, record: &Record, now: Moment, board: &mut Board) -> Option<Message> {
-        let (Record::Reading(Reading { camera: id, .. }) | Record::Vital(Vital { camera: id, .. })) = *record;
+        let (Record::Reading(Reading { camera: id, .. })
+        | Record::Vital(Vital { camera: id, .. })
+        | Record::Survey(Survey { camera: id, .. })) = *record;
         let camera = self.known.get_mut(&id)?;
         (camera.heard, camera.silent) = (now, false);
         let message = match record {
@@ -131,6 +133,8 @@ impl Cameras {
                 board.set(Rank::Last, self.topics.camera(&camera.name, "last"), payload.clone());
                 Some(Message { topic: self.topics.camera(&camera.name, "reading"), payload })
             }
+            // The gate lets none in.
+            Record::Survey(_) => None,
         };
         self.put_status(id, board);
         message

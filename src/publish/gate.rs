@@ -47,12 +47,14 @@ pub enum Refusal {
     Future,
     /// The camera says more than the grid allows.
     Rate,
+    /// It is a survey, which only a dry run has.
+    Survey,
 }
 
 impl Refusal {
     /// All of them.
-    pub const ALL: [Self; 7] =
-        [Self::Size, Self::Malformed, Self::Value, Self::Camera, Self::Slot, Self::Future, Self::Rate];
+    pub const ALL: [Self; 8] =
+        [Self::Size, Self::Malformed, Self::Value, Self::Camera, Self::Slot, Self::Future, Self::Rate, Self::Survey];
 
     /// The words for the log.
     #[must_use]
@@ -65,6 +67,7 @@ impl Refusal {
             Self::Slot => "a slot that is not after the last one",
             Self::Future => "a slot that has not ended",
             Self::Rate => "more than the grid allows",
+            Self::Survey => "a survey, which only a dry run has",
         }
     }
 }
@@ -137,6 +140,7 @@ impl Gate {
         let record = Record::from_bytes(datagram).map_err(|_malformed| Refusal::Malformed)?;
         let hop = self.hop;
         match &record {
+            Record::Survey(_) => return Err(Refusal::Survey),
             Record::Vital(vital) => {
                 let door = self.doors.get_mut(&vital.camera).ok_or(Refusal::Camera)?;
                 door.vitals.take(now)?;
@@ -201,7 +205,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::wire::record::{Emotion, SoundState, Withheld};
+    use crate::wire::record::{Emotion, SoundState, Survey, Withheld};
 
     const HOP: Span = Span::from_ms(5000);
     const CAMERA: CameraId = CameraId(3);
@@ -253,6 +257,14 @@ mod tests {
         check(&|it| it.probabilities = [0; 3], Err(Refusal::Value));
         check(&|it| (it.probabilities, it.outcome) = ([0; 3], Outcome::Withheld(Withheld::Dark)), Ok(()));
         check(&|it| it.probabilities = [1; 3], Err(Refusal::Malformed));
+    }
+
+    #[test]
+    fn a_survey_is_refused() {
+        let mut gate = gate();
+        let survey = Record::Survey(Survey::unknown(CAMERA)).to_bytes();
+        assert_eq!(gate.admit(&survey, at(1001)), Err(Refusal::Survey));
+        assert_eq!(gate.refused_for(Refusal::Survey), 1);
     }
 
     #[test]

@@ -27,6 +27,17 @@ pub struct ModelFacts {
     pub clip: Span,
 }
 
+/// What a room is told of this run, beside the configuration.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Run {
+    /// With `seq` it makes every reading unique.
+    pub boot: u32,
+    /// The newest slot that `infer` reported.
+    pub last_slot: Option<u64>,
+    /// Whether this is a dry run.
+    pub survey: bool,
+}
+
 /// A configuration with all that belongs to it, read from the files that it names.
 #[derive(Debug)]
 pub struct Setting {
@@ -64,20 +75,21 @@ impl Setting {
         }
     }
 
-    /// The first order of a room. `boot` is this run of the daemon, `last_slot` the newest that `infer` reported.
+    /// The first order of a room.
     #[must_use]
-    pub fn order(&self, room: Name, boot: u32, last_slot: Option<u64>) -> Order {
+    pub fn order(&self, room: Name, run: Run) -> Order {
         let config = &self.config;
         let grid = Grid { clip: self.model.clip, hop: config.reading.hop, frames: self.model.frames };
         let cameras = || config.cameras.iter().map(|camera| self.camera(room, camera)).collect();
         match room {
-            Name::Ingest => Order::Ingest(IngestBegin { cameras: cameras(), grid }),
+            Name::Ingest => Order::Ingest(IngestBegin { cameras: cameras(), grid, survey: run.survey }),
             Name::Infer => Order::Infer(InferBegin {
                 cameras: cameras(),
                 model: config.model.clone(),
                 reading: config.reading,
                 grid,
-                last_slot,
+                last_slot: run.last_slot,
+                survey: run.survey,
             }),
             Name::Publish => Order::Publish(Box::new(PublishBegin {
                 box_name: config.box_name.clone(),
@@ -91,7 +103,7 @@ impl Setting {
                 outbox: config.outbox.clone(),
                 page: config.page.clone(),
                 page_token: self.page_token.clone(),
-                boot,
+                boot: run.boot,
                 model_name: self.model.name.clone(),
                 min_group: config.reading.min_group,
                 hop_ms: u32::try_from(config.reading.hop.as_ms()).unwrap_or(u32::MAX),

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use super::{
-    begin::{Setting, needs_unix_sockets},
+    begin::{Run, Setting, needs_unix_sockets},
     room::Name,
 };
 use crate::{
@@ -67,7 +67,7 @@ struct View {
 
 impl View {
     fn of(setting: &Setting, room: Name) -> Result<Self, serde_json::Error> {
-        let mut order = serde_json::to_value(setting.order(room, 0, None))?;
+        let mut order = serde_json::to_value(setting.order(room, Run::default()))?;
         if let Some(fields) = order.as_object_mut().and_then(|it| it.values_mut().next()).and_then(Value::as_object_mut)
         {
             fields.remove("cameras");
@@ -257,7 +257,7 @@ mod tests {
         let told: Vec<_> = change.orders.iter().map(told).collect();
         assert_eq!(told, [(Name::Ingest, 1, true), (Name::Infer, 1, true)]);
         for room in [Name::Ingest, Name::Infer] {
-            let cameras = match new.order(room, 1, None) {
+            let cameras = match new.order(room, Run::default()) {
                 Order::Ingest(begin) => begin.cameras,
                 Order::Infer(begin) => begin.cameras,
                 other => panic!("{other:?}"),
@@ -281,7 +281,7 @@ mod tests {
             camera
         };
         config.cameras = (0..100).map(masked).collect();
-        let order = setting(&config).order(Name::Infer, 1, None);
+        let order = setting(&config).order(Name::Infer, Run::default());
         let (parent, room) = control::pair().unwrap();
         parent.send(&order, &[]).unwrap();
         let (received, _) = room.receive::<Order>().unwrap().unwrap();
@@ -296,7 +296,7 @@ mod tests {
         fs::write(&broker, "for the broker").unwrap();
         config.mqtt.password_file = Some(broker.clone());
         let setting = setting(&config);
-        let told = |room| serde_json::to_string(&setting.order(room, 1, None)).unwrap();
+        let told = |room| serde_json::to_string(&setting.order(room, Run::default())).unwrap();
         for (room, camera, mqtt) in
             [(Name::Ingest, true, false), (Name::Infer, false, false), (Name::Publish, false, true)]
         {

@@ -39,6 +39,10 @@ pub enum Order {
     SetCamera(Box<CameraOrder>),
     /// A camera left the configuration.
     DropCamera(CameraId),
+    /// A dry run's clap test begins on this camera: every picture of it is decoded until it ends.
+    Clap(CameraId),
+    /// The clap test on this camera is over.
+    EndClap(CameraId),
     /// The neighbour before was restarted. Descriptor: the new upstream.
     Upstream,
     /// The neighbour behind was restarted. Descriptor: the new downstream.
@@ -65,6 +69,8 @@ pub struct IngestBegin {
     pub cameras: Vec<CameraOrder>,
     /// Which frames are wanted.
     pub grid: Grid,
+    /// Whether this is a dry run, which wants to know more of each connection.
+    pub survey: bool,
 }
 
 /// What `infer` needs.
@@ -80,6 +86,8 @@ pub struct InferBegin {
     pub grid: Grid,
     /// After a restart: the last slot that was reported, so that the ones missed are accounted for.
     pub last_slot: Option<u64>,
+    /// Whether this is a dry run, which wants surveys.
+    pub survey: bool,
 }
 
 /// What `publish` needs.

@@ -3,7 +3,11 @@
 //! A record has room for numbers and for enums from closed lists, and for nothing else: a picture does not fit.
 //! All integers are little-endian; unused bytes are zero and are checked to be zero.
 
-pub use super::words::{CameraFault, CameraState, Emotion, PictureCodec, Provider, SoundState, Withheld};
+mod survey;
+
+pub use survey::{HUM_NONE_CDB, LEVEL_NONE_CDB, Survey};
+
+pub use super::words::{CameraFault, CameraState, Emotion, PictureCodec, Provider, SoundState, Step, Withheld};
 use super::{CameraId, Malformed};
 
 /// The size of every record.
@@ -94,17 +98,20 @@ pub struct Vital {
     pub sound_lost_ms: u32,
 }
 
-/// All that can cross from `infer` to `publish`.
+/// All that can come out of `infer`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Record {
     /// How a slot ended.
     Reading(Reading),
     /// How a camera is doing.
     Vital(Vital),
+    /// What an installer wants to know beside that. Only a dry run has it; `publish` refuses it.
+    Survey(Survey),
 }
 
 const KIND_READING: u8 = 1;
 const KIND_VITAL: u8 = 2;
+const KIND_SURVEY: u8 = 3;
 /// The version of the layout, so that rooms of different builds refuse each other.
 const LAYOUT: u8 = 1;
 /// In place of a bucket when the group size is unknown.
@@ -118,6 +125,7 @@ impl Record {
         match self {
             Self::Reading(reading) => write_reading(&mut bytes, reading),
             Self::Vital(vital) => write_vital(&mut bytes, vital),
+            Self::Survey(survey) => survey::write(&mut bytes, survey),
         }
         bytes.buffer
     }
@@ -132,6 +140,7 @@ impl Record {
         let record = match (bytes.u8(), bytes.u8()) {
             (KIND_READING, LAYOUT) => Self::Reading(read_reading(&mut bytes)?),
             (KIND_VITAL, LAYOUT) => Self::Vital(read_vital(&mut bytes)?),
+            (KIND_SURVEY, LAYOUT) => Self::Survey(survey::read(&mut bytes)?),
             _ => return Err(bad("kind")),
         };
         if buffer[bytes.at..].iter().any(|it| *it != 0) {
@@ -287,6 +296,10 @@ impl Reader<'_> {
         u32::from_le_bytes(self.take())
     }
 
+    fn i32(&mut self) -> i32 {
+        i32::from_le_bytes(self.take())
+    }
+
     fn u64(&mut self) -> u64 {
         u64::from_le_bytes(self.take())
     }
@@ -347,6 +360,7 @@ mod tests {
             Record::Reading(reading()),
             Record::Reading(Reading { outcome: Outcome::Withheld(Withheld::Dark), group_at_least: None, ..reading() }),
             Record::Vital(vital()),
+            Record::Survey(survey::tests::survey()),
         ] {
             assert_eq!(Record::from_bytes(&record.to_bytes()), Ok(record));
         }
@@ -374,7 +388,7 @@ mod tests {
     proptest! {
         /// Whatever bytes arrive, they are refused or mean exactly what they say: nothing can hide in a record.
         #[test]
-        fn every_accepted_record_is_written_back_to_the_same_bytes(mut bytes in proptest::array::uniform32(any::<u8>()), kind in 1_u8..=2) {
+        fn every_accepted_record_is_written_back_to_the_same_bytes(mut bytes in proptest::array::uniform32(any::<u8>()), kind in 1_u8..=3) {
             bytes[0] = kind;
             bytes[1] = LAYOUT;
             let mut whole = [0; RECORD_BYTES];

@@ -1,21 +1,21 @@
 //! `ingest → infer`: framed access units, still compressed, and what is known about their camera.
 //!
-//! Every message is a header of 48 bytes and a body. A unit's body is the access unit itself; a status has none.
+//! Every message is a header of 52 bytes and a body. A unit's body is the access unit itself; a status has none.
 
 use std::io::{self, IoSlice, Read, Write};
 
 use super::{
     CameraId, Malformed,
-    record::{CameraFault, CameraState},
+    record::{CameraFault, CameraState, Step},
 };
 use crate::time::Moment;
 
 /// The size of every header.
-pub const HEADER_BYTES: usize = 48;
+pub const HEADER_BYTES: usize = 52;
 /// No access unit is larger: a 4K MJPEG frame of highest quality stays below it.
 pub const UNIT_BYTES_MAX: usize = 8 << 20;
 
-const MAGIC: [u8; 4] = *b"GER1";
+const MAGIC: [u8; 4] = *b"GER2";
 const KIND_UNIT: u8 = 1;
 const KIND_STATUS: u8 = 2;
 
@@ -99,6 +99,8 @@ pub struct CameraStatus {
     pub state: CameraState,
     /// If they do not, why.
     pub fault: CameraFault,
+    /// How far the connection has come, up to the first key frame.
+    pub step: Step,
     /// Frame rate as it arrives, hundredths of a frame per second.
     pub fps_x100: u16,
     /// Measured key-frame distance, ms; 0 before it is known.
@@ -113,6 +115,14 @@ pub struct CameraStatus {
     pub packets_lost: u32,
     /// Access units dropped because `infer` did not keep up.
     pub units_dropped: u32,
+    /// RTP packets that came, all media, since the start of the room.
+    pub packets: u32,
+    /// Interarrival jitter of the picture's packets, microseconds; 0 without RTP.
+    pub jitter_us: u32,
+    /// From an RTSP request to its answer, microseconds; 0 before it is known.
+    pub round_trip_us: u32,
+    /// The camera's wall clock minus ours, ms; [`i32::MIN`] before it is known, and always where nobody asked for it.
+    pub camera_clock_ms: i32,
 }
 
 /// What `infer` hears of a camera.
@@ -142,7 +152,7 @@ impl Message {
                 bytes.extend_from_slice(&unit.arrival.0.to_le_bytes());
             }
             Self::Status(status) => {
-                bytes.extend_from_slice(&[KIND_STATUS, status.state.code(), status.fault.code(), 0]);
+                bytes.extend_from_slice(&[KIND_STATUS, status.state.code(), status.fault.code(), status.step.code()]);
                 bytes.extend_from_slice(&status.camera.0.to_le_bytes());
                 bytes.extend_from_slice(&[0; 2]);
                 for number in [body_len, status.kbps, status.packets_lost, status.units_dropped] {
@@ -152,6 +162,10 @@ impl Message {
                     bytes.extend_from_slice(&number.to_le_bytes());
                 }
                 bytes.extend_from_slice(&status.drift_ppm.to_le_bytes());
+                for number in [status.packets, status.jitter_us, status.round_trip_us] {
+                    bytes.extend_from_slice(&number.to_le_bytes());
+                }
+                bytes.extend_from_slice(&status.camera_clock_ms.to_le_bytes());
             }
         }
         std::array::from_fn(|i| bytes.get(i).copied().unwrap_or(0))
@@ -185,6 +199,7 @@ impl Message {
                 camera,
                 state: CameraState::from_code(bytes[5]).ok_or(bad("state"))?,
                 fault: CameraFault::from_code(bytes[6]).ok_or(bad("fault"))?,
+                step: Step::from_code(bytes[7]).ok_or(bad("step"))?,
                 kbps: u32_at(16),
                 packets_lost: u32_at(20),
                 units_dropped: u32_at(24),
@@ -192,6 +207,10 @@ impl Message {
                 key_distance_ms: u16_at(30),
                 outages: u16_at(32),
                 drift_ppm: u16_at(34).cast_signed(),
+                packets: u32_at(36),
+                jitter_us: u32_at(40),
+                round_trip_us: u32_at(44),
+                camera_clock_ms: u32_at(48).cast_signed(),
             }),
             _ => return Err(bad("kind")),
         };
@@ -269,6 +288,7 @@ mod tests {
             camera: CameraId(2),
             state: CameraState::Offline,
             fault: CameraFault::Unauthorised,
+            step: Step::Connected,
             fps_x100: 2500,
             key_distance_ms: 2000,
             outages: 3,
@@ -276,6 +296,10 @@ mod tests {
             kbps: 4096,
             packets_lost: 5,
             units_dropped: 6,
+            packets: 7,
+            jitter_us: 8,
+            round_trip_us: 9,
+            camera_clock_ms: -10,
         }
     }
 

@@ -145,6 +145,26 @@ closed_list! {
 }
 
 closed_list! {
+    /// How far a connection to a camera has come. Each step includes those before it.
+    Step {
+        /// It does not answer, or has not been asked yet.
+        None = 0 "none",
+        /// It takes connections at its address and port; a file or device is open.
+        Connected = 1 "connected",
+        /// It took the user and the password, where it wants any, and answered with a description.
+        Authorised = 2 "authorised",
+        /// The description holds a picture in a codec that is understood, and the camera agreed to send it.
+        Described = 3 "described",
+        /// Access units arrive.
+        Playing = 4 "playing",
+        /// The first key frame is there: from here on pictures can be decoded.
+        KeyFrame = 5 "key_frame",
+        /// The first picture was decoded.
+        Decoded = 6 "decoded",
+    }
+}
+
+closed_list! {
     /// How a camera's picture is compressed.
     PictureCodec {
         /// Not known yet.

@@ -160,6 +160,7 @@ const OTHER_VALUES: &[(&str, &str, &str)] = &[
     ("", "reading.min_confidence", "0.99"),
     ("", "reading.hysteresis", "0"),
     ("", "reading.smoothing", "false"),
+    ("", "reading.prior", "[0.2, 0.7, 0.1]"),
     ("", "mqtt.host", "\"::1\""),
     ("", "mqtt.port", "65535"),
     ("", "mqtt.user", "\"vhost:user\""),

@@ -2,6 +2,8 @@
 
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "what is not as expected fails the test")]
 
+mod survey;
+
 use std::{
     fs,
     io::Write as _,
@@ -98,12 +100,16 @@ impl Room {
 
     /// A room whose other end is the test's.
     fn deaf(cameras: Vec<CameraOrder>, out: OwnedFd) -> Self {
+        Self::begin(cameras, out, false)
+    }
+
+    fn begin(cameras: Vec<CameraOrder>, out: OwnedFd, survey: bool) -> Self {
         journal();
         let (orders, taken) = bounded(8);
         let (said, reports) = bounded(64);
-        let room = thread::Builder::new()
-            .name("ingest".into())
-            .spawn(move || ingest::run(IngestBegin { cameras, grid: GRID }, out, &taken, &said, Arc::new(SystemClock)));
+        let room = thread::Builder::new().name("ingest".into()).spawn(move || {
+            ingest::run(IngestBegin { cameras, grid: GRID, survey }, out, &taken, &said, Arc::new(SystemClock))
+        });
         Self { orders, reports, messages: bounded(0).1, room: Some(room.unwrap()) }
     }
 

@@ -25,5 +25,6 @@ mod ingest;
 mod page;
 mod publish;
 mod rooms;
+mod survey;
 mod tidy;
 mod watch;

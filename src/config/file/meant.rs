@@ -112,6 +112,14 @@ impl Reader<'_> {
         }
     }
 
+    #[allow(clippy::cast_possible_truncation, reason = "seven digits are more than anybody knows of a place")]
+    fn shares(&self, section: &'static str, key: &'static str) -> Option<[f32; 3]> {
+        match self.value(section, key) {
+            Some(Value::Shares(it)) => Some(it.map(|it| it as f32)),
+            _ => None,
+        }
+    }
+
     /// Tries to read a file, now, so that a fault in it is found before anything starts.
     fn try_file<T>(&mut self, section: &'static str, key: &'static str, read: fn(&Path) -> Result<T, secrets::Why>) {
         if let Some(Err((what, cure))) = self.path(section, key).map(|path| read(&path)) {
@@ -284,6 +292,7 @@ fn reading(reader: &mut Reader<'_>) -> Reading {
         min_confidence: reader.number("reading", "min_confidence", default.min_confidence),
         hysteresis: reader.number("reading", "hysteresis", default.hysteresis),
         smoothing: reader.switch("reading", "smoothing", default.smoothing),
+        prior: reader.shares("reading", "prior"),
     }
 }
 

@@ -106,11 +106,18 @@ pub enum Kind {
     Choice(&'static [&'static str]),
     /// At least one of these words, none twice.
     Choices(&'static [&'static str]),
+    /// Three numbers that sum to 1, each from [`SHARE_MIN`] on: none is impossible.
+    Shares,
     /// Polygons over the picture.
     Masks,
     /// Hours of the week.
     Hours,
 }
+
+/// The least of three shares: what is thought impossible could never be seen.
+pub const SHARE_MIN: f64 = 0.02;
+/// The shares may sum to 1 within this: people write two or three digits.
+pub const SHARES_TOLERANCE: f64 = 0.011;
 
 /// No text is longer. A hundred cameras must fit into one order to a room (192 KiB).
 pub const TEXT_BYTES_MAX: usize = 512;
@@ -168,6 +175,10 @@ impl Kind {
             Self::Number { min, max, unit } => format!("a number{} from {min} to {max}", of(unit)),
             Self::Switch => "true or false".into(),
             Self::Choice(words) => one_of(words),
+            Self::Shares => {
+                let most = 1.0 - 2.0 * SHARE_MIN;
+                format!("a list of three numbers from {SHARE_MIN} to {most} that sum to 1, such as [0.2, 0.7, 0.1]")
+            }
             Self::Choices(words) => {
                 format!("a list such as [\"{}\"] out of {}", words.last().unwrap_or(&""), one_of(words))
             }

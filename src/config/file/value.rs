@@ -12,7 +12,7 @@ mod masks;
 
 use super::{
     remark::Wrong,
-    schema::{Key, Kind, TEXT_BYTES_MAX},
+    schema::{Key, Kind, SHARE_MIN, SHARES_TOLERANCE, TEXT_BYTES_MAX},
     suggest, url,
 };
 use crate::{config::schedule::Schedule, mask::Polygon};
@@ -27,6 +27,8 @@ pub(super) enum Value {
     Number(f64),
     Switch(bool),
     List(Vec<String>),
+    /// They sum to 1.
+    Shares([f64; 3]),
     Masks(Vec<Polygon>),
     Hours(Schedule),
 }
@@ -57,17 +59,31 @@ pub(super) fn from_toml(key: &Key, value: &DeValue<'_>, base: Base<'_>) -> Resul
             let words: Option<Vec<_>> = items.iter().map(|item| item.get_ref().as_str()).collect();
             words.map_or_else(|| Err(Wrong::new("not every word here is text", should(key))), |words| list(key, &words))
         }
+        (Kind::Shares, DeValue::Array(items)) => {
+            let number = |item: &DeValue<'_>| match item {
+                DeValue::Integer(it) if it.radix() == 10 => it.as_str().parse().ok(),
+                DeValue::Float(it) => it.as_str().parse().ok(),
+                _ => None,
+            };
+            shares(key, items.iter().map(|item| number(item.get_ref())).collect())
+        }
         (Kind::Masks, DeValue::Array(items)) => masks::masks(key, items),
         (Kind::Hours, DeValue::Array(items)) => hours::from_toml(key, items),
         (Kind::Integer { .. } | Kind::Number { .. }, DeValue::String(_)) => {
             Err(Wrong::new("this is text", should(key) + ", without quotes and without a unit"))
         }
         (Kind::Switch, DeValue::String(_)) => Err(Wrong::new("this is text", should(key) + ", without quotes")),
-        (Kind::Choices(_) | Kind::Hours, DeValue::String(_)) => {
+        (Kind::Choices(_) | Kind::Shares | Kind::Hours, DeValue::String(_)) => {
             Err(Wrong::new("this is text", should(key) + ", in brackets"))
         }
         (
-            Kind::Integer { .. } | Kind::Number { .. } | Kind::Switch | Kind::Choices(_) | Kind::Masks | Kind::Hours,
+            Kind::Integer { .. }
+            | Kind::Number { .. }
+            | Kind::Switch
+            | Kind::Choices(_)
+            | Kind::Shares
+            | Kind::Masks
+            | Kind::Hours,
             other,
         ) => Err(Wrong::new(format!("this is {}", name_of(other)), should(key))),
         (_, DeValue::String(it)) => text(key, it, base),
@@ -95,6 +111,10 @@ pub(super) fn from_environment(key: &Key, written: &str, base: Base<'_>) -> Resu
         Kind::Choices(_) => {
             let words: Vec<_> = written.split(',').map(str::trim).collect();
             list(key, &words).map_err(|wrong| Wrong { cure: wrong.cure + ", here separated by commas", ..wrong })
+        }
+        Kind::Shares => {
+            let numbers = written.split(',').map(|it| it.trim().parse().ok()).collect();
+            shares(key, numbers).map_err(|wrong| Wrong { cure: wrong.cure + ", here without brackets", ..wrong })
         }
         Kind::Masks => masks::from_environment(key, written),
         Kind::Hours => hours::hours(key, written.split(',').map(str::trim)),
@@ -134,6 +154,22 @@ fn number(key: &Key, written: Option<f64>) -> Result<Value, Wrong> {
         }
         _ => Err(Wrong::new("out of range", should(key))),
     }
+}
+
+/// `None` is something that is no number.
+fn shares(key: &Key, written: Option<Vec<f64>>) -> Result<Value, Wrong> {
+    let Some(written) = written else { return Err(Wrong::new("not everything here is a number", should(key))) };
+    let Ok(shares) = <[f64; 3]>::try_from(written) else {
+        return Err(Wrong::new("these are not three numbers", should(key)));
+    };
+    let sum: f64 = shares.iter().sum();
+    if shares.iter().any(|it| !(SHARE_MIN..=1.0).contains(it)) {
+        return Err(Wrong::new("out of range", should(key)));
+    }
+    if SHARES_TOLERANCE < (sum - 1.0).abs() {
+        return Err(Wrong::new("these do not sum to 1", should(key)));
+    }
+    Ok(Value::Shares(shares.map(|it| it / sum)))
 }
 
 fn list(key: &Key, words: &[&str]) -> Result<Value, Wrong> {
@@ -360,6 +396,26 @@ mod tests {
         let (short, long) = (&plain[..plain.len() - 1], format!("{plain}0"));
         for bad in [short, &long, &plain[7..], &plain.replace("sha256", "sha1"), &plain.replace('F', "g")] {
             assert_eq!(fingerprint(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn shares_sum_to_one() {
+        let key = crate::config::file::schema::section("reading").and_then(|it| it.key("prior")).unwrap();
+        let base = Base { folder: Path::new("/"), credentials: None };
+        let read = |written: &str| from_environment(key, written, base).map_err(|wrong| wrong.what);
+        assert_eq!(read("0.25, 0.5,0.25"), Ok(Value::Shares([0.25, 0.5, 0.25])));
+        // Three digits of thirds are meant to be thirds.
+        let Ok(Value::Shares(thirds)) = read("0.333,0.333,0.333") else { panic!("these are three shares") };
+        assert!((thirds[0] - 1.0 / 3.0).abs() < 1e-12);
+        for (written, what) in [
+            ("0.5,0.5", "these are not three numbers"),
+            ("0.5,0.5,some", "not everything here is a number"),
+            ("0.5,0.4,0.2", "these do not sum to 1"),
+            ("0.99,0.0,0.01", "out of range"),
+            ("0.5,0.5,NaN", "out of range"),
+        ] {
+            assert_eq!(read(written).unwrap_err(), what, "{written}");
         }
     }
 

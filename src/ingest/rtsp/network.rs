@@ -16,10 +16,13 @@ use gstreamer as gst;
 use rustix::fs::{MemfdFlags, memfd_create};
 use sha2::{Digest as _, Sha256};
 
-use super::{Event, Medium, Refine, make, set_if_there, tail::Tails, trouble::Trouble};
+use super::{Event, Link, Medium, Refine, make, set_if_there, tail::Tails, trouble::Trouble};
 use crate::{
     config::{Rtsp, Secret, Transport},
-    wire::{record::CameraFault, unit::Codec},
+    wire::{
+        record::{CameraFault, Step},
+        unit::Codec,
+    },
 };
 
 /// `rtspsrc` itself gives up on a connection after so long, microseconds; the room's own deadline comes first.
@@ -41,30 +44,12 @@ AwIhAKDDVHiXA0TEBIhWMWtSFKxK1LyZmrRm+393fvzNGFds
 -----END CERTIFICATE-----
 ";
 
-/// Counts the packets that the jitter buffers of a connection gave up on. The decoder hides what that damages.
-#[derive(Clone, Debug, Default)]
-pub struct Losses(Arc<Mutex<Vec<JitterBuffer>>>);
-
-type JitterBuffer = (Medium, glib::WeakRef<gst::Element>);
-
-impl Losses {
-    /// The packets of a medium lost since the connection was made.
-    #[must_use]
-    pub fn total(&self, medium: Medium) -> u32 {
-        let buffers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let buffers = buffers.iter().filter(|(of, _)| *of == medium).filter_map(|(_, buffer)| buffer.upgrade());
-        let lost = |buffer: gst::Element| {
-            let stats = buffer.find_property("stats").map(|_| buffer.property::<gst::Structure>("stats"))?;
-            stats.get::<u64>("num-lost").ok()
-        };
-        u32::try_from(buffers.filter_map(lost).sum::<u64>()).unwrap_or(u32::MAX)
-    }
-
-    fn add(&self, medium: Medium, buffer: &gst::Element) {
-        let mut buffers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        buffers.retain(|(_, buffer)| buffer.upgrade().is_some());
-        buffers.push((medium, buffer.downgrade()));
-    }
+/// What to connect to.
+pub(super) struct Connect<'a> {
+    pub(super) rtsp: &'a Rtsp,
+    pub(super) password: Option<&'a Secret>,
+    /// Whether the camera's clock is wanted.
+    pub(super) survey: bool,
 }
 
 /// What the camera offers, and what of it was taken.
@@ -82,19 +67,17 @@ fn lock(offer: &SharedOffer) -> MutexGuard<'_, Offer> {
 }
 
 /// Adds a camera to a pipeline.
-pub(super) fn add(
-    pipeline: &gst::Pipeline,
-    rtsp: &Rtsp,
-    password: Option<&Secret>,
-    losses: &Losses,
-    tails: Tails,
-) -> Result<Refine, Trouble> {
+pub(super) fn add(pipeline: &gst::Pipeline, connect: &Connect<'_>, tails: Tails) -> Result<Refine, Trouble> {
     let source = make("rtspsrc")?;
-    set_up(&source, rtsp, password);
+    let rtsp = connect.rtsp;
+    set_up(&source, rtsp, connect.password);
+    // GStreamer 1.20 does not know it; the camera's clock stays unknown there.
+    set_if_there(&source, "add-reference-timestamp-meta", connect.survey);
+    watch_steps(&source, &tails.link);
     let is_certificate_refused = check_certificate(&source, rtsp)?;
     let offer = SharedOffer::default();
-    select_streams(&source, &offer, tails.wants_sound);
-    count_losses(&source, &offer, losses);
+    select_streams(&source, &offer, &tails);
+    find_jitter_buffers(&source, &offer, &tails.link);
     link_streams(&source, tails);
     pipeline.add(&source).map_err(|_| Trouble::other("rtspsrc cannot be added"))?;
     Ok(Box::new(move |trouble| {
@@ -209,8 +192,8 @@ fn described(caps: &gst::CapsRef) -> Result<(Codec, &'static str, i32), String> 
 }
 
 /// Takes the first picture and, where it is wanted, the first sound that has a depayloader; nothing else is set up.
-fn select_streams(source: &gst::Element, offer: &SharedOffer, wants_sound: bool) {
-    let offer = Arc::clone(offer);
+fn select_streams(source: &gst::Element, offer: &SharedOffer, tails: &Tails) {
+    let (offer, link, wants_sound) = (Arc::clone(offer), tails.link.clone(), tails.wants_sound);
     source.connect("select-stream", false, move |args| {
         let number = args.get(1).and_then(|arg| arg.get::<u32>().ok())?;
         let caps = args.get(2).and_then(|arg| arg.get::<gst::Caps>().ok())?;
@@ -221,6 +204,9 @@ fn select_streams(source: &gst::Element, offer: &SharedOffer, wants_sound: bool)
                 let is_first = offer.taken.iter().all(|(_, other)| *other != medium);
                 if is_wanted && is_first {
                     offer.taken.push((number, medium));
+                    if medium == Medium::Video {
+                        link.reach(Step::Described);
+                    }
                 }
                 is_wanted && is_first
             }
@@ -233,17 +219,32 @@ fn select_streams(source: &gst::Element, offer: &SharedOffer, wants_sound: bool)
     });
 }
 
+/// Notes how far the connection comes, and how long the camera takes to answer.
+fn watch_steps(source: &gst::Element, link: &Link) {
+    let clock = gst::SystemClock::obtain();
+    let asking = link.clone();
+    source.connect("before-send", false, move |_| {
+        asking.asks(clock.time());
+        Some(true.to_value())
+    });
+    let link = link.clone();
+    source.connect("on-sdp", false, move |_| {
+        link.reach(Step::Authorised);
+        None
+    });
+}
+
 /// Finds the jitter buffers, whose session has the number of the stream.
-fn count_losses(source: &gst::Element, offer: &SharedOffer, losses: &Losses) {
-    let (offer, losses) = (Arc::clone(offer), losses.clone());
+fn find_jitter_buffers(source: &gst::Element, offer: &SharedOffer, link: &Link) {
+    let (offer, link) = (Arc::clone(offer), link.clone());
     source.connect("new-manager", false, move |args| {
         let manager = args.get(1).and_then(|arg| arg.get::<gst::Element>().ok())?;
-        let (offer, losses) = (Arc::clone(&offer), losses.clone());
+        let (offer, link) = (Arc::clone(&offer), link.clone());
         manager.connect("new-jitterbuffer", false, move |args| {
             let buffer = args.get(1).and_then(|arg| arg.get::<gst::Element>().ok())?;
             let session = args.get(2).and_then(|arg| arg.get::<u32>().ok())?;
             let medium = lock(&offer).taken.iter().find(|(number, _)| *number == session)?.1;
-            losses.add(medium, &buffer);
+            link.add(medium, &buffer);
             None
         });
         None

@@ -10,10 +10,10 @@ use gst::prelude::*;
 use gstreamer as gst;
 use gstreamer_app as gst_app;
 
-use super::{Bytes, Event, Piece, Sink, make, moment_of, trouble::Trouble};
+use super::{Bytes, Event, Link, Piece, Sink, make, moment_of, trouble::Trouble};
 use crate::{
     time::{Moment, Span},
-    wire::unit::Codec,
+    wire::{record::Step, unit::Codec},
 };
 
 /// Builds what comes after a source's pad.
@@ -22,6 +22,7 @@ pub(super) struct Tails {
     pub(super) sink: Sink,
     pub(super) events: Sender<Event>,
     pub(super) answered: Arc<AtomicBool>,
+    pub(super) link: Link,
     /// Our clock minus GStreamer's.
     pub(super) ahead: Span,
     pub(super) is_live: bool,
@@ -40,6 +41,9 @@ impl Tails {
         clock_rate_hz: Option<i32>,
     ) -> Result<(), Trouble> {
         self.answered.store(true, Ordering::Release);
+        if codec.is_video() {
+            self.link.reach(Step::Described);
+        }
         let rtp_time = clock_rate_hz.map(|rate| Arc::new(RtpTime::new(rate)));
         let (parser, caps) = parser(codec);
         let mut elements = names.iter().chain(parser).map(|name| make(name)).collect::<Result<Vec<_>, _>>()?;
@@ -53,6 +57,7 @@ impl Tails {
         let sink_pad = sink_pad.ok_or_else(|| Trouble::other("an element has no sink"))?;
         if let Some(rtp_time) = rtp_time.filter(|_| codec.is_video()) {
             rtp_time.watch(&sink_pad);
+            watch_camera_clock(&sink_pad, &self.link, self.ahead);
         }
         // From the end on, so that every element plays before something is pushed into it.
         for element in elements.iter().rev() {
@@ -175,6 +180,31 @@ impl Tail {
         self.format = Some(format);
         self.format
     }
+}
+
+/// Notes what the camera's clock says, where the packets that pass `pad` tell: after RTCP's first sender report, and
+/// only if that was asked for. `ahead` is our clock minus GStreamer's.
+fn watch_camera_clock(pad: &gst::Pad, link: &Link, ahead: Span) {
+    let link = link.clone();
+    let note = move |pad: &gst::Pad, packet: &gst::BufferRef| {
+        let is_ntp = |it: &gst::MetaRef<'_, gst::ReferenceTimestampMeta>| {
+            it.reference().structure(0).is_some_and(|reference| reference.name() == "timestamp/x-ntp")
+        };
+        let Some(meta) = packet.iter_meta::<gst::ReferenceTimestampMeta>().find(is_ntp) else { return };
+        let base = pad.parent_element().and_then(|it| it.base_time());
+        if let Some((base, pts)) = base.zip(packet.pts()) {
+            link.note_camera_clock(meta.timestamp(), moment_of((base + pts).nseconds()) + ahead);
+        }
+    };
+    pad.add_probe(gst::PadProbeType::BUFFER | gst::PadProbeType::BUFFER_LIST, move |pad, info| {
+        match &info.data {
+            Some(gst::PadProbeData::Buffer(packet)) => note(pad, packet),
+            // Those of a list belong together.
+            Some(gst::PadProbeData::BufferList(packets)) => packets.get(0).into_iter().for_each(|it| note(pad, it)),
+            _ => {}
+        }
+        gst::PadProbeReturn::Ok
+    });
 }
 
 /// The RTP time of the newest packet: the camera's own clock, which the presentation times no longer show, because

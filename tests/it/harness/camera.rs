@@ -82,6 +82,7 @@ pub(crate) struct Builder {
     is_noise: bool,
     login: Option<(Auth, String, String)>,
     is_encrypted: bool,
+    recording: Option<PathBuf>,
 }
 
 impl Builder {
@@ -139,6 +140,13 @@ impl Builder {
         self
     }
 
+    /// The camera sends a recording, Matroska with H.264 and G.711 µ-law, in real time, to each who connects from its
+    /// beginning.
+    pub(crate) fn recording(mut self, file: PathBuf) -> Self {
+        self.recording = Some(file);
+        self
+    }
+
     /// Starts the camera.
     pub(crate) fn start(self) -> Camera {
         gst::init().unwrap();
@@ -150,6 +158,14 @@ impl Builder {
     }
 
     fn launch(&self) -> String {
+        if let Some(file) = &self.recording {
+            return format!(
+                "( filesrc location={} ! matroskademux name=demux \
+                 demux. ! queue ! h264parse ! rtph264pay config-interval=-1 name=pay0 pt=96 \
+                 demux. ! queue ! audio/x-mulaw ! rtppcmupay name=pay1 pt=0 )",
+                file.display(),
+            );
+        }
         let Self { size: (width, height), fps, key_every, b_frames, kbps, .. } = self;
         // The ball's path takes the clock's time, so that every frame differs from the one before.
         let pattern = if self.is_noise { "snow" } else { "ball" };
@@ -217,6 +233,7 @@ impl Camera {
             is_noise: false,
             login: None,
             is_encrypted: false,
+            recording: None,
         }
     }
 
@@ -379,7 +396,8 @@ impl Server {
         rtsp.set_service(&port.to_string());
         let factory = rtsp_server::RTSPMediaFactory::new();
         factory.set_launch(&spec.launch());
-        factory.set_shared(true);
+        // A recording that is at its end is not begun anew for the next one who connects.
+        factory.set_shared(spec.recording.is_none());
         let counting = Arc::clone(control);
         rtsp.connect_client_connected(move |_, _| _ = counting.connections.fetch_add(1, Ordering::SeqCst));
         let control = Arc::clone(control);

@@ -16,8 +16,9 @@ use edge_ger::{
         lock, logging,
         signals::{self, Hangup},
     },
-    supervisor::{self, Options, Sink},
+    supervisor::{self, Ask, Options, Sink},
     time::{Clock, Moment, Span, SystemClock},
+    wire::CameraId,
 };
 use rustix::process::{Pid, Signal};
 
@@ -65,6 +66,7 @@ fn as_daemon() {
     let options = Options {
         sink: Sink::Publish,
         program: tiny::program(),
+        asks: crossbeam_channel::never(),
         signals: signals::listen(Hangup::Reloads).unwrap(),
         reload: reload(cameras),
         clock: Arc::new(Hasty(haste)),
@@ -523,6 +525,7 @@ fn a_dry_run_reads_the_records_itself() {
     let options = Options {
         sink: Sink::Here(Box::new(take)),
         program: tiny::program(),
+        asks: crossbeam_channel::never(),
         signals,
         reload: scratch.reload(),
         clock: Arc::new(SystemClock),
@@ -532,4 +535,30 @@ fn a_dry_run_reads_the_records_itself() {
     let mut scratch = scratch;
     scratch.wait("infer", "ends");
     assert!(!scratch.all().iter().any(|it| it.starts_with("publish")));
+}
+
+#[test]
+fn what_is_asked_of_a_dry_run_reaches_its_rooms_before_it_stops() {
+    let mut scratch = Scratch::new("good");
+    let (config, model) = load(&scratch.cameras()).unwrap();
+    let (_sender, signals) = crossbeam_channel::bounded(1);
+    let (asking, asks) = crossbeam_channel::bounded(3);
+    let mut asking = Some(asking);
+    // With the first record all is asked at once; then nobody is left who could ask, which is a wish to stop, too.
+    let take = move |_| {
+        let asked = [Ask::Clap(CameraId(0)), Ask::EndClap(CameraId(0))];
+        asking.take().into_iter().for_each(|it| asked.iter().for_each(|ask| it.send(*ask).unwrap()));
+        supervisor::Flow::Continue
+    };
+    let options = Options {
+        sink: Sink::Here(Box::new(take)),
+        program: tiny::program(),
+        asks,
+        signals,
+        reload: scratch.reload(),
+        clock: Arc::new(SystemClock),
+    };
+    supervisor::run(config, model, options).unwrap();
+    let (clap, end) = ("hears Clap(CameraId(0))", "hears EndClap(CameraId(0))");
+    scratch.wait_all(&[("ingest", clap), ("ingest", end), ("infer", clap), ("infer", end)]);
 }

@@ -270,7 +270,7 @@ fn publish(
                         witness.tell(&format!("data flows {ingest} {infer} {pid}"));
                     }
                 }
-                Ok(Record::Vital(_)) => {}
+                Ok(Record::Vital(_) | Record::Survey(_)) => {}
                 Err(_) => arrived = never(),
             },
             recv(turns) -> _ => drop(reports.try_send(Report::Progress(0))),

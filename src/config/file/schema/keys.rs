@@ -224,6 +224,10 @@ const READING: &[Key] = &[
     Key::new("hysteresis", Kind::Number { min: 0.0, max: 0.5, unit: "" }, Value("0.05"),
         "How much a new label's probability must exceed the present label's."),
     Key::new("smoothing", Kind::Switch, Value("true"), "Whether the network's transition matrix smooths over readings."),
+    Key::new("prior", Kind::Shares, Words("as in the network's training", "[0.2, 0.7, 0.1]"),
+        "How often this place is positive, neutral and negative, in this order, where that is not as in the network's \
+         training: its answers are corrected for the difference. --dry-run can fit it.")
+        .or(&["priors", "base_rate", "base_rates", "class_prior"]),
 ];
 
 const MQTT: &[Key] = &[

@@ -1,0 +1,25 @@
+//! What may be asked of a dry run while it runs.
+
+use crate::wire::{CameraId, control::Order};
+
+/// What whoever watches a dry run may ask of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ask {
+    /// Stop everything.
+    Stop,
+    /// Begin the clap test on this camera, or begin it anew.
+    Clap(CameraId),
+    /// The clap test on this camera is over.
+    EndClap(CameraId),
+}
+
+impl Ask {
+    /// What the rooms are told; `None` where everything is to stop.
+    pub(super) const fn order(self) -> Option<Order> {
+        match self {
+            Self::Stop => None,
+            Self::Clap(camera) => Some(Order::Clap(camera)),
+            Self::EndClap(camera) => Some(Order::EndClap(camera)),
+        }
+    }
+}

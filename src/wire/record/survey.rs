@@ -1,0 +1,196 @@
+//! What an installer wants to know of one camera beside its vitals: the record that only a dry run has.
+
+use super::{CameraId, KIND_SURVEY, LAYOUT, Malformed, Reader, Step, Writer, bad};
+
+/// In place of a level where nothing was heard, hundredths of a dB.
+pub const LEVEL_NONE_CDB: i16 = -10_000;
+/// In place of the strength of a hum where there is none, hundredths of a dB.
+pub const HUM_NONE_CDB: i16 = i16::MIN;
+
+/// What one camera, its sound and the network on it look like, about once a second. Numbers that are measured over
+/// time forget what was before a few seconds ago, so that whoever turns a lens or a knob sees what it does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Survey {
+    /// Which camera.
+    pub camera: CameraId,
+    /// How far the connection has come.
+    pub step: Step,
+    /// Standard deviation of luma over the newest picture in the network's size, 0 to 127. 0 before the first one.
+    pub contrast: u8,
+    /// Variance of the Laplacian of luma of the newest picture, capped at 65535: the higher, the sharper. 0 before the
+    /// first one. The picture is first brought to a width of [`Self::SHARPNESS_WIDTH`] pixels by averaging, so that
+    /// cameras of different sizes can be compared; one that is narrower stays as it is.
+    pub sharpness: u16,
+    /// Since the picture last changed by `gates.motion_min` or more, ms. 0 before the first one. About one picture a
+    /// second is decoded, so that less than 2000 means nothing.
+    pub frozen_ms: u32,
+    /// Interarrival jitter of the picture's RTP packets as in RFC 3550, 6.4.1, microseconds; 0 where there is no RTP.
+    pub jitter_us: u32,
+    /// From an RTSP request to the camera's answer, the quickest of the connection's set-up, microseconds; 0 where it
+    /// is not known.
+    pub round_trip_us: u32,
+    /// RTP packets of all media that came since the start of the room: what `Vital::packets_lost` is to be compared
+    /// with. 0 where there is no RTP.
+    pub packets: u32,
+    /// The camera's wall clock by its RTCP sender reports, minus ours, ms, saturating; [`i32::MIN`] where it is not
+    /// known (RTCP has not come yet, or never will).
+    pub camera_clock_ms: i32,
+    /// The noise floor: the level that a tenth of the last seconds' short blocks stay below, hundredths of a dB below
+    /// full scale; [`LEVEL_NONE_CDB`] without sound.
+    pub noise_floor_cdb: i16,
+    /// The largest sample of the last seconds, hundredths of a dB below full scale; [`LEVEL_NONE_CDB`] without sound.
+    pub peak_cdb: i16,
+    /// How many of 1000 samples of the last seconds are at full scale.
+    pub clipped_permille: u16,
+    /// The power of mains hum and its harmonics against all other sound of the last seconds, hundredths of a dB;
+    /// [`HUM_NONE_CDB`] where there is no hum.
+    pub hum_cdb: i16,
+    /// The mains frequency of that hum, Hz: 50 or 60; 0 where there is none.
+    pub hum_hz: u8,
+    /// The clap test: what to set `sync.offset_ms` to, whatever it is set to now: how much later the sound of an event
+    /// arrives than its picture, ms. 0 while [`Self::claps`] is 0.
+    pub clap_offset_ms: i16,
+    /// How sure that is, percent; 0 outside a clap test. It is to be relied on from
+    /// [`Self::CLAP_CONFIDENCE_MIN`] on.
+    pub clap_confidence: u8,
+    /// How many claps the test has heard and seen so far, of the last half minute. Six to ten are wanted, at an uneven
+    /// pace, one in about two seconds, with the hands together for a moment after each.
+    pub claps: u8,
+    /// What the network says of the newest window, calibrated but not smoothed, in units of 1/10000 and in the order
+    /// of `Emotion::ALL`; zero where it sees too few people, or no window was inferred.
+    pub probabilities: [u16; 3],
+    /// How tall people are in the picture, thousandths of its height; 0: not estimated by this network. No network of
+    /// today's contract has an output for it.
+    pub people_height_permille: u16,
+    /// The slot of the newest window, so that each of the probabilities is counted once; 0 before the first.
+    pub slot: u64,
+}
+
+impl Survey {
+    /// The width that pictures are compared in for [`Self::sharpness`], pixels.
+    pub const SHARPNESS_WIDTH: u32 = 640;
+    /// From this [`Self::clap_confidence`] on the offset is within 40 ms, percent.
+    pub const CLAP_CONFIDENCE_MIN: u8 = 80;
+
+    /// A camera of which nothing is known yet.
+    #[must_use]
+    pub const fn unknown(camera: CameraId) -> Self {
+        Self {
+            camera,
+            step: Step::None,
+            contrast: 0,
+            sharpness: 0,
+            frozen_ms: 0,
+            jitter_us: 0,
+            round_trip_us: 0,
+            packets: 0,
+            camera_clock_ms: i32::MIN,
+            noise_floor_cdb: LEVEL_NONE_CDB,
+            peak_cdb: LEVEL_NONE_CDB,
+            clipped_permille: 0,
+            hum_cdb: HUM_NONE_CDB,
+            hum_hz: 0,
+            clap_offset_ms: 0,
+            clap_confidence: 0,
+            claps: 0,
+            probabilities: [0; 3],
+            people_height_permille: 0,
+            slot: 0,
+        }
+    }
+}
+
+pub(super) fn write(bytes: &mut Writer, survey: &Survey) {
+    bytes.put(&[KIND_SURVEY, LAYOUT]);
+    bytes.put(&survey.camera.0.to_le_bytes());
+    bytes.put(&[survey.step.code(), survey.contrast, survey.hum_hz, survey.clap_confidence, survey.claps]);
+    for number in [survey.frozen_ms, survey.jitter_us, survey.round_trip_us, survey.packets] {
+        bytes.put(&number.to_le_bytes());
+    }
+    bytes.put(&survey.camera_clock_ms.to_le_bytes());
+    for number in [survey.noise_floor_cdb, survey.peak_cdb, survey.hum_cdb, survey.clap_offset_ms] {
+        bytes.put(&number.to_le_bytes());
+    }
+    for number in [survey.sharpness, survey.clipped_permille, survey.people_height_permille] {
+        bytes.put(&number.to_le_bytes());
+    }
+    survey.probabilities.iter().for_each(|it| bytes.put(&it.to_le_bytes()));
+    bytes.put(&survey.slot.to_le_bytes());
+}
+
+pub(super) fn read(bytes: &mut Reader<'_>) -> Result<Survey, Malformed> {
+    let camera = CameraId(bytes.u16());
+    let step = Step::from_code(bytes.u8()).ok_or(bad("step"))?;
+    let (contrast, hum_hz, clap_confidence, claps) = (bytes.u8(), bytes.u8(), bytes.u8(), bytes.u8());
+    let survey = Survey {
+        camera,
+        step,
+        contrast,
+        hum_hz,
+        clap_confidence,
+        claps,
+        frozen_ms: bytes.u32(),
+        jitter_us: bytes.u32(),
+        round_trip_us: bytes.u32(),
+        packets: bytes.u32(),
+        camera_clock_ms: bytes.i32(),
+        noise_floor_cdb: bytes.i16(),
+        peak_cdb: bytes.i16(),
+        hum_cdb: bytes.i16(),
+        clap_offset_ms: bytes.i16(),
+        sharpness: bytes.u16(),
+        clipped_permille: bytes.u16(),
+        people_height_permille: bytes.u16(),
+        probabilities: [bytes.u16(), bytes.u16(), bytes.u16()],
+        slot: bytes.u64(),
+    };
+    match (hum_hz, survey.probabilities.iter().map(|it| u32::from(*it)).sum()) {
+        (0 | 50 | 60, 0_u32 | 10_000) => Ok(survey),
+        (0 | 50 | 60, _) => Err(bad("probabilities")),
+        _ => Err(bad("hum")),
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::{super::Record, *};
+
+    pub(in super::super) fn survey() -> Survey {
+        Survey {
+            camera: CameraId(7),
+            step: Step::KeyFrame,
+            contrast: 41,
+            sharpness: 730,
+            frozen_ms: 40,
+            jitter_us: 1200,
+            round_trip_us: 2100,
+            packets: 90_000,
+            camera_clock_ms: -3_600_000,
+            noise_floor_cdb: -5210,
+            peak_cdb: -300,
+            clipped_permille: 2,
+            hum_cdb: -640,
+            hum_hz: 50,
+            clap_offset_ms: -180,
+            clap_confidence: 93,
+            claps: 6,
+            probabilities: [1000, 2000, 7000],
+            people_height_permille: 0,
+            slot: 360_000_000,
+        }
+    }
+
+    #[test]
+    fn a_survey_with_impossible_numbers_is_refused() {
+        let good = Record::Survey(survey()).to_bytes();
+        let check = |at: usize, value: u8, field: &'static str| {
+            let mut bytes = good;
+            bytes[at] = value;
+            assert_eq!(Record::from_bytes(&bytes), Err(bad(field)), "byte {at}");
+        };
+        check(4, 99, "step");
+        check(6, 51, "hum");
+        check(43, 255, "probabilities");
+        check(57, 1, "padding");
+    }
+}

@@ -1,0 +1,89 @@
+//! What a dry run asks of the first room: how far a connection comes, and every picture for a clap test.
+
+use edge_ger::wire::record::Step;
+
+use super::*;
+
+fn surveyed(order: CameraOrder) -> Room {
+    let (ours, theirs) = unit_pair().unwrap();
+    Room { messages: reader(theirs), ..Room::begin(vec![order], ours, true) }
+}
+
+/// Waits for a fault; returns how far the connection came.
+fn step_of(fault: CameraFault, order: CameraOrder) -> Step {
+    let room = surveyed(order);
+    let step = room.fault(fault, SOON).step;
+    room.stop();
+    step
+}
+
+#[test]
+fn a_connection_says_how_far_it_came() {
+    let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
+    let mut nobody = Camera::builder().start().rtsp();
+    nobody.url = format!("rtsp://{free}/live");
+    assert_eq!(step_of(CameraFault::Unreachable, of("step-nobody", nobody)), Step::None);
+
+    let camera = Camera::builder().login(Auth::Digest, "viewer", "right").start();
+    let wrong = CameraOrder { password: Some(Secret::new("wrong".into())), ..of("step-wrong", camera.rtsp()) };
+    assert_eq!(step_of(CameraFault::Unauthorised, wrong), Step::Connected);
+
+    let camera = Camera::builder().video(Video::Vp8).start();
+    assert_eq!(step_of(CameraFault::Codec, of("step-codec", camera.rtsp())), Step::Authorised);
+
+    // It takes the connection, and does not even describe what it has.
+    let camera = Camera::builder().start();
+    camera.stall();
+    assert_eq!(step_of(CameraFault::Unreachable, of("step-mute", camera.rtsp())), Step::Connected);
+
+    let camera = Camera::builder().start();
+    let room = surveyed(of("step-good", camera.rtsp()));
+    room.status("a key frame", SOON, |it| it.step == Step::KeyFrame);
+    room.stop();
+}
+
+#[test]
+fn a_link_is_measured_and_the_cameras_clock_in_a_dry_run_alone() {
+    let camera = Camera::builder().start();
+    let is_linked = |it: &CameraStatus| 0 < it.packets && 0 < it.jitter_us && 0 < it.round_trip_us;
+    let room = surveyed(of("link-survey", camera.rtsp()));
+    // GStreamer's server tells the time of the machine that both are on; its pictures are a little old.
+    let is_known = |it: &CameraStatus| it.camera_clock_ms.unsigned_abs() < 2000;
+    let first = room.status("all numbers", SOON, |it| is_linked(it) && is_known(it));
+    room.status("more packets", SOON, |it| first.packets < it.packets);
+    room.stop();
+    let room = Room::start(vec![of("link-daemon", camera.rtsp())]);
+    let status = room.status("the link", SOON, |it| is_linked(it) && 200 < it.packets);
+    assert_eq!(status.camera_clock_ms, i32::MIN);
+    room.stop();
+}
+
+#[test]
+fn a_clap_test_gets_every_picture_from_a_key_frame_on() {
+    let camera = Camera::builder().start();
+    let mut order = of("clap", camera.rtsp());
+    order.camera.decode = Decode::Keyframes;
+    let room = surveyed(order);
+    room.unit("a key frame", |it| it.key);
+    room.unit("another, and nothing between", |it| {
+        assert!(it.key, "{it:?}");
+        it.seq == 2
+    });
+    room.order(Order::Clap(CameraId(0)), Vec::new());
+    let mut last = None;
+    room.unit("a second of pictures", |it| {
+        // Key frames may have been on their way; the first other one follows a key frame.
+        let follows = last.is_none_or(|last: Unit| last.key || it.moment - last.moment < Span::from_ms(100));
+        assert!(it.key || last.is_some() && follows, "{last:?} {it:?}");
+        let is_in_chain = !it.key && it.seq > 30;
+        last = Some(*it);
+        is_in_chain
+    });
+    room.order(Order::EndClap(CameraId(0)), Vec::new());
+    let mut keys = 0;
+    room.unit("key frames alone", |it| {
+        keys = if it.key { keys + 1 } else { 0 };
+        keys == 3
+    });
+    room.stop();
+}
