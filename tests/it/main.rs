@@ -20,6 +20,7 @@ mod docs;
 mod evaluate;
 mod infer;
 mod ingest;
+mod packages;
 mod page;
 mod publish;
 mod rooms;
