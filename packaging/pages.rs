@@ -36,8 +36,8 @@ fn main() -> ExitCode {
     }
 }
 
-/// Writes completions for bash, zsh and fish, `edge-ger.1`, one page for each subcommand, and `edge-ger.toml.5`. Returns
-/// their paths.
+/// Writes completions for bash, zsh and fish, `edge-ger.1`, one page for each subcommand, and `edge-ger.toml.5`.
+/// Returns their paths.
 ///
 /// # Errors
 /// When the folder cannot be made or written to.

@@ -13,11 +13,13 @@ packaging/onnxruntime.sh "$runtime_version" "$machine" "$folder/onnxruntime"
 chmod 644 "$folder/onnxruntime/libonnxruntime.so"
 gzip -9nf "$folder/onnxruntime/ThirdPartyNotices.txt"
 
-packaging/.tools/bin/cargo-about generate --locked --fail -c packaging/about.toml packaging/about.hbs | gzip -9n \
-    > "$folder/crates.txt.gz"
-
 # The moment of the last change, also in an archive without git.
 changed=$(git log -1 --format=%aD 2> /dev/null || date -R -r CHANGELOG.md)
 maintainer=$(sed -n 's/^maintainer = "\(.*\)"$/\1/p' Cargo.toml)
-printf 'edge-ger (%s) bookworm; urgency=medium\n\n  * What changed: /usr/share/doc/edge-ger/CHANGELOG.md\n\n -- %s  %s\n' \
-    "$version" "$maintainer" "$changed" > "$folder/changelog"
+cat > "$folder/changelog" << END
+edge-ger ($version) bookworm; urgency=medium
+
+  * What changed is said in /usr/share/doc/edge-ger/CHANGELOG.md.
+
+ -- $maintainer  $changed
+END
