@@ -11,6 +11,9 @@ ORT_VERSION := 1.23.2
 ORT := .onnxruntime/libonnxruntime.so
 ORT_READY := .onnxruntime/ready-$(ORT_VERSION)
 VENV := models/.venv
+# What the dashboards are loaded into, unpacked where only the tests find it: installed, Prometheus would run as a service.
+TOOLS := tests/.tools
+NODE_TOOLS := node-red@4.1.15 typescript@5.9.3 @grafana/schema@11.6.16
 BENCH_VENV := benches/.venv
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
 
@@ -54,8 +57,20 @@ $(BENCH_VENV)/.ready: benches/peer/requirements.txt
 setup: $(ORT_READY) ## packages and the ONNX Runtime library
 	@$(call install,$(RUN_PACKAGES))
 
-setup-test: setup
+setup-test: setup $(TOOLS)/prometheus/ready $(TOOLS)/node/ready
 	@$(call install,$(TEST_PACKAGES))
+
+$(TOOLS)/prometheus/ready:
+	rm -rf $(@D) && mkdir -p $(@D)
+	cd $(@D) && { apt-get download -q prometheus || { $(AS_ROOT) apt-get update -q && apt-get download -q prometheus; }; }
+	dpkg -x $(@D)/prometheus_*.deb $(@D) && rm $(@D)/prometheus_*.deb
+	touch $@
+
+$(TOOLS)/node/ready:
+	@command -v npm >/dev/null || { $(call install,nodejs npm); }
+	rm -rf $(@D) && mkdir -p $(@D)
+	npm install --silent --no-audit --no-fund --omit=dev --ignore-scripts --prefix $(@D) $(NODE_TOOLS)
+	touch $@
 
 # Installs what is missing, and asks for root only then.
 define install

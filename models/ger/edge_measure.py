@@ -21,6 +21,7 @@ from .network import EdgeNetwork
 from .scenes import BUCKETS, bucket
 
 LOOKED_AT = 450  # so many of the held-out clips were looked at again and again while choices were made
+MIN_GROUP = 5  # the daemon's `reading.min_group` by default: a smaller group gets no label
 SENSES = {"both": (1.0, 1.0), "video_only": (1.0, 0.0), "sound_only": (0.0, 1.0)}
 
 
@@ -158,6 +159,9 @@ def measure(network: EdgeNetwork, cache: Path, facts: dict[str, object]) -> dict
             temperature, before = fit_temperature(logits, labels), calibration_error(logits, labels, 1.0)
             after = calibration_error(cross_fitted(logits, labels), labels, 1.0)
     groups = confusion(people, counted, len(BUCKETS))
+    read = counted >= BUCKETS.index(MIN_GROUP)  # what the daemon gives a label, as it is set by default
+    labelled = {name: [int(read[rows].sum()), int(rows.sum())] for name, rows in
+                {"nobody": people == 0, "one": people == 1, f"{MIN_GROUP} or more": people >= BUCKETS.index(MIN_GROUP)}.items()}
     withheld = {str(low): round(float((counted[people == low] <= 1).mean()), 4) for low in (0, 1) if (people == low).any()}
     by = {name: {sense: score(own[sense][rows], guesses[sense][rows]) | {"group_size": round(float((people == counted)[rows].mean()), 4)}
                  for sense in SENSES} for name, rows in strata(kept).items() if rows.any()}
@@ -168,7 +172,8 @@ def measure(network: EdgeNetwork, cache: Path, facts: dict[str, object]) -> dict
         "prior": [round(1 / 3, 6)] * 3,
         "evaluation": {"data": text, **scores["both"], "video_only": scores["video_only"], "sound_only": scores["sound_only"],
                        "group_size": {"accuracy": round(float(np.trace(groups) / groups.sum()), 4),
-                                      "interval": interval((people == counted).astype(float)), "confusion": groups.tolist(), "withheld": withheld}},
+                                      "interval": interval((people == counted).astype(float)), "confusion": groups.tolist(), "withheld": withheld,
+                                      "labelled": labelled}},
         "details": {"strata": by, "named_sounds": heard_scores(network, cache, facts)},
     }
 

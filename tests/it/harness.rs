@@ -5,4 +5,5 @@ pub(crate) mod browser;
 pub(crate) mod camera;
 pub(crate) mod daemon;
 pub(crate) mod http;
+pub(crate) mod program;
 pub(crate) mod pulse;

@@ -14,6 +14,7 @@ mod harness;
 
 mod config;
 mod daemon;
+mod dashboards;
 #[cfg(feature = "demo")]
 mod demo;
 mod docs;
