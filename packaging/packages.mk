@@ -2,7 +2,7 @@
 
 CARGO_DEB_VERSION := 3.8.0
 CARGO_ABOUT_VERSION := 0.9.3
-TOOLS := packaging/.tools
+DEB_TOOLS := packaging/.tools
 STAGE := target/package
 BASE := $(STAGE)/bookworm.tar
 
@@ -13,12 +13,12 @@ DEB := target/debian/edge-ger_$(VERSION)-1_$(ARCH).deb
 
 .PHONY: deb test-package test-container
 
-deb: setup $(TOOLS)/bin/cargo-deb $(STAGE)/crates.txt.gz ## the Debian package of this machine's architecture
+deb: setup $(DEB_TOOLS)/bin/cargo-deb $(STAGE)/crates.txt.gz ## the Debian package of this machine's architecture
 	@$(call install,dpkg-dev lintian)
 	cargo build --release --locked
 	rm -rf $(STAGE)/pages && cargo run -q --locked --example pages -- $(STAGE)/pages
 	packaging/stage.sh $(VERSION)-1 $(ARCH) $(ORT_VERSION) $(STAGE)
-	$(TOOLS)/bin/cargo-deb --no-build --dbgsym --output $(DEB)
+	$(DEB_TOOLS)/bin/cargo-deb --no-build --dbgsym --output $(DEB)
 	lintian --fail-on error,warning $(DEB)
 	@dpkg-deb --info $(DEB); ls -l $(DEB)
 
@@ -36,14 +36,14 @@ $(BASE):
 		$$(test -s $(STAGE)/sources && echo $(STAGE)/sources)
 
 # The licences of what is linked in; it takes minutes.
-$(STAGE)/crates.txt.gz: Cargo.lock packaging/about.toml packaging/about.hbs | $(TOOLS)/bin/cargo-about
+$(STAGE)/crates.txt.gz: Cargo.lock packaging/about.toml packaging/about.hbs | $(DEB_TOOLS)/bin/cargo-about
 	mkdir -p $(STAGE)
 	cargo fetch --locked
 	$| generate --offline --locked --fail -c packaging/about.toml -o $(STAGE)/crates.txt packaging/about.hbs
 	gzip -9nf $(STAGE)/crates.txt
 
-$(TOOLS)/bin/cargo-deb:
-	cargo install --locked --root $(TOOLS) --version $(CARGO_DEB_VERSION) cargo-deb
+$(DEB_TOOLS)/bin/cargo-deb:
+	cargo install --locked --root $(DEB_TOOLS) --version $(CARGO_DEB_VERSION) cargo-deb
 
-$(TOOLS)/bin/cargo-about:
-	cargo install --locked --root $(TOOLS) --version $(CARGO_ABOUT_VERSION) --features cli cargo-about
+$(DEB_TOOLS)/bin/cargo-about:
+	cargo install --locked --root $(DEB_TOOLS) --version $(CARGO_ABOUT_VERSION) --features cli cargo-about

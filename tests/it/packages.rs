@@ -87,7 +87,9 @@ fn groff_has_no_complaint_about_the_manual() {
     // A warning would have been seen.
     let wrong = folder.path().join("wrong.1");
     fs::write(&wrong, ".TH WRONG 1\n.NO_SUCH_MACRO\n").unwrap();
-    assert!(said("groff", &["-man", "-Kutf8", "-Tutf8", "-ww", "-z", wrong.to_str().unwrap()]).contains("NO_SUCH_MACRO"));
+    assert!(
+        said("groff", &["-man", "-Kutf8", "-Tutf8", "-ww", "-z", wrong.to_str().unwrap()]).contains("NO_SUCH_MACRO")
+    );
 }
 
 /// What bash offers behind `edge-ger WORDS… START`.
