@@ -181,6 +181,7 @@ fn cure(fault: CameraFault) -> &'static str {
         CameraFault::Ended => "the camera ended the stream",
         CameraFault::SoundOnly => "sound arrives, pictures do not: check the camera's video settings",
         CameraFault::Other => "see the log",
+        CameraFault::Paused => "paused: by `edge-ger pause`, by a signal, or because it is outside of camera.schedule",
     }
 }
 

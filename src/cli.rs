@@ -1,5 +1,6 @@
 //! The command line: what somebody typed, and what it starts.
 
+mod pause;
 mod wiring;
 
 use std::{
@@ -7,6 +8,7 @@ use std::{
     io::{self, Write as _},
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum, error::ErrorKind};
@@ -65,6 +67,19 @@ enum Command {
     },
     /// Measure a network on labelled clips, through the daemon's own decoders: exit 1 if some cannot be decoded
     Evaluate(Evaluate),
+    /// Close the cameras and microphones of a box, now and after every restart: readings go on as "withheld", "paused"
+    Pause {
+        /// End the pause after so long, such as 90m or 2h; without it, edge-ger resume ends it
+        #[arg(long = "for", value_name = "TIME", value_parser = pause::span)]
+        span: Option<Duration>,
+        #[command(flatten)]
+        of: Paused,
+    },
+    /// End a pause
+    Resume {
+        #[command(flatten)]
+        of: Paused,
+    },
     /// A camera, a broker and the daemon in one command
     #[command(hide = cfg!(not(feature = "demo")))]
     Demo {
@@ -91,6 +106,17 @@ enum Model {
         #[arg(value_name = "MODEL.onnx")]
         file: PathBuf,
     },
+}
+
+/// What is paused.
+#[derive(Args, Debug)]
+struct Paused {
+    /// The pause file itself, where the configuration is not at hand
+    #[arg(long, value_name = "FILE", conflicts_with = "files")]
+    file: Option<PathBuf>,
+    /// The daemon's configuration files, or folders of them
+    #[arg(value_name = "CAMERA.toml", required_unless_present = "file")]
+    files: Vec<PathBuf>,
 }
 
 #[derive(Args, Debug)]
@@ -175,6 +201,8 @@ impl Arguments {
             Some(Command::Model { what: Model::Inspect { file } }) => show(&model(wiring::inspect(&file))?),
             Some(Command::Model { what: Model::Verify { file } }) => show(&model(wiring::verify(&file))?),
             Some(Command::Evaluate(asked)) => evaluate(asked),
+            Some(Command::Pause { span, of: Paused { file, files } }) => show(&pause::pause(file, &files, span)?),
+            Some(Command::Resume { of: Paused { file, files } }) => show(&pause::resume(file, &files)?),
             Some(Command::Demo { seconds }) => {
                 logging::start("");
                 wiring::demo(seconds).map_err(|text| Failure::new(Exit::Internal, text))
@@ -324,6 +352,15 @@ mod tests {
         check("edge-ger evaluate m.onnx clips labels.csv --predictions p.csv --json --provider cuda,cpu", true);
         check("edge-ger evaluate m.onnx clips", false);
         check("edge-ger evaluate m.onnx clips labels.csv --provider gpu", false);
+        check("edge-ger pause folder", true);
+        check("edge-ger pause --for 90m a.toml b.toml", true);
+        check("edge-ger pause --for 90 a.toml", false);
+        check("edge-ger pause --for 400d a.toml", false);
+        check("edge-ger pause", false);
+        check("edge-ger pause --file paused", true);
+        check("edge-ger resume --file paused a.toml", false);
+        check("edge-ger resume --for 1h a.toml", false);
+        check("edge-ger resume a.toml", true);
         check("edge-ger demo --seconds 45", true);
         check("edge-ger demo --seconds 0", false);
         check("edge-ger --version", true);

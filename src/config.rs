@@ -3,12 +3,14 @@
 //! What was *written* is read, and every fault of it is found at once, in [`mod@file`].
 
 pub mod file;
+pub mod schedule;
 
 use std::{fmt, net::SocketAddr, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{time::Span, wire::CameraId};
+use self::schedule::Schedule;
+use crate::{mask::Polygon, time::Span, wire::CameraId};
 
 /// A box: its cameras, its network, its broker.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,6 +33,8 @@ pub struct Config {
     pub outbox: Outbox,
     /// The status page.
     pub page: Page,
+    /// When nothing is watched or listened to.
+    pub privacy: Privacy,
 }
 
 /// The declared deployment context. The EU AI Act, Art. 5(1)(f), bans inferring emotions in the workplace and in
@@ -62,6 +66,11 @@ pub struct Camera {
     pub sync_offset: Span,
     /// When the picture is not good enough.
     pub gates: Gates,
+    /// What of the picture is not looked at; at most 16.
+    pub masks: Vec<Polygon>,
+    /// When it is watched. No room is told: the parent pauses the camera outside of it.
+    #[serde(skip)]
+    pub schedule: Schedule,
 }
 
 /// Where pictures come from.
@@ -277,6 +286,13 @@ impl Page {
             Self::Loopback(address) | Self::Guarded { address, .. } => Some(*address),
         }
     }
+}
+
+/// When nothing is watched or listened to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Privacy {
+    /// While this file is there, all cameras are paused.
+    pub pause_file: PathBuf,
 }
 
 /// A password or a key. It is never shown: not by `Debug`, not in an error.

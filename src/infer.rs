@@ -34,11 +34,11 @@ use self::{
     slots::Slots,
 };
 use crate::{
-    config::{Camera, Sound},
+    config::Sound,
     time::{Clock, Grid, Moment, Span},
     wire::{
         CameraId,
-        control::{InferBegin, Order, Report},
+        control::{CameraOrder, InferBegin, Order, Report},
         record::{CameraState, Record},
     },
 };
@@ -140,7 +140,7 @@ impl Room {
             states: Vec::new(),
             clock,
         };
-        begin.cameras.into_iter().try_for_each(|camera| room.set_camera(camera))?;
+        begin.cameras.into_iter().try_for_each(|order| room.set_camera(order))?;
         Ok(room)
     }
 
@@ -205,8 +205,11 @@ impl Room {
         let mut fds = fds.into_iter();
         match (order, fds.next()) {
             (Order::SetCamera(order), _) => {
-                info!(camera = %order.camera.name, "camera set anew");
-                self.set_camera(order.camera)?;
+                // The parent says what is paused, and by what.
+                if !order.paused && !self.slots.is_paused(order.camera.id) {
+                    info!(camera = %order.camera.name, "camera set anew");
+                }
+                self.set_camera(*order)?;
             }
             (Order::DropCamera(camera), _) => self.drop_camera(camera),
             (Order::Upstream, Some(upstream)) => self.intake.replace(upstream)?,
@@ -216,8 +219,8 @@ impl Room {
         Ok(())
     }
 
-    fn set_camera(&mut self, camera: Camera) -> Result<(), Error> {
-        let contract = self.slots.contract();
+    fn set_camera(&mut self, order: CameraOrder) -> Result<(), Error> {
+        let (camera, contract) = (&order.camera, self.slots.contract());
         let hears = contract.sound.kind != SoundKind::None;
         if hears && camera.sound == Sound::Off && contract.sound.missing == Missing::Withhold {
             return Err(Error::Unfit(format!(
@@ -226,10 +229,11 @@ impl Room {
                 camera.name, contract.name
             )));
         }
-        self.drop_camera(camera.id);
-        self.cameras.push(camera.id);
-        let eye = Eye::open(camera, &self.intake, self.slots.contract(), self.grid, &self.clock)?;
-        self.slots.seat(eye);
+        let (id, counted) = (camera.id, self.slots.counted(camera.id));
+        self.drop_camera(id);
+        self.cameras.push(id);
+        let eye = Eye::open(order, &self.intake, self.slots.contract(), self.grid, &self.clock)?;
+        self.slots.seat(eye, counted);
         Ok(())
     }
 

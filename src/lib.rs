@@ -18,6 +18,7 @@ pub mod demo;
 pub mod evaluate;
 
 pub mod drift;
+pub mod mask;
 pub mod sandbox;
 pub mod service;
 pub mod time;

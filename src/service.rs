@@ -3,6 +3,7 @@
 pub mod lock;
 pub mod logging;
 pub mod notify;
+pub mod pause;
 pub mod signals;
 pub mod stop;
 

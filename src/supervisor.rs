@@ -1,13 +1,16 @@
 //! The parent: starts the three rooms, watches them, restarts what dies, stops them. It touches no media.
 //!
 //! What to do is decided in [`plan`], which knows neither processes nor sockets; what a room is told is made in
-//! [`begin`] and [`change`]; processes and sockets are in [`child`] and [`joints`]. [`room`] is the other side.
+//! [`begin`] and [`change`]; processes and sockets are in [`child`] and [`joints`]. [`room`] is the other side. Who is
+//! paused is decided in [`pause`] and seen to in [`rest`].
 
 pub mod begin;
 pub mod change;
 pub mod child;
 pub mod joints;
+pub mod pause;
 pub mod plan;
+mod rest;
 pub mod room;
 
 use std::{
@@ -26,6 +29,7 @@ use self::{
     child::Program,
     joints::{Joints, Side},
     plan::{Action, Ending, Event, Plan},
+    rest::Rest,
     room::Name,
 };
 use crate::{
@@ -132,6 +136,7 @@ pub fn run(config: Config, model: ModelFacts, options: Options) -> Result<(), Er
         rooms,
         setting,
         before: None,
+        rest: Rest::default(),
         next_camera,
         boot: fastrand::u32(1..),
         children: BTreeMap::new(),
@@ -143,6 +148,8 @@ pub fn run(config: Config, model: ModelFacts, options: Options) -> Result<(), Er
         clock,
         ending: None,
     };
+    // Before anybody looks or listens.
+    parent.look();
     parent.act(begin);
     parent.work(options.sink, &options.signals, &happened)
 }
@@ -153,6 +160,7 @@ struct Parent {
     setting: Setting,
     /// What to return to if a room refuses the present setting.
     before: Option<Setting>,
+    rest: Rest,
     next_camera: u16,
     /// This run of the daemon.
     boot: u32,
@@ -176,13 +184,14 @@ impl Parent {
                     Ending::Refused(name, why) => Err(Error::Refused(name, why)),
                 };
             }
+            self.look();
             let now = self.clock.now();
             let records = self.records.clone();
             select! {
                 recv(happened) -> event => event.into_iter().for_each(|it| self.step(it)),
                 recv(signals) -> signal => self.signal(signal.unwrap_or(Signal::StopAtOnce))?,
                 recv(records) -> record => self.record(&mut sink, record.ok()),
-                default(self.plan.next(now).after(now)) => {}
+                default(self.plan.next(now).min(self.rest.look_at).after(now)) => {}
             }
             // All that has happened comes before the look at the clock: a parent that was kept from running must not
             // take its own delay for a room's silence.
@@ -271,6 +280,8 @@ impl Parent {
         match signal {
             Signal::Stop => self.step(Event::Stop),
             Signal::StopAtOnce => self.step(Event::StopAtOnce),
+            Signal::Pause => self.pause(true),
+            Signal::Resume => self.pause(false),
             Signal::Reload => {
                 let told = self.plan.ready();
                 if told {
@@ -311,7 +322,8 @@ impl Parent {
     }
 
     /// Goes over to a setting: rooms that it does not concern hear nothing.
-    fn adopt(&mut self, setting: Setting, revert: bool) -> Result<(), Error> {
+    fn adopt(&mut self, mut setting: Setting, revert: bool) -> Result<(), Error> {
+        self.rest.settle(&mut setting, &*self.clock);
         let change = change::between(&self.setting, &setting, self.rooms)?;
         let cameras = setting.config.cameras.len();
         let words: Vec<_> = change.restart.iter().map(|it| it.word()).collect();
@@ -321,6 +333,7 @@ impl Parent {
         for (name, order) in &change.orders {
             self.order(*name, order, &[]);
         }
+        self.step(Event::Paused(self.setting.paused.len()));
         self.step(Event::Reloaded { cameras, restart: change.restart, revert });
         Ok(())
     }

@@ -3,6 +3,8 @@
 //! All rooms run on one machine, so `CLOCK_MONOTONIC` is the same clock in each of them: a moment stamped in
 //! `ingest` means the same in `infer`.
 
+pub mod local;
+
 use std::{
     fmt,
     ops::{Add, AddAssign, Sub},

@@ -10,7 +10,10 @@ use tracing::warn;
 
 use super::Failure;
 use crate::{
-    config::{Config, Model, ProviderChoice, file},
+    config::{
+        Config, Model, ProviderChoice,
+        file::{self, Places},
+    },
     evaluate,
     infer::{
         self,
@@ -32,6 +35,11 @@ fn environment() -> impl Iterator<Item = (String, String)> {
 /// What a configuration means, for people.
 pub(super) fn check(files: &[PathBuf]) -> Result<String, String> {
     file::check(files, environment()).map_err(|faults| faults.to_string())
+}
+
+/// Where the box of a configuration keeps its state and its pause file.
+pub(super) fn places(files: &[PathBuf]) -> Result<Places, String> {
+    file::places(files, environment()).map_err(|faults| faults.to_string())
 }
 
 /// Reads a configuration and the contract of the network that it names. All faults of the former come at once.

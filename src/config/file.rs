@@ -41,6 +41,15 @@ pub struct Loaded {
     pub warnings: Vec<Remark>,
 }
 
+/// Where a box keeps what a command needs to find.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Places {
+    /// Its state, and the lock of the daemon that uses it.
+    pub state_dir: PathBuf,
+    /// While this file is there, all cameras are paused.
+    pub pause_file: PathBuf,
+}
+
 /// Reads files, and folders of them (all `*.toml` in one, by name), with what the environment says over it.
 ///
 /// # Errors
@@ -74,6 +83,23 @@ pub fn check(paths: &[PathBuf], environment: impl Iterator<Item = (String, Strin
         return Err(Faults(vec![Remark { place: model_place, key: "model.file".into(), what, cure }]));
     }
     Ok(summary::of(&loaded))
+}
+
+/// Where the box keeps its state and its pause file. Faults that do not concern these two are none here, so that a
+/// box can be paused whatever else its files say.
+///
+/// # Errors
+/// When a file cannot be read, is not TOML, or is wrong about one of the two.
+pub fn places(paths: &[PathBuf], environment: impl Iterator<Item = (String, String)>) -> Result<Places, Faults> {
+    let mut remarks = Remarks::default();
+    let surroundings = Surroundings::of(environment);
+    let sheets = sheets(paths, &surroundings, &mut remarks);
+    let (state_dir, pause_file) = meant::places(&sheets, &surroundings, &mut remarks);
+    remarks.sort();
+    let keys = ["box", "box.state_dir", "privacy", "privacy.pause_file"];
+    let is_whole_file = |it: &Remark| it.key.is_empty() && !matches!(it.place, Place::Environment(_));
+    remarks.faults.retain(|it| is_whole_file(it) || keys.contains(&it.key.as_str()));
+    if remarks.faults.is_empty() { Ok(Places { state_dir, pause_file }) } else { Err(Faults(remarks.faults)) }
 }
 
 /// The configuration, and where its network is named.

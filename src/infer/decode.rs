@@ -7,9 +7,11 @@ mod awaited;
 mod colour;
 mod container;
 mod line;
+mod paint;
 mod resample;
 mod sound;
 mod video;
+mod way;
 
 pub use container::{Media, Sounding, Unreadable};
 pub use resample::{AnyRate, Resampler};

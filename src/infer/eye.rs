@@ -22,9 +22,11 @@ use super::{
 };
 use crate::{
     config::{Camera, Sound},
+    mask::{Cells, Polygon},
     service::stop::{self, Stopper},
     time::{Clock, Grid, Moment, Span},
     wire::{
+        control::CameraOrder,
         record::PictureCodec,
         unit::{Codec, Unit},
     },
@@ -51,14 +53,18 @@ pub(crate) struct Rings {
 }
 
 impl Rings {
-    fn new(contract: &Contract) -> Self {
+    fn new(contract: &Contract, masks: &[Polygon]) -> Self {
+        let size = (contract.video.width, contract.video.height);
         let rate_hz = match contract.sound.kind {
             // A network that does not hear needs no ring; the smallest is kept so that nothing is optional.
             SoundKind::None => 1,
             _ => contract.sound.rate_hz,
         };
         Self {
-            frames: Mutex::new(FrameRing::new(contract.video.width, contract.video.height, KEPT, FRAME_BYTES_MAX)),
+            frames: Mutex::new(
+                FrameRing::new(size.0, size.1, KEPT, FRAME_BYTES_MAX)
+                    .measured_at(Cells::touched(masks, size, 1).left()),
+            ),
             sound: Mutex::new(SoundRing::new(rate_hz, KEPT)),
             expected: AtomicU32::new(0),
             received: AtomicU32::new(0),
@@ -129,6 +135,8 @@ pub(crate) struct Eye {
     pub(crate) camera: Camera,
     pub(crate) route: Arc<Route>,
     pub(crate) rings: Arc<Rings>,
+    /// Nobody looks or listens: there is no decoder and no microphone, and the rings stay empty.
+    pub(crate) paused: bool,
     decoding: Option<JoinHandle<()>>,
     microphone: Option<Microphone>,
 }
@@ -161,21 +169,25 @@ impl Microphone {
 }
 
 impl Eye {
-    /// Starts the camera's decoders; its units come from `intake`.
+    /// Starts the camera's decoders, unless it is paused; its units come from `intake`.
     pub(crate) fn open(
-        camera: Camera,
+        CameraOrder { camera, paused, .. }: CameraOrder,
         intake: &Intake,
         contract: &Contract,
         grid: Grid,
         clock: &Arc<dyn Clock>,
     ) -> io::Result<Self> {
-        let rings = Arc::new(Rings::new(contract));
+        let rings = Arc::new(Rings::new(contract, &camera.masks));
         let (route, packets) = intake.add(camera.id);
+        if paused {
+            return Ok(Self { camera, route, rings, paused, decoding: None, microphone: None });
+        }
         let decoding = Decoding {
             camera: camera.clone(),
             rings: Arc::clone(&rings),
             route: Arc::clone(&route),
             size: (contract.video.width, contract.video.height),
+            zero: contract.video.mean,
             rate_hz: contract.sound.rate_hz,
             grid,
             clock: Arc::clone(clock),
@@ -190,11 +202,14 @@ impl Eye {
             Sound::Microphone(name) if hears => Some(Microphone::start(&camera, name, &rings, clock)?),
             _ => None,
         };
-        Ok(Self { camera, route, rings, decoding: Some(decoding), microphone })
+        Ok(Self { camera, route, rings, paused, decoding: Some(decoding), microphone })
     }
 
     /// Whether everything that arrived has reached the rings, and the sound has come as far as `end`.
     pub(crate) fn settled(&self, end: Moment) -> bool {
+        if self.paused {
+            return true;
+        }
         let sound_came = match self.camera.sound {
             Sound::Off => true,
             Sound::Camera | Sound::Microphone(_) => lock(&self.rings.sound).end().is_some_and(|it| end <= it),
@@ -242,6 +257,8 @@ struct Decoding {
     rings: Arc<Rings>,
     route: Arc<Route>,
     size: (u32, u32),
+    /// The network's zero: red, green and blue, 0 to 1.
+    zero: [f32; 3],
     rate_hz: u32,
     grid: Grid,
     clock: Arc<dyn Clock>,
@@ -296,6 +313,7 @@ impl Decoding {
             self.video = None;
             self.rings.stop_awaiting();
             let decoder = VideoDecoder::open(codec, self.camera.decoder.as_deref(), take)?;
+            let decoder = decoder.masked(self.camera.masks.clone(), self.zero);
             return Ok(&mut self.video.insert((codec, decoder)).1);
         }
         self.video.as_mut().map(|(_, decoder)| decoder).ok_or(decode::Error::Start("no decoder".into()))

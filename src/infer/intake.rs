@@ -169,9 +169,10 @@ fn read_one(stream: UnixStream, routes: &Routes) -> io::Result<()> {
                 let routes = lock(routes);
                 let Some((route, sender)) = routes.get(&unit.camera) else { continue };
                 route.pending.fetch_add(1, Ordering::AcqRel);
-                if let Err(TrySendError::Full(_)) = sender.try_send(Packet { unit, bytes: std::mem::take(&mut bytes) })
-                {
-                    route.done();
+                let Err(err) = sender.try_send(Packet { unit, bytes: std::mem::take(&mut bytes) }) else { continue };
+                route.done();
+                // A paused camera has no decoder; what is still on its way to it is meant to be lost.
+                if let TrySendError::Full(_) = err {
                     route.dropped.fetch_add(1, Ordering::Relaxed);
                 }
             }

@@ -5,7 +5,7 @@
 
 mod sound;
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, ops::Range};
 
 pub use sound::{Coverage, Missing, SoundRing};
 
@@ -25,6 +25,8 @@ pub struct FrameRing {
     frame_bytes: usize,
     frames_max: usize,
     kept: Span,
+    /// The pixels that luma and motion are measured at.
+    measured: Vec<Range<usize>>,
     frames: VecDeque<Frame>,
     spare: Vec<Box<[u8]>>,
     evicted: u64,
@@ -43,7 +45,15 @@ impl FrameRing {
     pub fn new(width: u32, height: u32, kept: Span, bytes_max: usize) -> Self {
         let frame_bytes = width as usize * height as usize * 3;
         let frames_max = (bytes_max / frame_bytes.max(1)).max(1);
-        Self { frame_bytes, frames_max, kept, frames: VecDeque::new(), spare: Vec::new(), evicted: 0 }
+        let measured = std::iter::once(0..frame_bytes / 3).collect();
+        Self { frame_bytes, frames_max, kept, measured, frames: VecDeque::new(), spare: Vec::new(), evicted: 0 }
+    }
+
+    /// The same ring, where luma and motion are measured at these pixels only, counted row by row from the top left:
+    /// what a mask covers is neither dark nor still. Without any pixel both are 0.
+    #[must_use]
+    pub fn measured_at(self, measured: Vec<Range<usize>>) -> Self {
+        Self { measured, ..self }
     }
 
     /// Adds a frame, which `fill` writes into the pixels it is given; it must write all of them, since they hold
@@ -53,8 +63,8 @@ impl FrameRing {
         fill(&mut pixels);
         let at = self.frames.partition_point(|frame| frame.meta.moment < moment);
         let before = at.checked_sub(1).and_then(|before| self.frames.get(before));
-        let luma = mean_luma(&pixels);
-        let motion = before.map_or(MOTION_UNKNOWN, |before| mean_motion(&before.pixels, &pixels));
+        let luma = mean_luma(&pixels, &self.measured);
+        let motion = before.map_or(MOTION_UNKNOWN, |before| mean_motion(&before.pixels, &pixels, &self.measured));
         let meta = FrameMeta { moment, luma, motion, format, lost_total };
         self.frames.insert(at, Frame { meta, pixels });
         &self.frames[at].meta
@@ -129,20 +139,27 @@ fn luma(rgb: &[u8]) -> u32 {
     77 * u32::from(rgb[0]) + 150 * u32::from(rgb[1]) + 29 * u32::from(rgb[2])
 }
 
-fn mean_luma(pixels: &[u8]) -> f32 {
-    let sum: u64 = pixels.as_chunks::<3>().0.iter().map(|rgb| u64::from(luma(rgb))).sum();
-    mean(sum, pixels)
+fn mean_luma(pixels: &[u8], measured: &[Range<usize>]) -> f32 {
+    let sum = |part: &[[u8; 3]]| part.iter().map(|rgb| u64::from(luma(rgb))).sum::<u64>();
+    mean(parts(pixels, measured).map(sum).sum(), measured)
 }
 
-fn mean_motion(before: &[u8], now: &[u8]) -> f32 {
-    let pairs = before.as_chunks::<3>().0.iter().zip(now.as_chunks::<3>().0);
-    let sum: u64 = pairs.map(|(before, now)| u64::from(luma(before).abs_diff(luma(now)))).sum();
-    mean(sum, now)
+fn mean_motion(before: &[u8], now: &[u8], measured: &[Range<usize>]) -> f32 {
+    let sum = |(before, now): (&[[u8; 3]], &[[u8; 3]])| {
+        before.iter().zip(now).map(|(before, now)| u64::from(luma(before).abs_diff(luma(now)))).sum::<u64>()
+    };
+    mean(parts(before, measured).zip(parts(now, measured)).map(sum).sum(), measured)
+}
+
+/// The pixels that are measured.
+fn parts<'p>(pixels: &'p [u8], measured: &'p [Range<usize>]) -> impl Iterator<Item = &'p [[u8; 3]]> {
+    let pixels = pixels.as_chunks::<3>().0;
+    measured.iter().filter_map(|part| pixels.get(part.clone()))
 }
 
 #[allow(clippy::cast_possible_truncation, reason = "a mean of at most 255 needs no more than an f32")]
-fn mean(sum: u64, pixels: &[u8]) -> f32 {
-    (sum as f64 / 256.0 / (pixels.len() / 3).max(1) as f64) as f32
+fn mean(sum: u64, measured: &[Range<usize>]) -> f32 {
+    (sum as f64 / 256.0 / measured.iter().map(Range::len).sum::<usize>().max(1) as f64) as f32
 }
 
 #[cfg(test)]
@@ -190,6 +207,20 @@ mod tests {
         assert_eq!(half, FrameMeta { moment: ms(2), luma: 45.0, motion: 55.0, format: 2, lost_total: 9 });
         let green = *ring.push(ms(3), 1, 0, |pixels| pixels.copy_from_slice(&[0, 255, 0].repeat(8)));
         assert!((green.luma - 0.587 * 255.0).abs() < 0.3, "{}", green.luma);
+    }
+
+    #[test]
+    fn what_a_mask_covers_is_neither_dark_nor_still() {
+        let mut ring = FrameRing::new(4, 2, KEPT, 1 << 20).measured_at(vec![1..2, 6..8]);
+        let level = |at: usize, level: u8| move |pixels: &mut [u8]| pixels[at * 3..][..3].fill(level);
+        let push = |ring: &mut FrameRing, n, fill: &dyn Fn(&mut [u8])| *ring.push(ms(n), 1, 0, |pixels| fill(pixels));
+        let dark = push(&mut ring, 0, &|pixels| pixels.fill(0));
+        let covered = push(&mut ring, 1, &level(0, 250));
+        assert_eq!((covered.luma, covered.motion), (dark.luma, 0.0), "what is covered is not seen");
+        let seen = push(&mut ring, 2, &level(7, 90));
+        assert_eq!((seen.luma, seen.motion), (30.0, 30.0), "of three pixels one changed");
+        let mut nothing = FrameRing::new(4, 2, KEPT, 1 << 20).measured_at(Vec::new());
+        assert_eq!(nothing.push(ms(0), 1, 0, grey(100)).luma, 0.0);
     }
 
     #[test]

@@ -21,7 +21,8 @@ use crate::{
     time::{Clock, Grid, Moment, Span},
     wire::{
         CameraId,
-        record::{CameraState, Outcome, Provider, Reading, Record, SoundState, Vital, Withheld},
+        record::{CameraFault, CameraState, Outcome, Provider, Reading, Record, SoundState, Vital, Withheld},
+        unit::CameraStatus,
     },
 };
 
@@ -75,8 +76,8 @@ impl Slots {
         &self.session
     }
 
-    /// Takes a camera in; one with the same number must have been removed.
-    pub(crate) fn seat(&mut self, eye: Eye) {
+    /// Takes a camera in, whose slots have been counted so far; one with the same number must have been removed.
+    pub(crate) fn seat(&mut self, eye: Eye, (labelled, withheld): (u32, u32)) {
         let missing = match self.contract.sound.kind {
             SoundKind::None => Missing::Mask,
             _ => self.contract.sound.missing,
@@ -88,11 +89,21 @@ impl Slots {
             sound: if eye.camera.sound == Sound::Off { SoundState::Off } else { SoundState::Absent },
             level_cdb: NO_LEVEL_CDB,
             luma: 0,
-            labelled: 0,
-            withheld: 0,
+            labelled,
+            withheld,
             eye,
         };
         self.seats.insert(seat.eye.camera.id, seat);
+    }
+
+    /// How many of a camera's slots ended with a label, and without one.
+    pub(crate) fn counted(&self, camera: CameraId) -> (u32, u32) {
+        self.seats.get(&camera).map_or((0, 0), |it| (it.labelled, it.withheld))
+    }
+
+    /// Whether a camera is there and paused.
+    pub(crate) fn is_paused(&self, camera: CameraId) -> bool {
+        self.seats.get(&camera).is_some_and(|it| it.eye.paused)
     }
 
     /// Removes a camera.
@@ -169,6 +180,7 @@ impl Slots {
         for seat in self.seats.values_mut() {
             let sound = seat.hear(slot, &self.grid, &mut self.senses.samples);
             let cut = match &mut place {
+                _ if seat.eye.paused => Err(Withheld::Paused),
                 Some(clip) if !overload => seat.cut(slot, sound, &mut self.senses, clip),
                 _ => Err(Withheld::Overload),
             };
@@ -186,12 +198,13 @@ impl Slots {
         let late = clock.now() - self.grid.end(slot);
         let window_end_ms = clock.wall_ms().saturating_sub(u64::try_from(late.as_ms()).unwrap_or(0));
         for seat in self.seats.values_mut() {
+            let why = if seat.eye.paused { Withheld::Paused } else { Withheld::Starting };
             seat.withheld += 1;
             emit(Record::Reading(Reading {
                 camera: seat.eye.camera.id,
                 slot,
                 window_end_ms,
-                outcome: Outcome::Withheld(Withheld::Starting),
+                outcome: Outcome::Withheld(why),
                 probabilities: [0; 3],
                 group_at_least: None,
                 sound: seat.sound,
@@ -209,7 +222,7 @@ impl Slots {
 
     /// The cameras' states, to notice a change.
     pub(crate) fn states(&self) -> impl Iterator<Item = (CameraId, CameraState)> {
-        self.seats.values().map(|it| (it.eye.camera.id, it.eye.route.status().state))
+        self.seats.values().map(|it| (it.eye.camera.id, it.status().state))
     }
 }
 
@@ -254,8 +267,18 @@ impl Seat {
         Ok(cut)
     }
 
-    fn vital(&self, provider: Provider, inference_us: u32) -> Vital {
+    /// What `ingest` says of the camera, and what is known here: a pause begins here and there, one after the other.
+    fn status(&self) -> CameraStatus {
         let status = self.eye.route.status();
+        match (self.eye.paused, status.fault) {
+            (true, _) => CameraStatus { state: CameraState::Offline, fault: CameraFault::Paused, ..status },
+            (false, CameraFault::Paused) => CameraStatus { fault: CameraFault::Connecting, ..status },
+            (false, _) => status,
+        }
+    }
+
+    fn vital(&self, provider: Provider, inference_us: u32) -> Vital {
+        let status = self.status();
         let (codec, width, height) = self.eye.rings.format();
         Vital {
             camera: self.eye.camera.id,

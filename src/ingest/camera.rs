@@ -123,13 +123,14 @@ struct Keeper {
 
 impl Keeper {
     fn new(order: CameraOrder, room: Room, ledger: Arc<Ledger>, stop: Stop) -> Self {
+        let fault = if order.paused { CameraFault::Paused } else { CameraFault::Connecting };
         Self {
             order,
             room,
             ledger,
             stop,
             state: CameraState::Offline,
-            fault: CameraFault::Connecting,
+            fault,
             outage_since: None,
             seen: Seen::default(),
             rates: Rates::default(),
@@ -139,6 +140,9 @@ impl Keeper {
     }
 
     fn keep(&mut self) {
+        while self.order.paused && !self.stop.requested() {
+            self.pause(STATUS_EVERY);
+        }
         let mut backoff = Backoff::of_camera();
         while !self.stop.requested() {
             self.send_status();
@@ -344,7 +348,9 @@ const fn cure(fault: CameraFault) -> &'static str {
         CameraFault::Stalled | CameraFault::Ended | CameraFault::SoundOnly => {
             "it is reconnected by itself; if this recurs, look at its network and its firmware"
         }
-        CameraFault::None | CameraFault::Connecting | CameraFault::Other => "it is tried again by itself",
+        CameraFault::None | CameraFault::Connecting | CameraFault::Other | CameraFault::Paused => {
+            "it is tried again by itself"
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 use super::payload::Figures;
 use crate::wire::{
     CameraId,
-    record::{CameraState, Outcome, Reading, Vital, Withheld},
+    record::{CameraFault, CameraState, Outcome, Reading, Vital, Withheld},
 };
 
 /// So many readings of a camera are kept one by one: an hour at a hop of five seconds.
@@ -177,6 +177,10 @@ impl CameraNow {
     fn trouble(&self) -> Option<String> {
         let name = &self.name;
         let Some(vital) = &self.vital else { return Some(format!("camera {name}: nothing was heard of it yet")) };
+        // A box that is meant to rest is well.
+        if vital.fault == CameraFault::Paused && self.state == CameraState::Offline {
+            return None;
+        }
         if self.state != CameraState::Online {
             return Some(format!("camera {name}: {} ({})", self.state.word(), vital.fault.word()));
         }

@@ -75,7 +75,7 @@ pub struct ReadingText {
     /// The label and the reason as one number: 1 positive, 0 neutral, -1 negative; withheld is -10 minus the
     /// reason's number: -11 `starting`, -12 `camera_offline`, -13 `video_gap`, -14 `damaged`, -15 `frozen`,
     /// -16 `dark`, -17 `format_change`, -18 `sound_missing`, -19 `too_few_people`, -20 `low_confidence`,
-    /// -21 `overload`, -22 `model_invalid`.
+    /// -21 `overload`, -22 `model_invalid`, -23 `paused`.
     code: i8,
     /// The probability of `positive`, 0 to 1, four digits. 0 in all three where the reading is withheld: what is
     /// withheld (the mood of a group of one, say) must not be read off the probabilities.

@@ -3,7 +3,7 @@
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
     io::{self, Read as _, Write as _},
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
 };
 
@@ -62,6 +62,25 @@ pub fn take(dir: &Path) -> Result<Lock, Error> {
     Ok(Lock(file))
 }
 
+/// The process that holds the state directory now; `None` where none does. It is only looked at: to try the lock would
+/// keep out a daemon that starts just then.
+///
+/// # Errors
+/// When the system does not tell.
+pub fn holder_of(dir: &Path) -> io::Result<Option<String>> {
+    let inode = match fs::metadata(dir.join("lock")) {
+        Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(None),
+        found => found?.ino().to_string(),
+    };
+    // `1: FLOCK  ADVISORY  WRITE 4711 fe:00:1179650 0 EOF`, see proc_locks(5). The device may be named in another way
+    // than files name it, so the number of the file alone must do.
+    let of_line = |line: &str| match line.split_whitespace().collect::<Vec<_>>()[..] {
+        [_, "FLOCK", _, "WRITE", pid, place, ..] if place.rsplit(':').next() == Some(&inode) => Some(pid.to_owned()),
+        _ => None,
+    };
+    Ok(fs::read_to_string("/proc/locks")?.lines().find_map(of_line))
+}
+
 fn holder(file: &mut File) -> String {
     let mut pid = String::new();
     match file.read_to_string(&mut pid) {
@@ -96,7 +115,10 @@ mod tests {
         let refused = take(&dir).unwrap_err().to_string();
         assert!(refused.contains(&std::process::id().to_string()), "{refused}");
         assert!(refused.contains(&dir.display().to_string()), "{refused}");
+        assert_eq!(holder_of(&dir).unwrap(), Some(std::process::id().to_string()));
         drop(lock);
+        assert_eq!(holder_of(&dir).unwrap(), None);
+        assert_eq!(holder_of(scratch.path()).unwrap(), None);
         take(&dir).unwrap();
     }
 

@@ -8,7 +8,7 @@ use std::{
 
 use crossbeam_channel::{Receiver, bounded};
 use signal_hook::{
-    consts::{SIGHUP, SIGINT, SIGTERM},
+    consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2},
     iterator::Signals,
 };
 
@@ -21,6 +21,10 @@ pub enum Signal {
     StopAtOnce,
     /// SIGHUP: read the configuration anew.
     Reload,
+    /// SIGUSR1: look and listen no more, until resumed.
+    Pause,
+    /// SIGUSR2: look and listen again.
+    Resume,
 }
 
 /// What SIGHUP means.
@@ -40,7 +44,7 @@ const QUEUE: usize = 16;
 /// # Errors
 /// When the handlers cannot be set or the thread cannot be started.
 pub fn listen(hangup: Hangup) -> io::Result<Receiver<Signal>> {
-    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2])?;
     let (sender, receiver) = bounded(QUEUE);
     let listen = move || {
         let mut asked = Asked::default();
@@ -54,13 +58,13 @@ pub fn listen(hangup: Hangup) -> io::Result<Receiver<Signal>> {
     Ok(receiver)
 }
 
-/// Ignores all three: a room is stopped by its parent, whoever else is told, so that the last readings go out and
-/// a `systemctl kill --signal=HUP` ends nobody.
+/// Ignores all of them: a room is stopped by its parent, whoever else is told, so that the last readings go out and
+/// a `systemctl kill --signal=HUP`, or `USR1`, ends nobody.
 ///
 /// # Errors
 /// When the handlers cannot be set.
 pub fn leave_to_parent() -> io::Result<()> {
-    for number in [SIGTERM, SIGINT, SIGHUP] {
+    for number in [SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2] {
         signal_hook::flag::register(number, Arc::new(AtomicBool::new(false)))?;
     }
     Ok(())
@@ -73,8 +77,11 @@ struct Asked {
 
 impl Asked {
     fn next(&mut self, number: i32, hangup: Hangup) -> Signal {
-        if number == SIGHUP && hangup == Hangup::Reloads {
-            return Signal::Reload;
+        match number {
+            SIGHUP if hangup == Hangup::Reloads => return Signal::Reload,
+            SIGUSR1 => return Signal::Pause,
+            SIGUSR2 => return Signal::Resume,
+            _ => {}
         }
         if std::mem::replace(&mut self.stop, true) { Signal::StopAtOnce } else { Signal::Stop }
     }
@@ -93,6 +100,7 @@ mod tests {
         };
         check(Hangup::Reloads, &[SIGHUP, SIGTERM, SIGHUP], &[Signal::Reload, Signal::Stop, Signal::Reload]);
         check(Hangup::Reloads, &[SIGINT, SIGTERM], &[Signal::Stop, Signal::StopAtOnce]);
+        check(Hangup::Stops, &[SIGUSR1, SIGTERM, SIGUSR2], &[Signal::Pause, Signal::Stop, Signal::Resume]);
         check(Hangup::Stops, &[SIGHUP, SIGINT], &[Signal::Stop, Signal::StopAtOnce]);
     }
 }

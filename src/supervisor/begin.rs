@@ -1,6 +1,6 @@
 //! What each room is told at its beginning, made of the configuration: to each only what it needs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::room::Name;
 use crate::{
@@ -10,7 +10,10 @@ use crate::{
     },
     infer::microphone,
     time::{Grid, Span},
-    wire::control::{CameraOrder, InferBegin, IngestBegin, MqttSecrets, Order, PublishBegin},
+    wire::{
+        CameraId,
+        control::{CameraOrder, InferBegin, IngestBegin, MqttSecrets, Order, PublishBegin},
+    },
 };
 
 /// What the parent must know of the network before any room exists.
@@ -31,6 +34,8 @@ pub struct Setting {
     pub config: Config,
     /// The network's facts.
     pub model: ModelFacts,
+    /// Nobody is to look at these, or listen beside them.
+    pub paused: BTreeSet<CameraId>,
     /// By the camera's name.
     passwords: BTreeMap<String, Secret>,
     mqtt: MqttSecrets,
@@ -54,7 +59,7 @@ impl Setting {
         let mqtt = secrets::mqtt(&config.mqtt).map_err(|err| faults.push(err)).unwrap_or_default();
         let page_token = secrets::page(&config.page).map_err(|err| faults.push(err)).unwrap_or_default();
         match faults.is_empty() {
-            true => Ok(Self { config, model, passwords, mqtt, page_token }),
+            true => Ok(Self { config, model, paused: BTreeSet::new(), passwords, mqtt, page_token }),
             false => Err(faults),
         }
     }
@@ -64,13 +69,11 @@ impl Setting {
     pub fn order(&self, room: Name, boot: u32, last_slot: Option<u64>) -> Order {
         let config = &self.config;
         let grid = Grid { clip: self.model.clip, hop: config.reading.hop, frames: self.model.frames };
+        let cameras = || config.cameras.iter().map(|camera| self.camera(room, camera)).collect();
         match room {
-            Name::Ingest => {
-                let cameras = config.cameras.iter().map(|camera| self.camera(room, camera)).collect();
-                Order::Ingest(IngestBegin { cameras, grid })
-            }
+            Name::Ingest => Order::Ingest(IngestBegin { cameras: cameras(), grid }),
             Name::Infer => Order::Infer(InferBegin {
-                cameras: config.cameras.clone(),
+                cameras: cameras(),
                 model: config.model.clone(),
                 reading: config.reading,
                 grid,
@@ -96,19 +99,24 @@ impl Setting {
         }
     }
 
-    /// The order about one camera: with its password for `ingest`, without it for everybody else.
+    /// The order about one camera: with its password for `ingest`, with its masks for `infer`.
     #[must_use]
     pub fn camera(&self, room: Name, camera: &Camera) -> CameraOrder {
         let password = self.passwords.get(&camera.name).filter(|_| room == Name::Ingest).cloned();
-        CameraOrder { camera: camera.clone(), password }
+        let mut camera = camera.clone();
+        if room != Name::Infer {
+            camera.masks.clear();
+        }
+        let paused = self.paused.contains(&camera.id);
+        CameraOrder { camera, password, paused }
     }
 }
 
 /// Whether one of these microphones is reached through a unix socket: PulseAudio's and PipeWire's are, and so is the
 /// default one wherever one of the two runs. ALSA's own devices are files.
 #[must_use]
-pub fn needs_unix_sockets(cameras: &[Camera]) -> bool {
-    cameras.iter().any(|camera| match &camera.sound {
+pub fn needs_unix_sockets<'c>(cameras: impl IntoIterator<Item = &'c Camera>) -> bool {
+    cameras.into_iter().any(|camera| match &camera.sound {
         Sound::Off | Sound::Camera => false,
         Sound::Microphone(name) => microphone::needs_unix_socket(name),
     })

@@ -108,10 +108,13 @@ mod tests {
     use super::*;
     use crate::{
         config::{
-            Camera, Decode, Gates, Model, Mqtt, Outbox, Page, ProviderChoice, Reading, Rtsp, Site, Sound, Source,
+            Camera, Decode, Gates, Model, Mqtt, Outbox, Page, Privacy, ProviderChoice, Reading, Rtsp, Site, Sound,
+            Source, schedule::Schedule,
         },
+        mask::Polygon,
         supervisor::begin::ModelFacts,
         time::Span,
+        wire::control,
     };
 
     fn camera(id: u16, name: &str, password_file: Option<&Path>) -> Camera {
@@ -132,6 +135,8 @@ mod tests {
             sound: Sound::Camera,
             sync_offset: Span::ZERO,
             gates: Gates::default(),
+            masks: Vec::new(),
+            schedule: Default::default(),
         }
     }
 
@@ -164,6 +169,7 @@ mod tests {
             },
             outbox: Outbox { file: "outbox.db".into(), rows_max: 10, bytes_max: 10_000, age_max_s: 60 },
             page: Page::Off,
+            privacy: Privacy { pause_file: "paused".into() },
         }
     }
 
@@ -209,6 +215,11 @@ mod tests {
         check(&|it| it.reading.min_group = 6, &[Infer, Publish], &[]);
         check(&|it| it.reading.hop = Span::from_ms(2500), &[Ingest, Infer, Publish], &[]);
         check(&|it| it.cameras[1].gates.luma_min = 20.0, &[], &[(Ingest, "set 1 stage"), (Infer, "set 1 stage")]);
+        // The rooms' part in a schedule is the pause, and masks are of no interest to whoever sees no picture.
+        let mask = || Polygon::new(vec![[0, 0], [1, 0], [0, 1]]).unwrap();
+        check(&|it| it.cameras[1].masks.push(mask()), &[], &[(Infer, "set 1 stage")]);
+        check(&|it| it.cameras[1].schedule = Schedule::parse(["Mon 08:00-09:00"]).unwrap(), &[], &[]);
+        check(&|it| it.privacy.pause_file = "elsewhere".into(), &[], &[]);
         check(&|_| fs::write(scratch.path().join("door"), "two").unwrap(), &[], &[(Ingest, "set 0 door")]);
         check(&|it| it.cameras.swap(0, 1), &[], &[]);
         check(&|it| drop(it.cameras.remove(0)), &[], &[(Ingest, "drop 0"), (Infer, "drop 0"), (Publish, "drop 0")]);
@@ -228,6 +239,52 @@ mod tests {
             &[],
             &[(Ingest, "set 1 stage"), (Infer, "set 1 stage")],
         );
+    }
+
+    #[test]
+    fn a_pause_is_a_change_for_those_who_look_and_a_restarted_room_begins_with_it() {
+        let scratch = tempfile::tempdir().unwrap();
+        let config = config(scratch.path());
+        let (old, mut new) = (setting(&config), setting(&config));
+        new.paused.insert(CameraId(1));
+        let change = between(&old, &new, &Name::ALL).unwrap();
+        assert_eq!(change.restart, []);
+        let told = |(room, order): &(Name, Order)| match order {
+            Order::SetCamera(it) => (*room, it.camera.id.0, it.paused),
+            other => panic!("{other:?}"),
+        };
+        let told: Vec<_> = change.orders.iter().map(told).collect();
+        assert_eq!(told, [(Name::Ingest, 1, true), (Name::Infer, 1, true)]);
+        for room in [Name::Ingest, Name::Infer] {
+            let cameras = match new.order(room, 1, None) {
+                Order::Ingest(begin) => begin.cameras,
+                Order::Infer(begin) => begin.cameras,
+                other => panic!("{other:?}"),
+            };
+            assert_eq!(cameras.iter().map(|it| it.paused).collect::<Vec<_>>(), [false, true]);
+        }
+    }
+
+    /// What a message may hold is the kernel's to say, so it is sent.
+    #[test]
+    fn a_hundred_cameras_with_all_their_masks_fit_into_one_order() {
+        let scratch = tempfile::tempdir().unwrap();
+        let mut config = config(scratch.path());
+        let mask = Polygon::new((0..20).map(|n| [10_000 - n % 2, 10_000 - n]).collect()).unwrap();
+        let masked = |id: u16| {
+            let mut camera = camera(id, &format!("{id:032}"), None);
+            let Source::Rtsp(rtsp) = &mut camera.source else { panic!("{camera:?}") };
+            rtsp.url = format!("rtsp://{}/", "a".repeat(300));
+            camera.sound = Sound::Microphone(format!("alsa:{}", "m".repeat(100)));
+            camera.masks.push(mask.clone());
+            camera
+        };
+        config.cameras = (0..100).map(masked).collect();
+        let order = setting(&config).order(Name::Infer, 1, None);
+        let (parent, room) = control::pair().unwrap();
+        parent.send(&order, &[]).unwrap();
+        let (received, _) = room.receive::<Order>().unwrap().unwrap();
+        assert_eq!(format!("{received:?}"), format!("{order:?}"));
     }
 
     #[test]

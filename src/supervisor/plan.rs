@@ -43,6 +43,8 @@ pub enum Event {
         /// This is the return to a configuration that worked.
         revert: bool,
     },
+    /// So many cameras are paused.
+    Paused(usize),
     /// Finish.
     Stop,
     /// Finish now.
@@ -91,6 +93,7 @@ pub struct Plan {
     course: Course,
     jitter: fastrand::Rng,
     cameras: usize,
+    paused: usize,
     /// READY was said.
     ready: bool,
     /// The newest slot, and when it came.
@@ -116,6 +119,7 @@ impl Plan {
             course: Course::Running,
             jitter: fastrand::Rng::with_seed(seed),
             cameras,
+            paused: 0,
             ready: false,
             slot: None,
             slots: 0,
@@ -148,6 +152,7 @@ impl Plan {
                     self.restart(now, name, self.ready && !revert, &mut actions);
                 }
             }
+            Event::Paused(paused) => (self.paused, self.status_due) = (paused, now),
             Event::Stop => self.stop(now, Ending::Stopped, &mut actions),
             Event::StopAtOnce => {
                 self.stop(now, Ending::Stopped, &mut actions);
@@ -322,11 +327,16 @@ impl Plan {
             1 => "1 camera".to_owned(),
             many => format!("{many} cameras"),
         };
+        let paused = match self.paused {
+            0 => String::new(),
+            all if all == self.cameras => ", paused".to_owned(),
+            some => format!(", {some} of them paused"),
+        };
         let missing: Vec<_> =
             self.rooms.iter().filter(|(_, room)| !room.works()).map(|(name, _)| name.word()).collect();
         match missing.as_slice() {
-            [] => format!("{cameras}, {} slots", self.slots),
-            missing => format!("{cameras}, {} slots; starting: {}", self.slots, missing.join(", ")),
+            [] => format!("{cameras}{paused}, {} slots", self.slots),
+            missing => format!("{cameras}{paused}, {} slots; starting: {}", self.slots, missing.join(", ")),
         }
     }
 

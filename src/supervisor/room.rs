@@ -162,7 +162,9 @@ impl Begin {
 
     fn sandbox(&self) -> sandbox::Room {
         match self {
-            Self::Infer(begin, ..) => sandbox::Room::Infer { unix_sockets: needs_unix_sockets(&begin.cameras) },
+            Self::Infer(begin, ..) => {
+                sandbox::Room::Infer { unix_sockets: needs_unix_sockets(begin.cameras.iter().map(|it| &it.camera)) }
+            }
             Self::Ingest(..) | Self::Publish(..) => sandbox::Room::Networked,
         }
     }

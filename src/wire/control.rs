@@ -21,8 +21,9 @@ use crate::{
     time::Grid,
 };
 
-/// No order is longer; a configuration of a hundred cameras stays below it.
-const ORDER_BYTES_MAX: usize = 160 << 10;
+/// No order is longer; a configuration of a hundred cameras stays below it. The kernel's default for what may wait in
+/// a socket, which bounds a single message, is 208 KiB.
+const ORDER_BYTES_MAX: usize = 192 << 10;
 const FDS_MAX: usize = 2;
 
 /// What the parent asks of a room.
@@ -53,6 +54,8 @@ pub struct CameraOrder {
     pub camera: Camera,
     /// Its password; `None` in every other room.
     pub password: Option<Secret>,
+    /// Whether nobody is to look or listen: it is not connected to, and its microphone is closed.
+    pub paused: bool,
 }
 
 /// What `ingest` needs.
@@ -67,8 +70,8 @@ pub struct IngestBegin {
 /// What `infer` needs.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct InferBegin {
-    /// All cameras.
-    pub cameras: Vec<Camera>,
+    /// All cameras, without their passwords.
+    pub cameras: Vec<CameraOrder>,
     /// The network and how to run it.
     pub model: Model,
     /// When a reading is given.

@@ -136,6 +136,8 @@ const OTHER_VALUES: &[(&str, &str, &str)] = &[
     ("camera.url = \"rtsps://10.0.0.5/s1\"", "camera.tls_ca_file", "\"ca.pem\""),
     ("", "camera.decode", "\"all\""),
     ("", "camera.decoder", "\"nvv4l2decoder\""),
+    ("", "camera.masks", "[[[0.0, 0.0], [0.25, 0], [0, 1]]]"),
+    ("", "camera.schedule", "[\"Mon-Fri 08:00-18:00\", \"22:00-02:00\"]"),
     ("", "sound.source", "\"camera\""),
     ("sound.source = \"microphone\"\nsound.device = \"default\"", "sound.device", "\"alsa:hw:CARD=Mic\""),
     ("", "sync.offset_ms", "-2000"),
@@ -186,6 +188,7 @@ const OTHER_VALUES: &[(&str, &str, &str)] = &[
     ("", "page.address", "\"::1\""),
     ("page.address = \"loopback\"", "page.port", "65535"),
     ("page.address = \"loopback\"", "page.token_file", "\"token\""),
+    ("", "privacy.pause_file", "\"pause_file\""),
 ];
 
 /// The files that those values name.
@@ -236,7 +239,9 @@ fn every_key_means_something_in_a_file_and_in_the_environment() {
         let written = of(&format!("{with}\n{key} = {value}"), &[]);
         assert_ne!(without, written, "{key} does nothing");
         let variable = format!("EDGE_GER__{}", key.to_uppercase().replace('.', "__"));
-        let value = value.trim_matches(['[', ']']).replace('"', "").replace("FINGERPRINT", &"ab".repeat(32));
+        // Lists have commas, and lists of lists are as in a file.
+        let value = if value.starts_with("[[") { value } else { value.trim_matches(['[', ']']) };
+        let value = value.replace('"', "").replace("FINGERPRINT", &"ab".repeat(32));
         // Relative paths of the environment start elsewhere.
         let value = if home.path().join(&value).exists() || key.ends_with("file") || key.ends_with("_dir") {
             home.path().join(value).display().to_string()
@@ -420,6 +425,39 @@ fn what_may_not_be_meant_is_a_warning() {
     says(&sound.replace("localhost", "broker"), &["mqtt.tls: readings cross the network in the clear"]);
     says(&(sound.clone() + "[reading]\nhop_s = 4.9\n"), &["reading.hop_s"]);
     says(&sound.replace("rtsp://10.0.0.5/s1", "file:/nowhere.mp4"), &["camera.url: it is not there now"]);
+    says(&(sound.clone() + "[privacy]\npause_file = \"paused\"\n"), &[]);
+    let nowhere = sound.clone() + "[privacy]\npause_file = \"/nowhere/paused\"\n";
+    says(&nowhere, &["privacy.pause_file: its folder is not there"]);
+}
+
+#[test]
+fn masks_and_hours_are_what_they_say() {
+    let text = LEAST.replace(
+        "[site]",
+        "masks = [[[0, 0.0], [0.33333, 0], [1, 1.0]], [[0.5, 0.5], [0.6, 0.5], [0.5, 0.6]]]
+schedule = [\"mon-fri 08:00-18:00\", \"Sat 22:00-02:00\"]\n[site]",
+    );
+    let camera = loaded(&text, &[]).unwrap().config.cameras.remove(0);
+    let corners: Vec<_> = camera.masks.iter().map(|it| it.corners().to_vec()).collect();
+    assert_eq!(corners, [[[0, 0], [3333, 0], [10_000, 10_000]], [[5000, 5000], [6000, 5000], [5000, 6000]]]);
+    assert_eq!(camera.schedule.to_string(), "Mon-Fri 08:00-18:00, Sat 22:00-02:00");
+    // All cameras of a box together stay within one order to a room.
+    let mask = format!(
+        "[{}]",
+        (0..32).map(|n| format!("[0.{n:02}, {}]", f64::from(n % 2) / 2.0)).collect::<Vec<_>>().join(", ")
+    );
+    let masks = format!("masks = [{}]\n", vec![mask; 16].join(", "));
+    let dir = tempfile::tempdir().unwrap();
+    let loads = |cameras: usize| {
+        for n in 0..cameras {
+            let others = if n == 0 { &LEAST[LEAST.find("[site]").unwrap()..] } else { "" };
+            let text = format!("[camera]\nurl = \"rtsp://10.0.0.5/s1\"\n{masks}{others}");
+            fs::write(dir.path().join(format!("camera-{n}.toml")), text).unwrap();
+        }
+        load(&[dir.path().to_path_buf()], environment(&[])).map(drop).map_err(|faults| faults.to_string())
+    };
+    loads(4).unwrap();
+    assert!(loads(5).unwrap_err().contains("camera.masks: the masks of all cameras have more than 2048 points"));
 }
 
 #[test]

@@ -5,6 +5,7 @@
 
 mod faults;
 mod page;
+mod privacy;
 mod service;
 mod streams;
 

@@ -72,8 +72,10 @@ fn configured(id: u16, name: &str, source: Source) -> CameraOrder {
         sound: Hears::Off,
         sync_offset: Span::ZERO,
         gates: Gates::default(),
+        masks: Vec::new(),
+        schedule: Default::default(),
     };
-    CameraOrder { camera, password: None }
+    CameraOrder { camera, password: None, paused: false }
 }
 
 fn of(name: &str, rtsp: Rtsp) -> CameraOrder {

@@ -130,12 +130,14 @@ fn camera(id: CameraId, name: &str) -> Camera {
         sound: Sound::Off,
         sync_offset: Span::ZERO,
         gates: Gates::default(),
+        masks: Vec::new(),
+        schedule: Default::default(),
     }
 }
 
 /// The order about a camera.
 pub(crate) fn order(id: CameraId, name: &str) -> CameraOrder {
-    CameraOrder { camera: camera(id, name), password: None }
+    CameraOrder { camera: camera(id, name), password: None, paused: false }
 }
 
 /// A running room.
@@ -769,7 +771,10 @@ fn cameras_come_and_go() {
     room.read();
     subscriber.wait_for("edge-ger/box/cam/last", DEADLINE);
     let door = CameraId(4);
-    room.order(Order::SetCamera(Box::new(CameraOrder { camera: camera(door, "door"), password: None })), Vec::new());
+    room.order(
+        Order::SetCamera(Box::new(CameraOrder { camera: camera(door, "door"), password: None, paused: false })),
+        Vec::new(),
+    );
     assert_eq!(subscriber.wait_for("edge-ger/box/door/status", DEADLINE).text, "offline");
     room.say(&Record::Reading(Reading { camera: door, ..reading(FIRST_SLOT) }).to_bytes());
     subscriber.wait_for("edge-ger/box/door/reading", DEADLINE);
@@ -782,7 +787,10 @@ fn cameras_come_and_go() {
     }
     let mut late = Subscriber::to(&broker, "edge-ger/box/#");
     late.wait_for("edge-ger/box/status", DEADLINE);
-    room.order(Order::SetCamera(Box::new(CameraOrder { camera: camera(door, "gate"), password: None })), Vec::new());
+    room.order(
+        Order::SetCamera(Box::new(CameraOrder { camera: camera(door, "gate"), password: None, paused: false })),
+        Vec::new(),
+    );
     late.wait_for("edge-ger/box/gate/status", DEADLINE);
     assert!(!late.seen.iter().any(|it| it.topic.contains("/cam/")), "{:#?}", late.seen);
     room.stop();

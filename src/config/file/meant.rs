@@ -17,12 +17,14 @@ use super::{
     written::{Entries, Sheet},
 };
 use crate::{
-    config::{Config, Discovery, Model, Mqtt, MqttVersion, Outbox, ProviderChoice, Reading, Site, Tls},
+    config::{Config, Discovery, Model, Mqtt, MqttVersion, Outbox, Privacy, ProviderChoice, Reading, Site, Tls},
     time::Span,
 };
 
 /// More cameras than this would not fit into one order to a room, nor would any box keep up with them.
 const CAMERAS_MAX: usize = 100;
+/// Corners of the masks of all cameras: what fits into the same order.
+const CORNERS_MAX: usize = 2048;
 
 /// Answers for one key after the other; where a value is wrong, that was said before, and the default stands in.
 pub(super) struct Reader<'a> {
@@ -152,11 +154,17 @@ pub(super) fn config(sheets: &[Sheet], surroundings: &Surroundings, remarks: &mu
         age_max_s: reader.integer::<u32>("outbox", "age_max_h", 168) * 3600,
     };
     let page = page::page(&mut reader, surroundings);
+    let privacy = privacy(&mut reader, &state_dir);
     let model_place = reader.place("model", "file");
     let cameras = camera::all(sheets, &overrides, surroundings, remarks);
     if CAMERAS_MAX < cameras.len() {
         let what = format!("there are more than {CAMERAS_MAX} cameras");
         remarks.fault(Place::CommandLine, "", Wrong::new(what, "share them out among several boxes"));
+    }
+    let corners: usize = cameras.iter().flat_map(|it| &it.masks).map(|it| it.corners().len()).sum();
+    if CORNERS_MAX < corners {
+        let what = format!("the masks of all cameras have more than {CORNERS_MAX} points together");
+        remarks.fault(Place::CommandLine, "camera.masks", Wrong::new(what, "write simpler ones"));
     }
     let config = site.zip(mqtt).map(|(site, mqtt)| Config {
         box_name,
@@ -168,6 +176,7 @@ pub(super) fn config(sheets: &[Sheet], surroundings: &Surroundings, remarks: &mu
         mqtt,
         outbox,
         page,
+        privacy,
     });
     (config, model_place)
 }
@@ -196,6 +205,31 @@ fn this_box(reader: &mut Reader<'_>, surroundings: &Surroundings) -> (String, Pa
     let host = host.split('.').next().and_then(value::to_name).unwrap_or_else(|| "box".into());
     let state_dir = reader.path("box", "state_dir").unwrap_or_else(|| surroundings.state_dir());
     (reader.text("box", "name").unwrap_or(host), state_dir)
+}
+
+fn privacy(reader: &mut Reader<'_>, state_dir: &Path) -> Privacy {
+    let pause_file = pause_file(reader, state_dir);
+    if reader.value("privacy", "pause_file").is_some() && !pause_file.parent().is_some_and(Path::is_dir) {
+        let (place, what) =
+            (reader.place("privacy", "pause_file"), "its folder is not there, so nobody can pause the box");
+        reader.warning(place, "privacy.pause_file", what, "make the folder, where the daemon can see it");
+    }
+    Privacy { pause_file }
+}
+
+fn pause_file(reader: &Reader<'_>, state_dir: &Path) -> PathBuf {
+    reader.path("privacy", "pause_file").unwrap_or_else(|| state_dir.join("paused"))
+}
+
+/// Where the files say that the state is kept, and the pause file, whatever else is wrong with them: a box must be
+/// paused also while its configuration is being changed.
+pub(super) fn places(sheets: &[Sheet], surroundings: &Surroundings, remarks: &mut Remarks) -> (PathBuf, PathBuf) {
+    let mut entries = merge(sheets, remarks);
+    entries.extend(surroundings.entries(remarks));
+    let reader = Reader { entries: &entries, home: &|_| Place::Default, unsure: true, remarks };
+    let state_dir = reader.path("box", "state_dir").unwrap_or_else(|| surroundings.state_dir());
+    let pause_file = pause_file(&reader, &state_dir);
+    (state_dir, pause_file)
 }
 
 fn site(reader: &mut Reader<'_>) -> Option<Site> {

@@ -106,9 +106,13 @@ pub enum Kind {
     Choice(&'static [&'static str]),
     /// At least one of these words, none twice.
     Choices(&'static [&'static str]),
+    /// Polygons over the picture.
+    Masks,
+    /// Hours of the week.
+    Hours,
 }
 
-/// No text is longer. A hundred cameras must fit into one order to a room (160 KiB).
+/// No text is longer. A hundred cameras must fit into one order to a room (192 KiB).
 pub const TEXT_BYTES_MAX: usize = 512;
 
 impl Key {
@@ -167,6 +171,12 @@ impl Kind {
             Self::Choices(words) => {
                 format!("a list such as [\"{}\"] out of {}", words.last().unwrap_or(&""), one_of(words))
             }
+            Self::Masks => {
+                "a list of at most 16 polygons such as [[[0.0, 0.0], [0.3, 0.0], [0.3, 1.0], [0.0, 1.0]]], each a list \
+                 of 3 to 32 points [x, y] from 0 to 1"
+                    .into()
+            }
+            Self::Hours => "a list such as [\"Mon-Fri 08:00-18:00\", \"Sat 22:00-02:00\"]".into(),
         }
     }
 }

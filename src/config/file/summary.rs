@@ -61,5 +61,11 @@ fn the_camera(camera: &Camera) -> String {
         Sound::Camera => "the camera's sound".to_owned(),
         Sound::Microphone(name) => format!("sound from the microphone {name}"),
     };
-    format!("{source}; {sound}")
+    let masks = match camera.masks.as_slice() {
+        [] => String::new(),
+        [_] => "; 1 mask".to_owned(),
+        masks => format!("; {} masks", masks.len()),
+    };
+    let hours = if camera.schedule.is_always() { String::new() } else { format!("; watched {}", camera.schedule) };
+    format!("{source}; {sound}{masks}{hours}")
 }

@@ -7,11 +7,15 @@ use std::{
 
 use toml::de::DeValue;
 
+mod hours;
+mod masks;
+
 use super::{
     remark::Wrong,
     schema::{Key, Kind, TEXT_BYTES_MAX},
     suggest, url,
 };
+use crate::{config::schedule::Schedule, mask::Polygon};
 
 /// A value that fits its key.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,6 +27,8 @@ pub(super) enum Value {
     Number(f64),
     Switch(bool),
     List(Vec<String>),
+    Masks(Vec<Polygon>),
+    Hours(Schedule),
 }
 
 /// What a value depends on besides itself.
@@ -51,14 +57,19 @@ pub(super) fn from_toml(key: &Key, value: &DeValue<'_>, base: Base<'_>) -> Resul
             let words: Option<Vec<_>> = items.iter().map(|item| item.get_ref().as_str()).collect();
             words.map_or_else(|| Err(Wrong::new("not every word here is text", should(key))), |words| list(key, &words))
         }
+        (Kind::Masks, DeValue::Array(items)) => masks::masks(key, items),
+        (Kind::Hours, DeValue::Array(items)) => hours::from_toml(key, items),
         (Kind::Integer { .. } | Kind::Number { .. }, DeValue::String(_)) => {
             Err(Wrong::new("this is text", should(key) + ", without quotes and without a unit"))
         }
         (Kind::Switch, DeValue::String(_)) => Err(Wrong::new("this is text", should(key) + ", without quotes")),
-        (Kind::Choices(_), DeValue::String(_)) => Err(Wrong::new("this is text", should(key) + ", in brackets")),
-        (Kind::Integer { .. } | Kind::Number { .. } | Kind::Switch | Kind::Choices(_), other) => {
-            Err(Wrong::new(format!("this is {}", name_of(other)), should(key)))
+        (Kind::Choices(_) | Kind::Hours, DeValue::String(_)) => {
+            Err(Wrong::new("this is text", should(key) + ", in brackets"))
         }
+        (
+            Kind::Integer { .. } | Kind::Number { .. } | Kind::Switch | Kind::Choices(_) | Kind::Masks | Kind::Hours,
+            other,
+        ) => Err(Wrong::new(format!("this is {}", name_of(other)), should(key))),
         (_, DeValue::String(it)) => text(key, it, base),
         (_, other) => Err(Wrong::new(format!("this is {}", name_of(other)), should(key))),
     }
@@ -85,6 +96,8 @@ pub(super) fn from_environment(key: &Key, written: &str, base: Base<'_>) -> Resu
             let words: Vec<_> = written.split(',').map(str::trim).collect();
             list(key, &words).map_err(|wrong| Wrong { cure: wrong.cure + ", here separated by commas", ..wrong })
         }
+        Kind::Masks => masks::from_environment(key, written),
+        Kind::Hours => hours::hours(key, written.split(',').map(str::trim)),
         _ => text(key, written, base),
     }
 }

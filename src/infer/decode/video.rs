@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use gstreamer as gst;
 use gstreamer::prelude::*;
-use gstreamer_video::{VideoCapsBuilder, VideoFrameExt, VideoFrameRef, VideoInfo};
+use gstreamer_video::VideoCapsBuilder;
 use tracing::{info, warn};
 
 use super::{
@@ -12,8 +12,11 @@ use super::{
     awaited::Awaited,
     colour,
     line::{self, Line},
+    paint::Paint,
+    way::{OnPicture, Way},
 };
 use crate::{
+    mask::Polygon,
     time::Moment,
     wire::unit::{Codec, Unit},
 };
@@ -62,8 +65,6 @@ pub enum Fed {
     Dropped,
 }
 
-type OnPicture = Arc<Mutex<dyn FnMut(&Picture<'_>) + Send>>;
-
 /// Decodes the video of one camera, and hands on the pictures that are wanted.
 ///
 /// All units of a chain are decoded, but only wanted pictures are converted to RGB. A failing decoder is started
@@ -102,7 +103,7 @@ impl VideoDecoder {
             elements: candidates(codec, choice)?,
             failures: 0,
             line: None,
-            on_picture: Arc::new(Mutex::new(on_picture)),
+            on_picture: Arc::new(Mutex::new(Way::new(on_picture))),
             awaited: Arc::default(),
             next_seq: None,
             chain: Vec::new(),
@@ -118,6 +119,14 @@ impl VideoDecoder {
         }
         info!(codec = codec.name(), decoder = decoder.element(), "decoder");
         Ok(decoder)
+    }
+
+    /// The same decoder for a camera of which `masks` are not looked at: every picture is handed on with the colour
+    /// `zero` (red, green and blue, 0 to 1) in their place. Say so before the first unit.
+    #[must_use]
+    pub fn masked(self, masks: Vec<Polygon>, zero: [f32; 3]) -> Self {
+        self.on_picture.lock().unwrap_or_else(PoisonError::into_inner).paint(Paint::new(masks, zero));
+        self
     }
 
     /// The same decoder for a source that drops no unit, such as a file: it is not drained before [`Self::finish`].
@@ -349,7 +358,7 @@ fn build(codec: Codec, element: &str, on_picture: &OnPicture, awaited: &Arc<Awai
     let awaited = awaited.clone();
     let mut rgb = Vec::new();
     Line::start(&input_caps(codec), &elements, &output, move |sample| {
-        match hand_on(codec, sample, &mut rgb, &on_picture) {
+        match on_picture.lock().unwrap_or_else(PoisonError::into_inner).hand_on(codec, sample, &mut rgb) {
             Ok(()) => awaited.count_picture(),
             // It is missed as one that never came is: the decoder is started anew after a few.
             Err(reason) => tracing::debug!(codec = codec.name(), reason, "a picture cannot be used"),
@@ -370,18 +379,4 @@ fn drop_unwanted(decoder: &gst::Element, awaited: &Arc<Awaited>) {
             gst::PadProbeReturn::Ok
         });
     }
-}
-
-/// Hands on the picture; the storage of its pixels is reused.
-fn hand_on(codec: Codec, sample: &gst::Sample, rgb: &mut Vec<u8>, on_picture: &OnPicture) -> Result<(), String> {
-    let info = sample.caps().and_then(|caps| VideoInfo::from_caps(caps).ok()).ok_or("a picture without a form")?;
-    let frame = sample.buffer().and_then(|buffer| VideoFrameRef::from_buffer_ref_readable(buffer, &info).ok());
-    let frame = frame.ok_or("a picture that is smaller than its form")?;
-    let pts = frame.buffer().pts().ok_or("a picture without a time")?;
-    let (width, height) = (frame.width(), frame.height());
-    colour::convert(&frame, rgb)?;
-    let picture = Picture { moment: line::moment_of(pts), codec, width, height, stride: width as usize * 3, rgb };
-    let mut on_picture = on_picture.lock().unwrap_or_else(PoisonError::into_inner);
-    on_picture(&picture);
-    Ok(())
 }

@@ -263,6 +263,11 @@ impl Camera {
         server.as_ref().map_or(0, |server| server.rtsp.client_filter(None).len())
     }
 
+    /// How often anybody has connected.
+    pub(crate) fn connections(&self) -> u32 {
+        self.control.connections.load(Ordering::SeqCst)
+    }
+
     /// Cuts all connections and closes the port, as if the power was lost.
     pub(crate) fn kill(&self) {
         if let Some(server) = self.server.lock().unwrap().take() {
@@ -321,6 +326,7 @@ struct Control {
     has_no_sound: AtomicBool,
     lose_one_in: AtomicU32,
     packets: AtomicU32,
+    connections: AtomicU32,
     media: Mutex<Vec<glib::WeakRef<gst::Element>>>,
 }
 
@@ -374,6 +380,8 @@ impl Server {
         let factory = rtsp_server::RTSPMediaFactory::new();
         factory.set_launch(&spec.launch());
         factory.set_shared(true);
+        let counting = Arc::clone(control);
+        rtsp.connect_client_connected(move |_, _| _ = counting.connections.fetch_add(1, Ordering::SeqCst));
         let control = Arc::clone(control);
         factory.connect_media_configure(move |_, media| control.take(&media.element()));
         if let Some(auth) = authentication(spec, tls) {

@@ -159,6 +159,11 @@ impl Pulse {
         self.pactl(&["load-module"].into_iter().chain(module.split(' ')).collect::<Vec<_>>());
     }
 
+    /// Who records from a microphone now, a line each.
+    pub(crate) fn readers(&self) -> Vec<String> {
+        self.pactl(&["list", "short", "source-outputs"]).lines().map(str::to_owned).collect()
+    }
+
     fn pactl(&self, arguments: &[&str]) -> String {
         let done = Command::new("pactl").args(arguments).env("PULSE_SERVER", self.address()).output().unwrap();
         assert!(done.status.success(), "pactl {arguments:?}: {}", String::from_utf8_lossy(&done.stderr));

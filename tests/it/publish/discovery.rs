@@ -411,7 +411,10 @@ fn a_camera_that_a_reload_removes_leaves_nothing_behind() {
     wait_cleared(&mut subscriber, &CAM);
     assert_eq!(topics(&retained(&broker)), LEFT);
     // It comes back under its old name.
-    room.order(Order::SetCamera(Box::new(CameraOrder { camera: camera(CAMERA, "cam"), password: None })), Vec::new());
+    room.order(
+        Order::SetCamera(Box::new(CameraOrder { camera: camera(CAMERA, "cam"), password: None, paused: false })),
+        Vec::new(),
+    );
     subscriber.wait_until(DEADLINE, |it| it.topic == CONFIG && !it.text.is_empty());
     room.stop();
     assert!(retained(&broker).contains_key(CONFIG));

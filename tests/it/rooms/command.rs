@@ -66,6 +66,35 @@ fn each_mistake_has_its_exit_code_and_its_words() {
 }
 
 #[test]
+fn a_box_is_paused_and_resumed_whatever_else_its_files_say() {
+    let folder = absent();
+    let (good, state) = (folder.path().join("hall.toml"), folder.path().join("state"));
+    let check = |arguments: &[&str], code: i32, words: &[&str]| {
+        let (found, out, err) = run(arguments);
+        assert_eq!(found, code, "{arguments:?}\n{out}{err}");
+        words.iter().for_each(|it| assert!((out.clone() + &err).contains(it), "no {it:?}:\n{out}{err}"));
+    };
+    let files = good.to_str().unwrap();
+    check(&["pause", files], 70, &["/state/paused cannot be made", "let edge-ger run once"]);
+    fs::create_dir(&state).unwrap();
+    check(&["pause", files], 0, &["paused until edge-ger resume: ", "/state/paused\n", "no edge-ger runs"]);
+    assert_eq!(fs::read(state.join("paused")).unwrap(), b"");
+    check(&["pause", "--for", "90m", files], 0, &["paused until 20"]);
+    // Everything but what matters here is wrong now.
+    let text = fs::read_to_string(&good).unwrap().replace("[mqtt]", "[mqtt]\ntls = 5\n[mqqt]").replace("rtsp:", "ftp:");
+    fs::write(&good, text).unwrap();
+    check(&["check", files], 78, &["mqtt.tls", "mqqt"]);
+    check(&["resume", files], 0, &["resumed: removed "]);
+    assert!(!state.join("paused").exists());
+    check(&["resume", files], 0, &["was not paused"]);
+    // Where it matters, nothing is guessed.
+    let text = fs::read_to_string(&good).unwrap().replace("state_dir = ", "state_dir = 3 # ");
+    fs::write(&good, text).unwrap();
+    check(&["pause", files], 78, &["box.state_dir"]);
+    check(&["pause", "--file", state.join("paused").to_str().unwrap()], 0, &["/state/paused"]);
+}
+
+#[test]
 fn whoever_closes_standard_output_has_seen_enough() {
     for arguments in [&["--help"][..], &["--version"], &["model", "inspect", MODEL]] {
         let (reads, writes) = std::io::pipe().unwrap();

@@ -372,6 +372,65 @@ fn a_changed_box_restarts_the_room_concerned_alone() {
     assert!(said.contains("the new configuration was refused, the old one stays"), "{said}");
 }
 
+#[test]
+fn a_pause_reaches_the_rooms_and_whoever_begins_later() {
+    let mut scratch = Scratch::new("good");
+    let (manager, path) = Manager::listen(&scratch);
+    let mut daemon = Daemon::start_with(&scratch, 1, &[("NOTIFY_SOCKET", path.as_str())]);
+    let route = scratch.flow(|_| true);
+    let set = ["set 0 door password false paused", "set 1 stage password false paused"];
+    // Made by another program, as a udev rule would.
+    let file = scratch.folder.path().join("state/paused");
+    fs::write(&file, "").unwrap();
+    scratch.wait_all(&[("infer", set[0]), ("infer", set[1]), ("ingest", set[0]), ("ingest", set[1])]);
+    daemon.says("paused by the file");
+    while !manager.next().unwrap().starts_with("STATUS=2 cameras, paused, ") {}
+    drop(manager);
+
+    // Whoever begins anew begins with it; a reload that changes another thing keeps it.
+    signal(route.infer, Signal::KILL);
+    scratch.wait("infer", ", 2 paused");
+    scratch.model("better");
+    daemon.signal(Signal::HUP);
+    scratch.wait("infer", ", 2 paused");
+    scratch.camera("stage", "decode = \"all\"");
+    daemon.signal(Signal::HUP);
+    assert!(scratch.wait("ingest", "set 1 stage").ends_with("paused"));
+
+    // Removed and made again by signals; one that is given to a room by mistake does no harm.
+    daemon.signal(Signal::USR2);
+    daemon.says("the pause is over");
+    assert!(!file.exists());
+    signal(route.publish, Signal::USR1);
+    daemon.signal(Signal::USR1);
+    daemon.says("paused by the file");
+    assert_eq!(fs::read(&file).unwrap(), b"");
+    let said = daemon.stop();
+    assert!(!said.contains("room=publish ended by itself"), "{said}");
+
+    // A daemon that starts beside the file starts paused.
+    let daemon = Daemon::start(&scratch);
+    scratch.wait_all(&[("ingest", ", 2 paused"), ("infer", ", 2 paused")]);
+    daemon.stop();
+}
+
+#[test]
+fn a_pause_that_cannot_be_written_lasts_as_long_as_the_daemon() {
+    let mut scratch = Scratch::new("good");
+    let text = fs::read_to_string(scratch.cameras().join("0-box.toml")).unwrap();
+    let nowhere = "[privacy]\npause_file = \"nowhere/paused\"\n";
+    fs::write(scratch.cameras().join("0-box.toml"), format!("{text}{nowhere}")).unwrap();
+    let mut daemon = Daemon::start(&scratch);
+    scratch.flow(|_| true);
+    daemon.signal(Signal::USR1);
+    daemon.says("a restart will end the pause");
+    daemon.says("paused by SIGUSR1 until SIGUSR2");
+    scratch.wait_all(&[("infer", "set 0 door"), ("ingest", "set 0 door")]);
+    daemon.signal(Signal::USR2);
+    daemon.says("the pause is over");
+    daemon.stop();
+}
+
 /// What the service manager hears, in order.
 struct Manager(UnixDatagram);
 

@@ -104,8 +104,9 @@ fn ingest(
     let Source::File(file) = &begin.cameras[0].camera.source else { return Err("no file".into()) };
     let witness = Witness::in_folder_of(file)?;
     let pid = std::process::id();
+    let paused = begin.cameras.iter().filter(|it| it.paused).count();
     let names = begin.cameras.iter().map(|it| it.camera.name.clone());
-    witness.tell(&format!("ingest {pid} begins with {}", camera_names(names)));
+    witness.tell(&format!("ingest {pid} begins with {}, {paused} paused", camera_names(names)));
     reports.send(Report::Ready("tiny".into()))?;
     let mut out = File::from(out);
     let turns = tick(TURN);
@@ -142,7 +143,8 @@ fn ingest(
 fn heard(order: &Order) -> String {
     match order {
         Order::SetCamera(it) => {
-            format!("set {} {} password {:?}", it.camera.id.0, it.camera.name, it.password.is_some())
+            let paused = if it.paused { " paused" } else { "" };
+            format!("set {} {} password {:?}{paused}", it.camera.id.0, it.camera.name, it.password.is_some())
         }
         Order::DropCamera(id) => format!("drop {}", id.0),
         other => format!("{other:?}"),
@@ -173,7 +175,8 @@ fn infer(
     let temper = temper(&begin.model.file);
     let pid = std::process::id();
     let witness = Witness::in_folder_of(&begin.model.file)?;
-    witness.tell(&format!("infer {pid} begins after {:?}", begin.last_slot));
+    let paused = begin.cameras.iter().filter(|it| it.paused).count();
+    witness.tell(&format!("infer {pid} begins after {:?}, {paused} paused", begin.last_slot));
     if temper == "refused" {
         reports.send(Report::Refused("model.file: not a network".into()))?;
         return Err("refused".into());

@@ -15,7 +15,7 @@ use super::{
     Reader,
 };
 use crate::{
-    config::{Camera, Decode, Gates, Rtsp, Sound, Source, Transport},
+    config::{Camera, Decode, Gates, Rtsp, Sound, Source, Transport, schedule::Schedule},
     time::Span,
     wire::CameraId,
 };
@@ -119,6 +119,14 @@ fn camera(reader: &mut Reader<'_>, surroundings: &Surroundings) -> Option<Camera
         sound,
         sync_offset: reader.ms("sync", "offset_ms", Span::ZERO),
         gates,
+        masks: match reader.value("camera", "masks") {
+            Some(Value::Masks(masks)) => masks.clone(),
+            _ => Vec::new(),
+        },
+        schedule: match reader.value("camera", "schedule") {
+            Some(Value::Hours(schedule)) => schedule.clone(),
+            _ => Schedule::default(),
+        },
     })
 }
 

@@ -39,6 +39,12 @@ pub const SECTIONS: &[Section] = &[
         doc: "The status page for browsers, with /metrics for Prometheus and /healthz for a monitor.",
         keys: PAGE,
     },
+    Section {
+        name: "privacy",
+        scope: Scope::Box,
+        doc: "When nothing is watched or listened to. See also camera.masks and camera.schedule.",
+        keys: PRIVACY,
+    },
 ];
 
 const CAMERA: &[Key] = &[
@@ -68,6 +74,16 @@ const CAMERA: &[Key] = &[
          frames only, \"all\" everything (slow)."),
     Key::new("decoder", Kind::Element, Words("hardware where there is one, else software", "\"avdec_h264\""),
         "The GStreamer element that decodes."),
+    Key::new("masks", Kind::Masks, Value("[]"),
+        "What of the picture is not looked at: polygons, each a list of points [x, y], in fractions of the width and \
+         height of the picture as it is sent, from the top left, to four digits. They are painted over before anything \
+         is computed. The box's masks have at most 2048 points together.")
+        .or(&["mask", "privacy_mask", "privacy_masks", "zones"]),
+    Key::new("schedule", Kind::Hours, Words("always", "[\"Mon-Fri 08:00-18:00\", \"Sat 22:00-02:00\"]"),
+        "When it is watched, in this machine's time: a day or days (none means every day), from and until. What ends \
+         before it begins ends on the next day. At all other times the camera is paused: it is not connected to, and \
+         its microphone is closed.")
+        .or(&["hours", "times", "opening_hours", "active"]),
 ];
 
 const SOUND: &[Key] = &[
@@ -328,3 +344,13 @@ const PAGE: &[Key] = &[
     )
     .or(&["token", "secret", "password_file", "key_file"]),
 ];
+
+const PRIVACY: &[Key] = &[Key::new(
+    "pause_file",
+    Kind::Path,
+    Words("paused in state_dir", "\"/run/edge-ger/paused\""),
+    "While this file is there, no camera is connected to and no microphone is open. edge-ger pause makes it, edge-ger \
+     resume removes it. It is empty, or holds the moment at which the pause ends, such as 2026-11-21T18:30:00+01:00. One \
+     that cannot be read or understood pauses, too.",
+)
+.or(&["file", "pause", "paused", "paused_file"])];

@@ -5,6 +5,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, bounded};
 use edge_ger::{
     infer::decode::{Error, Fed, VideoDecoder},
+    mask::Polygon,
     time::Span,
     wire::unit::{Codec, Unit},
 };
@@ -231,4 +232,49 @@ fn a_wrong_decoder_is_refused_with_the_right_ones() {
     assert!(refused(Codec::H264, "videoconvert").contains("does not decode"));
     assert!(matches!(VideoDecoder::open(Codec::Aac, None, |_| {}), Err(Error::WrongKind { .. })));
     assert!(VideoDecoder::open(Codec::H264, None, |_| {}).is_ok());
+}
+
+/// A picture of noise, and one that differs from it in the left third alone.
+fn two_noises(width: usize, height: usize) -> [Vec<u8>; 2] {
+    let noise = |seed: u64| {
+        let mut random = fastrand::Rng::with_seed(seed);
+        (0..width * height).map(|_| random.u8(16..235)).collect::<Vec<_>>()
+    };
+    let (first, mut second) = (noise(1), noise(2));
+    for (from, to) in first.chunks(width).zip(second.chunks_mut(width)) {
+        to[width / 3..].copy_from_slice(&from[width / 3..]);
+    }
+    [first, second].map(|grey| grey.iter().flat_map(|it| [*it; 3]).collect())
+}
+
+/// Through a real encoder that loses nothing across the mask's edge, and the real decoder.
+#[test]
+fn what_is_masked_is_paint_and_changes_nothing_else() {
+    // JPEG's blocks know nothing of each other; H.264 loses nothing at this setting. A third is a whole block.
+    let lossless = "videoconvert ! video/x-raw,format=I420 ! x264enc pass=quant quantizer=0 key-int-max=1 speed-preset=veryfast \
+                    ! h264parse config-interval=-1 ! video/x-h264,stream-format=byte-stream,alignment=au";
+    let (width, height) = (3 * 112, 96);
+    let caps = format!("video/x-raw,format=RGB,width={width},height={height},framerate=25/1");
+    for (codec, chain) in [(Codec::Mjpeg, video_chain(Codec::Mjpeg, 0, 1)), (Codec::H264, lossless.to_owned())] {
+        let coded = two_noises(width, height).map(|it| encode(&caps, &chain, FRAME_NS.unsigned_abs(), [it]).remove(0));
+        let decoded = |masks: Vec<Polygon>| {
+            coded.each_ref().map(|coded| {
+                let (picture, pictures) = bounded(1);
+                let decoder = VideoDecoder::open(codec, None, move |it| picture.send(it.rgb.to_vec()).unwrap());
+                let mut decoder = decoder.unwrap().masked(masks.clone(), [0.485, 0.456, 0.406]);
+                decoder.decode(&unit(codec, 0, coded, 0, 0), &coded.bytes, true).unwrap();
+                pictures.recv_timeout(DEADLINE).expect("a picture comes")
+            })
+        };
+        let [first, second] = decoded(Vec::new());
+        assert_ne!(first, second, "{codec:?}: the test can fail");
+        let left_third = Polygon::new(vec![[0, 0], [3333, 0], [3333, 10_000], [0, 10_000]]).unwrap();
+        let [masked, other] = decoded(vec![left_third]);
+        assert!(masked == other, "{codec:?}: what is masked is seen");
+        for (row, before) in masked.chunks(width * 3).zip(first.chunks(width * 3)) {
+            let (covered, left) = row.split_at(112 * 3);
+            assert!(covered.chunks(3).all(|it| it == [124, 116, 104]), "{codec:?}");
+            assert!(left == &before[112 * 3..], "{codec:?}: what is not masked is changed");
+        }
+    }
 }

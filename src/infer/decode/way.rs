@@ -1,0 +1,47 @@
+//! The way of a wanted picture out of its decoder: masks are painted over, the rest is converted, the pixels are lent.
+
+use std::sync::{Arc, Mutex};
+
+use gstreamer as gst;
+use gstreamer_video::{VideoFrameExt, VideoFrameRef, VideoInfo};
+
+use super::{colour, line, paint::Paint, video::Picture};
+use crate::wire::unit::Codec;
+
+/// Shared by a decoder and its thread, also after the decoder was started anew.
+pub(super) type OnPicture = Arc<Mutex<Way<dyn FnMut(&Picture<'_>) + Send>>>;
+
+/// What is done with a wanted picture.
+pub(super) struct Way<F: ?Sized> {
+    paint: Paint,
+    on_picture: F,
+}
+
+impl<F> Way<F> {
+    /// To this function, with nothing painted over.
+    pub(super) fn new(on_picture: F) -> Self {
+        Self { paint: Paint::default(), on_picture }
+    }
+}
+
+impl Way<dyn FnMut(&Picture<'_>) + Send> {
+    /// From now on, pictures are painted over.
+    pub(super) fn paint(&mut self, paint: Paint) {
+        self.paint = paint;
+    }
+
+    /// Hands on the picture; the storage of its pixels is reused.
+    pub(super) fn hand_on(&mut self, codec: Codec, sample: &gst::Sample, rgb: &mut Vec<u8>) -> Result<(), String> {
+        let info = sample.caps().and_then(|caps| VideoInfo::from_caps(caps).ok()).ok_or("a picture without a form")?;
+        let frame = sample.buffer().and_then(|buffer| VideoFrameRef::from_buffer_ref_readable(buffer, &info).ok());
+        let frame = frame.ok_or("a picture that is smaller than its form")?;
+        let pts = frame.buffer().pts().ok_or("a picture without a time")?;
+        let (width, height) = (frame.width(), frame.height());
+        self.paint.fit((width, height));
+        colour::convert(&frame, self.paint.bands(), rgb)?;
+        self.paint.over(rgb);
+        let picture = Picture { moment: line::moment_of(pts), codec, width, height, stride: width as usize * 3, rgb };
+        (self.on_picture)(&picture);
+        Ok(())
+    }
+}
