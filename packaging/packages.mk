@@ -26,6 +26,10 @@ test-package: $(BASE) ## as root: install, run, upgrade, remove and purge the pa
 	@$(call install,mosquitto mosquitto-clients)
 	$(AS_ROOT) packaging/test.sh $(BASE) $(DEB)
 
+test-container: $(BASE) ## as root: build the container's image with buildah and run it until a reading arrives
+	@$(call install,buildah mosquitto mosquitto-clients)
+	$(AS_ROOT) packaging/test-container.sh $(BASE) $(DEB)
+
 # A bare Debian 12, from where this machine's apt takes its own packages.
 $(BASE):
 	@$(call install,mmdebstrap)

@@ -16,7 +16,16 @@ fi
 
 work=$(mktemp -d)
 root=$work/bookworm
-trap 'umount -R "$root/usr/bin/systemctl" "$root/proc" 2> /dev/null; rm -rf --one-file-system "$work"' EXIT
+clean() {
+    set +e
+    # shellcheck disable=SC2046
+    kill $(jobs -p) 2> /dev/null
+    wait
+    umount "$root/usr/bin/systemctl" 2> /dev/null
+    umount "$root/proc"
+    rm -rf --one-file-system "$work"
+}
+trap clean EXIT
 
 say() { printf '\n== %s\n' "$*"; }
 fail() { printf 'FAILED: %s\n' "$*" >&2; exit 1; }
@@ -29,8 +38,9 @@ asked() { cat "$root/run/asked"; : > "$root/run/asked"; }
 # Every file there is, with its rights and its owner, and every user, group and package.
 state() {
     (cd "$root" && find . \( -path ./proc -o -path ./run -o -path ./tmp -o -path ./var/cache/apt \
-        -o -path ./var/lib/apt -o -path ./var/lib/dpkg -o -path ./var/log -o -path ./etc/passwd- -o -path ./etc/group- -o -path ./etc/shadow- \
-        -o -path ./etc/gshadow- \) -prune -o ! -name ld.so.cache -printf '%p %y %m %U %G\n' | sort)
+        -o -path ./var/lib/apt -o -path ./var/lib/dpkg -o -path ./var/log -o -path './etc/passwd-' \
+        -o -path './etc/group-' -o -path './etc/shadow-' -o -path './etc/gshadow-' \) -prune \
+        -o ! -name ld.so.cache -printf '%p %y %m %U %G\n' | sort)
     (cd "$root/etc" && cat passwd group gshadow && cut -d: -f1 shadow)
     # shellcheck disable=SC2016
     inside dpkg-query -W -f '${Package} ${Status}\n'
@@ -83,7 +93,8 @@ first_installation() {
     inside edge-ger --version | tee "$work/version"
     grep -q '^ORT Build Info' "$work/version" || fail "ONNX Runtime was not found"
     inside edge-ger model verify /usr/share/edge-ger/edge-ger.onnx
-    inside systemd-analyze --man=no verify edge-ger.service > "$work/verify" 2>&1 || fail "the unit: $(cat "$work/verify")"
+    inside systemd-analyze --man=no verify edge-ger.service > "$work/verify" 2>&1 \
+        || fail "the unit: $(cat "$work/verify")"
     ! grep edge-ger "$work/verify" || fail "the unit has a warning"
     inside runuser -u edge-ger -- test -r /etc/edge-ger || fail "the daemon may not read its configuration"
 }
@@ -126,6 +137,8 @@ runs_for_real() {
     mosquitto_passwd -c -b "$work/passwords" box "a password" 2> /dev/null
     mosquitto -c "$work/mosquitto.conf" > "$work/mosquitto.log" 2>&1 &
     local broker=$!
+    timeout 30 sh -c \
+        "until mosquitto_pub -p $port -u box -P 'a password' -t started -n 2> /dev/null; do sleep 0.1; done"
     (by_the_unit ExecStartPre) > "$work/check" 2>&1 || fail "the unit's check: $(cat "$work/check")"
     ! grep 'may read it' "$work/check" || fail "a secret as the package has it is a warning"
     (by_the_unit ExecStart) 2> "$work/daemon.log" &
