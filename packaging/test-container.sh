@@ -17,7 +17,7 @@ clean() {
     # shellcheck disable=SC2046
     kill $(jobs -p) 2> /dev/null
     wait
-    umount -l -R "$work"/storage/vfs* 2> /dev/null
+    findmnt -rn -o TARGET | grep "^$work/" | sort -r | xargs -r umount -l
     rm -rf --one-file-system "$work"
 }
 trap clean EXIT
