@@ -26,7 +26,7 @@ RUN_PACKAGES := build-essential pkg-config python3 python3-pip python3-venv \
 TEST_PACKAGES := gstreamer1.0-plugins-ugly gstreamer1.0-tools mosquitto mosquitto-clients \
 	pulseaudio pulseaudio-utils openssl systemd ffmpeg chromium groff-base bash fish zsh
 
-.PHONY: help demo test lint test-models bench setup setup-test clean
+.PHONY: help demo test lint test-models bench fleet setup setup-test clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
@@ -47,6 +47,10 @@ test-models: $(VENV)/.ready ## the Python kit's own tests
 
 bench: setup-test $(BENCH_VENV)/.ready ## ratios against the script a user would write, in one run (BENCH_SECONDS=60 each)
 	ORT_DYLIB_PATH=$(CURDIR)/$(ORT) cargo bench --locked --features demo --bench micro --bench daemon
+
+# Built as the tests are: what is measured is the broker.
+fleet: setup-test ## a thousand boxes against one mosquitto: what they cost, and a restart (FLEET_BOXES=1000)
+	cargo bench --profile dev --locked --features demo --bench fleet
 
 $(BENCH_VENV)/.ready: benches/peer/requirements.txt
 	@$(call install,python3 python3-venv)

@@ -1,6 +1,7 @@
 //! The command line: what somebody typed, and what it starts.
 
 mod pause;
+mod watch;
 mod wiring;
 
 use std::{
@@ -67,6 +68,8 @@ enum Command {
     },
     /// Measure a network on labelled clips, through the daemon's own decoders: exit 1 if some cannot be decoded
     Evaluate(Evaluate),
+    /// Show the readings of a whole fleet, as its broker has them
+    Watch(watch::Watch),
     /// Close the cameras and microphones of a box, now and after every restart: readings go on as "withheld", "paused"
     Pause {
         /// End the pause after so long, such as 90m or 2h; without it, edge-ger resume ends it
@@ -201,6 +204,7 @@ impl Arguments {
             Some(Command::Model { what: Model::Inspect { file } }) => show(&model(wiring::inspect(&file))?),
             Some(Command::Model { what: Model::Verify { file } }) => show(&model(wiring::verify(&file))?),
             Some(Command::Evaluate(asked)) => evaluate(asked),
+            Some(Command::Watch(asked)) => watch::watch(asked),
             Some(Command::Pause { span, of: Paused { file, files } }) => show(&pause::pause(file, &files, span)?),
             Some(Command::Resume { of: Paused { file, files } }) => show(&pause::resume(file, &files)?),
             Some(Command::Demo { seconds }) => {
@@ -352,6 +356,11 @@ mod tests {
         check("edge-ger evaluate m.onnx clips labels.csv --predictions p.csv --json --provider cuda,cpu", true);
         check("edge-ger evaluate m.onnx clips", false);
         check("edge-ger evaluate m.onnx clips labels.csv --provider gpu", false);
+        check("edge-ger watch mqtt://broker --password-file p --json", true);
+        check("edge-ger watch mqtts://anna@broker/p --ca-file c --certificate-file a --key-file b --once", true);
+        check("edge-ger watch mqtts://broker --key-file b", false);
+        check("edge-ger watch mqtt://broker --json --once", false);
+        check("edge-ger watch", false);
         check("edge-ger pause folder", true);
         check("edge-ger pause --for 90m a.toml b.toml", true);
         check("edge-ger pause --for 90 a.toml", false);

@@ -211,6 +211,8 @@ pub struct Mqtt {
     pub topic_prefix: String,
     /// From one keep-alive to the next: 5 s to 600 s.
     pub keep_alive_s: u16,
+    /// MQTT 5: for how long a broker keeps a reading for a subscriber that is away: up to a year; 0 is for ever, s.
+    pub expiry_s: u32,
     /// Whether Home Assistant is told what there is to show.
     pub discovery: Discovery,
 }

@@ -16,10 +16,12 @@ pub mod calibrate;
 pub mod demo;
 
 pub mod evaluate;
+pub mod watch;
 
 pub mod drift;
 pub mod mask;
 pub mod sandbox;
 pub mod service;
+pub mod terminal;
 pub mod time;
 pub mod wire;

@@ -17,7 +17,7 @@ pub enum Exit {
     /// It was stopped, or has done what it was asked to do.
     Stopped = 0,
     /// It ran to its end, and something had no answer: no labelled reading of the demo arrived at the broker, or a clip
-    /// of an evaluation could not be decoded.
+    /// of an evaluation could not be decoded, or `watch --once` did not reach its broker.
     Unanswered = 1,
     /// The command line is wrong (`EX_USAGE`).
     Usage = 64,

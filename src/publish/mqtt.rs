@@ -24,9 +24,10 @@ use tokio::{
 };
 use tracing::{error, info, warn};
 
-pub use self::link::TlsError;
+pub use self::{backoff::Backoff, tls::TlsError};
 use self::{
-    link::{Failure, FailureKind, Settings},
+    failure::{Failure, FailureKind},
+    link::Settings,
     session::Session,
 };
 use super::{board::Board, outbox::Outbox, payload};
@@ -35,13 +36,18 @@ use crate::{
     wire::control::PublishBegin,
 };
 
-mod link;
+pub mod backoff;
+pub mod failure;
+pub(crate) mod link;
 mod session;
+pub mod tls;
 
+/// An answer to a connection request or room in a socket is waited for so long, s.
+pub(crate) const PATIENCE_S: u64 = 5;
 /// A clean goodbye waits so long for the broker. The room has 1.5 s to end.
 const GOODBYE: Duration = Duration::from_millis(1000);
 /// A connection that lasted so long was a good one: the next outage begins with short waits again.
-const GOOD_CONNECTION: Duration = Duration::from_secs(10);
+pub(crate) const GOOD_CONNECTION: Duration = Duration::from_secs(10);
 
 /// What the room and the broker's thread share.
 #[derive(Debug)]
@@ -193,23 +199,6 @@ impl Connector {
     }
 }
 
-/// How long to wait before the next connection.
-#[derive(Debug, Default)]
-struct Backoff {
-    failures: u32,
-}
-
-impl Backoff {
-    /// `random` in 0..1 spreads the boxes of a site that lost their broker together.
-    fn next(&mut self, kind: FailureKind, random: f64) -> Duration {
-        // Brokers count wrong passwords and lock users out, so those are tried rarely.
-        let (first_s, most_s) = if kind == FailureKind::Unauthorised { (60, 600) } else { (1, 30) };
-        let whole_s = 1_u32.checked_shl(self.failures).unwrap_or(u32::MAX).saturating_mul(first_s).min(most_s);
-        self.failures = (self.failures + 1).min(31);
-        Duration::from_secs(u64::from(whole_s)).mul_f64(0.5 + 0.5 * random)
-    }
-}
-
 /// Says each outage once, whatever the number of tries, and once that it is over.
 struct OutageLog {
     broker: String,
@@ -262,24 +251,5 @@ impl OutageLog {
             None => info!(%broker, waiting, "connected to the broker"),
         }
         self.was_connected = true;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn waits_grow_and_have_an_end() {
-        let check = |kind, random: f64, expected: [f64; 8]| {
-            let mut backoff = Backoff::default();
-            let waits = [(); 8].map(|()| backoff.next(kind, random).as_secs_f64());
-            assert_eq!(waits, expected, "{kind:?}");
-        };
-        check(FailureKind::Away, 0.0, [0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 15.0, 15.0]);
-        check(FailureKind::Certificate, 1.0, [1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0, 30.0]);
-        check(FailureKind::Unauthorised, 1.0, [60.0, 120.0, 240.0, 480.0, 600.0, 600.0, 600.0, 600.0]);
-        let mut backoff = Backoff::default();
-        assert!((0..100).all(|_| backoff.next(FailureKind::Away, 1.0) <= Duration::from_secs(30)));
     }
 }

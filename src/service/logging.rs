@@ -138,13 +138,13 @@ where
 }
 
 /// `HH:MM:SS.mmmZ`, UTC.
-fn time_of_day(wall_ms: u64) -> String {
+pub(crate) fn time_of_day(wall_ms: u64) -> String {
     let (s, ms) = (wall_ms / 1000, wall_ms % 1000);
     format!("{:02}:{:02}:{:02}.{ms:03}Z", s / 3600 % 24, s / 60 % 60, s % 60)
 }
 
 /// `YYYY-MM-DD`, UTC.
-fn date(wall_ms: u64) -> String {
+pub(crate) fn date(wall_ms: u64) -> String {
     // Counted from 1 March of year 0, so that the leap day is the last day of its year: Howard Hinnant,
     // "chrono-Compatible Low-Level Date Algorithms", civil_from_days.
     let days = wall_ms / 86_400_000 + 719_468;

@@ -165,6 +165,7 @@ mod tests {
                 tls: None,
                 topic_prefix: "edge-ger".into(),
                 keep_alive_s: 30,
+                expiry_s: 0,
                 discovery: Default::default(),
             },
             outbox: Outbox { file: "outbox.db".into(), rows_max: 10, bytes_max: 10_000, age_max_s: 60 },

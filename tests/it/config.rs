@@ -179,6 +179,7 @@ const OTHER_VALUES: &[(&str, &str, &str)] = &[
     ),
     ("", "mqtt.topic_prefix", "\"site/7\""),
     ("", "mqtt.keep_alive_s", "600"),
+    ("", "mqtt.expiry_h", "0"),
     ("", "mqtt.discovery", "true"),
     ("mqtt.discovery = true", "mqtt.discovery_prefix", "\"ha/test\""),
     ("", "outbox.file", "\"o.sqlite\""),

@@ -55,6 +55,7 @@ pub(crate) fn begin(port: u16, folder: &Path) -> PublishBegin {
             tls: None,
             topic_prefix: "edge-ger".into(),
             keep_alive_s: 5,
+            expiry_s: 3600,
             discovery: Discovery::Off,
         },
         secrets: MqttSecrets::default(),

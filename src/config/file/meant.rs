@@ -331,8 +331,19 @@ fn mqtt(reader: &mut Reader<'_>, surroundings: &Surroundings) -> Option<Mqtt> {
         tls,
         topic_prefix: reader.text("mqtt", "topic_prefix").unwrap_or_else(|| "edge-ger".into()),
         keep_alive_s: reader.integer("mqtt", "keep_alive_s", 30),
+        expiry_s: expiry_s(reader),
         discovery: discovery(reader),
     })
+}
+
+fn expiry_s(reader: &mut Reader<'_>) -> u32 {
+    let hours: u32 = reader.integer("mqtt", "expiry_h", 168);
+    if reader.has("mqtt", "expiry_h") && reader.text("mqtt", "version").as_deref() == Some("3.1.1") && 0 < hours {
+        let place = reader.place("mqtt", "expiry_h");
+        let what = "MQTT 3.1.1 knows no expiry: the broker keeps readings for as long as it likes";
+        reader.warning(place, "mqtt.expiry_h", what, "remove it, or write version = \"5\"");
+    }
+    hours * 3600
 }
 
 fn discovery(reader: &Reader<'_>) -> Discovery {

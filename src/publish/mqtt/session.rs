@@ -11,7 +11,8 @@ use tracing::warn;
 
 use super::{
     Desk, GOODBYE, OutageLog,
-    link::{self, Failure, Happening, Poller, Sender, Settings},
+    failure::Failure,
+    link::{self, Happening, Poller, Sender, Settings},
 };
 use crate::publish::{
     board::{Due, Rank},

@@ -284,6 +284,14 @@ const MQTT: &[Key] = &[
     )
     .or(&["keepalive", "keepalive_s"]),
     Key::new(
+        "expiry_h",
+        Kind::Integer { min: 0, max: 8760, unit: "hours" },
+        Value("168"),
+        "MQTT 5: for how long the broker keeps a reading for a subscriber that is away, from when the broker got it; \
+             0 is for ever.",
+    )
+    .or(&["expiry", "expiry_s", "message_expiry", "message_expiry_interval", "ttl"]),
+    Key::new(
         "discovery",
         Kind::Switch,
         Value("false"),

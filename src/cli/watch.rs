@@ -1,0 +1,106 @@
+//! What `edge-ger watch` was asked.
+
+use std::{io, path::PathBuf};
+
+use clap::Args;
+
+use super::Failure;
+use crate::{
+    config::{Discovery, Mqtt, MqttVersion, Tls, file::secrets},
+    sandbox,
+    service::{
+        Exit,
+        signals::{self, Hangup},
+    },
+    terminal::Terminal,
+    time::SystemClock,
+    watch::{self, Form, Task, address},
+};
+
+#[derive(Args, Debug)]
+pub(super) struct Watch {
+    /// The broker, and the boxes' mqtt.topic_prefix: mqtt://[USER@]HOST[:PORT][/PREFIX], or mqtts:// where it encrypts
+    #[arg(value_name = "ADDRESS")]
+    address: String,
+    /// The file that holds the user's password, and nothing else
+    #[arg(long, value_name = "FILE")]
+    password_file: Option<PathBuf>,
+    /// mqtts: the authority that signed the broker's certificate, PEM; the system's otherwise
+    #[arg(long, value_name = "FILE")]
+    ca_file: Option<PathBuf>,
+    /// mqtts: our certificate, PEM
+    #[arg(long, value_name = "FILE", requires = "key_file")]
+    certificate_file: Option<PathBuf>,
+    /// mqtts: the key to our certificate, PEM
+    #[arg(long, value_name = "FILE", requires = "certificate_file")]
+    key_file: Option<PathBuf>,
+    /// A JSON object a line for all that comes
+    #[arg(long, conflicts_with = "once")]
+    json: bool,
+    /// Print what the broker holds now as a table, and end: exit 1 if it cannot be reached
+    #[arg(long)]
+    once: bool,
+}
+
+/// What the keys of a configuration are called here.
+const OPTIONS: [(&str, &str); 4] = [
+    ("mqtt.password_file", "--password-file"),
+    ("mqtt.tls_ca_file", "--ca-file"),
+    ("mqtt.tls_certificate_file", "--certificate-file"),
+    ("mqtt.tls_key_file", "--key-file"),
+];
+
+fn named_here(text: &str) -> String {
+    OPTIONS.iter().fold(text.to_owned(), |text, (key, option)| text.replace(key, option))
+}
+
+/// Watches.
+pub(super) fn watch(asked: Watch) -> Result<Exit, Failure> {
+    let form = match () {
+        () if asked.once => Form::Once,
+        () if asked.json => Form::Json,
+        () if Terminal::is_possible() => Form::View,
+        () => Form::Lines,
+    };
+    let task = task(asked, form)?;
+    let internal = |err: io::Error| Failure::new(Exit::Internal, err);
+    let stop = signals::listen(Hangup::Stops).map_err(internal)?;
+    // The password is in here.
+    sandbox::enter(sandbox::Room::Networked).map_err(|err| Failure::new(Exit::Internal, err))?;
+    watch::run(&task, &stop, &SystemClock, &mut io::stdout().lock()).map_err(|err| {
+        let exit = match err {
+            watch::Error::Tls(_) => Exit::Configuration,
+            watch::Error::Io(_) => Exit::Internal,
+            watch::Error::Unreached(_) => Exit::Unanswered,
+        };
+        Failure::new(exit, named_here(&err.to_string()))
+    })?;
+    Ok(Exit::Stopped)
+}
+
+fn task(asked: Watch, form: Form) -> Result<Task, Failure> {
+    let usage = |text: &str| Failure::new(Exit::Usage, text);
+    let place = address::parse(&asked.address).map_err(usage)?;
+    if asked.password_file.is_some() && place.user.is_none() {
+        return Err(usage("--password-file means nothing without a user: write mqtt://USER@HOST"));
+    }
+    if !place.secure && (asked.ca_file.is_some() || asked.certificate_file.is_some()) {
+        return Err(usage("--ca-file and --certificate-file mean nothing without TLS: write mqtts://HOST"));
+    }
+    let tls = Tls { ca_file: asked.ca_file, client: asked.certificate_file.zip(asked.key_file) };
+    let mqtt = Mqtt {
+        host: place.host.clone(),
+        port: place.port,
+        user: place.user.clone(),
+        password_file: asked.password_file,
+        version: MqttVersion::V311,
+        tls: place.secure.then_some(tls),
+        topic_prefix: place.prefix.clone(),
+        keep_alive_s: 30,
+        expiry_s: 0,
+        discovery: Discovery::Off,
+    };
+    let unusable = |err: secrets::Unusable| Failure::new(Exit::Configuration, named_here(&err.to_string()));
+    let secrets = secrets::mqtt(&mqtt).map_err(unusable)?;
+    Ok(Task { place, secrets, form })
+}

@@ -1,0 +1,283 @@
+//! A terminal for a live view: entered, drawn on, asked for keys, and left as it was found, also after a panic.
+//!
+//! What this process and its children write to standard error meanwhile would tear the view: it is kept, can be shown
+//! in the view ([`Terminal::logged`]), and is written out once the terminal is left. Views draw with the words that are
+//! exported here, so that no other file names the library.
+//!
+//! ```ignore
+//! let mut terminal = Terminal::enter()?;          // only where Terminal::is_possible()
+//! terminal.draw(|frame| frame.render_widget("hello", frame.area()))?;
+//! let key = terminal.key(Duration::from_millis(100))?;
+//! let tail = terminal.leave();                    // a drop leaves, too
+//! tail.wait();                                    // once the children have ended: their last words
+//! ```
+
+mod log;
+
+use std::{
+    env,
+    io::{self, IsTerminal as _, Stdout},
+    panic,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+#[cfg(test)]
+use ratatui::backend::TestBackend;
+pub use ratatui::{
+    Frame,
+    buffer::Buffer,
+    layout::{Alignment, Constraint, Layout, Margin, Rect},
+    style::{Color, Modifier, Style, Stylize},
+    text::{Line, Span, Text},
+    widgets::{Block, Borders, Cell, Clear, Gauge, List, ListItem, Padding, Paragraph, Row, Sparkline, Table, Wrap},
+};
+use ratatui::{
+    backend::CrosstermBackend,
+    crossterm::{
+        cursor::Show,
+        event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers},
+        execute,
+        terminal::{EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode},
+    },
+};
+
+use self::log::Log;
+
+/// A key that was pressed, or another thing that a view must react to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Key {
+    /// A sign, the space among them.
+    Char(char),
+    /// Enter.
+    Enter,
+    /// Backspace.
+    Backspace,
+    /// Escape.
+    Escape,
+    /// Tab.
+    Tab,
+    /// Shift and Tab.
+    BackTab,
+    /// The cursor keys.
+    Up,
+    /// See [`Key::Up`].
+    Down,
+    /// See [`Key::Up`].
+    Left,
+    /// See [`Key::Up`].
+    Right,
+    /// A page up.
+    PageUp,
+    /// A page down.
+    PageDown,
+    /// To the beginning.
+    Home,
+    /// To the end.
+    End,
+    /// Ctrl-C. In this mode the terminal makes no signal of it.
+    Interrupt,
+    /// The terminal has another size now: draw again.
+    Resized,
+}
+
+/// A terminal that belongs to a view. It is left when this is dropped.
+#[derive(Debug)]
+pub struct Terminal {
+    screen: ratatui::Terminal<CrosstermBackend<Stdout>>,
+    held: Arc<Held>,
+    /// How many lines of the log were handed out.
+    lines_seen: u64,
+}
+
+/// What children of the process still write after the terminal was left.
+#[derive(Debug)]
+pub struct Tail(Arc<Held>);
+
+/// The terminal's own state, also for the hook of a panic.
+#[derive(Debug)]
+struct Held {
+    is_left: AtomicBool,
+    /// `None` where standard error is not this terminal: then it tears nothing.
+    log: Option<Log>,
+}
+
+impl Terminal {
+    /// Whether there is a terminal to enter: for keys and for pictures, and of a kind that can place its cursor.
+    #[must_use]
+    pub fn is_possible() -> bool {
+        let can_place = env::var_os("TERM").is_some_and(|it| !it.is_empty() && it != "dumb");
+        can_place && io::stdin().is_terminal() && io::stdout().is_terminal()
+    }
+
+    /// Takes the terminal: keys come one by one and unseen, and the view has a screen of its own.
+    ///
+    /// Call it before children are started whose standard error must not tear the view.
+    ///
+    /// # Errors
+    /// When there is no terminal. Nothing has changed then.
+    pub fn enter() -> io::Result<Self> {
+        let log = if io::stderr().is_terminal() { Some(Log::capture()?) } else { None };
+        let held = Arc::new(Held { is_left: AtomicBool::new(false), log });
+        // From here on a drop leaves the terminal again.
+        let tail = Tail(Arc::clone(&held));
+        let screen = Self::take().inspect_err(|_| tail.0.leave())?;
+        let (in_panic, before) = (Arc::clone(&held), panic::take_hook());
+        panic::set_hook(Box::new(move |info| {
+            in_panic.leave();
+            before(info);
+        }));
+        Ok(Self { screen, held, lines_seen: 0 })
+    }
+
+    fn take() -> io::Result<ratatui::Terminal<CrosstermBackend<Stdout>>> {
+        enable_raw_mode()?;
+        execute!(io::stdout(), EnterAlternateScreen)?;
+        ratatui::Terminal::new(CrosstermBackend::new(io::stdout()))
+    }
+
+    /// Draws a view: the whole of it, of which only what changed is sent.
+    ///
+    /// # Errors
+    /// When the terminal is gone.
+    pub fn draw(&mut self, view: impl FnOnce(&mut Frame<'_>)) -> io::Result<()> {
+        self.screen.draw(view).map(drop)
+    }
+
+    /// Waits for a key, no longer than `within`. What means nothing to a view is no key.
+    ///
+    /// # Errors
+    /// When the terminal is gone.
+    pub fn key(&mut self, within: Duration) -> io::Result<Option<Key>> {
+        if !event::poll(within)? {
+            return Ok(None);
+        }
+        Ok(match event::read()? {
+            Event::Key(event) => key(event),
+            Event::Resize(..) => Some(Key::Resized),
+            _ => None,
+        })
+    }
+
+    /// The lines that were written to standard error since the last call, without colours.
+    pub fn logged(&mut self) -> Vec<String> {
+        let Some(log) = &self.held.log else { return Vec::new() };
+        let (lines, seen) = log.since(self.lines_seen);
+        self.lines_seen = seen;
+        lines.iter().map(|line| plain(line)).collect()
+    }
+
+    /// Gives the terminal back, and writes out what was logged meanwhile.
+    pub fn leave(self) -> Tail {
+        self.held.leave();
+        Tail(Arc::clone(&self.held))
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        self.held.leave();
+    }
+}
+
+impl Tail {
+    /// Waits, two seconds at most, until all children that were started under the view have ended, so that their last
+    /// lines stand above whatever is written next.
+    pub fn wait(self) {
+        self.0.log.iter().for_each(Log::wait);
+    }
+}
+
+impl Held {
+    /// Once: another attempt would move the cursor. A terminal that is gone needs nothing.
+    fn leave(&self) {
+        if self.is_left.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        execute!(io::stdout(), LeaveAlternateScreen, Show).ok();
+        disable_raw_mode().ok();
+        self.log.iter().for_each(Log::release);
+    }
+}
+
+/// What a key means. Terminals that tell of a key's release tell of its press, too.
+fn key(event: KeyEvent) -> Option<Key> {
+    if event.kind == KeyEventKind::Release {
+        return None;
+    }
+    Some(match event.code {
+        KeyCode::Char('c' | 'C') if event.modifiers.contains(KeyModifiers::CONTROL) => Key::Interrupt,
+        KeyCode::Char(_) if event.modifiers.intersects(KeyModifiers::CONTROL | KeyModifiers::ALT) => return None,
+        KeyCode::Char(sign) => Key::Char(sign),
+        KeyCode::Enter => Key::Enter,
+        KeyCode::Backspace => Key::Backspace,
+        KeyCode::Esc => Key::Escape,
+        KeyCode::Tab => Key::Tab,
+        KeyCode::BackTab => Key::BackTab,
+        KeyCode::Up => Key::Up,
+        KeyCode::Down => Key::Down,
+        KeyCode::Left => Key::Left,
+        KeyCode::Right => Key::Right,
+        KeyCode::PageUp => Key::PageUp,
+        KeyCode::PageDown => Key::PageDown,
+        KeyCode::Home => Key::Home,
+        KeyCode::End => Key::End,
+        _ => return None,
+    })
+}
+
+/// A line without the sequences that colour it (`ESC [ … m`), and without other commands to the terminal.
+fn plain(line: &str) -> String {
+    let mut shown = String::new();
+    let mut signs = line.chars();
+    while let Some(sign) = signs.next() {
+        if sign == '\x1b' {
+            // A sequence ends with its first letter.
+            signs.by_ref().find(char::is_ascii_alphabetic);
+        } else if !sign.is_control() {
+            shown.push(sign);
+        }
+    }
+    shown
+}
+
+/// What a view shows on a terminal of this size, line by line.
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a screen in memory has no errors")]
+pub(crate) fn shown(width: u16, height: u16, view: impl FnOnce(&mut Frame<'_>)) -> String {
+    let mut screen = ratatui::Terminal::new(TestBackend::new(width, height)).unwrap();
+    let buffer = screen.draw(view).unwrap().buffer.clone();
+    let line = |y: u16| (0..width).map(|x| buffer[(x, y)].symbol().to_owned()).collect::<String>();
+    (0..height).map(|y| format!("{}\n", line(y).trim_end())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_mean_what_is_printed_on_them() {
+        let pressed = |code, modifiers| key(KeyEvent::new(code, modifiers));
+        assert_eq!(pressed(KeyCode::Char('q'), KeyModifiers::NONE), Some(Key::Char('q')));
+        assert_eq!(pressed(KeyCode::Char('c'), KeyModifiers::CONTROL), Some(Key::Interrupt));
+        assert_eq!(pressed(KeyCode::Char('q'), KeyModifiers::ALT), None);
+        assert_eq!(pressed(KeyCode::F(1), KeyModifiers::NONE), None);
+        assert_eq!(pressed(KeyCode::BackTab, KeyModifiers::SHIFT), Some(Key::BackTab));
+        let release = KeyEvent::new_with_kind(KeyCode::Enter, KeyModifiers::NONE, KeyEventKind::Release);
+        assert_eq!(key(release), None);
+    }
+
+    #[test]
+    fn a_line_commands_no_view() {
+        assert_eq!(plain("08:00 \x1b[33mwarning\x1b[0m camera lost\x07"), "08:00 warning camera lost");
+        assert_eq!(plain("cut \x1b[3"), "cut ");
+    }
+
+    #[test]
+    fn a_view_is_shown() {
+        assert_eq!(shown(6, 2, |frame| frame.render_widget("hello", frame.area())), "hello\n\n");
+    }
+}
