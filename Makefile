@@ -24,7 +24,7 @@ RUN_PACKAGES := build-essential pkg-config python3 python3-pip python3-venv \
 	glib-networking ca-certificates
 # What the tests run against.
 TEST_PACKAGES := gstreamer1.0-plugins-ugly gstreamer1.0-tools mosquitto mosquitto-clients \
-	pulseaudio pulseaudio-utils openssl systemd ffmpeg chromium
+	pulseaudio pulseaudio-utils openssl systemd ffmpeg chromium groff-base bash fish zsh
 
 .PHONY: help demo test lint test-models bench fleet setup setup-test clean
 
@@ -83,14 +83,9 @@ if [ -n "$$missing" ]; then $(AS_ROOT) apt-get update -q; \
 DEBIAN_FRONTEND=noninteractive $(AS_ROOT) apt-get install -y -q --no-install-recommends $$missing; fi
 endef
 
-# ONNX Runtime's library lies inside its Python wheel; nothing of Python is used of it.
 $(ORT_READY):
 	@$(call install,python3 python3-pip)
-	rm -rf .onnxruntime && mkdir -p .onnxruntime/wheel
-	python3 -m pip download -q --no-deps --only-binary=:all: -d .onnxruntime/wheel onnxruntime==$(ORT_VERSION)
-	python3 -m zipfile -e .onnxruntime/wheel/onnxruntime-*.whl .onnxruntime/wheel
-	mv .onnxruntime/wheel/onnxruntime/capi/libonnxruntime.so.$(ORT_VERSION) $(ORT)
-	rm -rf .onnxruntime/wheel
+	packaging/onnxruntime.sh $(ORT_VERSION) $$(uname -m) .onnxruntime
 	touch $@
 
 $(VENV)/.ready: models/requirements.lock
@@ -98,6 +93,8 @@ $(VENV)/.ready: models/requirements.lock
 	python3 -m venv $(VENV)
 	$(VENV)/bin/pip install -q -r models/requirements.lock
 	touch $@
+
+include packaging/packages.mk
 
 clean: ## what was built, not what was set up
 	cargo clean

@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use clap::{Args, Parser, Subcommand, ValueEnum, error::ErrorKind};
+use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum, error::ErrorKind};
 use tracing::info;
 
 use crate::{
@@ -83,6 +83,7 @@ enum Command {
         of: Paused,
     },
     /// A camera, a broker and the daemon in one command
+    #[command(hide = cfg!(not(feature = "demo")))]
     Demo {
         /// End after so long: exit 0 if labelled readings arrived at the broker, 1 if not
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
@@ -166,6 +167,12 @@ impl Failure {
     fn new(exit: Exit, text: impl ToString) -> Self {
         Self { exit, text: text.to_string() }
     }
+}
+
+/// What can be typed, for its completions and its manual.
+#[must_use]
+pub fn command() -> clap::Command {
+    Arguments::command()
 }
 
 /// Does what was typed.
@@ -304,8 +311,6 @@ fn supervise(config: Config, model: ModelFacts, options: Options) -> Result<Exit
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     #[test]

@@ -45,6 +45,11 @@ use ratatui::{
     },
 };
 
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    io::retry_on_intr,
+};
+
 use self::log::Log;
 
 /// A key that was pressed, or another thing that a view must react to.
@@ -152,8 +157,14 @@ impl Terminal {
     /// # Errors
     /// When the terminal is gone.
     pub fn key(&mut self, within: Duration) -> io::Result<Option<Key>> {
-        if !event::poll(within)? {
-            return Ok(None);
+        // The library reads from a terminal that was closed over and over, so it is asked only while there is one, and
+        // the wait is ours.
+        wait(Duration::ZERO)?;
+        if !event::poll(Duration::ZERO)? {
+            wait(within)?;
+            if !event::poll(Duration::ZERO)? {
+                return Ok(None);
+            }
         }
         Ok(match event::read()? {
             Event::Key(event) => key(event),
@@ -201,6 +212,18 @@ impl Held {
         disable_raw_mode().ok();
         self.log.iter().for_each(Log::release);
     }
+}
+
+/// Waits until something can be read from the terminal, no longer than `within`.
+fn wait(within: Duration) -> io::Result<()> {
+    let keys = io::stdin();
+    let mut fds = [PollFd::new(&keys, PollFlags::IN)];
+    let within = Timespec::try_from(within).map_err(io::Error::other)?;
+    retry_on_intr(|| poll(&mut fds, Some(&within)))?;
+    if fds[0].revents().intersects(PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL) {
+        return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the terminal is gone"));
+    }
+    Ok(())
 }
 
 /// What a key means. Terminals that tell of a key's release tell of its press, too.

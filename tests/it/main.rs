@@ -22,6 +22,7 @@ mod evaluate;
 mod fleet;
 mod infer;
 mod ingest;
+mod packages;
 mod page;
 mod publish;
 mod rooms;

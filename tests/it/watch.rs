@@ -3,10 +3,10 @@
 use std::{
     collections::BTreeSet,
     io::{BufRead as _, BufReader, Read as _, Write as _},
-    path::Path,
-    process::{Child, Command, Stdio},
+    path::{Path, PathBuf},
+    process::{Child, ChildStdin, Command, Stdio},
     thread,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use crossbeam_channel::{Receiver, bounded};
@@ -184,6 +184,9 @@ fn json_has_every_reading_once_and_the_state_of_the_connection() {
     watch.wait_for(|it| it.contains("\"kind\":\"connection\"") && it.contains("the broker is away"));
     broker.restart();
     watch.wait_for(|it| it.contains("\"kind\":\"connection\"") && it.contains("\"connected\""));
+    // Only a box that is back can say goodbye.
+    Subscriber::to(&broker, "edge-ger/#")
+        .find(DEADLINE, |it| it.topic == "edge-ger/box-1/status" && it.text == "online");
     room.stop();
     let offline = json(&watch.wait_for(|it| it.contains("\"offline\"")));
     assert_eq!((&offline["box"], &offline["camera"]), (&Value::from("box-1"), &Value::Null));
@@ -206,7 +209,50 @@ fn a_pipe_gets_plain_lines() {
     room.stop();
 }
 
-/// In a terminal that `script` makes: the view is drawn, keys are obeyed, and the terminal is given back.
+/// `edge-ger watch` in a terminal that `script` makes.
+struct Screen {
+    script: Child,
+    keys: ChildStdin,
+    drawn: Receiver<String>,
+    shown: String,
+}
+
+impl Screen {
+    fn open(broker: &Broker) -> Self {
+        let command =
+            format!("stty cols 100 rows 20; exec {} watch {}", env!("CARGO_BIN_EXE_edge-ger"), address(broker));
+        let mut script = Command::new("script")
+            .args(["-qec", &command, "/dev/null"])
+            .env("TERM", "xterm-256color")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (keys, mut out) = (script.stdin.take().unwrap(), script.stdout.take().unwrap());
+        let (sender, drawn) = bounded(10_000);
+        let read = move || {
+            let mut buffer = [0; 4096];
+            while let Ok(length @ 1..) = out.read(&mut buffer) {
+                sender.send(String::from_utf8_lossy(&buffer[..length]).into_owned()).unwrap_or_default();
+            }
+        };
+        thread::Builder::new().name("screen".into()).spawn(read).unwrap();
+        Self { script, keys, drawn, shown: String::new() }
+    }
+
+    /// Only what changes is drawn, so the words must be such as stand where others stood.
+    #[track_caller]
+    fn wait_for(&mut self, words: &str) {
+        let deadline = Instant::now() + DEADLINE;
+        while !self.shown.contains(words) {
+            let drawn = self.drawn.recv_deadline(deadline);
+            self.shown += &drawn.unwrap_or_else(|_| panic!("no {words:?}: {:?}", self.shown));
+        }
+        self.shown.clear();
+    }
+}
+
+/// The view is drawn, keys are obeyed, and the terminal is given back.
 #[test]
 fn a_terminal_gets_a_view() {
     let folder = tempfile::tempdir().unwrap();
@@ -215,41 +261,37 @@ fn a_terminal_gets_a_view() {
     let mut room = start_box("box-1", broker.port(), folder.path());
     room.read();
     live.wait_for("edge-ger/box-1/cam/last", DEADLINE);
-    let command = format!("stty cols 100 rows 20; {} watch {}", env!("CARGO_BIN_EXE_edge-ger"), address(&broker));
-    let mut script = Command::new("script")
-        .args(["-qec", &command, "/dev/null"])
-        .env("TERM", "xterm-256color")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let (mut keys, mut out) = (script.stdin.take().unwrap(), script.stdout.take().unwrap());
-    let (sender, drawn) = bounded(10_000);
-    let read = move || {
-        let mut buffer = [0; 4096];
-        while let Ok(length @ 1..) = out.read(&mut buffer) {
-            sender.send(String::from_utf8_lossy(&buffer[..length]).into_owned()).unwrap_or_default();
-        }
-    };
-    thread::Builder::new().name("screen".into()).spawn(read).unwrap();
-    let mut screen = String::new();
-    // Only what changes is drawn, so the words must be such as stand where others stood.
-    let mut wait_for = |words: &str| {
-        let deadline = Instant::now() + DEADLINE;
-        while !screen.contains(words) {
-            screen += &drawn.recv_deadline(deadline).unwrap_or_else(|_| panic!("no {words:?}: {screen:?}"));
-        }
-        screen.clear();
-    };
-    wait_for("box-1/cam");
-    keys.write_all(b"/").unwrap();
-    wait_for("drops");
+    let mut screen = Screen::open(&broker);
+    screen.wait_for("box-1/cam");
+    screen.keys.write_all(b"/").unwrap();
+    screen.wait_for("drops");
     // In the filter, q is a letter; after Enter it leaves.
-    keys.write_all(b"q\r").unwrap();
-    wait_for("leave");
-    keys.write_all(b"q").unwrap();
+    screen.keys.write_all(b"q\r").unwrap();
+    screen.wait_for("leave");
+    screen.keys.write_all(b"q").unwrap();
     // The other screen is left.
-    wait_for("\u{1b}[?1049l");
-    assert!(script.wait().unwrap().success());
+    screen.wait_for("\u{1b}[?1049l");
+    assert!(screen.script.wait().unwrap().success());
     room.stop();
+}
+
+/// Somebody closes the window: nothing is left behind.
+#[test]
+fn it_ends_with_its_terminal() {
+    let broker = Broker::start();
+    let mut screen = Screen::open(&broker);
+    screen.wait_for("\u{1b}[?1049h");
+    let children = format!("/proc/{0}/task/{0}/children", screen.script.id());
+    let children = std::fs::read_to_string(children).unwrap();
+    let watch = PathBuf::from(format!("/proc/{}", children.trim()));
+    let name = std::fs::read_to_string(watch.join("comm")).unwrap();
+    assert_eq!(name.trim(), "edge-ger");
+    screen.script.kill().unwrap();
+    screen.script.wait().unwrap();
+    let deadline = Instant::now() + DEADLINE;
+    let (_keep, never) = bounded::<()>(0);
+    while watch.exists() {
+        assert!(Instant::now() < deadline, "it still runs");
+        never.recv_timeout(Duration::from_millis(10)).unwrap_err();
+    }
 }

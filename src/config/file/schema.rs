@@ -200,7 +200,8 @@ fn one_of(words: &[&str]) -> String {
     }
 }
 
-const HEADER: &str = "\
+/// What a reader of the table must know first, in paragraphs.
+pub const HEADER: &str = "\
 Every key there is, with its meaning, what it may be, and its default. Keys with a default stand here with that
 default; a key behind a # has none, or one that no value can say. What must be given is camera.url, site.context,
 site.notice and mqtt.host: see minimal.toml.

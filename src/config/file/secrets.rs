@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File},
     io::{self, Read as _},
-    os::unix::fs::PermissionsExt as _,
+    os::unix::fs::MetadataExt as _,
     path::Path,
 };
 
@@ -123,9 +123,13 @@ pub(super) fn private_key(path: &Path) -> Result<Secret, Why> {
     Ok(Secret::new(text))
 }
 
-/// Whether others than its owner may read or write it.
+/// Whether others than its owner may read or write it. Root may let a group read a file of its own: so the package gives
+/// secrets to the daemon.
 pub(super) fn is_open_to_others(path: &Path) -> bool {
-    fs::metadata(path).is_ok_and(|it| it.permissions().mode() & 0o077 != 0)
+    fs::metadata(path).is_ok_and(|it| {
+        let closed = if it.uid() == 0 { 0o037 } else { 0o077 };
+        it.mode() & closed != 0
+    })
 }
 
 fn text(path: &Path) -> Result<String, Why> {

@@ -25,7 +25,8 @@ fn analyze(arguments: &[&str]) -> (bool, String) {
 
 #[test]
 fn systemd_understands_every_line() {
-    let (right, said) = analyze(&["verify"]);
+    // Its manual is made with the package.
+    let (right, said) = analyze(&["verify", "--man=no"]);
     assert!(right && said.is_empty(), "{said}");
 }
 

@@ -1,0 +1,15 @@
+#!/usr/bin/env bash
+# onnxruntime.sh VERSION MACHINE FOLDER: ONNX Runtime's library for x86_64 or aarch64, its licence, and the licences of
+# what it contains. They lie inside its Python wheel; nothing of Python is used of it.
+set -euo pipefail
+version=$1 machine=$2 folder=$3
+
+rm -rf "$folder"
+mkdir -p "$folder/wheel"
+python3 -m pip download -q --no-deps --only-binary=:all: --implementation cp --python-version 311 \
+    --platform "manylinux_2_27_$machine" --platform "manylinux_2_28_$machine" \
+    -d "$folder/wheel" "onnxruntime==$version"
+python3 -m zipfile -e "$folder"/wheel/onnxruntime-*.whl "$folder/wheel"
+mv "$folder/wheel/onnxruntime/capi/libonnxruntime.so.$version" "$folder/libonnxruntime.so"
+mv "$folder"/wheel/onnxruntime/{LICENSE,ThirdPartyNotices.txt} "$folder"
+rm -rf "$folder/wheel"

@@ -1,0 +1,131 @@
+//! Writes what a shell and `man` know of edge-ger, from the command line and the table of keys themselves:
+//! `cargo run --example pages -- FOLDER`. No part of the daemon.
+
+use std::{
+    env,
+    ffi::OsStr,
+    fs, io,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use clap::Command;
+use clap_complete::Shell;
+use clap_mangen::{
+    Man,
+    roff::{Inline, Roff, bold, italic, roman},
+};
+use edge_ger::config::file::schema::{Absent, HEADER, Key, SECTIONS, Scope, Section};
+
+const NAME: &str = "edge-ger";
+const SOURCE: &str = concat!("edge-ger ", env!("CARGO_PKG_VERSION"));
+const SHELLS: [Shell; 3] = [Shell::Bash, Shell::Zsh, Shell::Fish];
+
+fn main() -> ExitCode {
+    let arguments: Vec<_> = env::args_os().skip(1).collect();
+    let written = match arguments.as_slice() {
+        [folder] => write(Path::new(folder)),
+        _ => Err(io::Error::new(io::ErrorKind::InvalidInput, "name the one folder to write to")),
+    };
+    match written {
+        Ok(_) => ExitCode::SUCCESS,
+        Err(err) => {
+            edge_ger::service::logging::last_words(&format!("pages: {err}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Writes completions for bash, zsh and fish, `edge-ger.1`, one page for each subcommand, and `edge-ger.toml.5`.
+/// Returns their paths.
+///
+/// # Errors
+/// When the folder cannot be made or written to.
+pub(crate) fn write(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    fs::create_dir_all(folder)?;
+    let command = edge_ger::cli::command().disable_help_subcommand(true);
+    let mut written = Vec::new();
+    for shell in SHELLS {
+        written.push(clap_complete::generate_to(shell, &mut shown(&command), NAME, folder)?);
+    }
+    let mut built = command;
+    built.build();
+    manual(&built, folder, &mut written)?;
+    written.push(file(folder, "edge-ger.toml.5", &toml_5())?);
+    Ok(written)
+}
+
+fn file(folder: &Path, name: impl AsRef<OsStr>, text: &str) -> io::Result<PathBuf> {
+    let path = folder.join(name.as_ref());
+    fs::write(&path, text)?;
+    Ok(path)
+}
+
+/// The command without what is hidden, which `clap_complete` would offer.
+fn shown(command: &Command) -> Command {
+    Command::new(command.get_name().to_owned())
+        .about(command.get_about().cloned().unwrap_or_default())
+        .disable_help_subcommand(true)
+        .disable_version_flag(true)
+        .args(command.get_arguments().filter(|it| !it.is_hide_set()))
+        .groups(command.get_groups())
+        .subcommands(command.get_subcommands().filter(|it| !it.is_hide_set()).map(shown))
+}
+
+/// A page of section 1 for the command, and for each that it has.
+fn manual(command: &Command, folder: &Path, written: &mut Vec<PathBuf>) -> io::Result<()> {
+    let page = Man::new(command.clone()).source(SOURCE).manual(NAME);
+    let mut text = Vec::new();
+    page.render(&mut text)?;
+    see_also().to_writer(&mut text)?;
+    fs::write(folder.join(page.get_filename()), text)?;
+    written.push(folder.join(page.get_filename()));
+    command.get_subcommands().filter(|it| !it.is_hide_set()).try_for_each(|it| manual(it, folder, written))
+}
+
+fn see_also() -> Roff {
+    let mut roff = Roff::new();
+    roff.control("SH", ["FILES"]);
+    for (path, what) in [
+        ("/etc/edge-ger/*.toml", "The cameras, one file each."),
+        ("/etc/default/edge-ger", "Variables of the service."),
+        ("/usr/share/doc/edge-ger", "Installation, operation, every fault word, privacy; what the exit codes mean."),
+    ] {
+        roff.control("TP", []).text([italic(path)]).text([roman(what)]);
+    }
+    roff.control("SH", ["SEE ALSO"]);
+    roff.text([bold(NAME), roman("(1), "), bold("edge-ger.toml"), roman("(5), "), bold("systemctl"), roman("(1)")]);
+    roff
+}
+
+/// The manual page of the configuration.
+fn toml_5() -> String {
+    let mut roff = Roff::new();
+    roff.control("TH", ["edge-ger.toml", "5", "", SOURCE, NAME]);
+    roff.control("SH", ["NAME"]).text([roman("edge-ger.toml - a camera of edge-ger, and the box that it belongs to")]);
+    roff.control("SH", ["DESCRIPTION"]);
+    for paragraph in HEADER.split("\n\n") {
+        roff.control("PP", []).text([roman(paragraph.replace('\n', " "))]);
+    }
+    SECTIONS.iter().for_each(|it| section(&mut roff, it));
+    roff.control("SH", ["SEE ALSO"]).text([bold(NAME), roman("(1)")]);
+    roff.to_roff()
+}
+
+fn section(roff: &mut Roff, section: &Section) {
+    let whose = if section.scope == Scope::Camera { "One for each camera." } else { "One for the box." };
+    roff.control("SH", [format!("[{}]", section.name).as_str()]);
+    roff.text([roman(format!("{} {whose}", section.doc))]);
+    section.keys.iter().for_each(|it| key(roff, it));
+}
+
+fn key(roff: &mut Roff, key: &Key) {
+    let absent: [Inline; 2] = match key.absent {
+        Absent::Refused(example) => [roman("Must be given, for example "), bold(example)],
+        Absent::Value(value) => [roman("Default: "), bold(value)],
+        Absent::Words(words, _) => [roman("Default: "), roman(words)],
+    };
+    roff.control("TP", []).text([bold(key.name)]);
+    roff.text([roman(format!("{} Write {}. ", key.doc, key.kind.expectation()))]);
+    roff.text(absent.into_iter().chain([roman(".")]).collect::<Vec<_>>());
+}
