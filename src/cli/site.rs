@@ -109,21 +109,22 @@ impl Options {
         })
     }
 
-    /// Says what came of it, and writes what was asked for.
+    /// Writes what was asked for, and then says what came of it: the terminal may be gone, and the files are wanted all
+    /// the same.
     fn leave(&self, site: &Site, files: &[PathBuf], camera_files: &[PathBuf]) -> Result<Exit, Failure> {
+        let internal = |err: files::Error| Failure::new(Exit::Internal, err);
+        if let Some(path) = &self.report {
+            files::write_report(path, &html::report(site)).map_err(internal)?;
+        }
+        if let Some(path) = &self.patch {
+            write_patch(path, site, files, camera_files)?;
+        }
         show(&if self.json {
             json::end(site).iter().map(|line| format!("{line}\n")).collect()
         } else {
             text::report(site)
         })?;
-        let internal = |err: files::Error| Failure::new(Exit::Internal, err);
-        if let Some(path) = &self.report {
-            files::write_report(path, &html::report(site)).map_err(internal)?;
-            info!("the report is in {}", path.display());
-        }
-        if let Some(path) = &self.patch {
-            self::write_patch(path, site, files, camera_files)?;
-        }
+        self.report.iter().for_each(|it| info!("the report is in {}", it.display()));
         let verdicts = site.verdicts();
         let [.., fail, _] = counts(verdicts.iter().flat_map(|(_, items)| items));
         debug_assert_eq!(Grade::ALL[2], Grade::Fail);

@@ -45,6 +45,8 @@ pub fn start(room: &'static str) {
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr)
+        // It would tell of them on standard error, and end the program where that is what is gone.
+        .log_internal_errors(false)
         .with_ansi(lines.reader == Reader::Terminal)
         .event_format(lines)
         .finish();
