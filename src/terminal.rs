@@ -17,6 +17,7 @@ mod log;
 use std::{
     env,
     io::{self, IsTerminal as _, Stdout},
+    mem::ManuallyDrop,
     panic,
     sync::{
         Arc,
@@ -92,7 +93,8 @@ pub enum Key {
 /// A terminal that belongs to a view. It is left when this is dropped.
 #[derive(Debug)]
 pub struct Terminal {
-    screen: ratatui::Terminal<CrosstermBackend<Stdout>>,
+    /// Never dropped: its drop complains on standard error about a terminal that is gone, and ends the thread by that.
+    screen: ManuallyDrop<ratatui::Terminal<CrosstermBackend<Stdout>>>,
     held: Arc<Held>,
     /// How many lines of the log were handed out.
     lines_seen: u64,
@@ -135,7 +137,7 @@ impl Terminal {
             in_panic.leave();
             before(info);
         }));
-        Ok(Self { screen, held, lines_seen: 0 })
+        Ok(Self { screen: ManuallyDrop::new(screen), held, lines_seen: 0 })
     }
 
     fn take() -> io::Result<ratatui::Terminal<CrosstermBackend<Stdout>>> {
