@@ -25,10 +25,18 @@ use crate::{
         http::get,
         program::Program,
     },
-    publish::{FIRST_SLOT, HOP, Room, begin, reading, vital},
+    publish::{FIRST_SLOT, Room, begin, reading, vital},
 };
 
 const TOKEN: &str = "0123456789abcdef";
+
+fn in_the_dark(slot: u64) -> Reading {
+    Reading { outcome: Outcome::Withheld(Withheld::Dark), ..reading(slot) }
+}
+
+fn unreachable() -> Record {
+    Record::Vital(Vital { state: CameraState::Offline, fault: CameraFault::Unreachable, ..vital() })
+}
 
 /// A program that `make setup-test` has fetched.
 fn tool(path: &str) -> String {
@@ -151,13 +159,11 @@ fn prometheus_answers_every_question_of_the_dashboard() {
     let prometheus = Prometheus::start(folder.path(), page);
     room.say(&Record::Vital(vital()).to_bytes());
     prometheus.wait_for("edge_ger_camera_online == 1");
-    let slot = room.read();
+    room.read();
     prometheus.wait_for("edge_ger_emotion_probability_ratio");
-    room.clock.advance(HOP);
-    room.say(&Record::Reading(Reading { outcome: Outcome::Withheld(Withheld::Dark), ..reading(slot + 1) }).to_bytes());
+    room.read_at(1, in_the_dark);
     prometheus.wait_for("edge_ger_withheld_total{reason=\"dark\"} == 1");
-    let lost = Vital { state: CameraState::Offline, fault: CameraFault::Unreachable, ..vital() };
-    room.say(&Record::Vital(lost).to_bytes());
+    room.say(&unreachable().to_bytes());
     prometheus.wait_for("edge_ger_camera_fault_info{fault=\"unreachable\"}");
     prometheus.wait_for("ALERTS{alertname=\"EdgeGerCameraOffline\"}");
 
@@ -225,13 +231,11 @@ fn node_red_tells_labels_reasons_and_lost_cameras_apart() {
     broker.wait_logged("edge-ger/+/+/status", 1);
     let (mut room, _) = Room::resume(begin(broker.port(), state.path()), FIRST_SLOT);
     room.say(&Record::Vital(vital()).to_bytes());
-    let slot = room.read();
+    room.read();
     flow.wait_line("[debug:label] positive");
-    room.clock.advance(HOP);
-    room.say(&Record::Reading(Reading { outcome: Outcome::Withheld(Withheld::Dark), ..reading(slot + 1) }).to_bytes());
+    room.read_at(1, in_the_dark);
     flow.wait_line("[debug:withheld] dark");
-    let lost = Vital { state: CameraState::Offline, fault: CameraFault::Unreachable, ..vital() };
-    room.say(&Record::Vital(lost).to_bytes());
+    room.say(&unreachable().to_bytes());
     flow.wait_line("[debug:camera] offline");
     assert!(!flow.said().iter().any(|it| it.contains("[error]")), "{:#?}", flow.said());
     room.stop();

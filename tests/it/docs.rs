@@ -18,14 +18,12 @@ use edge_ger::{
     service::Exit,
     wire::{
         CameraId,
-        record::{
-            CameraFault, CameraState, Emotion, Outcome, PictureCodec, Provider, Reading, SoundState, Vital, Withheld,
-        },
+        record::{CameraFault, CameraState, Emotion, Outcome, Provider, Reading, SoundState, Vital, Withheld},
     },
 };
 use serde_json::Value;
 
-use crate::{harness::daemon::repository, tidy::sources};
+use crate::{harness::daemon::repository, publish::vital, tidy::sources};
 
 /// Set, the test writes what it would otherwise compare.
 const UPDATE: &str = "UPDATE_DOCS";
@@ -245,31 +243,7 @@ fn reading_payload(reading: &Reading) -> Value {
 }
 
 fn health_payload() -> Value {
-    let vital = Vital {
-        camera: CameraId(0),
-        state: CameraState::Online,
-        fault: CameraFault::None,
-        sound: SoundState::Present,
-        provider: Provider::Cpu,
-        fps_x100: 2500,
-        key_distance_ms: 1000,
-        kbps: 4000,
-        packets_lost: 7,
-        units_dropped: 0,
-        outages: 2,
-        level_cdb: -3050,
-        camera_drift_ppm: -40,
-        sound_drift_ppm: 25,
-        decode_us: 9000,
-        inference_us: 61_000,
-        labelled: 4700,
-        withheld: 13,
-        luma: 99,
-        codec: PictureCodec::H264,
-        width: 1920,
-        height: 1080,
-        sound_lost_ms: 12,
-    };
+    let vital = Vital { units_dropped: 0, labelled: 4700, withheld: 13, ..vital() };
     let figures =
         Figures { waiting: 0, given_up: 0, on_disk: true, refused: 0, broker_outages: 1, broker_connected: true };
     parsed(&HealthText::new(&vital, CameraState::Online, &figures, 1_795_221_120_112, BOOT))
