@@ -1,15 +1,14 @@
-//! A program of somebody else, with its output read line by line.
+//! A program in a process of its own, with what it says read line by line.
 
 use std::{
     io::{BufRead, BufReader},
     process::{Child, Command, Stdio},
     thread,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use crossbeam_channel::{Receiver, bounded};
-
-use super::broker::DEADLINE;
+use rustix::process::Pid;
 
 /// It runs until it is dropped.
 pub(crate) struct Program {
@@ -19,10 +18,8 @@ pub(crate) struct Program {
 }
 
 impl Program {
-    /// Starts it, behind the tests of live media that run beside it.
-    pub(crate) fn start(name: &str, arguments: &[&str]) -> Self {
-        let mut command = Command::new("nice");
-        command.args(["-n", "19", name]).args(arguments);
+    /// Starts it.
+    pub(crate) fn start(command: &mut Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let (sender, lines) = bounded(100_000);
         let (out, err) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
@@ -30,15 +27,20 @@ impl Program {
         for reader in readers {
             let sender = sender.clone();
             let read = move || reader.lines().map_while(Result::ok).for_each(|line| drop(sender.send(line)));
-            thread::Builder::new().name("program".into()).spawn(read).unwrap();
+            thread::Builder::new().name("said".into()).spawn(read).unwrap();
         }
         Self { child, lines, said: Vec::new() }
     }
 
+    /// The process.
+    pub(crate) fn pid(&self) -> Pid {
+        Pid::from_child(&self.child)
+    }
+
     /// Waits for the next line that holds `words`.
     #[track_caller]
-    pub(crate) fn wait_line(&mut self, words: &str) -> String {
-        let deadline = Instant::now() + 2 * DEADLINE;
+    pub(crate) fn wait_line(&mut self, words: &str, within: Duration) -> String {
+        let deadline = Instant::now() + within;
         loop {
             match self.lines.recv_deadline(deadline) {
                 Ok(line) => {
@@ -47,21 +49,39 @@ impl Program {
                         return line;
                     }
                 }
-                Err(err) => panic!("{err}: no line with {words:?}; said:\n{}", self.said.join("\n")),
+                Err(_) => panic!("no line with {words:?} within {within:?}; said:\n{}", self.said.join("\n")),
             }
         }
     }
 
     /// Everything that was said so far, without waiting.
-    pub(crate) fn said(&mut self) -> &[String] {
+    pub(crate) fn said(&mut self) -> String {
         self.said.extend(self.lines.try_iter());
-        &self.said
+        self.said.join("\n")
+    }
+
+    /// Waits for the end. Returns the exit code.
+    #[track_caller]
+    pub(crate) fn wait_exit(&mut self, within: Duration) -> i32 {
+        let deadline = Instant::now() + within;
+        let (_keep, never) = bounded::<()>(0);
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                // Both pipes are closed by now, so what is left of them can be read to its end.
+                self.said.extend(self.lines.iter());
+                return status.code().unwrap_or(-1);
+            }
+            assert!(Instant::now() < deadline, "did not end within {within:?}; said:\n{}", self.said());
+            never.recv_timeout(Duration::from_millis(10)).unwrap_err();
+        }
     }
 }
 
 impl Drop for Program {
     fn drop(&mut self) {
-        self.child.kill().ok();
-        self.child.wait().ok();
+        if matches!(self.child.try_wait(), Ok(None)) {
+            self.child.kill().ok();
+            self.child.wait().ok();
+        }
     }
 }
