@@ -1,0 +1,50 @@
+#!/usr/bin/env bash
+# test-machine.sh MACHINE.tar EDGE-GER.deb: what an operator does with the package on a Debian 12 that has booted, with
+# Debian's kernel and systemd, in a virtual machine. MACHINE.tar is that Debian, with what the package depends on. Needs
+# root, to unpack it. The machine has no network; what happens in it is packaging/machine.sh.
+set -euo pipefail
+base=$(realpath "$1") deb=$(realpath "$2")
+cd "$(dirname "$0")/.."
+architecture=$(dpkg-deb -f "$deb" Architecture)
+
+work=$(mktemp -d)
+trap 'rm -rf --one-file-system "$work"' EXIT
+fail() { printf 'FAILED: %s\n' "$*" >&2; exit 1; }
+
+case $architecture in
+    amd64) emulator=(qemu-system-x86_64 -machine q35) console=ttyS0 processor=max ;;
+    # The generation of a Jetson Orin's cores.
+    arm64) emulator=(qemu-system-aarch64 -machine virt) console=ttyAMA0 processor=cortex-a76 ;;
+    *) fail "no machine for $architecture" ;;
+esac
+if [ "$architecture" = "$(dpkg --print-architecture)" ] && [ -w /dev/kvm ]; then
+    emulator+=(-accel kvm -cpu host)
+else
+    emulator+=(-accel tcg -cpu "$processor")
+fi
+
+root=$work/root
+mkdir "$root"
+tar -C "$root" --numeric-owner -xpf "$base"
+cp "$root"/boot/vmlinuz-* "$work/kernel"
+cp "$root"/boot/initrd.img-* "$work/initrd"
+echo box > "$root/etc/hostname"
+printf '127.0.0.1 localhost\n::1 localhost\n127.0.1.1 box\n' > "$root/etc/hosts"
+echo '/dev/vda / ext4 defaults 0 1' > "$root/etc/fstab"
+mkdir "$root/opt/trial"
+cp "$deb" "$root/opt/trial/edge-ger.deb"
+packaging/next-version.sh "$deb" "$root/opt/trial/next.deb"
+cp demo/group.mp4 packaging/machine.sh "$root/opt/trial"
+cp packaging/machine.service "$root/etc/systemd/system/trial.service"
+ln -s ../trial.service "$root/etc/systemd/system/multi-user.target.wants/trial.service"
+mke2fs -q -t ext4 -d "$root" "$work/disk" 6G
+rm -rf "$root"
+
+# Two hours are for a machine that is emulated on a loaded one.
+timeout 2h "${emulator[@]}" -smp 2 -m 2G -display none -nodefaults -nic none \
+    -kernel "$work/kernel" -initrd "$work/initrd" -append "root=/dev/vda rw quiet console=$console" \
+    -drive "file=$work/disk,format=raw,if=virtio,cache=unsafe" \
+    -serial "file:$work/console" \
+    -device virtio-serial-pci -chardev stdio,id=report,signal=off -device virtserialport,chardev=report,name=report \
+    < /dev/null | tee "$work/report" || fail "the machine ended badly: $(tail -n 50 "$work/console")"
+[ "$(tail -n 1 "$work/report")" = "== Passed" ] || { tail -n 50 "$work/console" >&2; fail "in the machine, see above"; }
