@@ -26,6 +26,9 @@ export PKG_CONFIG_LIBDIR_$(subst -,_,$(TARGET)) := $(SYSROOT)/usr/lib/$(CPU)-lin
 CROSS_TOOLS := SYSROOT=$(SYSROOT) PATH=$(CURDIR)/packaging/cross:$$PATH
 endif
 
+# What was begun is not there.
+.DELETE_ON_ERROR:
+
 .PHONY: deb test-package test-container test-machine
 
 deb: setup $(DEB_TOOLS)/bin/cargo-deb $(STAGE)/crates.txt.gz $(CROSS) ## the Debian package (ARCH=arm64: for that architecture)
@@ -54,7 +57,7 @@ test-container: $(BASE) ## as root: build the container's image with buildah and
 	$(AS_ROOT) packaging/test-container.sh $(BASE) $(DEB)
 
 test-machine: $(MACHINE) ## as root: the same, and more, on a Debian 12 that has booted in a virtual machine, under its systemd
-	@$(call install,qemu-system-$(if $(filter arm64,$(ARCH)),arm,x86))
+	@$(call install,ffmpeg e2fsprogs qemu-system-$(if $(filter arm64,$(ARCH)),arm,x86))
 	$(AS_ROOT) packaging/test-machine.sh $(MACHINE) $(DEB)
 
 $(BASE):
@@ -67,7 +70,7 @@ MACHINE_PACKAGES = systemd-sysv udev procps linux-image-$(ARCH) initramfs-tools 
 	gir1.2-gst-rtsp-server-1.0 $(shell dpkg-deb -f $(DEB) Depends | tr ',' '\n' | awk '{print $$1}')
 $(MACHINE):
 	$(call emulation)
-	$(call debian,minbase,$(MACHINE_PACKAGES),$@)
+	$(call debian,minbase,$(MACHINE_PACKAGES),$@,--essential-hook=packaging/initrd.sh)
 
 # A Debian 12 from where this machine's apt takes its own packages: mmdebstrap's variant, packages, output, options.
 define debian

@@ -17,7 +17,9 @@ case $architecture in
     arm64) emulator=(qemu-system-aarch64 -machine virt) console=ttyAMA0 processor=cortex-a76 ;;
     *) fail "no machine for $architecture" ;;
 esac
-if [ "$architecture" = "$(dpkg --print-architecture)" ] && [ -w /dev/kvm ]; then
+# Quick where this machine can: a processor of that architecture with virtualisation. Otherwise by emulation.
+if [ "$architecture" = "$(dpkg --print-architecture)" ] && [ -w /dev/kvm ] \
+    && { [ "$architecture" = arm64 ] || grep -qwE 'vmx|svm' /proc/cpuinfo; }; then
     emulator+=(-accel kvm -cpu host)
 else
     emulator+=(-accel tcg -cpu "$processor")
@@ -34,17 +36,23 @@ echo '/dev/vda / ext4 defaults 0 1' > "$root/etc/fstab"
 mkdir "$root/opt/trial"
 cp "$deb" "$root/opt/trial/edge-ger.deb"
 packaging/next-version.sh "$deb" "$root/opt/trial/next.deb"
-cp demo/group.mp4 packaging/machine.sh "$root/opt/trial"
+cp packaging/{machine.sh,camera.py} "$root/opt/trial"
+# What an emulated processor can decode, and a network that it can run.
+ffmpeg -v error -i demo/group.mp4 -vf fps=5,scale=160:90 -g 5 -bf 0 -c:a copy "$root/opt/trial/group.mp4"
+cp tests/data/batch-one.onnx "$root/opt/trial/small.onnx"
 cp packaging/machine.service "$root/etc/systemd/system/trial.service"
 ln -s ../trial.service "$root/etc/systemd/system/multi-user.target.wants/trial.service"
-mke2fs -q -t ext4 -d "$root" "$work/disk" 6G
+# So that the service can wait for what its output goes to.
+echo 'SUBSYSTEM=="virtio-ports", TAG+="systemd"' > "$root/etc/udev/rules.d/90-report.rules"
+truncate -s 6G "$work/disk"
+mke2fs -q -t ext4 -d "$root" "$work/disk"
 rm -rf "$root"
 
 # Two hours are for a machine that is emulated on a loaded one.
 timeout 2h "${emulator[@]}" -smp 2 -m 2G -display none -nodefaults -nic none \
-    -kernel "$work/kernel" -initrd "$work/initrd" -append "root=/dev/vda rw quiet console=$console" \
+    -kernel "$work/kernel" -initrd "$work/initrd" -append "root=/dev/vda rw quiet console=$console systemd.journald.forward_to_console=1" \
     -drive "file=$work/disk,format=raw,if=virtio,cache=unsafe" \
     -serial "file:$work/console" \
-    -device virtio-serial-pci -chardev stdio,id=report,signal=off -device virtserialport,chardev=report,name=report \
-    < /dev/null | tee "$work/report" || fail "the machine ended badly: $(tail -n 50 "$work/console")"
+    -device virtio-serial-pci -chardev file,id=report,path=/dev/stdout -device virtserialport,chardev=report,name=report \
+    | tee "$work/report" || fail "the machine ended badly: $(tail -n 50 "$work/console")"
 [ "$(tail -n 1 "$work/report")" = "== Passed" ] || { tail -n 50 "$work/console" >&2; fail "in the machine, see above"; }

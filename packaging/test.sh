@@ -3,11 +3,11 @@
 # left of it, on the bare Debian 12 of BASE.tar in a chroot. Needs root.
 #
 # systemd does not run in a chroot. What the maintainer scripts ask of it is written down by a stand-in for
-# `systemctl`; the daemon is started by the lines of its unit, as its user, with the folders that the unit names. The
+# `systemctl`; the daemon is started by the line of its unit, as its user, with the folders that the unit names. The
 # unit's own limits are not in force there.
 set -euo pipefail
 base=$(realpath "$1") deb=$(realpath "$2")
-clip=$(realpath "$(dirname "$0")/../demo/group.mp4")
+packaging=$(realpath "$(dirname "$0")")
 
 # Mounts and processes end with their namespaces, however this script ends.
 if [ -z "${INSIDE:-}" ]; then
@@ -54,7 +54,7 @@ prepare() {
     # How this machine reaches its mirror, if it says so.
     apt-config dump | grep -E '^Acquire::(http|https|Check)' > "$root/etc/apt/apt.conf.d/90machine" || true
     cp "$deb" "$root/tmp/edge-ger.deb"
-    cp "$clip" "$root/tmp/group.mp4"
+    cp "$packaging/../demo/group.mp4" "$root/tmp/group.mp4"
     chmod 644 "$root"/tmp/*
     mkdir -p "$root/run/systemd/system"
     cp "$root/usr/bin/systemctl" "$root/run/systemctl"
@@ -113,21 +113,18 @@ configure() {
     ! inside runuser -u nobody -- cat /etc/edge-ger/secrets/mqtt 2> /dev/null || fail "everybody can read a secret"
 }
 
-# A command of the unit, as its user and with its folders.
+# A command as the unit's user, and with its folders.
 by_the_unit() {
-    local command
-    command=$(sed -n "s/^$1=//p" "$root/usr/lib/systemd/system/edge-ger.service")
     for kind in lib cache; do
         inside install -d -m 700 -o edge-ger -g edge-ger "/var/$kind/private/edge-ger"
         inside ln -sfn private/edge-ger "/var/$kind/edge-ger"
         # systemd does this with a mount that only the service sees.
         inside chmod 711 "/var/$kind/private"
     done
-    # shellcheck disable=SC2086
     exec env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/var/lib/edge-ger XDG_CACHE_HOME=/var/cache/edge-ger \
         STATE_DIRECTORY=/var/lib/edge-ger CACHE_DIRECTORY=/var/cache/edge-ger CONFIGURATION_DIRECTORY=/etc/edge-ger \
         chroot "$root" setpriv --reuid edge-ger --regid edge-ger --init-groups --no-new-privs --inh-caps=-all \
-        --bounding-set=-all $command
+        --bounding-set=-all "$@"
 }
 
 runs_for_real() {
@@ -139,9 +136,12 @@ runs_for_real() {
     local broker=$!
     timeout 30 sh -c \
         "until mosquitto_pub -p $port -u box -P 'a password' -t started -n 2> /dev/null; do sleep 0.1; done"
-    (by_the_unit ExecStartPre) > "$work/check" 2>&1 || fail "the unit's check: $(cat "$work/check")"
+    (by_the_unit edge-ger check /etc/edge-ger) > "$work/check" 2>&1 || fail "$(cat "$work/check")"
     ! grep 'may read it' "$work/check" || fail "a secret as the package has it is a warning"
-    (by_the_unit ExecStart) 2> "$work/daemon.log" &
+    local command
+    command=$(sed -n 's/^ExecStart=//p' "$root/usr/lib/systemd/system/edge-ger.service")
+    # shellcheck disable=SC2086
+    (by_the_unit $command) 2> "$work/daemon.log" &
     local daemon=$!
     timeout 120 mosquitto_sub -h 127.0.0.1 -p "$port" -u box -P "a password" -t 'edge-ger/+/hall/reading' \
         | grep -m 1 -v '"label":"withheld"' \
@@ -159,12 +159,7 @@ upgrade() {
     say "Upgrade, with a conffile that the operator changed and the next version changes, too"
     echo 'EDGE_GER_LOG=debug' >> "$root/etc/default/edge-ger"
     sha256sum "$root/etc/default/edge-ger" "$root/etc/edge-ger/hall.toml" > "$work/kept"
-    dpkg-deb -R "$deb" "$work/next"
-    sed -i 's/^Version: .*/&+next/' "$work/next/DEBIAN/control"
-    echo '# Something new.' >> "$work/next/etc/default/edge-ger"
-    (cd "$work/next" && find . -path ./DEBIAN -prune -o -type f -printf '%P\0' | xargs -0 md5sum > DEBIAN/md5sums)
-    dpkg-deb -b --root-owner-group "$work/next" "$root/tmp/next.deb" > /dev/null
-    chmod 644 "$root/tmp/next.deb"
+    "$packaging/next-version.sh" "$deb" "$root/tmp/next.deb"
     pretend
     install -o Dpkg::Options::=--force-confold /tmp/next.deb
     asked | tee "$work/asked"

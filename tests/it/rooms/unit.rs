@@ -52,6 +52,19 @@ fn it_tells_systemd_what_the_daemon_does() {
         assert_eq!(values(key), [value], "{key}");
     }
     assert_eq!(values("MemoryDenyWriteExecute"), [""; 0], "ORC and CUDA compile at run time");
+    assert_eq!(values("ExecStartPre"), [""; 0], "RestartPreventExitStatus= is for the main process alone");
+}
+
+#[test]
+fn a_device_may_come_after_the_start() {
+    for (kind, module) in [("alsa", "snd"), ("video4linux", "videodev"), ("drm", "drm")] {
+        let allowed = format!("char-{kind} rw");
+        assert!(values("DeviceAllow").contains(&allowed.as_str()), "{allowed}");
+        let loaded = format!("modprobe@{module}.service");
+        for key in ["Wants", "After"] {
+            assert!(values(key).iter().any(|it| it.split(' ').any(|it| it == loaded)), "{key} {loaded}");
+        }
+    }
 }
 
 /// What `SystemCallFilter=` comes to with the groups of this machine's systemd.
