@@ -8,5 +8,5 @@ case $1 in amd64) machine=x86_64 ;; arm64) machine=aarch64 ;; esac
 if ! arch-test "$1" > /dev/null; then
     # systemd has done both where it runs.
     test -e $binfmt/register || mount -t binfmt_misc none $binfmt
-    cat /usr/lib/binfmt.d/qemu-$machine.conf > $binfmt/register
+    cat "/usr/lib/binfmt.d/qemu-$machine.conf" > $binfmt/register
 fi

@@ -50,9 +50,11 @@ rm -rf "$root"
 
 # Two hours are for a machine that is emulated on a loaded one.
 timeout 2h "${emulator[@]}" -smp 2 -m 2G -display none -nodefaults -nic none \
-    -kernel "$work/kernel" -initrd "$work/initrd" -append "root=/dev/vda rw quiet console=$console systemd.journald.forward_to_console=1" \
+    -kernel "$work/kernel" -initrd "$work/initrd" \
+    -append "root=/dev/vda rw quiet console=$console systemd.journald.forward_to_console=1" \
     -drive "file=$work/disk,format=raw,if=virtio,cache=unsafe" \
     -serial "file:$work/console" \
-    -device virtio-serial-pci -chardev file,id=report,path=/dev/stdout -device virtserialport,chardev=report,name=report \
+    -device virtio-serial-pci -device virtserialport,chardev=report,name=report \
+    -chardev file,id=report,path=/dev/stdout \
     | tee "$work/report" || fail "the machine ended badly: $(tail -n 50 "$work/console")"
 [ "$(tail -n 1 "$work/report")" = "== Passed" ] || { tail -n 50 "$work/console" >&2; fail "in the machine, see above"; }
