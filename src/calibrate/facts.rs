@@ -2,6 +2,7 @@
 //!
 //! Addresses, users and the words of the notice are left out here, so that no report can hold them.
 
+use super::system::System;
 use crate::{
     config::{self, Config, Decode, Gates, ProviderChoice, Source, Transport},
     wire::CameraId,
@@ -16,6 +17,8 @@ pub struct Facts {
     pub context: String,
     /// When the run began, milliseconds since 1970 UTC.
     pub began_ms: u64,
+    /// The machine.
+    pub system: System,
     /// The network.
     pub network: Network,
     /// From the end of one window to that of the next, s.
@@ -83,11 +86,12 @@ pub struct CameraFacts {
 impl Facts {
     /// Of a configuration, at this date on a machine of so many cores.
     #[must_use]
-    pub fn new(config: &Config, network: Network, began_ms: u64, cores: u32) -> Self {
+    pub fn new(config: &Config, network: Network, system: System, began_ms: u64, cores: u32) -> Self {
         Self {
             box_name: config.box_name.clone(),
             context: config.site.context.clone(),
             began_ms,
+            system,
             network,
             hop_s: config.reading.hop.as_secs_f64(),
             min_confidence: f64::from(config.reading.min_confidence),
@@ -129,6 +133,12 @@ pub(super) mod tests {
             box_name: "box-1".into(),
             context: "event".into(),
             began_ms: 1_767_225_600_000,
+            system: System {
+                os: "Debian GNU/Linux 12 (bookworm)".into(),
+                kernel: "Linux 6.1.0-18-amd64".into(),
+                architecture: "x86_64",
+                machine: "Some CPU @ 2 GHz".into(),
+            },
             network: Network {
                 name: "edge-ger-3".into(),
                 sha256: "0".repeat(64),

@@ -113,7 +113,7 @@ mod tests {
             assert_eq!(seen.baseline.progress(), Some((phase, 0, 1)));
             assert!(!script.is_over(&site));
             let seen = site.seen(CameraId(0)).unwrap();
-            (0..2).for_each(|_| seen.baseline.window([9000, 500, 500]));
+            (0..2).for_each(|_| seen.baseline.window([9000, 500, 500], None));
         }
         script.step(&mut site, &mut guide, Moment(0));
         assert!(script.is_over(&site));

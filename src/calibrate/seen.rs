@@ -145,7 +145,7 @@ impl Seen {
             if survey.probabilities != [0; 3] {
                 self.confidence.add(survey.probabilities.into_iter().max().unwrap_or(0));
             }
-            self.baseline.window(survey.probabilities);
+            self.baseline.window(survey.probabilities, survey.motion());
         }
         self.survey = Some(*survey);
         if survey.step == Step::Decoded {
@@ -242,6 +242,7 @@ pub(super) mod tests {
             noise_floor_cdb: -5200,
             peak_cdb: -900,
             probabilities: [7000, 2000, 1000],
+            motion_milli: 1600,
             slot,
             ..Survey::unknown(CameraId(0))
         }

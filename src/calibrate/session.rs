@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     service::signals::Signal,
-    supervisor::Ask,
+    supervisor::{Ask, Heard},
     terminal::{Key, Tail, Terminal},
     time::Clock,
     wire::record::Record,
@@ -51,7 +51,7 @@ pub struct Session {
     /// Where it goes.
     pub output: Output,
     /// What the rooms say. Its end is the end of the run.
-    pub records: Receiver<Record>,
+    pub heard: Receiver<Heard>,
     /// What somebody asks of the process.
     pub signals: Receiver<Signal>,
     /// To the parent: what is asked of the rooms.
@@ -65,7 +65,7 @@ pub struct Session {
 /// How a turn ended.
 enum Turn {
     Key(Key),
-    Record(Record),
+    Heard(Heard),
     Signal(Signal),
     Nothing,
     /// The rooms are gone.
@@ -105,7 +105,7 @@ impl Session {
                     self.parent.try_send(signal).ok();
                     ends |= matches!(signal, Signal::Stop | Signal::StopAtOnce);
                 }
-                Turn::Record(record) => ends |= self.take(&mut shown, &record).is_err(),
+                Turn::Heard(heard) => ends |= self.hear(&mut shown, &heard).is_err(),
             }
             ends |= asks.contains(&Ask::Stop);
             asks.into_iter().for_each(|it| self.ask(it));
@@ -125,8 +125,10 @@ impl Session {
         loop {
             match self.next_of(LONG) {
                 Turn::Over => return,
+                // Where the first was a key of the view, this is the first signal: it is the second wish all the same.
+                Turn::Signal(Signal::Stop) => drop(self.parent.try_send(Signal::StopAtOnce)),
                 Turn::Signal(signal) => drop(self.parent.try_send(signal)),
-                Turn::Record(_) | Turn::Key(_) | Turn::Nothing => {}
+                Turn::Heard(_) | Turn::Key(_) | Turn::Nothing => {}
             }
         }
     }
@@ -152,8 +154,8 @@ impl Session {
     /// Waits for whatever comes next.
     fn turn(&mut self) -> Turn {
         let Output::View(terminal) = &mut self.output else { return self.next_of(TURN) };
-        match self.records.try_recv() {
-            Ok(record) => return Turn::Record(record),
+        match self.heard.try_recv() {
+            Ok(heard) => return Turn::Heard(heard),
             Err(TryRecvError::Disconnected) => return Turn::Over,
             Err(TryRecvError::Empty) => {}
         }
@@ -170,8 +172,21 @@ impl Session {
     fn next_of(&self, within: Duration) -> Turn {
         select! {
             recv(self.signals) -> signal => signal.map_or(Turn::Over, Turn::Signal),
-            recv(self.records) -> record => record.map_or(Turn::Over, Turn::Record),
+            recv(self.heard) -> heard => heard.map_or(Turn::Over, Turn::Heard),
             default(within) => Turn::Nothing,
+        }
+    }
+
+    fn hear(&mut self, shown: &mut Shown, heard: &Heard) -> io::Result<()> {
+        match heard {
+            Heard::Record(record) => self.take(shown, record),
+            Heard::Libraries(libraries) => {
+                self.site.libraries = Some(*libraries);
+                match self.output {
+                    Output::Json => shown.line(&json::libraries(libraries).to_string()),
+                    Output::Lines | Output::View(_) => Ok(()),
+                }
+            }
         }
     }
 

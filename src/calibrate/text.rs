@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, fmt::Write as _};
 
 use super::{
     Site, settings,
+    system::{self, System},
     verdict::{Grade, Item, counts},
 };
 use crate::wire::record::{Emotion, Outcome, Reading};
@@ -71,11 +72,22 @@ pub fn report(site: &Site) -> String {
     let [pass, warn, fail, unknown] = counts(verdicts.iter().flat_map(|(_, items)| items));
     writeln!(text, "\n{fail} fail, {warn} warn, {pass} pass, {unknown} not measured").ok();
     let found = settings::found(site);
-    if !found.is_empty() {
-        write!(text, "\nsettings found, for the configuration:\n\n{}", settings::text(site, &found)).ok();
+    if !found.settings.is_empty() {
+        write!(text, "\nsettings found, for the configuration:\n\n{}", settings::text(site, &found.settings)).ok();
     }
+    if !found.kept.is_empty() {
+        text += "\nsettings that stay as they are:\n\n";
+    }
+    for kept in &found.kept {
+        let owner = settings::owner(site, kept.camera);
+        writeln!(text, "{owner}: {}.{}: {}", kept.section, kept.key, kept.reason).ok();
+    }
+    let versions: Vec<_> = system::libraries(site.libraries.as_ref()).map(|(name, it)| format!("{name} {it}")).into();
+    let System { os, kernel, architecture, machine } = &site.facts.system;
+    let version = env!("CARGO_PKG_VERSION");
+    writeln!(text, "\nedge-ger {version}, {}; {os}, {kernel}, {architecture}, {machine}", versions.join(", ")).ok();
     let s = site.watched.as_secs_f64();
-    writeln!(text, "\nwatched for {s:.0} s; nothing was published; no picture and no sound was shown or stored").ok();
+    writeln!(text, "watched for {s:.0} s; nothing was published; no picture and no sound was shown or stored").ok();
     text
 }
 

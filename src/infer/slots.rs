@@ -22,7 +22,10 @@ use crate::{
     time::{Clock, Grid, Moment, Span},
     wire::{
         CameraId,
-        record::{CameraFault, CameraState, Outcome, Provider, Reading, Record, SoundState, Survey, Vital, Withheld},
+        record::{
+            CameraFault, CameraState, MOTION_NONE_MILLI, Outcome, Provider, Reading, Record, SoundState, Survey, Vital,
+            Withheld,
+        },
         unit::CameraStatus,
     },
 };
@@ -41,8 +44,19 @@ struct Seat {
     luma: u8,
     labelled: u32,
     withheld: u32,
-    /// The newest slot, and what the network said of it.
-    newest: (u64, [u16; 3]),
+    /// Of the window that is being read; measured in a dry run only.
+    motion: Option<f32>,
+    newest: Newest,
+}
+
+/// What a dry run tells of the newest slot.
+#[derive(Clone, Copy)]
+struct Newest {
+    slot: u64,
+    /// What the network said of it, calibrated.
+    probabilities: [u16; 3],
+    /// How much it moved, levels.
+    motion: Option<f32>,
 }
 
 /// All cameras, and the network that they share.
@@ -98,7 +112,8 @@ impl Slots {
             luma: 0,
             labelled,
             withheld,
-            newest: (0, [0; 3]),
+            motion: None,
+            newest: Newest { slot: 0, probabilities: [0; 3], motion: None },
             eye,
         };
         self.seats.insert(seat.eye.camera.id, seat);
@@ -159,7 +174,7 @@ impl Slots {
             let ran = brought.cut.is_ok();
             let sensed = brought.cut.and_then(|_| answer(answers.next()));
             let step = seat.aggregate.step(slot, sensed);
-            seat.newest = (slot, step.calibrated);
+            seat.newest = Newest { slot, probabilities: step.calibrated, motion: seat.motion.take() };
             match step.outcome {
                 Outcome::Label(_) => seat.labelled += 1,
                 Outcome::Withheld(_) => seat.withheld += 1,
@@ -255,6 +270,12 @@ fn answer(answer: Option<Result<Answer, runtime::NotFinite>>) -> Result<Answer, 
     }
 }
 
+/// Capped below what stands for nothing.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the cast saturates, which is meant")]
+fn thousandths(levels: f32) -> u16 {
+    ((levels * 1000.0).round() as u16).min(MOTION_NONE_MILLI - 1)
+}
+
 fn milliseconds(span: Span) -> u16 {
     u16::try_from(span.as_ms().max(0)).unwrap_or(u16::MAX)
 }
@@ -281,6 +302,9 @@ impl Seat {
             self.luma = luma;
         }
         let camera = CameraView { state: self.eye.route.status().state, first_frame: self.first_frame, sound };
+        if self.eye.rings.gauge.is_some() {
+            self.motion = self.window.motion(slot, frames.metas());
+        }
         let cut = self.window.cut(slot, frames.metas(), camera)?;
         senses.fill(&frames, &cut, clip);
         Ok(cut)
@@ -295,8 +319,9 @@ impl Seat {
             round_trip_us: status.round_trip_us,
             packets: status.packets,
             camera_clock_ms: status.camera_clock_ms,
-            slot: self.newest.0,
-            probabilities: self.newest.1,
+            slot: self.newest.slot,
+            probabilities: self.newest.probabilities,
+            motion_milli: self.newest.motion.map_or(MOTION_NONE_MILLI, thousandths),
             ..Survey::unknown(self.eye.camera.id)
         };
         if let Some(listener) = listener {

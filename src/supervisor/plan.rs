@@ -225,6 +225,7 @@ impl Plan {
                 self.stop(now, Ending::Refused(name, why), actions);
             }
             Report::Refused(why) => error!(room = %name, "refused to work, will be asked again: {why}"),
+            Report::Libraries(_) => {}
         }
     }
 

@@ -5,7 +5,7 @@
 
 mod survey;
 
-pub use survey::{HUM_NONE_CDB, LEVEL_NONE_CDB, Survey};
+pub use survey::{HUM_NONE_CDB, LEVEL_NONE_CDB, MOTION_NONE_MILLI, Survey};
 
 pub use super::words::{CameraFault, CameraState, Emotion, PictureCodec, Provider, SoundState, Step, Withheld};
 use super::{CameraId, Malformed};
