@@ -39,8 +39,8 @@ pub struct Baseline {
 struct Running {
     phase: Phase,
     windows: u32,
-    /// The first window began before the phase did.
-    is_first: bool,
+    /// Windows still to come that began before the phase did.
+    before: u32,
 }
 
 /// What one phase measured.
@@ -57,10 +57,11 @@ pub struct Stretch {
 }
 
 impl Baseline {
-    /// Begins a phase of so many windows, and forgets what the same one measured before.
-    pub fn begin(&mut self, phase: Phase, windows: u32) {
+    /// Begins a phase of so many windows, and forgets what the same one measured before. `before` windows that end from
+    /// now on began earlier, and are not counted.
+    pub fn begin(&mut self, phase: Phase, windows: u32, before: u32) {
         *self.stretch(phase) = Stretch::default();
-        self.running = Some(Running { phase, windows, is_first: true });
+        self.running = Some(Running { phase, windows, before });
     }
 
     /// Ends a phase before its time. What it measured stays.
@@ -87,7 +88,8 @@ impl Baseline {
     /// window moved, where it is known.
     pub fn window(&mut self, probabilities: [u16; 3], motion: Option<f64>) {
         let Some(mut running) = self.running else { return };
-        if std::mem::replace(&mut running.is_first, false) {
+        if 0 < running.before {
+            running.before -= 1;
             self.running = Some(running);
             return;
         }
@@ -102,7 +104,7 @@ impl Baseline {
 
     /// Takes a mean luma.
     pub fn light(&mut self, luma: u8) {
-        if let Some(running) = self.running.filter(|it| !it.is_first) {
+        if let Some(running) = self.running.filter(|it| it.before == 0) {
             let stretch = self.stretch(running.phase);
             stretch.darkest = Some(stretch.darkest.map_or(luma, |it| it.min(luma)));
         }
@@ -153,10 +155,12 @@ mod tests {
         let mut baseline = Baseline::default();
         baseline.window([9000, 500, 500], Some(9.0));
         assert_eq!(baseline.progress(), None);
-        baseline.begin(Phase::Empty, 2);
-        // This window began before the phase, with the installer in the picture.
-        baseline.light(3);
-        baseline.window([9000, 500, 500], Some(9.0));
+        baseline.begin(Phase::Empty, 2, 2);
+        // These windows began before the phase, with the installer in the picture.
+        for _ in 0..2 {
+            baseline.light(3);
+            baseline.window([9000, 500, 500], Some(9.0));
+        }
         assert_eq!(baseline.progress(), Some((Phase::Empty, 0, 2)));
         baseline.light(90);
         baseline.light(70);
@@ -166,7 +170,7 @@ mod tests {
         baseline.window([9000, 500, 500], Some(9.0));
         let empty = Stretch { answers: vec![[0.4, 0.3, 0.3]], windows: 2, darkest: Some(70), motions: vec![0.25] };
         assert_eq!((&baseline.empty, &baseline.usual), (&empty, &Stretch::default()));
-        baseline.begin(Phase::Empty, 2);
+        baseline.begin(Phase::Empty, 2, 1);
         assert_eq!(baseline.empty, Stretch::default());
     }
 

@@ -104,6 +104,15 @@ impl Facts {
     }
 }
 
+impl Facts {
+    /// How many windows that have not ended yet have begun at any moment: 1 where they do not overlap.
+    #[must_use]
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "1 to 5, by the ranges of the two")]
+    pub fn windows_at_once(&self) -> u32 {
+        (self.network.clip_s / self.hop_s).ceil().max(1.0) as u32
+    }
+}
+
 impl CameraFacts {
     fn new(camera: &config::Camera) -> Self {
         let rtp = match &camera.source {

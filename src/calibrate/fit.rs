@@ -112,7 +112,11 @@ fn luma_min(seen: &Seen, camera: &CameraFacts) -> Option<Fit> {
 /// must pass it, with a margin ([`MOTION_SHARE`]) for a day with more light; and where that leaves no room above what a
 /// repeated picture moves ([`REPEATED`]), no threshold parts the two, and the key stays.
 fn motion_min(seen: &Seen, camera: &CameraFacts) -> Option<Fit> {
-    let empty = seen.baseline.empty.motion(STILL_SHARE)?;
+    let Some(empty) = seen.baseline.empty.motion(STILL_SHARE) else {
+        let Stretch { motions, windows, .. } = &seen.baseline.empty;
+        let reason = || format!("of {windows} windows of the empty place {} could be compared; {WINDOWS_MIN} are needed", motions.len());
+        return (0 < *windows).then(|| Fit::Keep(reason()));
+    };
     let stillest = seen.baseline.usual.motion(STILL_SHARE).map_or(empty, |usual| usual.min(empty));
     let set = f64::from(camera.gates.motion_min);
     let wanted = ((stillest * MOTION_SHARE * 100.0).floor() / 100.0).min(MOTION_MIN_MAX);
@@ -138,8 +142,7 @@ fn stretches(seen: &Seen) -> [&Stretch; 2] {
 /// How often the place is what, from the usual windows of all cameras that do not overlap.
 fn prior(site: &Site) -> Option<Fit> {
     let network = &site.facts.network;
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "1 to 5, by the ranges of the two")]
-    let apart = (network.clip_s / site.facts.hop_s).ceil().max(1.0) as usize;
+    let apart = site.facts.windows_at_once() as usize;
     let usual = || site.cameras().map(|(_, seen)| &seen.baseline.usual);
     usual().find(|it| 0 < it.windows)?;
     let answers = usual().filter(|it| it.is_enough()).flat_map(|it| it.answers.iter().step_by(apart));
@@ -211,7 +214,7 @@ mod tests {
     const PLAIN: Like = Like { likeliest: 3400, luma: 20, motion: 0.0 };
 
     fn phase(seen: &mut Seen, phase: Phase, windows: u32, like: Like) {
-        seen.baseline.begin(phase, windows);
+        seen.baseline.begin(phase, windows, 1);
         for _ in 0..=windows {
             seen.baseline.window([like.likeliest, 10_000 - like.likeliest, 0], Some(like.motion));
             seen.baseline.light(like.luma);
@@ -292,7 +295,7 @@ mod tests {
         let busy = site(|seen| phase(seen, Phase::Usual, 24, Like { motion: 12.0, ..PLAIN }));
         check(&busy, "motion_min", Ok(None));
         let short = site(|seen| phase(seen, Phase::Empty, 11, Like { motion: 1.4, ..PLAIN }));
-        check(&short, "motion_min", Ok(None));
+        check(&short, "motion_min", Err("of 11 windows of the empty place 11"));
         // One window in which the camera stuttered is no still place.
         let stutter = site(|seen| {
             phase(seen, Phase::Empty, 24, Like { motion: 1.4, ..PLAIN });
@@ -320,7 +323,7 @@ mod tests {
         check(&one, "min_confidence", Err("both places are needed"));
         // A network that sees that nobody is there says nothing.
         let mute = site(|seen| {
-            seen.baseline.begin(Phase::Empty, 12);
+            seen.baseline.begin(Phase::Empty, 12, 1);
             (0..=12).for_each(|_| seen.baseline.window([0; 3], None));
         });
         check(&mute, "min_confidence", Err("answered 0 of 12 windows"));

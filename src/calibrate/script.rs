@@ -62,7 +62,8 @@ impl Script {
             match stage {
                 Stage::Clap => asks.extend(guide.clap(site, id, now)),
                 Stage::Baseline(phase, windows) => {
-                    site.seen(id).into_iter().for_each(|it| it.baseline.begin(phase, windows));
+                    let before = site.facts.windows_at_once();
+                    site.seen(id).into_iter().for_each(|it| it.baseline.begin(phase, windows, before));
                 }
             }
         }

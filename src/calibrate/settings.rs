@@ -144,7 +144,7 @@ mod tests {
         let seen = site.seen(CameraId(0)).unwrap();
         seen.clap = Some(Clap { offset_ms: 180, confidence: 93, claps: 5 });
         seen.masks = Some(vec![vec![[0.0, 0.0], [0.25, 0.0], [0.25, 0.5], [0.0, 0.5]]]);
-        seen.baseline.begin(Phase::Empty, 12);
+        seen.baseline.begin(Phase::Empty, 12, 1);
         for _ in 0..=12 {
             seen.baseline.light(80);
             seen.baseline.window([0; 3], Some(1.2));

@@ -16,13 +16,9 @@ pub(super) fn find(mut library: impl Read) -> io::Result<Option<[u32; 3]>> {
     let mut bytes = Vec::with_capacity(2 * CHUNK);
     loop {
         let read = library.by_ref().take(CHUNK as u64).read_to_end(&mut bytes)?;
-        if let Some(found) = bytes.windows(MARK.len() + LONGEST).find_map(version) {
-            return Ok(Some(found));
-        }
-        if read == 0 {
-            // What stands at the very end has less behind it.
-            bytes.resize(bytes.len() + LONGEST, 0);
-            return Ok(bytes.windows(MARK.len() + LONGEST).find_map(version));
+        let found = (0..bytes.len()).find_map(|at| version(&bytes[at..]));
+        if found.is_some() || read == 0 {
+            return Ok(found);
         }
         // A mark may lie across the border.
         bytes.drain(..bytes.len().saturating_sub(MARK.len() + LONGEST));
@@ -32,7 +28,7 @@ pub(super) fn find(mut library: impl Read) -> io::Result<Option<[u32; 3]>> {
 /// The version that these bytes begin with, which ends as a string does in C.
 fn version(bytes: &[u8]) -> Option<[u32; 3]> {
     let rest = bytes.strip_prefix(MARK)?;
-    let end = rest.iter().position(|it| *it == 0)?;
+    let end = rest.iter().take(LONGEST).position(|it| *it == 0)?;
     let text = std::str::from_utf8(&rest[..end]).ok()?;
     let mut parts = text.splitn(3, '.').map(|it| it.parse().ok());
     Some([parts.next()??, parts.next()??, parts.next()??])
