@@ -102,8 +102,7 @@ pub fn run(
     let (session, name) = (room.slots.session(), &room.slots.contract().name);
     let ready = format!("network {name} on {}", session.provider().word());
     if room.survey {
-        let libraries =
-            Libraries { gstreamer: decode::version_numbers(), onnx_runtime: Runtime::version() };
+        let libraries = Libraries { gstreamer: decode::version_numbers(), onnx_runtime: Runtime::version() };
         reports.send(Report::Libraries(libraries)).ok();
     }
     reports.send(Report::Ready(ready)).ok();

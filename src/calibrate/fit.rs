@@ -95,13 +95,16 @@ fn masks(seen: &Seen) -> Option<Fit> {
 fn luma_min(seen: &Seen, camera: &CameraFacts) -> Option<Fit> {
     let measured = stretches(seen).into_iter().filter(|it| WINDOWS_MIN <= it.windows as usize);
     let darkest = measured.filter_map(|it| it.darkest).min()?;
-    let wanted = (f64::from(darkest) * LUMA_SHARE).floor().min(LUMA_MIN_MAX);
+    let (wanted, limit) = at_most((f64::from(darkest) * LUMA_SHARE).floor(), LUMA_MIN_MAX);
     let set = f64::from(camera.gates.luma_min);
-    let reason = format!("half of the darkest moment of the baseline, {darkest} of 255: below it the lights are off");
+    let reason =
+        format!("half of the darkest moment of the baseline, {darkest} of 255{limit}: below it the lights are off");
     Some(if set < wanted {
         Fit::Set(Value::Number(wanted), reason)
     } else {
-        Fit::Keep(format!("the darkest moment of the baseline, {darkest} of 255, gives no reason to raise it from {set}"))
+        Fit::Keep(format!(
+            "the darkest moment of the baseline, {darkest} of 255, gives no reason to raise it from {set}"
+        ))
     })
 }
 
@@ -114,12 +117,17 @@ fn luma_min(seen: &Seen, camera: &CameraFacts) -> Option<Fit> {
 fn motion_min(seen: &Seen, camera: &CameraFacts) -> Option<Fit> {
     let Some(empty) = seen.baseline.empty.motion(STILL_SHARE) else {
         let Stretch { motions, windows, .. } = &seen.baseline.empty;
-        let reason = || format!("of {windows} windows of the empty place {} could be compared; {WINDOWS_MIN} are needed", motions.len());
+        let reason = || {
+            format!(
+                "of {windows} windows of the empty place {} could be compared; {WINDOWS_MIN} are needed",
+                motions.len()
+            )
+        };
         return (0 < *windows).then(|| Fit::Keep(reason()));
     };
     let stillest = seen.baseline.usual.motion(STILL_SHARE).map_or(empty, |usual| usual.min(empty));
     let set = f64::from(camera.gates.motion_min);
-    let wanted = ((stillest * MOTION_SHARE * 100.0).floor() / 100.0).min(MOTION_MIN_MAX);
+    let (wanted, limit) = at_most((stillest * MOTION_SHARE * 100.0).floor() / 100.0, MOTION_MIN_MAX);
     Some(if set == 0.0 {
         Fit::Keep("it is 0, which switches the gate off; that is nobody's decision but yours".into())
     } else if wanted < REPEATED {
@@ -130,9 +138,15 @@ fn motion_min(seen: &Seen, camera: &CameraFacts) -> Option<Fit> {
     } else if (wanted - set).abs() < 0.01 {
         Fit::Keep(format!("the stillest windows of the baseline, {stillest:.2} levels, agree with what is set"))
     } else {
-        let reason = format!("a quarter of what the stillest windows of the baseline moved, {stillest:.2} levels");
+        let reason =
+            format!("a quarter of what the stillest windows of the baseline moved, {stillest:.2} levels{limit}");
         Fit::Set(Value::Number(wanted), reason)
     })
+}
+
+/// The number, and whether it was held down, in words.
+fn at_most(number: f64, limit: f64) -> (f64, String) {
+    if limit < number { (limit, format!(", but {limit} at most")) } else { (number, String::new()) }
 }
 
 fn stretches(seen: &Seen) -> [&Stretch; 2] {
@@ -277,6 +291,8 @@ mod tests {
         // People who sit more still than the lights of the empty place flicker.
         check(&moving(1.4, 0.8, 0.05), "motion_min", Ok(Some("0.2")));
         check(&moving(9.0, 12.0, 0.05), "motion_min", Ok(Some("0.5")));
+        let reason = &settings::found(&moving(9.0, 12.0, 0.05)).settings[0].reason;
+        assert!(reason.ends_with("9.00 levels, but 0.5 at most"), "{reason}");
         // A new camera is less noisy than the one before it, for which it was set.
         check(&moving(0.8, 12.0, 0.4), "motion_min", Ok(Some("0.2")));
         check(&moving(0.8, 12.0, 0.2), "motion_min", Err("agree"));

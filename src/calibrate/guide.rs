@@ -220,7 +220,7 @@ impl Guide {
     fn end_clap(&mut self, site: &mut Site, camera: CameraId, note: &str) -> Ask {
         site.seen(camera).into_iter().for_each(|it| it.test(false));
         self.clapping.remove(&camera);
-        self.note = note.into();
+        self.note = format!("{}: {note}", site.name(camera));
         Ask::EndClap(camera)
     }
 }
@@ -308,7 +308,9 @@ pub(super) mod tests {
     #[test]
     fn the_end_of_a_baseline_is_told() {
         let (mut site, mut guide) = (site(), Guide::new(Some(1)));
-        for (key, words) in [('e', "hall: the empty place was measured; u "), ('u', "hall: the usual place was measured")] {
+        for (key, words) in
+            [('e', "hall: the empty place was measured; u "), ('u', "hall: the usual place was measured")]
+        {
             guide.key(Key::Char(key), &mut site, at(0));
             guide.look(&mut site, at(0));
             assert_eq!(guide.note, "");

@@ -247,7 +247,7 @@ fn baseline(seen: &Seen, facts: &Facts) -> String {
         format!("<tr><th scope=\"row\">{name}</th>{}</tr>\n", cells.concat())
     };
     format!(
-        "<table class=\"counts\">\n<caption>Baseline of the place, by which {} was judged</caption>\n\
+        "<table class=\"counts\">\n<caption>Baseline of the place, as the network {} judged it</caption>\n\
          <thead><tr><th scope=\"col\">place</th><th scope=\"col\">empty</th><th scope=\"col\">as usual</th></tr></thead>\n\
          <tbody>\n{}</tbody>\n</table>\n",
         escape(&facts.network.name),

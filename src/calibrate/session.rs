@@ -79,7 +79,7 @@ impl Session {
     pub fn run(mut self) -> (Site, Option<Tail>) {
         let mut guide = Guide::new(self.wanted.baseline);
         let mut script = Script::new(self.wanted);
-        let mut shown = Shown { told: Told::default(), screen: Screen::default() };
+        let mut shown = Shown { told: Told::default(), note: String::new(), screen: Screen::default() };
         let mut tail = None;
         if matches!(self.output, Output::Json) && shown.line(&json::run(&self.site.facts).to_string()).is_err() {
             self.ask(Ask::Stop);
@@ -89,13 +89,11 @@ impl Session {
             self.site.tick(now);
             let (mut asks, words) = script.step(&mut self.site, &mut guide, now);
             asks.extend(guide.look(&mut self.site, now));
-            if let Some(words) = words {
-                guide.note = words.into();
-            }
+            words.into_iter().for_each(|it| guide.note = it.into());
             if script.is_over(&self.site) {
                 asks.push(Ask::Stop);
             }
-            let mut ends = self.show(&mut shown, &guide, words).is_err();
+            let mut ends = self.show(&mut shown, &guide).is_err();
             match self.turn() {
                 Turn::Over => break,
                 Turn::Nothing => {}
@@ -195,6 +193,10 @@ impl Session {
         match (&self.output, record) {
             (Output::Json, _) => shown.line(&json::record(&self.site, record).to_string())?,
             (Output::Lines, Record::Reading(it)) => shown.line(&text::reading(self.site.name(it.camera), it))?,
+            (Output::Lines, Record::Survey(it)) => {
+                let step = shown.told.step(it).map(|step| text::step(self.site.name(it.camera), step));
+                step.map_or(Ok(()), |line| shown.line(&line))?;
+            }
             _ => {}
         }
         if matches!(self.output, Output::View(_)) {
@@ -210,25 +212,29 @@ impl Session {
     }
 
     /// Draws the view, or says what people should do.
-    fn show(&mut self, shown: &mut Shown, guide: &Guide, words: Option<&str>) -> io::Result<()> {
-        match &mut self.output {
-            Output::View(terminal) => {
-                shown.screen.log.extend(terminal.logged());
-                let over = shown.screen.log.len().saturating_sub(LOG_LINES);
-                shown.screen.log.drain(..over);
-                terminal.draw(|frame| view::draw(frame, &self.site, guide, &shown.screen))
-            }
-            Output::Lines => words.map_or(Ok(()), |it| shown.line(it)),
-            Output::Json => {
-                words.map_or(Ok(()), |it| shown.line(&serde_json::json!({ "kind": "guide", "say": it }).to_string()))
-            }
+    fn show(&mut self, shown: &mut Shown, guide: &Guide) -> io::Result<()> {
+        if let Output::View(terminal) = &mut self.output {
+            shown.screen.log.extend(terminal.logged());
+            let over = shown.screen.log.len().saturating_sub(LOG_LINES);
+            shown.screen.log.drain(..over);
+            return terminal.draw(|frame| view::draw(frame, &self.site, guide, &shown.screen));
         }
+        if guide.note.is_empty() || guide.note == shown.note {
+            return Ok(());
+        }
+        shown.note.clone_from(&guide.note);
+        shown.line(&match self.output {
+            Output::Json => serde_json::json!({ "kind": "guide", "say": guide.note }).to_string(),
+            _ => guide.note.clone(),
+        })
     }
 }
 
 /// What was shown.
 struct Shown {
     told: Told,
+    /// What was said to people last.
+    note: String,
     screen: Screen,
 }
 
@@ -238,5 +244,39 @@ impl Shown {
         let mut out = io::stdout().lock();
         out.write_all(format!("{line}\n").as_bytes())?;
         out.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crossbeam_channel::bounded;
+
+    use super::{super::guide::tests::site, *};
+    use crate::time::SystemClock;
+
+    /// The slots are there at once, so that the run is over; then these signals come, and the rooms end.
+    fn after_the_end(signals: &[Signal]) -> Vec<Signal> {
+        let (_rooms, heard) = bounded(1);
+        let (signal, asked) = bounded(4);
+        let (asks, to_parent) = bounded(8);
+        let (parent, for_parent) = bounded(4);
+        let wanted = Wanted { slots: Some(3), ..Wanted::default() };
+        let clock = Arc::new(SystemClock);
+        let session =
+            Session { site: site(), wanted, output: Output::Lines, heard, signals: asked, asks, parent, clock };
+        let session = std::thread::spawn(move || session.run());
+        assert_eq!(to_parent.recv().unwrap(), Ask::Stop);
+        signals.iter().for_each(|it| signal.send(*it).unwrap());
+        drop(signal);
+        assert!(session.join().unwrap().1.is_none());
+        for_parent.iter().collect()
+    }
+
+    #[test]
+    fn who_asks_again_does_not_wait() {
+        // The first wish was no signal: a key of the view, or the last slot.
+        assert_eq!(after_the_end(&[Signal::Stop]), [Signal::StopAtOnce]);
+        assert_eq!(after_the_end(&[Signal::StopAtOnce]), [Signal::StopAtOnce]);
+        assert_eq!(after_the_end(&[Signal::Pause]), [Signal::Pause]);
     }
 }

@@ -47,7 +47,8 @@ fn pretty_name(text: &str) -> Option<String> {
 
 /// What the first processor calls itself. Those of ARM do not.
 fn processor(text: &str) -> Option<String> {
-    let (_, value) = text.lines().find_map(|it| it.split_once(':').filter(|(key, _)| key.trim_end() == "model name"))?;
+    let (_, value) =
+        text.lines().find_map(|it| it.split_once(':').filter(|(key, _)| key.trim_end() == "model name"))?;
     Some(value.trim().to_owned()).filter(|it| !it.is_empty())
 }
 
@@ -79,7 +80,10 @@ mod tests {
         let os = "ID=debian\nPRETTY_NAME=\"Debian GNU/Linux 12 (bookworm)\"\nHOME_URL=\"x\"\n";
         assert_eq!(pretty_name(os).as_deref(), Some("Debian GNU/Linux 12 (bookworm)"));
         assert_eq!(pretty_name("PRETTY_NAME=\n"), None);
-        assert_eq!(processor("processor\t: 0\nmodel name\t: Some CPU @ 2 GHz\nmodel\t: 7\n").unwrap(), "Some CPU @ 2 GHz");
+        assert_eq!(
+            processor("processor\t: 0\nmodel name\t: Some CPU @ 2 GHz\nmodel\t: 7\n").unwrap(),
+            "Some CPU @ 2 GHz"
+        );
         assert_eq!(processor("processor\t: 0\nBogoMIPS\t: 50.00\n"), None);
     }
 

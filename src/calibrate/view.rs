@@ -330,7 +330,8 @@ mod tests {
     #[test]
     fn a_camera_that_went_away_shows_how_far_it_comes_now() {
         let mut site = site();
-        let (mut vital, mut survey) = (crate::calibrate::seen::tests::vital(), crate::calibrate::seen::tests::survey(4));
+        let (mut vital, mut survey) =
+            (crate::calibrate::seen::tests::vital(), crate::calibrate::seen::tests::survey(4));
         (vital.state, vital.fault) = (CameraState::Offline, CameraFault::Unauthorised);
         survey.step = Step::Connected;
         let seen = site.seen(HALL).unwrap();

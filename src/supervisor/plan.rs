@@ -179,7 +179,8 @@ impl Plan {
         let rooms = self.rooms.iter().filter_map(|(name, room)| room.due(*name));
         let course = match &self.course {
             Course::Stopping { since, asked, killed: false, .. } => {
-                let unasked = STOP_AFTER.iter().filter(|(name, ..)| !asked.contains(name)).map(|(.., patience)| *patience);
+                let unasked =
+                    STOP_AFTER.iter().filter(|(name, ..)| !asked.contains(name)).map(|(.., patience)| *patience);
                 Some(*since + unasked.min().unwrap_or(STOP))
             }
             Course::Stopping { since, .. } => Some(*since + STOP_AT_LAST),

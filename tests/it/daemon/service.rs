@@ -105,6 +105,8 @@ fn a_dry_run_reports_and_publishes_nothing() {
     assert!((0..=1).contains(&daemon.wait_exit(DEADLINE)), "{}", daemon.said());
     let said = daemon.said();
     for words in [
+        "hall             step      picture",
+        "ONNX Runtime 1.",
         "pass     codec             H.264",
         "pass     picture size      320 × 180",
         "pass     key frames        every 1.0",
