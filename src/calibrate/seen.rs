@@ -47,6 +47,8 @@ pub struct Seen {
     pub frame_offset_ms: u16,
     /// The probability of the likeliest emotion before smoothing, in ten-thousandths.
     pub confidence: Tally,
+    /// How wide heads were in each window with people, thousandths of the picture's width.
+    pub head_width_permille: Tally,
     /// Whether the picture was ever seen to move.
     pub has_moved: bool,
     /// Mean luma, 0 to 255.
@@ -145,6 +147,9 @@ impl Seen {
             if survey.probabilities != [0; 3] {
                 self.confidence.add(survey.probabilities.into_iter().max().unwrap_or(0));
             }
+            if 0 < survey.head_width_permille {
+                self.head_width_permille.add(survey.head_width_permille);
+            }
             self.baseline.window(survey.probabilities);
         }
         self.survey = Some(*survey);
@@ -204,6 +209,7 @@ pub(super) mod tests {
             noise_floor_cdb: -5200,
             peak_cdb: -900,
             probabilities: [7000, 2000, 1000],
+            head_width_permille: 84,
             slot,
             ..Survey::unknown(CameraId(0))
         }

@@ -42,7 +42,7 @@ struct Seat {
     labelled: u32,
     withheld: u32,
     /// The newest slot, and what the network said of it.
-    newest: (u64, [u16; 3]),
+    newest: Newest,
 }
 
 /// All cameras, and the network that they share.
@@ -98,7 +98,7 @@ impl Slots {
             luma: 0,
             labelled,
             withheld,
-            newest: (0, [0; 3]),
+            newest: Newest::default(),
             eye,
         };
         self.seats.insert(seat.eye.camera.id, seat);
@@ -158,8 +158,12 @@ impl Slots {
             let frame_offset_ms = brought.cut.as_ref().map_or(0, Cut::frame_offset_ms);
             let ran = brought.cut.is_ok();
             let sensed = brought.cut.and_then(|_| answer(answers.next()));
+            let head_width = sensed.ok().and_then(|it| it.head_width);
             let step = seat.aggregate.step(slot, sensed);
-            seat.newest = (slot, step.calibrated);
+            // Of nobody's head nothing is known.
+            let head_width = head_width.filter(|_| step.group_at_least != Some(0));
+            seat.newest =
+                Newest { slot, probabilities: step.calibrated, head_width_permille: head_width.map_or(0, permille) };
             match step.outcome {
                 Outcome::Label(_) => seat.labelled += 1,
                 Outcome::Withheld(_) => seat.withheld += 1,
@@ -255,6 +259,20 @@ fn answer(answer: Option<Result<Answer, runtime::NotFinite>>) -> Result<Answer, 
     }
 }
 
+/// What the network said of the newest slot, for a survey.
+#[derive(Clone, Copy, Debug, Default)]
+struct Newest {
+    slot: u64,
+    probabilities: [u16; 3],
+    head_width_permille: u16,
+}
+
+/// Of a share from 0 to 1.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to 0 to 1000")]
+fn permille(share: f32) -> u16 {
+    (share * 1000.0).round().clamp(0.0, 1000.0) as u16
+}
+
 fn milliseconds(span: Span) -> u16 {
     u16::try_from(span.as_ms().max(0)).unwrap_or(u16::MAX)
 }
@@ -295,8 +313,9 @@ impl Seat {
             round_trip_us: status.round_trip_us,
             packets: status.packets,
             camera_clock_ms: status.camera_clock_ms,
-            slot: self.newest.0,
-            probabilities: self.newest.1,
+            slot: self.newest.slot,
+            probabilities: self.newest.probabilities,
+            head_width_permille: self.newest.head_width_permille,
             ..Survey::unknown(self.eye.camera.id)
         };
         if let Some(listener) = listener {

@@ -59,9 +59,9 @@ pub struct Survey {
     /// What the network says of the newest window, calibrated but not smoothed, in units of 1/10000 and in the order
     /// of `Emotion::ALL`; zero where it sees too few people, or no window was inferred.
     pub probabilities: [u16; 3],
-    /// How tall people are in the picture, thousandths of its height; 0: not estimated by this network. No network of
-    /// today's contract has an output for it.
-    pub people_height_permille: u16,
+    /// How wide the heads of people are in the newest window, their median, thousandths of the picture's width; 0 where
+    /// the network does not estimate it, or sees nobody.
+    pub head_width_permille: u16,
     /// The slot of the newest window, so that each of the probabilities is counted once; 0 before the first.
     pub slot: u64,
 }
@@ -94,7 +94,7 @@ impl Survey {
             clap_confidence: 0,
             claps: 0,
             probabilities: [0; 3],
-            people_height_permille: 0,
+            head_width_permille: 0,
             slot: 0,
         }
     }
@@ -111,7 +111,7 @@ pub(super) fn write(bytes: &mut Writer, survey: &Survey) {
     for number in [survey.noise_floor_cdb, survey.peak_cdb, survey.hum_cdb, survey.clap_offset_ms] {
         bytes.put(&number.to_le_bytes());
     }
-    for number in [survey.sharpness, survey.clipped_permille, survey.people_height_permille] {
+    for number in [survey.sharpness, survey.clipped_permille, survey.head_width_permille] {
         bytes.put(&number.to_le_bytes());
     }
     survey.probabilities.iter().for_each(|it| bytes.put(&it.to_le_bytes()));
@@ -140,7 +140,7 @@ pub(super) fn read(bytes: &mut Reader<'_>) -> Result<Survey, Malformed> {
         clap_offset_ms: bytes.i16(),
         sharpness: bytes.u16(),
         clipped_permille: bytes.u16(),
-        people_height_permille: bytes.u16(),
+        head_width_permille: bytes.u16(),
         probabilities: [bytes.u16(), bytes.u16(), bytes.u16()],
         slot: bytes.u64(),
     };
@@ -175,7 +175,7 @@ pub(super) mod tests {
             clap_confidence: 93,
             claps: 6,
             probabilities: [1000, 2000, 7000],
-            people_height_permille: 0,
+            head_width_permille: 84,
             slot: 360_000_000,
         }
     }
