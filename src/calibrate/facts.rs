@@ -56,6 +56,8 @@ pub struct Network {
     pub needs_sound: bool,
     /// Whether it estimates the group's size.
     pub estimates_group: bool,
+    /// From which width of heads to which it was trained, as shares of the picture's width, where it tells them.
+    pub head_width: Option<[f64; 2]>,
     /// How often each emotion was in training, in the order of `Emotion::ALL`.
     pub prior: [f32; 3],
     /// The expected calibration error that its card states, 0 to 1.
@@ -157,6 +159,7 @@ pub(super) mod tests {
                 hears: true,
                 needs_sound: false,
                 estimates_group: true,
+                head_width: Some([0.0522, 0.2321]),
                 prior: [1.0 / 3.0; 3],
                 calibration_error: Some(0.0291),
             },

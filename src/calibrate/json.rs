@@ -85,7 +85,7 @@ fn survey(name: &str, survey: &Survey) -> Json {
         "peak_db": known(heard, f64::from(survey.peak_cdb) / 100.0), "clipped_permille": survey.clipped_permille,
         "hum_db": known(0 < survey.hum_hz, f64::from(survey.hum_cdb) / 100.0), "hum_hz": survey.hum_hz,
         "clap_offset_ms": survey.clap_offset_ms, "clap_confidence": survey.clap_confidence, "claps": survey.claps,
-        "people_height_permille": survey.people_height_permille, "motion": survey.motion(),
+        "head_width_permille": survey.head_width_permille, "motion": survey.motion(),
     });
     probabilities(&mut line, survey.probabilities);
     line
@@ -186,9 +186,9 @@ mod tests {
         let line = record(&site, &Record::Survey(Survey::unknown(CameraId(0))));
         assert_eq!(
             keys(&line),
-            "camera camera_clock_ms clap_confidence clap_offset_ms claps clipped_permille contrast frozen_ms hum_db \
-             hum_hz jitter_ms kind motion noise_floor_db p_negative p_neutral p_positive packets peak_db \
-             people_height_permille round_trip_ms sharpness slot step"
+            "camera camera_clock_ms clap_confidence clap_offset_ms claps clipped_permille contrast frozen_ms \
+             head_width_permille hum_db hum_hz jitter_ms kind motion noise_floor_db p_negative p_neutral p_positive \
+             packets peak_db round_trip_ms sharpness slot step"
         );
         for key in ["camera_clock_ms", "noise_floor_db", "hum_db", "motion"] {
             assert!(line[key].is_null(), "{key}");

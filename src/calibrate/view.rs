@@ -304,7 +304,7 @@ mod tests {
         holds(&text, &["\n08:00:00.000Z infer: a line of the log"]);
         holds(
             &text,
-            &["hall   reading: positive", "positive 0.70 ███████···", "sound  -30.2 dBFS", "light 101 of 255"],
+            &["hall   reading: positive", "positive 0.70 ███████···", "sound  -30.5 dBFS", "light  99 of 255"],
         );
         holds(&text, &["  ok connection     online", "  -- sound's offset no clap test yet", "  ok group"]);
         holds(&text, &[" c clap test", " q end"]);

@@ -84,6 +84,7 @@ pub(super) fn site(files: &[PathBuf]) -> Result<Site, String> {
         hears,
         needs_sound: hears && contract.sound.missing == contract::Missing::Withhold,
         estimates_group: contract.outputs.group_size.is_some(),
+        head_width: contract.outputs.head_width.map(|range| range.map(f64::from)),
         prior: contract.prior,
         calibration_error: error,
     };

@@ -44,19 +44,10 @@ struct Seat {
     luma: u8,
     labelled: u32,
     withheld: u32,
-    /// Of the window that is being read; measured in a dry run only.
+    /// Of the window that is being read, levels; measured in a dry run only.
     motion: Option<f32>,
+    /// The newest slot, and what is told of it.
     newest: Newest,
-}
-
-/// What a dry run tells of the newest slot.
-#[derive(Clone, Copy)]
-struct Newest {
-    slot: u64,
-    /// What the network said of it, calibrated.
-    probabilities: [u16; 3],
-    /// How much it moved, levels.
-    motion: Option<f32>,
 }
 
 /// All cameras, and the network that they share.
@@ -113,7 +104,7 @@ impl Slots {
             labelled,
             withheld,
             motion: None,
-            newest: Newest { slot: 0, probabilities: [0; 3], motion: None },
+            newest: Newest::default(),
             eye,
         };
         self.seats.insert(seat.eye.camera.id, seat);
@@ -173,8 +164,16 @@ impl Slots {
             let frame_offset_ms = brought.cut.as_ref().map_or(0, Cut::frame_offset_ms);
             let ran = brought.cut.is_ok();
             let sensed = brought.cut.and_then(|_| answer(answers.next()));
+            let head_width = sensed.ok().and_then(|it| it.head_width);
             let step = seat.aggregate.step(slot, sensed);
-            seat.newest = Newest { slot, probabilities: step.calibrated, motion: seat.motion.take() };
+            // Of nobody's head nothing is known.
+            let head_width = head_width.filter(|_| step.group_at_least != Some(0));
+            seat.newest = Newest {
+                slot,
+                probabilities: step.calibrated,
+                head_width_permille: head_width.map_or(0, permille),
+                motion: seat.motion.take(),
+            };
             match step.outcome {
                 Outcome::Label(_) => seat.labelled += 1,
                 Outcome::Withheld(_) => seat.withheld += 1,
@@ -276,6 +275,22 @@ fn thousandths(levels: f32) -> u16 {
     ((levels * 1000.0).round() as u16).min(MOTION_NONE_MILLI - 1)
 }
 
+/// What a survey tells of the newest slot.
+#[derive(Clone, Copy, Debug, Default)]
+struct Newest {
+    slot: u64,
+    probabilities: [u16; 3],
+    head_width_permille: u16,
+    /// How much its window moved, levels.
+    motion: Option<f32>,
+}
+
+/// Of a share from 0 to 1.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to 0 to 1000")]
+fn permille(share: f32) -> u16 {
+    (share * 1000.0).round().clamp(0.0, 1000.0) as u16
+}
+
 fn milliseconds(span: Span) -> u16 {
     u16::try_from(span.as_ms().max(0)).unwrap_or(u16::MAX)
 }
@@ -321,6 +336,7 @@ impl Seat {
             camera_clock_ms: status.camera_clock_ms,
             slot: self.newest.slot,
             probabilities: self.newest.probabilities,
+            head_width_permille: self.newest.head_width_permille,
             motion_milli: self.newest.motion.map_or(MOTION_NONE_MILLI, thousandths),
             ..Survey::unknown(self.eye.camera.id)
         };

@@ -61,9 +61,9 @@ pub struct Survey {
     /// What the network says of the newest window, calibrated but not smoothed, in units of 1/10000 and in the order
     /// of `Emotion::ALL`; zero where it sees too few people, or no window was inferred.
     pub probabilities: [u16; 3],
-    /// How tall people are in the picture, thousandths of its height; 0: not estimated by this network. No network of
-    /// today's contract has an output for it.
-    pub people_height_permille: u16,
+    /// How wide the heads of people are in the newest window, their median, thousandths of the picture's width; 0 where
+    /// the network does not estimate it, or sees nobody.
+    pub head_width_permille: u16,
     /// How much the newest window moved, in thousandths of a level: what `gates.motion_min` is compared with, which is
     /// the mean absolute difference of luma to the frame before, of the frame where it is largest. Capped at 65.534
     /// levels; [`MOTION_NONE_MILLI`] where the window has too few frames, or none with a frame before it.
@@ -100,7 +100,7 @@ impl Survey {
             clap_confidence: 0,
             claps: 0,
             probabilities: [0; 3],
-            people_height_permille: 0,
+            head_width_permille: 0,
             motion_milli: MOTION_NONE_MILLI,
             slot: 0,
         }
@@ -124,7 +124,7 @@ pub(super) fn write(bytes: &mut Writer, survey: &Survey) {
     for number in [survey.noise_floor_cdb, survey.peak_cdb, survey.hum_cdb, survey.clap_offset_ms] {
         bytes.put(&number.to_le_bytes());
     }
-    for number in [survey.sharpness, survey.clipped_permille, survey.people_height_permille] {
+    for number in [survey.sharpness, survey.clipped_permille, survey.head_width_permille] {
         bytes.put(&number.to_le_bytes());
     }
     survey.probabilities.iter().for_each(|it| bytes.put(&it.to_le_bytes()));
@@ -154,7 +154,7 @@ pub(super) fn read(bytes: &mut Reader<'_>) -> Result<Survey, Malformed> {
         clap_offset_ms: bytes.i16(),
         sharpness: bytes.u16(),
         clipped_permille: bytes.u16(),
-        people_height_permille: bytes.u16(),
+        head_width_permille: bytes.u16(),
         probabilities: [bytes.u16(), bytes.u16(), bytes.u16()],
         slot: bytes.u64(),
         motion_milli: bytes.u16(),
@@ -190,7 +190,7 @@ pub(super) mod tests {
             clap_confidence: 93,
             claps: 6,
             probabilities: [1000, 2000, 7000],
-            people_height_permille: 0,
+            head_width_permille: 84,
             motion_milli: 1234,
             slot: 360_000_000,
         }

@@ -178,28 +178,12 @@ fn outside_of_its_hours_a_camera_is_paused_and_the_other_is_not() {
 
 #[test]
 fn new_masks_take_effect_for_their_camera_alone() {
-    let (first, second, broker) = (moving().start(), moving().start(), Broker::start());
-    let mut subscriber = Subscriber::to(&broker, "edge-ger/#");
-    let folder = folder(&[
-        ("first.toml", &file(&of(&first), "", broker.port())),
-        ("second.toml", &file(&of(&second), "", broker.port())),
-    ]);
-    let changed = folder.path().join("cameras/second.toml");
-    let mut daemon = Daemon::start(folder, &[], &[]);
-    labelled(&mut subscriber, "first");
-    labelled(&mut subscriber, "second");
+    let mut pair = Pair::start();
     // What is left is narrower than one of the network's 16 columns, so nothing is left to measure: it is dark.
-    let masks = "masks = [[[0.0, 0.0], [0.97, 0.0], [0.97, 1.0], [0.0, 1.0]]]";
-    fs::write(changed, file(&format!("{}\n{masks}", of(&second)), "", broker.port())).unwrap();
-    let seen = subscriber.seen.len();
-    daemon.signal(Signal::HUP);
-    daemon.wait_log("camera set anew", DEADLINE);
-    withheld(&mut subscriber, "second", "dark");
-    labelled(&mut subscriber, "first");
-    let of_first = subscriber.seen[seen..].iter().filter(|it| it.topic == "edge-ger/box/first/reading");
-    assert!(of_first.clone().all(|it| json(it)["label"] != "withheld"), "{:?}", of_first.collect::<Vec<_>>());
-    assert_no_gap(&subscriber, "first");
-    let said = daemon.said();
-    assert_eq!(said.matches("camera connected").count(), 2, "masks are no reason to connect anew:\n{said}");
-    stop(daemon);
+    let seen = pair.change_second("masks = [[[0.0, 0.0], [0.97, 0.0], [0.97, 1.0], [0.0, 1.0]]]");
+    withheld(&mut pair.subscriber, "second", "dark");
+    labelled(&mut pair.subscriber, "first");
+    pair.assert_first_never_noticed(seen);
+    assert_eq!(pair.second.connections(), 1, "masks are no reason to connect anew");
+    stop(pair.daemon);
 }
