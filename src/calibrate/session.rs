@@ -264,7 +264,7 @@ mod tests {
         let clock = Arc::new(SystemClock);
         let session =
             Session { site: site(), wanted, output: Output::Lines, heard, signals: asked, asks, parent, clock };
-        let session = std::thread::spawn(move || session.run());
+        let session = std::thread::Builder::new().name("session".into()).spawn(move || session.run()).unwrap();
         assert_eq!(to_parent.recv().unwrap(), Ask::Stop);
         signals.iter().for_each(|it| signal.send(*it).unwrap());
         drop(signal);
