@@ -104,7 +104,8 @@ fn others(site: &Site, guide: &Guide) -> Line<'static> {
 fn steps(seen: &Seen) -> Line<'static> {
     let step = seen.survey.map_or(Step::None, |it| it.step);
     let shown = Step::ALL.iter().skip(1).map(|it| {
-        let text = format!(" {} {} ", if *it <= step { "ok" } else { ".." }, step_words(*it));
+        // All six fit on 80 columns.
+        let text = format!(" {} {}", if *it <= step { '✓' } else { '·' }, step_words(*it));
         if *it <= step { Span::from(text).fg(Color::Green) } else { Span::from(text).add_modifier(Modifier::DIM) }
     });
     Line::from(shown.collect::<Vec<_>>())
@@ -314,7 +315,14 @@ mod tests {
     fn before_the_first_picture_the_steps_are_shown() {
         let mut site = Site::new(facts(), Moment(0));
         let text = seen_on(80, 24, &site, &Guide::new(None), &[]);
-        holds(&text, &["no reading yet", ".. connected", "  -- connection     nothing was heard"]);
+        holds(
+            &text,
+            &[
+                "no reading yet",
+                "· connected · signed in · stream agreed · packets arrive · key frame · picture",
+                "  -- connection     nothing was heard",
+            ],
+        );
         let mut vital = crate::calibrate::seen::tests::vital();
         (vital.state, vital.fault) = (CameraState::Offline, CameraFault::Unauthorised);
         let mut survey = crate::calibrate::seen::tests::survey(0);
@@ -323,7 +331,7 @@ mod tests {
         seen.vital(&vital, crate::time::Span::ZERO);
         seen.survey(&survey);
         let text = seen_on(120, 40, &site, &Guide::new(None), &[]);
-        holds(&text, &["ok connected", ".. signed in", "FAIL connection     unauthorised, came to: connected"]);
+        holds(&text, &["✓ connected", "· signed in", "FAIL connection     unauthorised, came to: connected"]);
         holds(&text, &["the camera refused the user or the password: check camera.user and camera.password_file"]);
     }
 
@@ -337,7 +345,7 @@ mod tests {
         let seen = site.seen(HALL).unwrap();
         seen.vital(&vital, crate::time::Span::ZERO);
         seen.survey(&survey);
-        holds(&seen_on(80, 24, &site, &Guide::new(None), &[]), &["ok connected", ".. signed in"]);
+        holds(&seen_on(80, 24, &site, &Guide::new(None), &[]), &["✓ connected", "· signed in"]);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Which ONNX Runtime a library is. Its interface tells the version through a pointer that only unsafe code can follow,
-//! but every symbol that it exports carries it, too: `VERS_1.23.2`, from its own linker script.
+//! but every symbol that it exports carries it, too: `VERS_1.23.2`, from its own linker script (seen in 1.19.2, 1.23.2
+//! and 1.31.1).
 
 use std::io::{self, Read};
 
