@@ -23,7 +23,8 @@ pub fn run(facts: &Facts) -> Json {
         "architecture": facts.system.architecture, "machine": facts.system.machine,
         "began_ms": facts.began_ms, "box": facts.box_name,
         "context": facts.context, "network": facts.network.name, "network_sha256": facts.network.sha256,
-        "cores": facts.cores, "hop_s": facts.hop_s, "cameras": names,
+        "calibration_error": facts.network.calibration_error, "cores": facts.cores, "hop_s": facts.hop_s,
+        "cameras": names,
     })
 }
 
@@ -198,7 +199,7 @@ mod tests {
         assert_eq!(keys(lines.last().unwrap()), "fail kind pass unknown warn watched_s");
         assert_eq!(
             keys(&run(&site.facts)),
-            "architecture began_ms box cameras context cores hop_s kernel kind machine network network_sha256 os version"
+            "architecture began_ms box calibration_error cameras context cores hop_s kernel kind machine network network_sha256 os version"
         );
     }
 }

@@ -56,6 +56,8 @@ fn movement(view: &View<'_>) -> Item {
         recent if recent < 1000.0 => "the picture moves".to_owned(),
         _ => format!("no change for {:.0} s", ms / 1000.0),
     };
+    let motion = survey.motion().map(|it| format!("; {it:.2} levels in the last window"));
+    let value = value + &motion.unwrap_or_default();
     let cure = "wave at the camera; if this stays, it repeats one picture: restart it. An empty place may stand still";
     item.measured(ms / 1000.0, "s").is(value).graded(grade, cure)
 }
@@ -81,6 +83,16 @@ fn people(view: &View<'_>) -> Item {
 mod tests {
     use super::{super::tests::grades, *};
     use crate::{calibrate::history::Tally, wire::record::Survey};
+
+    #[test]
+    fn movement_is_told_in_the_gates_own_levels() {
+        assert_eq!(item("movement", |_, _| {}).value, "the picture moves; 1.60 levels in the last window");
+        let unknown = item("movement", |seen, _| {
+            let survey = seen.survey.as_mut().unwrap();
+            (survey.frozen_ms, survey.motion_milli) = (20_000, crate::wire::record::MOTION_NONE_MILLI);
+        });
+        assert_eq!(unknown.value, "no change for 20 s");
+    }
 
     #[test]
     fn the_picture_is_judged_at_its_bounds() {
