@@ -7,7 +7,7 @@ mod awaited;
 mod colour;
 mod container;
 mod line;
-mod paint;
+pub mod paint;
 mod resample;
 mod sound;
 mod video;

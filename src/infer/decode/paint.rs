@@ -14,7 +14,7 @@ const SQUARE: u32 = 2;
 
 /// The masks of a camera, made ready for the size of its pictures. The default covers nothing.
 #[derive(Debug, Default)]
-pub(super) struct Paint {
+pub struct Paint {
     masks: Vec<Polygon>,
     colour: [u8; 3],
     size: (u32, u32),
@@ -25,14 +25,15 @@ pub(super) struct Paint {
 
 impl Paint {
     /// With these masks, and red, green and blue of the network's zero: 0 to 1.
+    #[must_use]
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to 8 bits")]
-    pub(super) fn new(masks: Vec<Polygon>, zero: [f32; 3]) -> Self {
+    pub fn new(masks: Vec<Polygon>, zero: [f32; 3]) -> Self {
         let colour = zero.map(|it| (it * 255.0).round().clamp(0.0, 255.0) as u8);
         Self { masks, colour, ..Self::default() }
     }
 
-    /// Prepares for pictures of this size, once for each.
-    pub(super) fn fit(&mut self, size: (u32, u32)) {
+    /// Prepares for pictures of this size, once for each: width and height, pixels.
+    pub fn fit(&mut self, size: (u32, u32)) {
         if self.size == size {
             return;
         }
@@ -54,8 +55,8 @@ impl Paint {
         &self.bands
     }
 
-    /// Paints over a picture of the size that was prepared for: packed red, green and blue.
-    pub(super) fn over(&self, rgb: &mut [u8]) {
+    /// Paints over a picture of the size that was prepared for: packed red, green and blue, row by row from the top.
+    pub fn over(&self, rgb: &mut [u8]) {
         let (width, height) = (self.size.0 as usize, self.size.1 as usize);
         let (pixels, _) = rgb.as_chunks_mut::<3>();
         for (row, spans) in self.squares.rows().enumerate() {

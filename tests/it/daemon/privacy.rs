@@ -2,11 +2,15 @@
 
 use std::{
     fs,
+    io::Write as _,
     net::SocketAddr,
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
-use rustix::process::{Signal, kill_process};
+use rustix::{
+    fs::{CWD, FileType, Mode, mknodat},
+    process::{Signal, kill_process},
+};
 
 use super::*;
 use crate::harness::{
@@ -124,6 +128,28 @@ fn a_pause_by_signal_outlives_processes_and_the_daemon_itself() {
     assert_eq!(camera.connections(), before + 1);
     let said = daemon.said();
     assert_eq!((said.matches("paused by").count(), said.matches("the pause is over").count()), (1, 1), "{said}");
+    stop(daemon);
+}
+
+#[test]
+fn a_pause_that_comes_while_the_configuration_is_read_waits() {
+    let (camera, broker) = (moving().start(), Broker::start());
+    let mut subscriber = Subscriber::to(&broker, "edge-ger/#");
+    let folder = hall(&of(&camera), "", &broker);
+    // A configuration that takes as long as the test likes.
+    let path = folder.path().join("cameras/hall.toml");
+    let text = fs::read(&path).unwrap();
+    fs::remove_file(&path).unwrap();
+    mknodat(CWD, &path, FileType::Fifo, Mode::RWXU, 0).unwrap();
+    let mut daemon = Daemon::start(folder, &[], &[]);
+    // It is there when somebody reads from it.
+    let mut configuration = fs::File::create(&path).unwrap();
+    daemon.signal(Signal::USR1);
+    configuration.write_all(&text).unwrap();
+    drop(configuration);
+    daemon.wait_log("paused by", DEADLINE);
+    withheld(&mut subscriber, "hall", "paused");
+    stays_alone(&camera, &mut subscriber);
     stop(daemon);
 }
 
