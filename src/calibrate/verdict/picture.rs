@@ -81,7 +81,10 @@ fn people(view: &View<'_>) -> Item {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::tests::grades, *};
+    use super::{
+        super::tests::{grades, item},
+        *,
+    };
     use crate::{calibrate::history::Tally, wire::record::Survey};
 
     #[test]
