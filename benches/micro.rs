@@ -1,4 +1,5 @@
-//! The two features of a clip against the libraries that made them first, in the same run; one thread each.
+//! The two features of a clip, and privacy masks, against the libraries that a user would take, in the same run; one thread
+//! each.
 //!
 //! The first table is for the ratios; how long a spectrogram takes does not depend on the sound. The second one, by
 //! divan, is for the spread and for allocations. A clip's spectrogram makes none. A picture makes two for each row and
@@ -12,10 +13,14 @@ use std::{path::Path, process::Command};
 
 use divan::{AllocProfiler, Bencher};
 use edge_ger::{
-    infer::features::{
-        picture::{Rgb, Squash},
-        sound::{self, Ear, Mel},
+    infer::{
+        decode::paint::Paint,
+        features::{
+            picture::{Rgb, Squash},
+            sound::{self, Ear, Mel},
+        },
     },
+    mask::Polygon,
     time::{Clock, Span, SystemClock},
 };
 
@@ -28,7 +33,7 @@ const HEIGHT: u32 = 1080;
 const SIDE: u32 = 224;
 
 fn main() {
-    let ours = (best_ms(spectrogram()), best_ms(small_picture()));
+    let ours = [best_ms(spectrogram()), best_ms(small_picture()), best_ms(masked_picture())];
     table(ours, &peers());
     println!();
     divan::main();
@@ -52,6 +57,31 @@ fn small_picture() -> impl FnMut() {
         let picture = Rgb { bytes: &bytes, width: WIDTH, height: HEIGHT, stride: WIDTH as usize * 3 };
         squash.squash(divan::black_box(picture), divan::black_box(&mut out)).unwrap();
     }
+}
+
+/// Three masks over a camera's frame: a band, a triangle and a desk, a quarter of the picture. `micro.py` has the same.
+const MASKS: [&[[u16; 2]]; 3] = [
+    &[[0, 0], [10_000, 0], [10_000, 1500], [0, 1500]],
+    &[[7000, 2000], [10_000, 2000], [10_000, 6000]],
+    &[[500, 7000], [3500, 6500], [4000, 9000], [1000, 9500]],
+];
+
+/// What masks cost of each frame that is decoded, after the first.
+fn masked_picture() -> impl FnMut() {
+    let masks = MASKS.map(|corners| Polygon::new(corners.to_vec()).unwrap());
+    let mut paint = Paint::new(masks.to_vec(), [0.5; 3]);
+    let mut bytes: Vec<_> = (0..WIDTH * HEIGHT * 3).map(|_| fastrand::u8(..)).collect();
+    move || {
+        paint.fit((WIDTH, HEIGHT));
+        paint.over(divan::black_box(&mut bytes));
+    }
+}
+
+#[divan::bench]
+fn masks_over_1080p(bencher: Bencher<'_, '_>) {
+    let mut work = masked_picture();
+    work();
+    bencher.bench_local(work);
 }
 
 #[divan::bench]
@@ -105,11 +135,11 @@ fn peers() -> serde_json::Value {
     }
 }
 
-fn table((mel_ms, picture_ms): (f64, f64), peers: &serde_json::Value) {
+fn table([mel_ms, picture_ms, masks_ms]: [f64; 3], peers: &serde_json::Value) {
     println!("{:34} {:14} {:>8} {:>8} {:>7}  goal", "", "peer", "peer, ms", "ours, ms", "times");
-    let line = |what: &str, peer: &str, ours_ms: f64, goal: Option<f64>| {
+    let line = |what: &str, (peer, key): (&str, &str), ours_ms: f64, goal: Option<f64>| {
         let version = peers["versions"][peer].as_str().unwrap_or("");
-        let Some(peer_ms) = peers[format!("{peer}_ms")].as_f64() else {
+        let Some(peer_ms) = peers[key].as_f64() else {
             println!("{what:34} {peer:14} {:>8} {ours_ms:>8.2}", "?");
             return;
         };
@@ -118,7 +148,8 @@ fn table((mel_ms, picture_ms): (f64, f64), peers: &serde_json::Value) {
             goal.map_or(String::new(), |it| format!("at least {it}: {}", if it <= times { "met" } else { "MISSED" }));
         println!("{what:34} {:14} {peer_ms:>8.2} {ours_ms:>8.2} {times:>7.1}  {goal}", format!("{peer} {version}"));
     };
-    line("mel of a 5 s clip", "librosa", mel_ms, Some(5.0));
-    line("1080p to 224x224, bicubic", "pillow", picture_ms, None);
-    line("1080p to 224x224, INTER_AREA", "opencv", picture_ms, None);
+    line("mel of a 5 s clip", ("librosa", "mel_ms"), mel_ms, Some(5.0));
+    line("1080p to 224x224, bicubic", ("pillow", "bicubic_ms"), picture_ms, None);
+    line("1080p to 224x224, INTER_AREA", ("opencv", "area_ms"), picture_ms, None);
+    line("three masks over 1080p, fillPoly", ("opencv", "masks_ms"), masks_ms, None);
 }

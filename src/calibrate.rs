@@ -11,6 +11,7 @@ pub mod baseline;
 pub mod bounds;
 pub mod facts;
 pub mod files;
+mod fit;
 pub mod guide;
 pub mod headroom;
 pub mod history;
@@ -23,6 +24,7 @@ pub mod script;
 pub mod seen;
 pub mod session;
 pub mod settings;
+pub mod system;
 pub mod text;
 pub mod verdict;
 pub mod view;
@@ -38,6 +40,7 @@ use crate::{
     time::{Moment, Span},
     wire::{
         CameraId,
+        control::Libraries,
         record::{Record, SoundState},
     },
 };
@@ -50,6 +53,8 @@ pub struct Site {
     /// What was seen, by the cameras' numbers.
     cameras: BTreeMap<CameraId, Seen>,
     began: Moment,
+    /// What the process that sees and hears works with, once it has said so.
+    pub libraries: Option<Libraries>,
     /// How long it has been watched.
     pub watched: Span,
 }
@@ -59,7 +64,7 @@ impl Site {
     #[must_use]
     pub fn new(facts: Facts, began: Moment) -> Self {
         let cameras = facts.cameras.iter().map(|it| (it.id, Seen::default())).collect();
-        Self { facts, cameras, began, watched: Span::ZERO }
+        Self { facts, cameras, began, libraries: None, watched: Span::ZERO }
     }
 
     /// Takes a record that arrived now. What it says of a camera that nobody configured is nothing.

@@ -275,22 +275,19 @@ fn load(files: &[PathBuf]) -> Result<(Config, ModelFacts), Failure> {
     wiring::load(files).map_err(|text| Failure::new(Exit::Configuration, text))
 }
 
-fn options(files: Vec<PathBuf>, sink: Sink, hangup: Hangup) -> Result<Options, Failure> {
-    let internal = |err: &dyn std::error::Error| Failure::new(Exit::Internal, err);
-    let signals = signals::listen(hangup).map_err(|err| internal(&err))?;
-    // Broker and camera passwords pass through here.
-    sandbox::enter(sandbox::Room::Networked).map_err(|err| internal(&err))?;
-    let reload: Reload = Box::new(move || wiring::load(&files));
-    let clock = Arc::new(SystemClock);
-    Ok(Options { sink, program: Program::default(), signals, asks: crossbeam_channel::never(), reload, clock })
-}
-
 fn daemon(files: Vec<PathBuf>) -> Result<Exit, Failure> {
     logging::start("");
+    let internal = |err: &dyn std::error::Error| Failure::new(Exit::Internal, err);
+    // Before anything takes time: a pause that comes meanwhile must not be the end of us, but wait.
+    let signals = signals::listen(Hangup::Reloads).map_err(|err| internal(&err))?;
     let (config, model) = load(&files)?;
     let _lock = take(&config.state_dir)?;
     info!("edge-ger {}: {} cameras, network {}", env!("CARGO_PKG_VERSION"), config.cameras.len(), model.name);
-    supervise(config, model, options(files, Sink::Publish, Hangup::Reloads)?)
+    // Broker and camera passwords pass through here.
+    sandbox::enter(sandbox::Room::Networked).map_err(|err| internal(&err))?;
+    let reload: Reload = Box::new(move || wiring::load(&files));
+    let (program, asks, clock) = (Program::default(), crossbeam_channel::never(), Arc::new(SystemClock));
+    supervise(config, model, Options { sink: Sink::Publish, program, signals, asks, reload, clock })
 }
 
 fn take(state_dir: &Path) -> Result<lock::Lock, Failure> {

@@ -39,7 +39,7 @@ use crate::{
     time::{Clock, Grid, Moment, Span},
     wire::{
         CameraId,
-        control::{CameraOrder, InferBegin, Order, Report},
+        control::{CameraOrder, InferBegin, Libraries, Order, Report},
         record::{CameraState, Record},
     },
 };
@@ -101,6 +101,10 @@ pub fn run(
     };
     let (session, name) = (room.slots.session(), &room.slots.contract().name);
     let ready = format!("network {name} on {}", session.provider().word());
+    if room.survey {
+        let libraries = Libraries { gstreamer: decode::version_numbers(), onnx_runtime: Runtime::version() };
+        reports.send(Report::Libraries(libraries)).ok();
+    }
     reports.send(Report::Ready(ready)).ok();
     room.account_for_absence(last_slot);
     let ended = room.work(orders, reports);

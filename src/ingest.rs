@@ -139,6 +139,8 @@ impl Ingest {
     /// Asks all cameras at once, and waits for them together.
     fn stop(mut self, clock: &dyn Clock) {
         let deadline = clock.now() + STOP_WITHIN;
+        // First, because infer is asked to end a moment later.
+        self.room.downstream.finish();
         self.cameras.values_mut().filter_map(|kept| kept.running.as_mut()).for_each(Running::ask_to_stop);
         for (id, kept) in &self.cameras {
             let patience = deadline.after(clock.now());

@@ -117,8 +117,15 @@ impl Cells {
 
     /// The covered columns of each row, from the top.
     pub fn rows(&self) -> impl Iterator<Item = &[Range<u32>]> {
-        let begins = [0].into_iter().chain(self.ends.iter().copied());
-        begins.zip(&self.ends).map(|(begin, end)| &self.spans[begin..*end])
+        (0..self.ends.len()).map(|row| self.row(row))
+    }
+
+    /// The covered columns of one row; none of a row that there is not.
+    #[must_use]
+    pub fn row(&self, row: usize) -> &[Range<u32>] {
+        let begin = row.checked_sub(1).map_or(Some(0), |before| self.ends.get(before).copied());
+        let (Some(begin), Some(end)) = (begin, self.ends.get(row)) else { return &[] };
+        &self.spans[begin..*end]
     }
 
     /// Whether these spans are the whole of a row.

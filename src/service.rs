@@ -6,6 +6,7 @@ pub mod notify;
 pub mod pause;
 pub mod signals;
 pub mod stop;
+pub mod whole_file;
 
 use std::process::ExitCode;
 

@@ -37,7 +37,10 @@ use crate::{
         signals::Signal,
     },
     time::{Clock, Span},
-    wire::{control::Order, record::Record},
+    wire::{
+        control::{Libraries, Order, Report},
+        record::Record,
+    },
 };
 
 /// Rooms report once a second; a parent that does not keep up lets them wait.
@@ -56,8 +59,17 @@ pub enum Flow {
 pub enum Sink {
     /// To the room `publish`.
     Publish,
-    /// Here: `publish` is not started, and each record is handed to this function, on the thread that called [`run`].
-    Here(Box<dyn FnMut(Record) -> Flow>),
+    /// Here: `publish` is not started, and what is heard is handed to this function, on the thread that called [`run`].
+    Here(Box<dyn FnMut(Heard) -> Flow>),
+}
+
+/// What whoever watches a dry run hears.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Heard {
+    /// A record.
+    Record(Record),
+    /// What `infer` works with.
+    Libraries(Libraries),
 }
 
 /// Reads the configuration, and the facts of the network that it names, anew. The error is for people.
@@ -115,7 +127,7 @@ fn lines(faults: &[Unusable]) -> String {
 /// at fault. Nothing else is a reason to end.
 pub fn run(config: Config, model: ModelFacts, options: Options) -> Result<(), Error> {
     let setting = Setting::read(config, model).map_err(Error::Secrets)?;
-    let rooms: &[Name] = match options.sink {
+    let rooms: &[Name] = match &options.sink {
         Sink::Publish => &Name::ALL,
         Sink::Here(_) => &[Name::Ingest, Name::Infer],
     };
@@ -136,6 +148,7 @@ pub fn run(config: Config, model: ModelFacts, options: Options) -> Result<(), Er
         children: BTreeMap::new(),
         joints: Joints::default(),
         program: options.program,
+        sink: options.sink,
         events,
         records: never(),
         asks: options.asks,
@@ -146,7 +159,7 @@ pub fn run(config: Config, model: ModelFacts, options: Options) -> Result<(), Er
     // Before anybody looks or listens.
     parent.look();
     parent.act(begin);
-    parent.work(options.sink, &options.signals, &happened)
+    parent.work(&options.signals, &happened)
 }
 
 struct Parent {
@@ -162,6 +175,7 @@ struct Parent {
     children: BTreeMap<Name, child::Room>,
     joints: Joints,
     program: Program,
+    sink: Sink,
     events: Sender<Event>,
     /// A dry run's records.
     records: Receiver<Record>,
@@ -172,7 +186,7 @@ struct Parent {
 }
 
 impl Parent {
-    fn work(&mut self, mut sink: Sink, signals: &Receiver<Signal>, happened: &Receiver<Event>) -> Result<(), Error> {
+    fn work(&mut self, signals: &Receiver<Signal>, happened: &Receiver<Event>) -> Result<(), Error> {
         loop {
             if let Some(ending) = self.ending.take() {
                 return match ending {
@@ -187,7 +201,7 @@ impl Parent {
                 recv(happened) -> event => event.into_iter().for_each(|it| self.step(it)),
                 recv(signals) -> signal => self.signal(signal.unwrap_or(Signal::StopAtOnce))?,
                 recv(asks) -> ask => self.ask(ask.ok()),
-                recv(records) -> record => self.record(&mut sink, record.ok()),
+                recv(records) -> record => self.record(record.ok()),
                 default(self.plan.next(now).min(self.rest.look_at).after(now)) => {}
             }
             // All that has happened comes before the look at the clock: a parent that was kept from running must not
@@ -200,9 +214,13 @@ impl Parent {
     }
 
     fn step(&mut self, event: Event) {
-        if let Event::Exited(name, ..) = event {
-            self.children.remove(&name);
-            self.joints.leave(name);
+        match event {
+            Event::Exited(name, ..) => {
+                self.children.remove(&name);
+                self.joints.leave(name);
+            }
+            Event::Report(Name::Infer, _, Report::Libraries(it)) => self.hear(Heard::Libraries(it)),
+            _ => {}
         }
         let actions = self.plan.step(self.clock.now(), event);
         self.act(actions);
@@ -262,16 +280,19 @@ impl Parent {
         }
     }
 
-    fn record(&mut self, sink: &mut Sink, record: Option<Record>) {
-        match (sink, record) {
-            (Sink::Here(take), Some(record)) => {
-                if take(record) == Flow::Enough {
-                    self.step(Event::Stop);
-                }
-            }
+    fn record(&mut self, record: Option<Record>) {
+        match record {
+            Some(record) => self.hear(Heard::Record(record)),
             // `infer` ended; its next life brings a new socket.
-            (_, None) => self.records = never(),
-            (Sink::Publish, Some(_)) => {}
+            None => self.records = never(),
+        }
+    }
+
+    fn hear(&mut self, heard: Heard) {
+        if let Sink::Here(take) = &mut self.sink
+            && take(heard) == Flow::Enough
+        {
+            self.step(Event::Stop);
         }
     }
 

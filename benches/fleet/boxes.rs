@@ -19,10 +19,7 @@ use edge_ger::{
     wire::{
         CameraId,
         control::{MqttSecrets, Order, PublishBegin, Report, record_pair},
-        record::{
-            CameraFault, CameraState, Emotion, Outcome, PictureCodec, Provider, Reading, Record, SoundState, Vital,
-            Withheld,
-        },
+        record::{Emotion, Outcome, Reading, Record, Withheld, example},
     },
 };
 use rustix::net::{SendFlags, send};
@@ -198,7 +195,7 @@ impl Room {
         let window_end_ms = SystemClock.wall_ms() - u64::try_from(ago)?;
         for camera in (0..self.cameras).map(CameraId) {
             for record in
-                [Record::Reading(reading(camera, self.next_slot, window_end_ms)), Record::Vital(vital(camera))]
+                [Record::Reading(reading(camera, self.next_slot, window_end_ms)), Record::Vital(example::vital(camera))]
             {
                 send(&self.records, &record.to_bytes(), SendFlags::empty())?;
             }
@@ -248,44 +245,7 @@ fn reading(camera: CameraId, slot: u64, window_end_ms: u64) -> Reading {
     let (_, emotion) =
         probabilities.into_iter().zip(Emotion::ALL).max_by_key(|it| it.0).unwrap_or((0, Emotion::Neutral));
     let is_sure = 4500 < probabilities[emotion as usize];
-    Reading {
-        camera,
-        slot,
-        window_end_ms,
-        outcome: if is_sure { Outcome::Label(emotion) } else { Outcome::Withheld(Withheld::LowConfidence) },
-        probabilities,
-        group_at_least: Some(5),
-        sound: SoundState::Present,
-        frame_offset_ms: fastrand::u16(..300),
-        latency_ms: fastrand::u16(60..300),
-        inference_ms: fastrand::u16(40..250),
-    }
-}
-
-fn vital(camera: CameraId) -> Vital {
-    Vital {
-        camera,
-        state: CameraState::Online,
-        fault: CameraFault::None,
-        sound: SoundState::Present,
-        provider: Provider::Cpu,
-        fps_x100: 2500,
-        key_distance_ms: 1000,
-        kbps: 4000,
-        packets_lost: 7,
-        units_dropped: 0,
-        outages: 2,
-        level_cdb: -3050,
-        camera_drift_ppm: -40,
-        sound_drift_ppm: 25,
-        decode_us: 9000,
-        inference_us: 61_000,
-        labelled: 4700,
-        withheld: 13,
-        luma: 99,
-        codec: PictureCodec::H264,
-        width: 1920,
-        height: 1080,
-        sound_lost_ms: 12,
-    }
+    let outcome = if is_sure { Outcome::Label(emotion) } else { Outcome::Withheld(Withheld::LowConfidence) };
+    let latency_ms = fastrand::u16(60..300);
+    Reading { window_end_ms, outcome, probabilities, latency_ms, ..example::reading(camera, slot) }
 }

@@ -75,10 +75,12 @@ def build(
     """The whole contract.
 
     `facts` come from the checkpoint: name, created, prior, calibration, evaluation, training, the spectrogram's mean and std in
-    dB (`mel_mean`, `mel_std`) where there is one, and, if they differ from the system's, `video_mean`, `video_std` and `licence`.
+    dB (`mel_mean`, `mel_std`) where there is one, from which to which head's width it was trained (`head_width`) where it tells one,
+    and, if they differ from the system's, `video_mean`, `video_std` and `licence`.
     `source` is the SHA-256 of the checkpoint, or words.
     """
     sizes = {"group_size": {"buckets": BUCKETS}} if interface.group_size else {}
+    widths = {"head_width": {"trained": facts["head_width"]}} if interface.head_width else {}
     default = "edge" if interface.system == "edge" else "other"
     licences = {
         "edge": {"weights": "Apache-2.0 OR MIT", "data": [DRAWN]},
@@ -89,7 +91,7 @@ def build(
         "clip_seconds": 5.0, "classes": CLASSES,
         "video": video(interface, facts), "sound": sound(interface, facts),
         "batch": "any" if interface.any_batch else 1,
-        "outputs": {"logits": 3, **sizes},
+        "outputs": {"logits": 3, **sizes, **widths},
         "calibration": facts["calibration"], "prior": facts["prior"], "transition": TRANSITION,
         "evaluation": facts["evaluation"],
         "privacy": {"person_detection": "none", "faces": "none", "outputs": "group only"},

@@ -104,7 +104,7 @@ def check(path: Path, model: Path) -> bool:
                 inputs = window(frames, sound, float(start), keys, terms)
                 answers = []
                 for present in ((1, 1), (1, 0), (0, 1)):
-                    logits, size = session.run(None, {**inputs, "present": np.float32([present])})
+                    logits, size = session.run(["logits", "group_size"], {**inputs, "present": np.float32([present])})
                     chances = np.exp(logits[0] / terms["calibration"]["temperature"])
                     answers.append(f"{CLASSES[int(chances.argmax())]} {chances.max() / chances.sum():.2f}")
                     if present == (1, 1):

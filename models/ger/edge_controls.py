@@ -73,7 +73,7 @@ def onnx_figures(model: Path, cache: Path) -> dict[str, object]:
         inputs = {"video": ((frames.astype(np.float32) / 255 - mean) / std).transpose(0, 3, 1, 2)[None].astype(np.float32),
                   "sound": ((sound.astype(np.float32) - bands["mean"]) / bands["std"])[None, :, None].astype(np.float32)}
         for name, present in SENSES.items():
-            logits, size = session.run(None, {**inputs, "present": np.float32([present])})
+            logits, size = session.run(["logits", "group_size"], {**inputs, "present": np.float32([present])})
             guesses[name].append(int(logits[0].argmax()))
             if name == "both":
                 sizes.append(int(size[0].argmax()))
@@ -101,7 +101,7 @@ def published_figures(model: Path, cache: Path, count: int = 150) -> dict[str, o
         place = Image.fromarray(kept.backgrounds[int(rng.integers(len(kept.backgrounds)))])
         frames = [squash(f, terms["video"]["height"]) for f in published_scenes.frames([Image.fromarray(f) for f in faces], place, 5, number)]
         video = ((np.stack(frames).astype(np.float32) / 255 - mean) / std).transpose(0, 3, 1, 2)[None].astype(np.float32)
-        logits, size = session.run(None, {"video": video, "sound": np.zeros((1, 5, 1, 128, 128), np.float32), "present": np.float32([[1, 0]])})
+        logits, size = session.run(["logits", "group_size"], {"video": video, "sound": np.zeros((1, 5, 1, 128, 128), np.float32), "present": np.float32([[1, 0]])})
         truth.append(label)
         guess.append(int(logits[0].argmax()))
         near.append(int(size[0].argmax()) == bucket(people))
@@ -127,7 +127,7 @@ def video_figures(model: Path, path: Path) -> dict[str, object]:
     counts, said = np.zeros(len(BUCKETS), int), np.zeros(3, int)
     for first in range(0, len(pictures) - 4):
         video = ((np.stack(pictures[first : first + 5]).astype(np.float32) / 255 - mean) / std).transpose(0, 3, 1, 2)[None].astype(np.float32)
-        logits, size = session.run(None, {"video": video, "sound": np.zeros((1, 5, 1, 128, 128), np.float32), "present": np.float32([[1, 0]])})
+        logits, size = session.run(["logits", "group_size"], {"video": video, "sound": np.zeros((1, 5, 1, 128, 128), np.float32), "present": np.float32([[1, 0]])})
         counts[size[0].argmax()] += 1
         if size[0].argmax() > 1:
             said[logits[0].argmax()] += 1

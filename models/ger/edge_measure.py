@@ -142,6 +142,8 @@ def alone_labels(kept: data.Record) -> tuple[np.ndarray, np.ndarray]:
 
 def measure(network: EdgeNetwork, cache: Path, facts: dict[str, object]) -> dict[str, object]:
     """Everything the contract and the card say about held-out clips."""
+    from . import head_widths
+
     kept = data.load("held", cache)
     labels = torch.from_numpy(np.array(kept["label"]))
     truth, people = labels.numpy(), np.array([bucket(int(p)) for p in kept["people"]])
@@ -166,6 +168,7 @@ def measure(network: EdgeNetwork, cache: Path, facts: dict[str, object]) -> dict
     by = {name: {sense: score(own[sense][rows], guesses[sense][rows]) | {"group_size": round(float((people == counted)[rows].mean()), 4)}
                  for sense in SENSES} for name, rows in strata(kept).items() if rows.any()}
     text = f"{len(truth)} held-out synthetic clips: faces, places, speakers and drawing styles that training did not see"
+    widths = {"head_width": head_widths.measure(network, cache, facts["head_width"])} if network.head_width is not None else {}
     return {
         "calibration": {"temperature": round(temperature, 4), "ece": round(after, 4), "ece_uncalibrated": round(before, 4),
                         "data": f"temperature from all, error cross-fitted in two halves, of {text}"},
@@ -173,7 +176,7 @@ def measure(network: EdgeNetwork, cache: Path, facts: dict[str, object]) -> dict
         "evaluation": {"data": text, **scores["both"], "video_only": scores["video_only"], "sound_only": scores["sound_only"],
                        "group_size": {"accuracy": round(float(np.trace(groups) / groups.sum()), 4),
                                       "interval": interval((people == counted).astype(float)), "confusion": groups.tolist(), "withheld": withheld,
-                                      "labelled": labelled}},
+                                      "labelled": labelled}, **widths},
         "details": {"strata": by, "named_sounds": heard_scores(network, cache, facts)},
     }
 

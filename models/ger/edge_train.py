@@ -1,7 +1,7 @@
 """Trains the edge network from nothing: `python -m ger.edge_train --out edge-ger.pt --cache DIR`.
 
 In steps: the picture network alone, on single frames, then on frames and mosaics of faces by turns; the sound network alone, then the fusion over both, frozen, on clips that neither
-has seen. The picture network's fine map learns where heads are and what they show (the scenes know it). Seeded; every epoch is kept, so
+has seen; at last how large people appear. The picture network's fine map learns where heads are and what they show (the scenes know it). Seeded; every epoch is kept, so
 that a stopped run resumes; prints its figures as it goes. The cache must hold the media made ready (see `ger.data`).
 """
 
@@ -18,13 +18,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from . import augment, data, edge_measure
+from . import augment, data, edge_measure, head_widths
 from .mosaics import Mosaics
 from .network import EdgeNetwork, Shape
 from .scenes import FRAMES, bucket, face_maps
 
-NAME = "edge-ger-3"
-STAGES = ["heads", "pictures", "polish", "sounds", "polish-sounds", "named-sounds", "fusion"]
+NAME = "edge-ger-4"
+STAGES = ["heads", "pictures", "polish", "sounds", "polish-sounds", "named-sounds", "fusion", "widths"]
 HEADS_PLAN = 7  # epochs of the first stage's one-cycle rate; the stage ends before, while the rate is high
 FEW_FIRST = torch.tensor([3.0, 3.0, 1.0, 1.0, 1.0])  # taking nobody or one person for a group is the worse mistake
 LICENCE = {"weights": "Apache-2.0 OR MIT", "data": [
@@ -223,7 +223,7 @@ def run_stage(stage: str, number: int, network: EdgeNetwork, facts: dict[str, ob
     if stage in ("sounds", "polish-sounds", "named-sounds", "fusion"):
         data.render_set("sounds", options.cache, options.scale, options.threads)
         facts.update(mel_statistics(options.cache))
-    data.render_set({"fusion": "clips", "heads": "pictures", "polish": "pictures", "polish-sounds": "sounds", "named-sounds": "named"}.get(stage, stage), options.cache, options.scale, options.threads)
+    data.render_set({"fusion": "clips", "heads": "pictures", "polish": "pictures", "polish-sounds": "sounds", "named-sounds": "named", "widths": "clips"}.get(stage, stage), options.cache, options.scale, options.threads)
     part, heads = (options.cache / f"edge-{name}-{options.seed}.pt" for name in (stage, "heads"))
     torch.manual_seed(options.seed * 10 + number)
     size = min(32, max(int(400 * options.scale), 4))
@@ -244,15 +244,22 @@ def run_stage(stage: str, number: int, network: EdgeNetwork, facts: dict[str, ob
         train_sounds(network, part, options.cache, facts, options.named_epochs, size, options.seed + 2, before, 8e-4, True)
     elif stage == "sounds":
         train_sounds(network, part, options.cache, facts, options.sound_epochs, size, options.seed)
-    else:
+    elif stage == "fusion":
         train_fusion(network, part, options.cache, facts, options.fusion_epochs, size, options.seed)
+    elif part.exists():
+        kept = torch.load(part, weights_only=True)
+        network.head_width.load_state_dict(kept["modules"])
+        facts.update(head_width=kept["trained"])
+    else:
+        facts.update(head_width=head_widths.learn(network, options.cache, options.width_epochs, options.seed))
+        torch.save({"modules": network.head_width.state_dict(), "trained": facts["head_width"]}, part)
 
 
 def describe(options: argparse.Namespace) -> dict[str, object]:
     """What the contract says about the training."""
     return {"command": "python -m ger.edge_train", "seed": options.seed,
             "sets": {name: max(int(count * options.scale), 8) for name, (count, _) in data.SETS.items()},
-            "epochs": {"heads": options.head_epochs, "pictures": options.picture_epochs, "polish": options.polish_epochs, "sounds": options.sound_epochs, "polish-sounds": options.polish_sound_epochs, "named-sounds": options.named_epochs, "fusion": options.fusion_epochs},
+            "epochs": {"heads": options.head_epochs, "pictures": options.picture_epochs, "polish": options.polish_epochs, "sounds": options.sound_epochs, "polish-sounds": options.polish_sound_epochs, "named-sounds": options.named_epochs, "fusion": options.fusion_epochs, "widths": options.width_epochs},
             "torch": torch.__version__.split("+")[0]}
 
 
@@ -269,8 +276,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--polish-sound-epochs", type=int, default=2)
     parser.add_argument("--named-epochs", type=int, default=3)
     parser.add_argument("--fusion-epochs", type=int, default=40)
+    parser.add_argument("--width-epochs", type=int, default=40)
     parser.add_argument("--threads", type=int, default=2, help="threads of torch and processes that render")
-    parser.add_argument("--only", choices=STAGES, help="run one stage, keep its state in the cache, and stop")
+    parser.add_argument("--until", choices=STAGES, help="stop after this stage, whose state is kept in the cache")
     return parser.parse_args()
 
 
@@ -279,12 +287,11 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     options.cache.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(options.seed)
-    network, facts = EdgeNetwork(Shape()).to(memory_format=torch.channels_last), {}
+    network, facts = EdgeNetwork(Shape(head_width=True)).to(memory_format=torch.channels_last), {}
     for number, stage in enumerate(STAGES):
-        if options.only in (None, stage):
-            run_stage(stage, number, network, facts, options)
-    if options.only:
-        return
+        run_stage(stage, number, network, facts, options)
+        if stage == options.until:
+            return
     for name in ("held", "heard"):
         data.render_set(name, options.cache, options.scale, options.threads)
     facts.update(edge_measure.measure(network, options.cache, facts))

@@ -28,7 +28,6 @@ from .systems import SYSTEMS, Interface
 from .systems.checkpoints import CheckpointError, Loaded, load, random_weights
 from .systems.precision import agreement, clips_of, lifelike_inputs, random_inputs, seeded_inputs, session, to_fp16, to_int8
 
-INPUTS, OUTPUTS = ["video", "sound", "present"], ["logits", "group_size"]  # of the edge network
 IR_VERSION = 9  # ONNX Runtime 1.19 loads it
 OPSET = 17
 AGREEMENT_MIN = 0.99

@@ -4,7 +4,7 @@ sound, cross-attention (query = sound, key = value = video), and a head over [so
 Its fusion follows the published system of Augusma et al. (2023), and it differs where a small network trained from
 nothing needs it: no ViT but a convolutional stem whose fine map is trained to know heads and what they show, from which evidence is
 pooled as votes; strided convolutions with batch normalisation for the sound; learned stand-ins for a missing sense; a head for the
-group's size. The fine map and the votes stay inside: the outputs are the two heads' logits alone.
+group's size, and one for how large people appear. The fine map and the votes stay inside: the outputs are those of the heads alone.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ class Shape:
     sound: tuple[int, int, int, int] = (16, 32, 64, 96)
     buckets: int = 5
     classes: int = 3
+    head_width: bool = False
 
     def to_dict(self) -> dict[str, object]:
         return asdict(self)
@@ -164,24 +165,49 @@ class Fusion(nn.Module):
         self.head = nn.Sequential(nn.Linear(3 * shape.dim, shape.dim), nn.ReLU(), nn.Dropout(0.2), nn.Linear(shape.dim, shape.classes))
         self.group = nn.Sequential(nn.Linear(shape.dim, 64), nn.ReLU(), nn.Linear(64, shape.buckets))
 
+    def seen(self, video: Tensor, present: Tensor) -> Tensor:
+        """The frames' vectors [N, T, dim], normed, or what stands for pictures where there are none."""
+        see = present[:, 0, None, None]
+        return self.video_norm(video) * see + self.no_video * (1 - see)
+
     def forward(self, video: Tensor, sound: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
-        see, hear = present[:, 0, None, None], present[:, 1, None, None]
-        video = self.video_norm(video) * see + self.no_video * (1 - see)
+        hear = present[:, 1, None, None]
+        video = self.seen(video, present)
         sound = self.sound_norm(sound) * hear + self.no_sound * (1 - hear)
         crossed = self.cross(sound, video)
         joined = torch.cat([sound, crossed, video], -1).mean(1)
         return self.head(self.dropout(joined)), self.group(video.mean(1))
 
 
+class HeadWidth(nn.Module):
+    """How large people appear: the median width of their heads, one number for the group, as a share of the picture's width."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.out = nn.Sequential(nn.Linear(dim, 64), nn.ReLU(), nn.Linear(64, 1))
+
+    def forward(self, video: Tensor) -> Tensor:
+        """What `Fusion.seen` says of frames, [N, T, dim], to shares [N, 1], 0 to 1."""
+        return torch.exp(self.logarithm(video)).clamp(max=1.0)
+
+    def logarithm(self, video: Tensor) -> Tensor:
+        return self.out(video.mean(1))
+
+
 class EdgeNetwork(nn.Module):
-    """The exported whole: normalised `video`, normalised log-mel `sound`, `present` to `logits`, `group_size`."""
+    """The exported whole: normalised `video`, normalised log-mel `sound`, `present` to `logits`, `group_size`, and `head_width` where it has it.
+
+    What it says of a head's width means nothing where it sees nobody."""
 
     def __init__(self, shape: Shape = Shape()) -> None:
         super().__init__()
         self.shape = shape
         self.picture, self.sound, self.fusion = Picture(shape), Sound(shape), Fusion(shape)
+        self.head_width = HeadWidth(shape.dim) if shape.head_width else None
 
-    def forward(self, video: Tensor, sound: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, video: Tensor, sound: Tensor, present: Tensor) -> tuple[Tensor, ...]:
         side = self.shape.size
         frames, _, _ = self.picture(video.reshape(-1, 3, side, side))
-        return self.fusion(frames.reshape(-1, 5, self.shape.dim), self.sound(sound), present)
+        frames = frames.reshape(-1, 5, self.shape.dim)
+        answer = self.fusion(frames, self.sound(sound), present)
+        return answer if self.head_width is None else (*answer, self.head_width(self.fusion.seen(frames, present)))

@@ -9,7 +9,7 @@ from ger import augment, edge_measure, edge_train
 from ger.network import EdgeNetwork, Shape
 from ger.scenes import Scene, face_maps, squash
 
-TINY = Shape(size=64, dim=16, depth=1, heads=2, stem=(8, 8, 16), sound=(4, 4, 8, 8))
+TINY = Shape(size=64, dim=16, depth=1, heads=2, stem=(8, 8, 16), sound=(4, 4, 8, 8), head_width=True)
 
 
 def frames(count: int) -> tuple[np.ndarray, np.ndarray]:

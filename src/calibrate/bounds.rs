@@ -65,8 +65,6 @@ pub const SHARPNESS: Lower = Lower { warn: 100.0, fail: 10.0 };
 /// Since the picture last changed, ms. People who stand still breathe, and light flickers; a camera that repeats itself
 /// does not. Longer than the second bound an empty place may stand still, too.
 pub const FROZEN_MS: Upper = Upper { warn: 15_000.0, fail: 60_000.0 };
-/// How tall people are, of the picture's height. At a tenth a person is 19 pixels of the shipped network's 192.
-pub const PEOPLE_HEIGHT: Lower = Lower { warn: 0.1, fail: f64::NEG_INFINITY };
 /// The sound's level, dB below full scale. Speech at a few metres is at -40 to -20; below -60 it drowns in the noise of
 /// 16 bit and a cheap microphone.
 pub const LEVEL_DB: Lower = Lower { warn: -60.0, fail: f64::NEG_INFINITY };

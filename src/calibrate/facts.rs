@@ -2,6 +2,7 @@
 //!
 //! Addresses, users and the words of the notice are left out here, so that no report can hold them.
 
+use super::system::System;
 use crate::{
     config::{self, Config, Decode, Gates, ProviderChoice, Source, Transport},
     wire::CameraId,
@@ -16,6 +17,8 @@ pub struct Facts {
     pub context: String,
     /// When the run began, milliseconds since 1970 UTC.
     pub began_ms: u64,
+    /// The machine.
+    pub system: System,
     /// The network.
     pub network: Network,
     /// From the end of one window to that of the next, s.
@@ -53,6 +56,8 @@ pub struct Network {
     pub needs_sound: bool,
     /// Whether it estimates the group's size.
     pub estimates_group: bool,
+    /// From which width of heads to which it was trained, as shares of the picture's width, where it tells them.
+    pub head_width: Option<[f64; 2]>,
     /// How often each emotion was in training, in the order of `Emotion::ALL`.
     pub prior: [f32; 3],
     /// The expected calibration error that its card states, 0 to 1.
@@ -83,11 +88,12 @@ pub struct CameraFacts {
 impl Facts {
     /// Of a configuration, at this date on a machine of so many cores.
     #[must_use]
-    pub fn new(config: &Config, network: Network, began_ms: u64, cores: u32) -> Self {
+    pub fn new(config: &Config, network: Network, system: System, began_ms: u64, cores: u32) -> Self {
         Self {
             box_name: config.box_name.clone(),
             context: config.site.context.clone(),
             began_ms,
+            system,
             network,
             hop_s: config.reading.hop.as_secs_f64(),
             min_confidence: f64::from(config.reading.min_confidence),
@@ -97,6 +103,15 @@ impl Facts {
             cores: cores.max(1),
             cameras: config.cameras.iter().map(CameraFacts::new).collect(),
         }
+    }
+}
+
+impl Facts {
+    /// How many windows that have not ended yet have begun at any moment: 1 where they do not overlap.
+    #[must_use]
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "1 to 5, by the ranges of the two")]
+    pub fn windows_at_once(&self) -> u32 {
+        (self.network.clip_s / self.hop_s).ceil().max(1.0) as u32
     }
 }
 
@@ -129,6 +144,12 @@ pub(super) mod tests {
             box_name: "box-1".into(),
             context: "event".into(),
             began_ms: 1_767_225_600_000,
+            system: System {
+                os: "Debian GNU/Linux 12 (bookworm)".into(),
+                kernel: "Linux 6.1.0-18-amd64".into(),
+                architecture: "x86_64",
+                machine: "Some CPU @ 2 GHz".into(),
+            },
             network: Network {
                 name: "edge-ger-3".into(),
                 sha256: "0".repeat(64),
@@ -138,6 +159,7 @@ pub(super) mod tests {
                 hears: true,
                 needs_sound: false,
                 estimates_group: true,
+                head_width: Some([0.0522, 0.2321]),
                 prior: [1.0 / 3.0; 3],
                 calibration_error: Some(0.0291),
             },

@@ -1,14 +1,13 @@
 //! What a dry run leaves behind: whole files or none, and never in the place of somebody else's.
 
 use std::{
-    fs::{self, File, OpenOptions},
-    io::{self, Read as _, Write as _},
+    fs::File,
+    io::{self, Read as _},
     path::{Path, PathBuf},
 };
 
-use rustix::fs::{CWD, RenameFlags, renameat_with};
-
 use super::html;
+use crate::service::whole_file::{self, Readers};
 
 /// Why a file is not written.
 #[derive(Debug, thiserror::Error)]
@@ -53,12 +52,8 @@ pub fn may_patch(path: &Path) -> Result<(), Error> {
 }
 
 fn has_folder(path: &Path) -> Result<(), Error> {
-    let folder = folder(path);
+    let folder = whole_file::folder(path);
     if folder.is_dir() { Ok(()) } else { Err(Error::NoFolder(folder.into())) }
-}
-
-fn folder(path: &Path) -> &Path {
-    path.parent().filter(|it| !it.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// Writes a report, in the place of an older one.
@@ -67,7 +62,7 @@ fn folder(path: &Path) -> &Path {
 /// As [`may_report`], and when the system refuses.
 pub fn write_report(path: &Path, text: &str) -> Result<(), Error> {
     may_report(path)?;
-    write(path, text, RenameFlags::empty())
+    whole_file::replace(path, text, Readers::AsUsual).map_err(|err| error(path, err))
 }
 
 /// Writes a patch where nothing is.
@@ -76,35 +71,20 @@ pub fn write_report(path: &Path, text: &str) -> Result<(), Error> {
 /// As [`may_patch`], and when the system refuses.
 pub fn write_patch(path: &Path, text: &str) -> Result<(), Error> {
     may_patch(path)?;
-    write(path, text, RenameFlags::NOREPLACE)
+    whole_file::create(path, text, Readers::AsUsual).map_err(|err| error(path, err))
 }
 
-/// Beside its place, then into it: nobody ever sees half a file.
-fn write(path: &Path, text: &str, flags: RenameFlags) -> Result<(), Error> {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let beside = folder(path).join(format!(".{name}.{}", std::process::id()));
-    let written = whole(&beside, text).and_then(|()| match renameat_with(CWD, &beside, CWD, path, flags) {
-        // A file system that cannot promise it; that nothing is there was looked at a moment ago.
-        Err(rustix::io::Errno::INVAL) => fs::rename(&beside, path),
-        done => done.map_err(io::Error::from),
-    });
-    written.map_err(|err| {
-        fs::remove_file(&beside).ok();
-        match err.kind() {
-            io::ErrorKind::AlreadyExists => Error::Exists(path.into()),
-            _ => Error::Io(path.into(), err),
-        }
-    })
-}
-
-fn whole(path: &Path, text: &str) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create_new(true).open(path)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()
+fn error(path: &Path, err: io::Error) -> Error {
+    match err.kind() {
+        io::ErrorKind::AlreadyExists => Error::Exists(path.into()),
+        _ => Error::Io(path.into(), err),
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
@@ -127,8 +107,6 @@ mod tests {
         let patch = folder.path().join("hall.toml");
         write_patch(&patch, "a = 1\n").unwrap();
         assert!(matches!(write_patch(&patch, "a = 2\n"), Err(Error::Exists(_))));
-        // Also where it appears after the look.
-        assert!(matches!(write(&patch, "a = 2\n", RenameFlags::NOREPLACE), Err(Error::Exists(_))));
         assert_eq!(fs::read_to_string(&patch).unwrap(), "a = 1\n");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left beside it");
     }

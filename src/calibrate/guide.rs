@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use super::{
     Site,
     baseline::{Phase, WINDOWS},
+    facts::CameraFacts,
     mask::Grid,
-    seen::Clap,
+    seen::{Clap, Seen},
 };
 use crate::{
     mask::POLYGONS_MAX,
@@ -38,6 +39,8 @@ pub struct Guide {
     /// Windows of each phase of the baseline.
     pub windows: u32,
     clapping: BTreeMap<CameraId, Clapping>,
+    /// The phase of the baseline that runs, by camera.
+    measuring: BTreeMap<CameraId, Phase>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -58,6 +61,7 @@ impl Guide {
             note: String::new(),
             windows: windows.unwrap_or(WINDOWS),
             clapping: BTreeMap::new(),
+            measuring: BTreeMap::new(),
         }
     }
 
@@ -157,19 +161,20 @@ impl Guide {
 
     /// Begins a phase of the selected camera's baseline, or ends it.
     fn baseline(&mut self, site: &mut Site, phase: Phase) {
-        let (camera, windows) = (self.camera(site), self.windows);
+        let (camera, windows, before) = (self.camera(site), self.windows, site.facts.windows_at_once());
         let Some(seen) = site.seen(camera) else { return };
         self.note.clear();
         if seen.baseline.progress().is_some_and(|it| it.0 == phase) {
             seen.baseline.end();
             self.note = "the baseline was ended; what it measured stays".into();
         } else {
-            seen.baseline.begin(phase, windows);
+            seen.baseline.begin(phase, windows, before);
         }
     }
 
-    /// Looks whether clap tests are done. Returns what is to be asked of the rooms.
+    /// Looks whether steps are done. Returns what is to be asked of the rooms.
     pub fn look(&mut self, site: &mut Site, now: Moment) -> Vec<Ask> {
+        site.cameras().for_each(|(camera, seen)| self.look_at_baseline(camera, seen));
         let cameras: Vec<_> = self.clapping.keys().copied().collect();
         cameras.into_iter().filter_map(|camera| self.look_at(site, camera, now)).collect()
     }
@@ -195,10 +200,27 @@ impl Guide {
         None
     }
 
+    /// Says when a phase of a baseline has come to its end.
+    fn look_at_baseline(&mut self, camera: &CameraFacts, seen: &Seen) {
+        let running = seen.baseline.progress().map(|it| it.0);
+        let before = match running {
+            Some(phase) => self.measuring.insert(camera.id, phase),
+            None => self.measuring.remove(&camera.id),
+        };
+        // Whoever ended it was told so.
+        if let Some(phase) = before.filter(|_| running.is_none() && self.note.is_empty()) {
+            let next = match phase {
+                Phase::Empty => "u measures it as usual",
+                Phase::Usual => "what came of it is told at the end",
+            };
+            self.note = format!("{}: the {} place was measured; {next}", camera.name, phase.word());
+        }
+    }
+
     fn end_clap(&mut self, site: &mut Site, camera: CameraId, note: &str) -> Ask {
         site.seen(camera).into_iter().for_each(|it| it.test(false));
         self.clapping.remove(&camera);
-        self.note = note.into();
+        self.note = format!("{}: {note}", site.name(camera));
         Ask::EndClap(camera)
     }
 }
@@ -281,6 +303,21 @@ pub(super) mod tests {
         assert_eq!(site.seen(HALL).unwrap().baseline.progress(), Some((Phase::Usual, 0, 7)));
         guide.key(Key::Char('u'), &mut site, at(0));
         assert_eq!(site.seen(HALL).unwrap().baseline.progress(), None);
+    }
+
+    #[test]
+    fn the_end_of_a_baseline_is_told() {
+        let (mut site, mut guide) = (site(), Guide::new(Some(1)));
+        for (key, words) in
+            [('e', "hall: the empty place was measured; u "), ('u', "hall: the usual place was measured")]
+        {
+            guide.key(Key::Char(key), &mut site, at(0));
+            guide.look(&mut site, at(0));
+            assert_eq!(guide.note, "");
+            (0..2).for_each(|_| site.seen(HALL).unwrap().baseline.window([9000, 500, 500], None));
+            guide.look(&mut site, at(0));
+            assert!(guide.note.starts_with(words), "{}", guide.note);
+        }
     }
 
     #[test]

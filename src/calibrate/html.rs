@@ -7,10 +7,12 @@ use std::fmt::Write as _;
 use self::plot::{Axis, Series};
 use super::{
     Site,
-    baseline::Phase,
+    baseline::{Phase, Stretch},
     facts::{CameraFacts, Facts},
+    fit::STILL_SHARE,
     seen::Seen,
     settings,
+    system::libraries,
     verdict::{Grade, Item, Section, counts},
 };
 use crate::{
@@ -74,7 +76,8 @@ fn statement() -> &'static str {
 
 fn header(site: &Site, [fail, warn, pass, unknown]: [usize; 4]) -> String {
     let facts = &site.facts;
-    let network = &facts.network;
+    let (network, system) = (&facts.network, &facts.system);
+    let [gstreamer, onnx_runtime] = libraries(site.libraries.as_ref());
     let words = match (fail, warn) {
         (0, 0) if pass == 0 => "Nothing was measured.".to_owned(),
         (0, 0) => "Everything that was measured is right.".to_owned(),
@@ -97,9 +100,12 @@ fn header(site: &Site, [fail, warn, pass, unknown]: [usize; 4]) -> String {
         ("date", logging::date_and_time(facts.began_ms)),
         ("watched for", format!("{:.0} s", site.watched.as_secs_f64())),
         ("place", facts.context.clone()),
-        ("edge-ger", env!("CARGO_PKG_VERSION").to_owned()),
         ("a reading every", format!("{} s", facts.hop_s)),
-        ("cores", facts.cores.to_string()),
+        ("edge-ger", env!("CARGO_PKG_VERSION").to_owned()),
+        gstreamer,
+        onnx_runtime,
+        ("system", format!("{}, {}, {}", system.os, system.kernel, system.architecture)),
+        ("machine", format!("{}, {} cores", system.machine, facts.cores)),
         ("network", network.name.clone()),
         ("the network's SHA-256", network.sha256.clone()),
     ];
@@ -140,9 +146,12 @@ fn of_camera(camera: &CameraFacts, items: &[Item], seen: &Seen, site: &Site) -> 
     let name = escape(&camera.name);
     let mut html = format!("<section>\n<h2>Camera {name}</h2>\n");
     html += &table(items);
-    html += "<div class=\"plots\">\n";
-    html += &plots(seen, site.watched.as_secs_f64());
-    html += "</div>\n";
+    let is_heard_of = !seen.probabilities.points().is_empty() || !seen.luma.points().is_empty();
+    if is_heard_of || !seen.level.points().is_empty() {
+        html += "<div class=\"plots\">\n";
+        html += &plots(seen, site.watched.as_secs_f64());
+        html += "</div>\n";
+    }
     html += &readings(seen);
     html += &baseline(seen, &site.facts);
     html += "</section>\n";
@@ -219,41 +228,49 @@ fn readings(seen: &Seen) -> String {
 
 /// What the guided baseline measured, where there was one.
 fn baseline(seen: &Seen, facts: &Facts) -> String {
-    let stretches = [Phase::Empty, Phase::Usual].map(|phase| (phase, seen.baseline.of(phase)));
-    if stretches.iter().all(|(_, it)| it.windows == 0) {
+    let places = [Phase::Empty, Phase::Usual].map(|phase| seen.baseline.of(phase));
+    if places.iter().all(|it| it.windows == 0) {
         return String::new();
     }
     let number = |it: Option<f64>| it.map_or("–".to_owned(), |it| format!("{it:.2}"));
-    let row = |(phase, it): (Phase, &super::baseline::Stretch)| {
-        format!(
-            "<tr><th scope=\"row\">{}</th><td class=\"number\">{}</td><td class=\"number\">{}</td><td class=\"number\">{}</td>\
-             <td class=\"number\">{}</td><td class=\"number\">{}</td></tr>\n",
-            phase.word(),
-            it.windows,
-            it.answers.len(),
-            number(it.confidence(0.5)),
-            number(it.confidence(0.95)),
-            it.darkest.map_or("–".to_owned(), |it| it.to_string())
-        )
+    type Measure<'a> = &'a dyn Fn(&Stretch) -> String;
+    let rows: [(&str, Measure<'_>); 6] = [
+        ("windows", &|it| it.windows.to_string()),
+        ("answered by the network", &|it| it.answers.len().to_string()),
+        ("half of them surer than", &|it| number(it.confidence(0.5))),
+        ("one in twenty surer than", &|it| number(it.confidence(0.95))),
+        ("darkest moment, of 255", &|it| it.darkest.map_or("–".to_owned(), |it| it.to_string())),
+        ("motion of the stillest, levels", &|it| number(it.motion(STILL_SHARE))),
+    ];
+    let row = |(name, of): (&str, Measure<'_>)| {
+        let cells = places.map(|it| format!("<td class=\"number\">{}</td>", of(it)));
+        format!("<tr><th scope=\"row\">{name}</th>{}</tr>\n", cells.concat())
     };
     format!(
-        "<table class=\"counts\">\n<caption>Baseline of the place, by which {} was judged</caption>\n\
-         <thead><tr><th scope=\"col\">place</th><th scope=\"col\">windows</th><th scope=\"col\">answered</th>\
-         <th scope=\"col\">sure (half)</th><th scope=\"col\">sure (95 %)</th><th scope=\"col\">darkest</th></tr></thead>\n\
+        "<table class=\"counts\">\n<caption>Baseline of the place, as the network {} judged it</caption>\n\
+         <thead><tr><th scope=\"col\">place</th><th scope=\"col\">empty</th><th scope=\"col\">as usual</th></tr></thead>\n\
          <tbody>\n{}</tbody>\n</table>\n",
         escape(&facts.network.name),
-        stretches.map(row).concat()
+        rows.map(row).concat()
     )
 }
 
 /// The settings found, as text to be copied.
 fn found(site: &Site) -> String {
     let found = settings::found(site);
-    let text = match found.is_empty() {
+    let text = match found.settings.is_empty() {
         true => "<p>None: what was measured agrees with what is set, or was not measured.</p>\n".to_owned(),
-        false => format!("<pre>{}</pre>\n", escape(&settings::text(site, &found))),
+        false => format!("<pre>{}</pre>\n", escape(&settings::text(site, &found.settings))),
     };
-    format!("<section>\n<h2>Settings found</h2>\n{text}</section>\n")
+    let kept = found.kept.iter().map(|it| {
+        let (owner, reason) = (escape(settings::owner(site, it.camera)), escape(&it.reason));
+        format!("<li><strong>{owner}, {}.{}:</strong> {reason}</li>\n", it.section, it.key)
+    });
+    let kept = match kept.collect::<String>() {
+        none if none.is_empty() => none,
+        lines => format!("<h3>Settings that stay as they are</h3>\n<ul>\n{lines}</ul>\n"),
+    };
+    format!("<section>\n<h2>Settings found</h2>\n{text}{kept}</section>\n")
 }
 
 #[cfg(test)]

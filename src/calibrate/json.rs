@@ -5,20 +5,34 @@ use serde_json::{Map, Value as Json, json};
 use super::{
     Site,
     facts::Facts,
-    settings::{Setting, Value},
+    settings::{self, Kept, Setting, Value},
+    system,
     verdict::{Item, counts},
 };
-use crate::wire::record::{Emotion, Outcome, Reading, Record, Survey, Vital};
+use crate::wire::{
+    control::Libraries,
+    record::{Emotion, Outcome, Reading, Record, Survey, Vital},
+};
 
 /// The first line.
 #[must_use]
 pub fn run(facts: &Facts) -> Json {
     let names: Vec<_> = facts.cameras.iter().map(|it| it.name.as_str()).collect();
     json!({
-        "kind": "run", "version": env!("CARGO_PKG_VERSION"), "began_ms": facts.began_ms, "box": facts.box_name,
+        "kind": "run", "version": env!("CARGO_PKG_VERSION"), "os": facts.system.os, "kernel": facts.system.kernel,
+        "architecture": facts.system.architecture, "machine": facts.system.machine,
+        "began_ms": facts.began_ms, "box": facts.box_name,
         "context": facts.context, "network": facts.network.name, "network_sha256": facts.network.sha256,
-        "cores": facts.cores, "hop_s": facts.hop_s, "cameras": names,
+        "calibration_error": facts.network.calibration_error, "cores": facts.cores, "hop_s": facts.hop_s,
+        "cameras": names,
     })
+}
+
+/// What the process that sees and hears works with.
+#[must_use]
+pub fn libraries(found: &Libraries) -> Json {
+    let [(_, gstreamer), (_, onnx_runtime)] = system::libraries(Some(found));
+    json!({ "kind": "libraries", "gstreamer": gstreamer, "onnx_runtime": onnx_runtime })
 }
 
 /// A record.
@@ -72,7 +86,7 @@ fn survey(name: &str, survey: &Survey) -> Json {
         "peak_db": known(heard, f64::from(survey.peak_cdb) / 100.0), "clipped_permille": survey.clipped_permille,
         "hum_db": known(0 < survey.hum_hz, f64::from(survey.hum_cdb) / 100.0), "hum_hz": survey.hum_hz,
         "clap_offset_ms": survey.clap_offset_ms, "clap_confidence": survey.clap_confidence, "claps": survey.claps,
-        "people_height_permille": survey.people_height_permille,
+        "head_width_permille": survey.head_width_permille, "motion": survey.motion(),
     });
     probabilities(&mut line, survey.probabilities);
     line
@@ -109,6 +123,15 @@ pub fn setting(site: &Site, setting: &Setting) -> Json {
     })
 }
 
+/// A key that was measured and stays as it is.
+#[must_use]
+pub fn kept(site: &Site, kept: &Kept) -> Json {
+    json!({
+        "kind": "kept", "camera": kept.camera.map(|it| site.name(it)), "key": format!("{}.{}", kept.section, kept.key),
+        "reason": kept.reason,
+    })
+}
+
 /// The last lines: every verdict, every setting, and the sum.
 #[must_use]
 pub fn end(site: &Site) -> Vec<Json> {
@@ -117,7 +140,9 @@ pub fn end(site: &Site) -> Vec<Json> {
         items.iter().map(|item| verdict(&camera.name, item, true)).collect::<Vec<_>>()
     };
     let mut lines: Vec<_> = verdicts.iter().flat_map(of).collect();
-    lines.extend(super::settings::found(site).iter().map(|it| setting(site, it)));
+    let found = settings::found(site);
+    lines.extend(found.settings.iter().map(|it| setting(site, it)));
+    lines.extend(found.kept.iter().map(|it| kept(site, it)));
     let [pass, warn, fail, unknown] = counts(verdicts.iter().flat_map(|(_, items)| items));
     let mut end = Map::new();
     end.insert("kind".into(), json!("end"));
@@ -162,17 +187,19 @@ mod tests {
         let line = record(&site, &Record::Survey(Survey::unknown(CameraId(0))));
         assert_eq!(
             keys(&line),
-            "camera camera_clock_ms clap_confidence clap_offset_ms claps clipped_permille contrast frozen_ms hum_db \
-             hum_hz jitter_ms kind noise_floor_db p_negative p_neutral p_positive packets peak_db \
-             people_height_permille round_trip_ms sharpness slot step"
+            "camera camera_clock_ms clap_confidence clap_offset_ms claps clipped_permille contrast frozen_ms \
+             head_width_permille hum_db hum_hz jitter_ms kind motion noise_floor_db p_negative p_neutral p_positive \
+             packets peak_db round_trip_ms sharpness slot step"
         );
-        assert!(line["camera_clock_ms"].is_null() && line["noise_floor_db"].is_null() && line["hum_db"].is_null());
+        for key in ["camera_clock_ms", "noise_floor_db", "hum_db", "motion"] {
+            assert!(line[key].is_null(), "{key}");
+        }
         let lines = end(&site);
         assert_eq!(keys(&lines[0]), "bound camera cure final item kind measured section unit value verdict");
         assert_eq!(keys(lines.last().unwrap()), "fail kind pass unknown warn watched_s");
         assert_eq!(
             keys(&run(&site.facts)),
-            "began_ms box cameras context cores hop_s kind network network_sha256 version"
+            "architecture began_ms box calibration_error cameras context cores hop_s kernel kind machine network network_sha256 os version"
         );
     }
 }

@@ -62,7 +62,8 @@ impl Script {
             match stage {
                 Stage::Clap => asks.extend(guide.clap(site, id, now)),
                 Stage::Baseline(phase, windows) => {
-                    site.seen(id).into_iter().for_each(|it| it.baseline.begin(phase, windows));
+                    let before = site.facts.windows_at_once();
+                    site.seen(id).into_iter().for_each(|it| it.baseline.begin(phase, windows, before));
                 }
             }
         }
@@ -113,7 +114,7 @@ mod tests {
             assert_eq!(seen.baseline.progress(), Some((phase, 0, 1)));
             assert!(!script.is_over(&site));
             let seen = site.seen(CameraId(0)).unwrap();
-            (0..2).for_each(|_| seen.baseline.window([9000, 500, 500]));
+            (0..2).for_each(|_| seen.baseline.window([9000, 500, 500], None));
         }
         script.step(&mut site, &mut guide, Moment(0));
         assert!(script.is_over(&site));

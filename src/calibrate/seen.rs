@@ -47,6 +47,8 @@ pub struct Seen {
     pub frame_offset_ms: u16,
     /// The probability of the likeliest emotion before smoothing, in ten-thousandths.
     pub confidence: Tally,
+    /// How wide heads were in each window with people, thousandths of the picture's width.
+    pub head_width_permille: Tally,
     /// Whether the picture was ever seen to move.
     pub has_moved: bool,
     /// Mean luma, 0 to 255.
@@ -145,7 +147,10 @@ impl Seen {
             if survey.probabilities != [0; 3] {
                 self.confidence.add(survey.probabilities.into_iter().max().unwrap_or(0));
             }
-            self.baseline.window(survey.probabilities);
+            if 0 < survey.head_width_permille {
+                self.head_width_permille.add(survey.head_width_permille);
+            }
+            self.baseline.window(survey.probabilities, survey.motion());
         }
         self.survey = Some(*survey);
         if survey.step == Step::Decoded {
@@ -181,52 +186,14 @@ impl Seen {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::wire::{
-        CameraId,
-        record::{CameraFault, PictureCodec, Provider},
-    };
+    use crate::wire::{CameraId, record::example};
 
     pub(in super::super) fn reading(slot: u64, outcome: Outcome) -> Reading {
-        Reading {
-            camera: CameraId(0),
-            slot,
-            window_end_ms: 1_767_225_600_000 + slot * 5000,
-            outcome,
-            probabilities: [7000, 2000, 1000],
-            group_at_least: Some(5),
-            sound: SoundState::Present,
-            frame_offset_ms: 40,
-            latency_ms: 90,
-            inference_ms: 50,
-        }
+        Reading { outcome, probabilities: [7000, 2000, 1000], ..example::reading(CameraId(0), slot) }
     }
 
     pub(in super::super) fn vital() -> Vital {
-        Vital {
-            camera: CameraId(0),
-            state: CameraState::Online,
-            fault: CameraFault::None,
-            sound: SoundState::Present,
-            provider: Provider::Cpu,
-            fps_x100: 2500,
-            key_distance_ms: 1000,
-            kbps: 4000,
-            packets_lost: 0,
-            units_dropped: 0,
-            outages: 0,
-            level_cdb: -3020,
-            camera_drift_ppm: -4,
-            sound_drift_ppm: 11,
-            decode_us: 9000,
-            inference_us: 50_000,
-            labelled: 1,
-            withheld: 0,
-            luma: 101,
-            codec: PictureCodec::H264,
-            width: 1920,
-            height: 1080,
-            sound_lost_ms: 0,
-        }
+        Vital { packets_lost: 0, units_dropped: 0, outages: 0, sound_lost_ms: 0, ..example::vital(CameraId(0)) }
     }
 
     pub(in super::super) fn survey(slot: u64) -> Survey {
@@ -242,6 +209,8 @@ pub(super) mod tests {
             noise_floor_cdb: -5200,
             peak_cdb: -900,
             probabilities: [7000, 2000, 1000],
+            head_width_permille: 84,
+            motion_milli: 1600,
             slot,
             ..Survey::unknown(CameraId(0))
         }

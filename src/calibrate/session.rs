@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     service::signals::Signal,
-    supervisor::Ask,
+    supervisor::{Ask, Heard},
     terminal::{Key, Tail, Terminal},
     time::Clock,
     wire::record::Record,
@@ -51,7 +51,7 @@ pub struct Session {
     /// Where it goes.
     pub output: Output,
     /// What the rooms say. Its end is the end of the run.
-    pub records: Receiver<Record>,
+    pub heard: Receiver<Heard>,
     /// What somebody asks of the process.
     pub signals: Receiver<Signal>,
     /// To the parent: what is asked of the rooms.
@@ -65,7 +65,7 @@ pub struct Session {
 /// How a turn ended.
 enum Turn {
     Key(Key),
-    Record(Record),
+    Heard(Heard),
     Signal(Signal),
     Nothing,
     /// The rooms are gone.
@@ -79,7 +79,7 @@ impl Session {
     pub fn run(mut self) -> (Site, Option<Tail>) {
         let mut guide = Guide::new(self.wanted.baseline);
         let mut script = Script::new(self.wanted);
-        let mut shown = Shown { told: Told::default(), screen: Screen::default() };
+        let mut shown = Shown { told: Told::default(), note: String::new(), screen: Screen::default() };
         let mut tail = None;
         if matches!(self.output, Output::Json) && shown.line(&json::run(&self.site.facts).to_string()).is_err() {
             self.ask(Ask::Stop);
@@ -89,13 +89,11 @@ impl Session {
             self.site.tick(now);
             let (mut asks, words) = script.step(&mut self.site, &mut guide, now);
             asks.extend(guide.look(&mut self.site, now));
-            if let Some(words) = words {
-                guide.note = words.into();
-            }
+            words.into_iter().for_each(|it| guide.note = it.into());
             if script.is_over(&self.site) {
                 asks.push(Ask::Stop);
             }
-            let mut ends = self.show(&mut shown, &guide, words).is_err();
+            let mut ends = self.show(&mut shown, &guide).is_err();
             match self.turn() {
                 Turn::Over => break,
                 Turn::Nothing => {}
@@ -105,7 +103,7 @@ impl Session {
                     self.parent.try_send(signal).ok();
                     ends |= matches!(signal, Signal::Stop | Signal::StopAtOnce);
                 }
-                Turn::Record(record) => ends |= self.take(&mut shown, &record).is_err(),
+                Turn::Heard(heard) => ends |= self.hear(&mut shown, &heard).is_err(),
             }
             ends |= asks.contains(&Ask::Stop);
             asks.into_iter().for_each(|it| self.ask(it));
@@ -125,8 +123,10 @@ impl Session {
         loop {
             match self.next_of(LONG) {
                 Turn::Over => return,
+                // Where the first was a key of the view, this is the first signal: it is the second wish all the same.
+                Turn::Signal(Signal::Stop) => drop(self.parent.try_send(Signal::StopAtOnce)),
                 Turn::Signal(signal) => drop(self.parent.try_send(signal)),
-                Turn::Record(_) | Turn::Key(_) | Turn::Nothing => {}
+                Turn::Heard(_) | Turn::Key(_) | Turn::Nothing => {}
             }
         }
     }
@@ -152,8 +152,8 @@ impl Session {
     /// Waits for whatever comes next.
     fn turn(&mut self) -> Turn {
         let Output::View(terminal) = &mut self.output else { return self.next_of(TURN) };
-        match self.records.try_recv() {
-            Ok(record) => return Turn::Record(record),
+        match self.heard.try_recv() {
+            Ok(heard) => return Turn::Heard(heard),
             Err(TryRecvError::Disconnected) => return Turn::Over,
             Err(TryRecvError::Empty) => {}
         }
@@ -170,8 +170,21 @@ impl Session {
     fn next_of(&self, within: Duration) -> Turn {
         select! {
             recv(self.signals) -> signal => signal.map_or(Turn::Over, Turn::Signal),
-            recv(self.records) -> record => record.map_or(Turn::Over, Turn::Record),
+            recv(self.heard) -> heard => heard.map_or(Turn::Over, Turn::Heard),
             default(within) => Turn::Nothing,
+        }
+    }
+
+    fn hear(&mut self, shown: &mut Shown, heard: &Heard) -> io::Result<()> {
+        match heard {
+            Heard::Record(record) => self.take(shown, record),
+            Heard::Libraries(libraries) => {
+                self.site.libraries = Some(*libraries);
+                match self.output {
+                    Output::Json => shown.line(&json::libraries(libraries).to_string()),
+                    Output::Lines | Output::View(_) => Ok(()),
+                }
+            }
         }
     }
 
@@ -180,6 +193,10 @@ impl Session {
         match (&self.output, record) {
             (Output::Json, _) => shown.line(&json::record(&self.site, record).to_string())?,
             (Output::Lines, Record::Reading(it)) => shown.line(&text::reading(self.site.name(it.camera), it))?,
+            (Output::Lines, Record::Survey(it)) => {
+                let step = shown.told.step(it).map(|step| text::step(self.site.name(it.camera), step));
+                step.map_or(Ok(()), |line| shown.line(&line))?;
+            }
             _ => {}
         }
         if matches!(self.output, Output::View(_)) {
@@ -195,25 +212,29 @@ impl Session {
     }
 
     /// Draws the view, or says what people should do.
-    fn show(&mut self, shown: &mut Shown, guide: &Guide, words: Option<&str>) -> io::Result<()> {
-        match &mut self.output {
-            Output::View(terminal) => {
-                shown.screen.log.extend(terminal.logged());
-                let over = shown.screen.log.len().saturating_sub(LOG_LINES);
-                shown.screen.log.drain(..over);
-                terminal.draw(|frame| view::draw(frame, &self.site, guide, &shown.screen))
-            }
-            Output::Lines => words.map_or(Ok(()), |it| shown.line(it)),
-            Output::Json => {
-                words.map_or(Ok(()), |it| shown.line(&serde_json::json!({ "kind": "guide", "say": it }).to_string()))
-            }
+    fn show(&mut self, shown: &mut Shown, guide: &Guide) -> io::Result<()> {
+        if let Output::View(terminal) = &mut self.output {
+            shown.screen.log.extend(terminal.logged());
+            let over = shown.screen.log.len().saturating_sub(LOG_LINES);
+            shown.screen.log.drain(..over);
+            return terminal.draw(|frame| view::draw(frame, &self.site, guide, &shown.screen));
         }
+        if guide.note.is_empty() || guide.note == shown.note {
+            return Ok(());
+        }
+        shown.note.clone_from(&guide.note);
+        shown.line(&match self.output {
+            Output::Json => serde_json::json!({ "kind": "guide", "say": guide.note }).to_string(),
+            _ => guide.note.clone(),
+        })
     }
 }
 
 /// What was shown.
 struct Shown {
     told: Told,
+    /// What was said to people last.
+    note: String,
     screen: Screen,
 }
 
@@ -223,5 +244,39 @@ impl Shown {
         let mut out = io::stdout().lock();
         out.write_all(format!("{line}\n").as_bytes())?;
         out.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crossbeam_channel::bounded;
+
+    use super::{super::guide::tests::site, *};
+    use crate::time::SystemClock;
+
+    /// The slots are there at once, so that the run is over; then these signals come, and the rooms end.
+    fn after_the_end(signals: &[Signal]) -> Vec<Signal> {
+        let (_rooms, heard) = bounded(1);
+        let (signal, asked) = bounded(4);
+        let (asks, to_parent) = bounded(8);
+        let (parent, for_parent) = bounded(4);
+        let wanted = Wanted { slots: Some(3), ..Wanted::default() };
+        let clock = Arc::new(SystemClock);
+        let session =
+            Session { site: site(), wanted, output: Output::Lines, heard, signals: asked, asks, parent, clock };
+        let session = std::thread::Builder::new().name("session".into()).spawn(move || session.run()).unwrap();
+        assert_eq!(to_parent.recv().unwrap(), Ask::Stop);
+        signals.iter().for_each(|it| signal.send(*it).unwrap());
+        drop(signal);
+        assert!(session.join().unwrap().1.is_none());
+        for_parent.iter().collect()
+    }
+
+    #[test]
+    fn who_asks_again_does_not_wait() {
+        // The first wish was no signal: a key of the view, or the last slot.
+        assert_eq!(after_the_end(&[Signal::Stop]), [Signal::StopAtOnce]);
+        assert_eq!(after_the_end(&[Signal::StopAtOnce]), [Signal::StopAtOnce]);
+        assert_eq!(after_the_end(&[Signal::Pause]), [Signal::Pause]);
     }
 }

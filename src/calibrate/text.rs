@@ -4,9 +4,13 @@ use std::{collections::BTreeMap, fmt::Write as _};
 
 use super::{
     Site, settings,
-    verdict::{Grade, Item, counts},
+    system::{self, System},
+    verdict::{Grade, Item, counts, step_words},
 };
-use crate::wire::record::{Emotion, Outcome, Reading};
+use crate::wire::{
+    CameraId,
+    record::{Emotion, Outcome, Reading, Step, Survey},
+};
 
 /// A reading as a line.
 #[must_use]
@@ -21,17 +25,32 @@ pub fn reading(name: &str, reading: &Reading) -> String {
     }
 }
 
-/// Remembers the verdicts that were told, to tell the changes.
+/// How far a connection has come, as a line.
+#[must_use]
+pub fn step(name: &str, step: Step) -> String {
+    format!("{name:<16} {:<9} {}", "step", step_words(step))
+}
+
+/// Remembers what was told, to tell the changes.
 #[derive(Clone, Debug, Default)]
-pub struct Told(BTreeMap<(String, &'static str), Grade>);
+pub struct Told {
+    verdicts: BTreeMap<(String, &'static str), Grade>,
+    steps: BTreeMap<CameraId, Step>,
+}
 
 impl Told {
+    /// How far a connection has come, where that is not what was told last.
+    pub fn step(&mut self, survey: &Survey) -> Option<Step> {
+        let before = self.steps.insert(survey.camera, survey.step).unwrap_or(Step::None);
+        (before != survey.step).then_some(survey.step)
+    }
+
     /// The verdicts that are worth a line: those that became a warning or a failure, and those that are none any more.
     pub fn news(&mut self, site: &Site) -> Vec<(String, Item)> {
         let mut news = Vec::new();
         for (camera, items) in site.verdicts() {
             for item in items {
-                let before = self.0.insert((camera.name.clone(), item.key), item.grade);
+                let before = self.verdicts.insert((camera.name.clone(), item.key), item.grade);
                 if before != Some(item.grade) && (is_bad(item.grade) || before.is_some_and(is_bad)) {
                     news.push((camera.name.clone(), item));
                 }
@@ -71,11 +90,22 @@ pub fn report(site: &Site) -> String {
     let [pass, warn, fail, unknown] = counts(verdicts.iter().flat_map(|(_, items)| items));
     writeln!(text, "\n{fail} fail, {warn} warn, {pass} pass, {unknown} not measured").ok();
     let found = settings::found(site);
-    if !found.is_empty() {
-        write!(text, "\nsettings found, for the configuration:\n\n{}", settings::text(site, &found)).ok();
+    if !found.settings.is_empty() {
+        write!(text, "\nsettings found, for the configuration:\n\n{}", settings::text(site, &found.settings)).ok();
     }
+    if !found.kept.is_empty() {
+        text += "\nsettings that stay as they are:\n\n";
+    }
+    for kept in &found.kept {
+        let owner = settings::owner(site, kept.camera);
+        writeln!(text, "{owner}: {}.{}: {}", kept.section, kept.key, kept.reason).ok();
+    }
+    let versions: Vec<_> = system::libraries(site.libraries.as_ref()).map(|(name, it)| format!("{name} {it}")).into();
+    let System { os, kernel, architecture, machine } = &site.facts.system;
+    let version = env!("CARGO_PKG_VERSION");
+    writeln!(text, "\nedge-ger {version}, {}; {os}, {kernel}, {architecture}, {machine}", versions.join(", ")).ok();
     let s = site.watched.as_secs_f64();
-    writeln!(text, "\nwatched for {s:.0} s; nothing was published; no picture and no sound was shown or stored").ok();
+    writeln!(text, "watched for {s:.0} s; nothing was published; no picture and no sound was shown or stored").ok();
     text
 }
 
@@ -84,10 +114,7 @@ mod tests {
     use super::{super::guide::tests::site, *};
     use crate::{
         calibrate::seen::{Clap, tests::reading as record},
-        wire::{
-            CameraId,
-            record::{CameraFault, CameraState, Withheld},
-        },
+        wire::record::{CameraFault, CameraState, Withheld},
     };
 
     #[test]
@@ -96,6 +123,20 @@ mod tests {
         assert_eq!(line, "hall             positive  positive 0.70  neutral 0.20  negative 0.10");
         let line = reading("hall", &record(1, Outcome::Withheld(Withheld::Dark)));
         assert_eq!(line, "hall             withheld  dark");
+    }
+
+    #[test]
+    fn each_step_of_a_connection_is_told_once() {
+        let mut told = Told::default();
+        let mut heard = |camera, step| {
+            let survey = Survey { step, ..Survey::unknown(CameraId(camera)) };
+            told.step(&survey).map(|it| super::step("hall", it))
+        };
+        assert_eq!(heard(0, Step::None), None);
+        assert_eq!(heard(0, Step::Authorised).unwrap(), "hall             step      signed in");
+        assert_eq!(heard(0, Step::Authorised), None);
+        assert_eq!(heard(1, Step::Decoded).unwrap(), "hall             step      picture");
+        assert_eq!(heard(0, Step::None).unwrap(), "hall             step      no answer");
     }
 
     #[test]

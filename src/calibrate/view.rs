@@ -5,6 +5,7 @@ mod grid;
 use super::{
     Site,
     baseline::Phase,
+    facts::CameraFacts,
     guide::{CLAPS, Guide},
     history::Trace,
     seen::Seen,
@@ -39,9 +40,11 @@ pub fn draw(frame: &mut Frame<'_>, site: &Site, guide: &Guide, screen: &Screen) 
     let Some((camera, seen)) = site.cameras().nth(guide.selected) else { return };
     let items = verdict::all(seen, &site.facts, camera);
     let rows = u16::try_from(items.len().div_ceil(2)).unwrap_or(u16::MAX);
-    let details = if frame.area().height < 30 { 4 } else { 6 };
+    let tops = if site.facts.cameras.len() < 2 { 3 } else { 4 };
+    let height = frame.area().height;
+    let details = height.saturating_sub(tops + rows + 1).min(if height < 30 { 4 } else { 6 });
     let parts = [
-        Constraint::Length(3),
+        Constraint::Length(tops),
         Constraint::Length(rows),
         Constraint::Length(details),
         Constraint::Min(0),
@@ -49,8 +52,12 @@ pub fn draw(frame: &mut Frame<'_>, site: &Site, guide: &Guide, screen: &Screen) 
     ];
     let [head, table, below, log, help] = Layout::vertical(parts).areas(frame.area());
     let title = title(site, guide, &camera.name, seen, usize::from(head.width));
-    let progress = if seen.reading.is_some() { likelihoods(seen) } else { steps(seen) };
-    frame.render_widget(Paragraph::new(vec![title, progress, meters(seen, usize::from(head.width))]), head);
+    let progress = if seen.is_seen() { likelihoods(seen) } else { steps(seen) };
+    let mut top = vec![title, progress, meters(seen, usize::from(head.width))];
+    if 3 < tops {
+        top.insert(1, others(site, guide));
+    }
+    frame.render_widget(Paragraph::new(top), head);
     let chosen = guide.item.map(|it| it.min(items.len().saturating_sub(1)));
     match &guide.grid {
         Some(grid) => grid::draw(frame, table, grid),
@@ -72,16 +79,33 @@ fn title(site: &Site, guide: &Guide, name: &str, seen: &Seen, width: usize) -> L
     };
     let s = site.watched.as_ms() / 1000;
     let left = format!(" {name}{which}   {reading}");
-    let right = format!("nothing is stored or published   {}:{:02} ", s / 60, s % 60);
+    let time = format!("{}:{:02} ", s / 60, s % 60);
+    let fits = |right: &String| left.chars().count() + 3 + right.chars().count() <= width;
+    let right = Some(format!("nothing is stored or published   {time}")).filter(fits).unwrap_or(time);
     let gap = width.saturating_sub(left.chars().count() + right.chars().count());
     Line::from(format!("{left}{}{right}", " ".repeat(gap))).style(Style::new().add_modifier(Modifier::REVERSED))
+}
+
+/// All cameras with the worst of each, so that nobody leaves while another one fails.
+fn others(site: &Site, guide: &Guide) -> Line<'static> {
+    let of = |(nth, (camera, seen)): (usize, (&CameraFacts, &Seen))| {
+        let items = verdict::all(seen, &site.facts, camera);
+        let is_measured = |it: &&Item| it.grade != Grade::Unknown;
+        let worst = items.iter().filter(is_measured).map(|it| it.grade).min().unwrap_or(Grade::Unknown);
+        let name = Span::from(format!(" {} ", camera.name));
+        let name = if nth == guide.selected { name.add_modifier(Modifier::REVERSED) } else { name };
+        let Span { content, style } = mark(worst);
+        [Span::from("  "), name, Span::styled(format!(" {}", content.trim_start()), style)]
+    };
+    Line::from(site.cameras().enumerate().flat_map(of).collect::<Vec<_>>())
 }
 
 /// How far the connection has come.
 fn steps(seen: &Seen) -> Line<'static> {
     let step = seen.survey.map_or(Step::None, |it| it.step);
     let shown = Step::ALL.iter().skip(1).map(|it| {
-        let text = format!(" {} {} ", if *it <= step { "ok" } else { ".." }, step_words(*it));
+        // All six fit on 80 columns.
+        let text = format!(" {} {}", if *it <= step { '✓' } else { '·' }, step_words(*it));
         if *it <= step { Span::from(text).fg(Color::Green) } else { Span::from(text).add_modifier(Modifier::DIM) }
     });
     Line::from(shown.collect::<Vec<_>>())
@@ -232,15 +256,7 @@ fn explained(guide: &Guide, items: &[Item], chosen: Option<usize>) -> Vec<Line<'
 
 fn newest(screen: &Screen, rows: usize) -> Vec<Line<'static>> {
     let from = screen.log.len().saturating_sub(rows);
-    screen.log[from..].iter().map(|it| Line::from(without_date(it).to_owned()).add_modifier(Modifier::DIM)).collect()
-}
-
-/// Rooms that write into a pipe begin their lines with a date, which is today's.
-fn without_date(line: &str) -> &str {
-    match line.as_bytes() {
-        [b'2', b'0', _, _, b'-', _, _, b'-', _, _, b' ', ..] => line.get(11..).unwrap_or(line),
-        _ => line,
-    }
+    screen.log[from..].iter().map(|it| Line::from(it.clone()).add_modifier(Modifier::DIM)).collect()
 }
 
 fn keys() -> Line<'static> {
@@ -285,13 +301,11 @@ mod tests {
     #[test]
     fn everything_fits_on_the_smallest_terminal() {
         holds(&seen_on(80, 24, &site(), &Guide::new(None), &[]), &["  ok group", " q end"]);
-        let text =
-            seen_on(80, 25, &site(), &Guide::new(None), &["2026-01-01 08:00:00.000Z INFO  infer: a line of the log"]);
-        assert!(!text.contains("2026"), "{text}");
-        holds(&text, &["\n08:00:00.000Z INFO  infer: a line of the log"]);
+        let text = seen_on(80, 25, &site(), &Guide::new(None), &["08:00:00.000Z infer: a line of the log"]);
+        holds(&text, &["\n08:00:00.000Z infer: a line of the log"]);
         holds(
             &text,
-            &["hall   reading: positive", "positive 0.70 ███████···", "sound  -30.2 dBFS", "light 101 of 255"],
+            &["hall   reading: positive", "positive 0.70 ███████···", "sound  -30.5 dBFS", "light  99 of 255"],
         );
         holds(&text, &["  ok connection     online", "  -- sound's offset no clap test yet", "  ok group"]);
         holds(&text, &[" c clap test", " q end"]);
@@ -301,7 +315,14 @@ mod tests {
     fn before_the_first_picture_the_steps_are_shown() {
         let mut site = Site::new(facts(), Moment(0));
         let text = seen_on(80, 24, &site, &Guide::new(None), &[]);
-        holds(&text, &["no reading yet", ".. connected", "  -- connection     nothing was heard"]);
+        holds(
+            &text,
+            &[
+                "no reading yet",
+                "· connected · signed in · stream agreed · packets arrive · key frame · picture",
+                "  -- connection     nothing was heard",
+            ],
+        );
         let mut vital = crate::calibrate::seen::tests::vital();
         (vital.state, vital.fault) = (CameraState::Offline, CameraFault::Unauthorised);
         let mut survey = crate::calibrate::seen::tests::survey(0);
@@ -310,8 +331,46 @@ mod tests {
         seen.vital(&vital, crate::time::Span::ZERO);
         seen.survey(&survey);
         let text = seen_on(120, 40, &site, &Guide::new(None), &[]);
-        holds(&text, &["ok connected", ".. signed in", "FAIL connection     unauthorised, came to: connected"]);
+        holds(&text, &["✓ connected", "· signed in", "FAIL connection     unauthorised, came to: connected"]);
         holds(&text, &["the camera refused the user or the password: check camera.user and camera.password_file"]);
+    }
+
+    #[test]
+    fn a_camera_that_went_away_shows_how_far_it_comes_now() {
+        let mut site = site();
+        let (mut vital, mut survey) =
+            (crate::calibrate::seen::tests::vital(), crate::calibrate::seen::tests::survey(4));
+        (vital.state, vital.fault) = (CameraState::Offline, CameraFault::Unauthorised);
+        survey.step = Step::Connected;
+        let seen = site.seen(HALL).unwrap();
+        seen.vital(&vital, crate::time::Span::ZERO);
+        seen.survey(&survey);
+        holds(&seen_on(80, 24, &site, &Guide::new(None), &[]), &["✓ connected", "· signed in"]);
+    }
+
+    #[test]
+    fn of_several_cameras_each_shows_its_worst() {
+        let mut site = site();
+        let yard = CameraFacts { id: CameraId(1), name: "yard".into(), ..site.facts.cameras[0].clone() };
+        let attic = CameraFacts { id: CameraId(2), name: "attic".into(), ..yard.clone() };
+        site.facts.cameras.extend([yard, attic]);
+        let hall = site.of(HALL).unwrap().clone();
+        let mut site = Site::new(site.facts, Moment(0));
+        *site.seen(HALL).unwrap() = hall.clone();
+        *site.seen(CameraId(1)).unwrap() = hall;
+        site.seen(CameraId(1)).unwrap().vital.as_mut().unwrap().luma = 3;
+        let text = seen_on(80, 24, &site, &Guide::new(None), &[]);
+        holds(&text, &["hall (1 of 3)", "   hall  ok   yard  FAIL   attic  --\n", "\n c clap test", "  ok group"]);
+    }
+
+    #[test]
+    fn the_time_is_told_whatever_else_is() {
+        let mut site = site();
+        let reading = site.seen(HALL).unwrap().reading.as_mut().unwrap();
+        reading.outcome = Outcome::Withheld(crate::wire::record::Withheld::CameraOffline);
+        site.facts.cameras[0].name = "the-hall-behind-the-door".into();
+        let text = seen_on(80, 24, &site, &Guide::new(None), &[]);
+        assert!(text.lines().next().unwrap().ends_with("withheld (camera_offline)             0:00"), "{text}");
     }
 
     #[test]

@@ -16,6 +16,7 @@ use crate::{
         script::Wanted,
         session::{Output, Session},
         settings::{self, Setting},
+        system::System,
         text,
         verdict::{Grade, counts},
     },
@@ -64,21 +65,22 @@ pub(super) fn dry_run(options: Options, paths: Vec<PathBuf>) -> Result<Exit, Fai
     let asked = signals::listen(Hangup::Stops).map_err(|err| internal(&err))?;
     options.may_write().map_err(|err| Failure::new(Exit::Usage, err))?;
     let read = wiring::site(&paths).map_err(|text| Failure::new(Exit::Configuration, text))?;
+    let system = System::read();
     // Broker and camera passwords pass through here.
     sandbox::enter(sandbox::Room::Networked).map_err(|err| internal(&err))?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let cores = thread::available_parallelism().map_or(1, |it| u32::try_from(it.get()).unwrap_or(u32::MAX));
-    let facts = Facts::new(&read.config, read.network, clock.wall_ms(), cores);
+    let facts = Facts::new(&read.config, read.network, system, clock.wall_ms(), cores);
     let output = options.output().map_err(|err| internal(&err))?;
-    let (sender, records) = bounded(RECORDS);
+    let (sender, heard) = bounded(RECORDS);
     let (asks, to_parent) = bounded(ASKS);
     let (parent, signals) = bounded(1);
     let wanted = Wanted { slots: options.slots, clap: options.clap, baseline: options.baseline };
     let site = Site::new(facts, clock.now());
-    let session = Session { site, wanted, output, records, signals: asked, asks, parent, clock: Arc::clone(&clock) };
+    let session = Session { site, wanted, output, heard, signals: asked, asks, parent, clock: Arc::clone(&clock) };
     let session = thread::Builder::new().name("session".into()).spawn(move || session.run());
     let session = session.map_err(|err| internal(&err))?;
-    let take = move |record| if sender.send(record).is_ok() { Flow::Continue } else { Flow::Enough };
+    let take = move |heard| if sender.send(heard).is_ok() { Flow::Continue } else { Flow::Enough };
     let reload: Reload = Box::new(move || wiring::load(&paths));
     let run = supervisor::Options {
         sink: Sink::Here(Box::new(take)),
@@ -135,7 +137,7 @@ impl Options {
 /// One file becomes one file, several become a folder.
 fn write_patch(path: &PathBuf, site: &Site, files: &[PathBuf], camera_files: &[PathBuf]) -> Result<(), Failure> {
     let internal = |text: String| Failure::new(Exit::Internal, text);
-    let found = settings::found(site);
+    let found = settings::found(site).settings;
     if files.len() != 1 {
         fs::create_dir(path).map_err(|err| internal(format!("{}: {err}", path.display())))?;
     }

@@ -10,7 +10,7 @@ use tracing::warn;
 
 use super::Failure;
 use crate::{
-    calibrate::facts::Network,
+    calibrate::{facts::Network, system::dotted},
     config::{
         Config, Model, ProviderChoice,
         file::{self, Loaded, Places},
@@ -84,6 +84,7 @@ pub(super) fn site(files: &[PathBuf]) -> Result<Site, String> {
         hears,
         needs_sound: hears && contract.sound.missing == contract::Missing::Withhold,
         estimates_group: contract.outputs.group_size.is_some(),
+        head_width: contract.outputs.head_width.map(|range| range.map(f64::from)),
         prior: contract.prior,
         calibration_error: error,
     };
@@ -180,7 +181,10 @@ pub(super) fn demo(_seconds: Option<u64>) -> Result<Exit, String> {
 /// Our version and those of the libraries in use.
 pub(super) fn versions() -> String {
     let runtime = match no_network().and_then(|()| Runtime::init(None).map_err(|err| err.to_string())) {
-        Ok(()) => Runtime::info().unwrap_or("ONNX Runtime: unknown").to_owned(),
+        Ok(()) => {
+            let version = Runtime::version().map_or("unknown version".into(), |it| dotted(&it));
+            format!("{}; ONNX Runtime {version}", Runtime::info().unwrap_or_default())
+        }
         Err(err) => format!("ONNX Runtime: {err}"),
     };
     format!("edge-ger {}\n{}\n{runtime}\n", env!("CARGO_PKG_VERSION"), decode::version())

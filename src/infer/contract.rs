@@ -218,10 +218,12 @@ pub enum Batch {
 }
 
 /// What a network answers beside `logits`. Nothing else is let through.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Outputs {
     /// The smallest size of each bucket of the group's size, ascending from 0.
     pub group_size: Option<[u8; GROUP_BUCKETS]>,
+    /// Where it tells how wide heads are: from which width to which it was trained, as shares of the picture's width.
+    pub head_width: Option<[f32; 2]>,
     /// Whether there is `logits_video`.
     pub logits_video: bool,
     /// Whether there is `logits_sound`.
@@ -235,6 +237,8 @@ pub struct Golden {
     pub logits: [f32; 3],
     /// The expected logits of the group's size, where given.
     pub group_size: Option<[f32; GROUP_BUCKETS]>,
+    /// The expected width of heads, where given.
+    pub head_width: Option<f32>,
     /// No output may differ by more.
     pub tolerance: f32,
 }
@@ -359,6 +363,7 @@ mod tests {
         assert_eq!((contract.video.frames, contract.video.width, contract.batch), (5, 16, Batch::Any));
         assert_eq!(contract.sound.kind, SoundKind::Mel { mean: -30.0, std: 18.0 });
         assert_eq!(contract.outputs.group_size, Some([0, 1, 2, 5, 10]));
+        assert_eq!(contract.outputs.head_width, Some([0.05, 0.25]));
         assert_eq!(contract.golden.tolerance, 1e-3);
         assert_eq!((contract.video_len(), contract.sound_len()), (5 * 3 * 16 * 16, 5 * 128 * 128));
         let bytes = fs::read(data("good.onnx")).unwrap();
@@ -500,6 +505,9 @@ mod tests {
         check("/classes", json!(["positive", "negative"]), &["`classes`"]);
         check("/outputs/embedding", json!(512), &["`outputs.embedding` is not known", "logits, group_size"]);
         check("/outputs/logits", json!(7), &["`outputs.logits`"]);
+        for range in [json!([0.2, 0.1]), json!([0.0, 0.1]), json!([0.1, 1.5]), json!([0.1])] {
+            check("/outputs/head_width", json!({ "trained": range }), &["`outputs.head_width.trained`"]);
+        }
         check(
             "/outputs/group_size",
             json!({ "buckets": [0, 2, 2, 5, 10] }),

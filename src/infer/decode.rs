@@ -7,7 +7,7 @@ mod awaited;
 mod colour;
 mod container;
 mod line;
-mod paint;
+pub mod paint;
 mod resample;
 mod sound;
 mod video;
@@ -31,7 +31,13 @@ pub fn start() -> Result<(), Error> {
     line::start()
 }
 
-/// The version of GStreamer in use.
+/// The version of GStreamer in use: major, minor, micro, nano.
+#[must_use]
+pub fn version_numbers() -> [u32; 4] {
+    gst::version().into()
+}
+
+/// The version of GStreamer in use, in its own words.
 #[must_use]
 pub fn version() -> String {
     gst::version_string().into()

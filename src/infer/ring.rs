@@ -9,13 +9,11 @@ use std::{collections::VecDeque, ops::Range};
 
 pub use sound::{Coverage, Missing, SoundRing};
 
-use super::window::FrameMeta;
+use super::window::{FrameMeta, MOTION_UNKNOWN};
 use crate::time::{Moment, Span};
 
 /// Both rings keep two windows of the usual 5 s and what a decoder may be late.
 pub const KEPT: Span = Span::from_ms(12_000);
-/// The motion of a frame that has none before it: as much as there can be, so that it is not taken for frozen.
-pub const MOTION_UNKNOWN: f32 = 255.0;
 
 /// Frames in the network's size, RGB, 8 bits, rows without padding, in the order of their moments.
 ///

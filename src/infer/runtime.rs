@@ -9,6 +9,7 @@ mod graph;
 mod library;
 mod providers;
 mod session;
+mod version;
 
 use std::path::{Path, PathBuf};
 

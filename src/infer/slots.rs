@@ -22,7 +22,10 @@ use crate::{
     time::{Clock, Grid, Moment, Span},
     wire::{
         CameraId,
-        record::{CameraFault, CameraState, Outcome, Provider, Reading, Record, SoundState, Survey, Vital, Withheld},
+        record::{
+            CameraFault, CameraState, MOTION_NONE_MILLI, Outcome, Provider, Reading, Record, SoundState, Survey, Vital,
+            Withheld,
+        },
         unit::CameraStatus,
     },
 };
@@ -41,8 +44,10 @@ struct Seat {
     luma: u8,
     labelled: u32,
     withheld: u32,
-    /// The newest slot, and what the network said of it.
-    newest: (u64, [u16; 3]),
+    /// Of the window that is being read, levels; measured in a dry run only.
+    motion: Option<f32>,
+    /// The newest slot, and what is told of it.
+    newest: Newest,
 }
 
 /// All cameras, and the network that they share.
@@ -98,7 +103,8 @@ impl Slots {
             luma: 0,
             labelled,
             withheld,
-            newest: (0, [0; 3]),
+            motion: None,
+            newest: Newest::default(),
             eye,
         };
         self.seats.insert(seat.eye.camera.id, seat);
@@ -158,8 +164,16 @@ impl Slots {
             let frame_offset_ms = brought.cut.as_ref().map_or(0, Cut::frame_offset_ms);
             let ran = brought.cut.is_ok();
             let sensed = brought.cut.and_then(|_| answer(answers.next()));
+            let head_width = sensed.ok().and_then(|it| it.head_width);
             let step = seat.aggregate.step(slot, sensed);
-            seat.newest = (slot, step.calibrated);
+            // Of nobody's head nothing is known.
+            let head_width = head_width.filter(|_| step.group_at_least != Some(0));
+            seat.newest = Newest {
+                slot,
+                probabilities: step.calibrated,
+                head_width_permille: head_width.map_or(0, permille),
+                motion: seat.motion.take(),
+            };
             match step.outcome {
                 Outcome::Label(_) => seat.labelled += 1,
                 Outcome::Withheld(_) => seat.withheld += 1,
@@ -255,6 +269,28 @@ fn answer(answer: Option<Result<Answer, runtime::NotFinite>>) -> Result<Answer, 
     }
 }
 
+/// Capped below what stands for nothing.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the cast saturates, which is meant")]
+fn thousandths(levels: f32) -> u16 {
+    ((levels * 1000.0).round() as u16).min(MOTION_NONE_MILLI - 1)
+}
+
+/// What a survey tells of the newest slot.
+#[derive(Clone, Copy, Debug, Default)]
+struct Newest {
+    slot: u64,
+    probabilities: [u16; 3],
+    head_width_permille: u16,
+    /// How much its window moved, levels.
+    motion: Option<f32>,
+}
+
+/// Of a share from 0 to 1.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to 0 to 1000")]
+fn permille(share: f32) -> u16 {
+    (share * 1000.0).round().clamp(0.0, 1000.0) as u16
+}
+
 fn milliseconds(span: Span) -> u16 {
     u16::try_from(span.as_ms().max(0)).unwrap_or(u16::MAX)
 }
@@ -281,6 +317,9 @@ impl Seat {
             self.luma = luma;
         }
         let camera = CameraView { state: self.eye.route.status().state, first_frame: self.first_frame, sound };
+        if self.eye.rings.gauge.is_some() {
+            self.motion = self.window.motion(slot, frames.metas());
+        }
         let cut = self.window.cut(slot, frames.metas(), camera)?;
         senses.fill(&frames, &cut, clip);
         Ok(cut)
@@ -295,8 +334,10 @@ impl Seat {
             round_trip_us: status.round_trip_us,
             packets: status.packets,
             camera_clock_ms: status.camera_clock_ms,
-            slot: self.newest.0,
-            probabilities: self.newest.1,
+            slot: self.newest.slot,
+            probabilities: self.newest.probabilities,
+            head_width_permille: self.newest.head_width_permille,
+            motion_milli: self.newest.motion.map_or(MOTION_NONE_MILLI, thousandths),
             ..Survey::unknown(self.eye.camera.id)
         };
         if let Some(listener) = listener {

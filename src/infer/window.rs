@@ -22,6 +22,10 @@ use crate::{
     wire::record::{CameraState, SoundState, Withheld},
 };
 
+/// The motion of a frame that has none before it (the first of a connection or of a format): as much as there can be, so
+/// that it is not taken for frozen.
+pub const MOTION_UNKNOWN: f32 = 255.0;
+
 /// What is known about a frame beside its pixels.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct FrameMeta {
@@ -29,8 +33,8 @@ pub struct FrameMeta {
     pub moment: Moment,
     /// Mean luma, 0 to 255.
     pub luma: f32,
-    /// Mean absolute difference to the frame before, in luma levels; infinite where there is none to compare with
-    /// (the first of a connection or of a format).
+    /// Mean absolute difference to the frame before, in luma levels; [`MOTION_UNKNOWN`] where there is none to compare
+    /// with.
     pub motion: f32,
     /// Changes with the camera's codec and size.
     pub format: u32,
@@ -127,6 +131,16 @@ impl Window {
             return Err(Withheld::SoundMissing);
         }
         Ok(Cut { frames, heard, frame_offset })
+    }
+
+    /// How much the window moved, in levels: what [`Self::cut`] holds against `motion_min`, of the frames that have one
+    /// before them to be compared with. `None` where none has, or too few are there.
+    pub fn motion<'f>(&self, slot: u64, ring: impl IntoIterator<Item = &'f FrameMeta>) -> Option<f32> {
+        let ring: Vec<FrameMeta> = ring.into_iter().copied().collect();
+        let (chosen, _) = self.choose(slot, &ring)?;
+        let inside = ring.iter().filter(|it| self.covers(slot, it.moment));
+        let all = chosen.iter().map(|at| &ring[*at]).chain(inside).map(|it| it.motion);
+        all.filter(|it| *it < MOTION_UNKNOWN).reduce(f32::max)
     }
 
     fn covers(&self, slot: u64, moment: Moment) -> bool {
@@ -305,6 +319,19 @@ mod tests {
         frozen[9].motion = 0.0;
         let off = Window::new(GRID, Gates { motion_min: 0.0, ..Gates::default() }, Missing::Withhold);
         assert!(off.cut(SLOT, &frozen, online()).is_ok());
+    }
+
+    #[test]
+    fn the_motion_of_a_window_is_what_its_gate_is_held_against() {
+        let motion = |ring: &[FrameMeta]| window(Missing::Withhold).motion(SLOT, ring);
+        let mut ring = steady();
+        ring.iter_mut().zip(1_u8..).for_each(|(it, nth)| it.motion = f32::from(nth) / 10.0);
+        assert_eq!(motion(&ring), Some(1.0), "of ten frames the last");
+        ring[9].motion = MOTION_UNKNOWN;
+        assert_eq!(motion(&ring), Some(0.9), "the first of a format is compared with nothing");
+        ring.iter_mut().for_each(|it| it.motion = MOTION_UNKNOWN);
+        assert_eq!(motion(&ring), None);
+        assert_eq!(motion(&steady()[..7]), None, "a gap");
     }
 
     #[test]

@@ -227,7 +227,9 @@ impl Keeper {
                 Err(RecvTimeoutError::Disconnected) => return End::Failed(Trouble::other("its pipeline is gone")),
                 Err(RecvTimeoutError::Timeout) => {}
             }
-            if let Some(trouble) = overdue(&self.seen, stream.has_answered(), begun, now) {
+            // Where a firewall swallows the datagrams, the camera has described its stream, and no medium ever shows.
+            let has_answered = stream.has_answered() || Step::Authorised <= self.link.step();
+            if let Some(trouble) = overdue(&self.seen, has_answered, begun, now) {
                 return End::Failed(trouble);
             }
             if self.next_status <= now {
@@ -373,7 +375,8 @@ const fn cure(fault: CameraFault) -> &'static str {
         CameraFault::Certificate => "compare its certificate with the fingerprint or the ca_file of the configuration",
         CameraFault::Codec => "choose H.264, H.265 or MJPEG in its settings",
         CameraFault::Stalled | CameraFault::Ended | CameraFault::SoundOnly => {
-            "it is reconnected by itself; if this recurs, look at its network and its firmware"
+            "it is reconnected by itself; if this recurs, look at its network and its firmware; with transport = \"udp\", \
+             at the firewall"
         }
         CameraFault::None | CameraFault::Connecting | CameraFault::Other | CameraFault::Paused => {
             "it is tried again by itself"

@@ -68,6 +68,8 @@ struct State<B> {
     socket: Option<UnixStream>,
     /// Whether the writer has yet to take over a new socket.
     is_new: bool,
+    /// What is being written is the last.
+    is_finishing: bool,
     is_closing: bool,
 }
 
@@ -89,6 +91,7 @@ impl<B: AsRef<[u8]> + Send + 'static> Downstream<B> {
                 bytes: 0,
                 socket: Some(out.into()),
                 is_new: true,
+                is_finishing: false,
                 is_closing: false,
             }),
             changed: Condvar::new(),
@@ -110,7 +113,7 @@ impl<B: AsRef<[u8]> + Send + 'static> Downstream<B> {
     /// Queues a unit that was made in this epoch. One of an earlier epoch is dropped and counted.
     pub fn put(&self, epoch: u32, unit: Unit, body: B, ledger: &Arc<Ledger>) {
         let mut state = self.shared.lock();
-        let is_welcome = state.socket.is_some() && epoch == self.epoch() && body.as_ref().len() <= UNIT_BYTES_MAX;
+        let is_welcome = state.takes() && epoch == self.epoch() && body.as_ref().len() <= UNIT_BYTES_MAX;
         if !is_welcome || body.as_ref().is_empty() {
             ledger.units_dropped.fetch_add(1, Ordering::Relaxed);
             return;
@@ -123,7 +126,7 @@ impl<B: AsRef<[u8]> + Send + 'static> Downstream<B> {
     /// Queues a status.
     pub fn put_status(&self, status: CameraStatus) {
         let mut state = self.shared.lock();
-        if state.socket.is_some() {
+        if state.takes() {
             state.push(Queued::Status(status));
             drop(state);
             self.shared.changed.notify_one();
@@ -144,6 +147,14 @@ impl<B: AsRef<[u8]> + Send + 'static> Downstream<B> {
 }
 
 impl<B> Downstream<B> {
+    /// The room is about to end, and `infer` after it: what is being written is written to its end, nothing follows, and
+    /// that nobody reads any more is no surprise.
+    pub fn finish(&self) {
+        let mut state = self.shared.lock();
+        state.is_finishing = true;
+        state.forget();
+    }
+
     /// Ends the thread and the connection, whatever they are doing. Everything that is put in later is dropped.
     pub fn close(&self) {
         let mut state = self.shared.lock();
@@ -190,7 +201,7 @@ impl<B: AsRef<[u8]>> Shared<B> {
             state = self.lock();
             if let Err(err) = written {
                 next.count_as_dropped();
-                if !state.is_new && !state.is_closing && state.socket.is_some() {
+                if !state.is_new && !state.is_closing && state.takes() {
                     info!(%err, "infer is gone; units are dropped until it is back");
                     state.cut_off();
                 }
@@ -200,12 +211,21 @@ impl<B: AsRef<[u8]>> Shared<B> {
 }
 
 impl<B> State<B> {
+    /// Whether somebody is there to read what is put in.
+    fn takes(&self) -> bool {
+        self.socket.is_some() && !self.is_finishing
+    }
+
     /// Ends the connection: a write that is under way fails, and what waits is dropped.
     fn cut_off(&mut self) {
         if let Some(socket) = self.socket.take() {
             // A peer that is gone already is as good.
             drop(socket.shutdown(Shutdown::Both));
         }
+        self.forget();
+    }
+
+    fn forget(&mut self) {
         self.queue.drain(..).for_each(|queued| queued.count_as_dropped());
         self.bytes = 0;
     }
@@ -333,6 +353,24 @@ mod tests {
         downstream.put(0, numbered(1), vec![1], &ledger);
         downstream.put(1, numbered(2), vec![2], &ledger);
         assert_eq!(read_seq(&mut UnixStream::from(theirs)), Some(2));
+        assert_eq!(dropped(&ledger), 2);
+    }
+
+    #[test]
+    fn what_is_being_written_when_the_room_ends_arrives_whole_and_nothing_follows() {
+        let (ours, theirs) = unit_pair().unwrap();
+        let downstream = Downstream::start(ours).unwrap();
+        let ledger = Arc::new(Ledger::default());
+        // More than the socket keeps: the writer is in the middle of it once some of it can be read.
+        downstream.put(0, numbered(0), vec![0_u8; 4 << 20], &ledger);
+        let mut from = UnixStream::from(theirs);
+        rustix::net::recv(&from, &mut [0_u8; 1], rustix::net::RecvFlags::PEEK).unwrap();
+        downstream.put(0, numbered(1), vec![1], &ledger);
+        downstream.finish();
+        downstream.put(0, numbered(2), vec![2], &ledger);
+        assert_eq!(read_seq(&mut from), Some(0));
+        drop(downstream);
+        assert_eq!(read_seq(&mut from), None);
         assert_eq!(dropped(&ledger), 2);
     }
 

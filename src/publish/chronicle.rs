@@ -245,52 +245,17 @@ fn push<T>(to: &mut VecDeque<T>, most: usize, it: T) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::record::{CameraFault, Emotion, PictureCodec, Provider, SoundState};
+    use crate::wire::record::{CameraFault, Emotion, example};
 
     const CAMERA: CameraId = CameraId(3);
     const START_MS: u64 = 1_795_000_020_000;
 
     fn reading(slot: u64, outcome: Outcome) -> Reading {
-        Reading {
-            camera: CAMERA,
-            slot,
-            window_end_ms: START_MS + slot * 5000,
-            outcome,
-            probabilities: [7000, 2000, 1000],
-            group_at_least: None,
-            sound: SoundState::Off,
-            frame_offset_ms: 1,
-            latency_ms: 60,
-            inference_ms: 3,
-        }
+        Reading { window_end_ms: START_MS + slot * 5000, outcome, ..example::reading(CAMERA, slot) }
     }
 
     fn vital() -> Vital {
-        Vital {
-            camera: CAMERA,
-            state: CameraState::Online,
-            fault: CameraFault::None,
-            sound: SoundState::Off,
-            provider: Provider::Cpu,
-            fps_x100: 2500,
-            key_distance_ms: 1000,
-            kbps: 4000,
-            packets_lost: 0,
-            units_dropped: 0,
-            outages: 0,
-            level_cdb: -10_000,
-            camera_drift_ppm: 0,
-            sound_drift_ppm: 0,
-            decode_us: 9000,
-            inference_us: 61_000,
-            labelled: 0,
-            withheld: 0,
-            luma: 99,
-            codec: PictureCodec::H264,
-            width: 1920,
-            height: 1080,
-            sound_lost_ms: 0,
-        }
+        example::vital(CAMERA)
     }
 
     fn look(chronicle: &mut Chronicle, name: &str, state: CameraState, vital: Option<Vital>) {
@@ -349,7 +314,7 @@ mod tests {
         assert_eq!((now.reading.unwrap().probabilities, history.recent[0].probabilities), ([0; 3], [0; 3]));
         let minute = history.minutes[0];
         assert_eq!((minute.withheld, minute.reason), (1, Some(Withheld::TooFewPeople)));
-        assert_eq!((now.latency[2], now.latency_sum_ms), (1, 60));
+        assert_eq!((now.latency[2], now.latency_sum_ms), (1, 88));
     }
 
     #[test]

@@ -205,7 +205,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::wire::record::{Emotion, SoundState, Survey, Withheld};
+    use crate::wire::record::{Survey, Withheld, example};
 
     const HOP: Span = Span::from_ms(5000);
     const CAMERA: CameraId = CameraId(3);
@@ -221,18 +221,7 @@ mod tests {
     }
 
     fn reading(slot: u64) -> Reading {
-        Reading {
-            camera: CAMERA,
-            slot,
-            window_end_ms: 1_795_000_000_000,
-            outcome: Outcome::Label(Emotion::Positive),
-            probabilities: [7000, 2000, 1000],
-            group_at_least: None,
-            sound: SoundState::Off,
-            frame_offset_ms: 1,
-            latency_ms: 2,
-            inference_ms: 3,
-        }
+        Reading { window_end_ms: example::START_MS, ..example::reading(CAMERA, slot) }
     }
 
     #[test]

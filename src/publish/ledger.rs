@@ -7,13 +7,14 @@
 
 use std::{
     collections::BTreeSet,
-    ffi::OsString,
-    fs::{self, File},
-    io::{self, Read as _, Write as _},
+    fs::File,
+    io::{self, Read as _},
     path::{Path, PathBuf},
 };
 
 use tracing::{info, warn};
+
+use crate::service::whole_file::{self, Readers};
 
 /// No list is longer; a hundred cameras make about 60 kB.
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -37,7 +38,7 @@ impl Ledger {
     /// is an empty one. Until [`Ledger::want`] says otherwise, every topic in it is [`gone`](Ledger::gone).
     #[must_use]
     pub fn open(outbox_file: &Path) -> Self {
-        let file = with_suffix(outbox_file, ".topics");
+        let file = outbox_file.with_added_extension("topics");
         let gone = read(&file).unwrap_or_else(|err| {
             if err.kind() != io::ErrorKind::NotFound {
                 warn!(file = %file.display(), %err, "the list of retained topics cannot be read; it begins anew");
@@ -81,7 +82,7 @@ impl Ledger {
             return;
         }
         let text: String = self.all().map(|topic| format!("{topic}\n")).collect();
-        match write(&self.file, &text) {
+        match whole_file::replace(&self.file, &text, Readers::AsUsual) {
             Ok(()) => {
                 self.dirty = false;
                 if std::mem::take(&mut self.trouble) {
@@ -101,12 +102,6 @@ impl Ledger {
     }
 }
 
-fn with_suffix(file: &Path, suffix: &str) -> PathBuf {
-    let mut name = OsString::from(file);
-    name.push(suffix);
-    name.into()
-}
-
 fn read(file: &Path) -> io::Result<BTreeSet<String>> {
     let mut text = String::new();
     File::open(file)?.take(FILE_BYTES_MAX).read_to_string(&mut text)?;
@@ -121,21 +116,10 @@ fn is_topic(line: &str) -> bool {
     line.contains('/') && line.len() <= TOPIC_BYTES_MAX && line.bytes().all(fits)
 }
 
-/// Whatever happens in between, the file holds either the old text or the new one.
-fn write(file: &Path, text: &str) -> io::Result<()> {
-    let new = with_suffix(file, ".new");
-    let mut writer = File::create(&new)?;
-    writer.write_all(text.as_bytes())?;
-    writer.sync_all()?;
-    fs::rename(&new, file)?;
-    match file.parent().filter(|it| !it.as_os_str().is_empty()) {
-        Some(folder) => File::open(folder)?.sync_all(),
-        None => Ok(()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn topics(topics: &[&str]) -> BTreeSet<String> {

@@ -4,6 +4,7 @@ use std::{
     env, fmt,
     io::{self, IsTerminal as _, Write as _},
     panic,
+    sync::OnceLock,
 };
 
 use tracing::{Event, Level, Subscriber, error};
@@ -19,6 +20,13 @@ use crate::time::{Clock, SystemClock};
 pub const FILTER: &str = "EDGE_GER_LOG";
 /// Libraries that tell more than an operator can act on are held to their warnings.
 const FILTER_DEFAULT: &str = "info,ort=warn,rumqttc=warn,rumqttd=warn,rustls=warn";
+
+/// The variable by which the parent tells its rooms that a person at a terminal reads their lines, although they write
+/// into a pipe: a live view keeps the lines until it is left.
+const READER: &str = "EDGE_GER_LOG_READER";
+const TERMINAL: &str = "terminal";
+/// Who reads the lines of this process.
+static CHOSEN: OnceLock<Reader> = OnceLock::new();
 
 /// Who reads the lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +49,7 @@ pub fn start(room: &'static str) {
         Some(Err(err)) => (EnvFilter::new(FILTER_DEFAULT), Some(err)),
         None => (EnvFilter::new(FILTER_DEFAULT), None),
     };
-    let lines = Lines { room, reader: reader() };
+    let lines = Lines { room, reader: *CHOSEN.get_or_init(reader) };
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr)
@@ -63,6 +71,12 @@ pub fn start(room: &'static str) {
     }
 }
 
+/// What a room's environment must hold beside its own, so that its lines look like those of this process.
+#[must_use]
+pub fn for_rooms() -> Option<(&'static str, &'static str)> {
+    (CHOSEN.get() == Some(&Reader::Terminal)).then_some((READER, TERMINAL))
+}
+
 /// Says on standard error why the program ends, also where logging has not started. Every line of it has the
 /// journal's prefix where the journal reads.
 pub fn last_words(text: &str) {
@@ -80,7 +94,7 @@ fn reader() -> Reader {
     let journal = env::var("JOURNAL_STREAM").ok().zip(rustix::fs::fstat(rustix::stdio::stderr()).ok());
     if journal.is_some_and(|(named, found)| named == format!("{}:{}", found.st_dev, found.st_ino)) {
         Reader::Journal
-    } else if io::stderr().is_terminal() {
+    } else if io::stderr().is_terminal() || env::var_os(READER).is_some_and(|it| it == TERMINAL) {
         Reader::Terminal
     } else {
         Reader::File

@@ -4,13 +4,13 @@
 //! being read, it pauses: only a file that is not there does not.
 
 use std::{
-    ffi::OsString,
-    fs::{self, File, OpenOptions, Permissions},
-    io::{self, Read as _, Write as _},
-    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
+    fs::{self, OpenOptions},
+    io::{self, Read as _},
+    os::unix::fs::OpenOptionsExt as _,
     path::Path,
 };
 
+use super::whole_file::{self, Readers};
 use crate::time::local::{Zone, read_moment};
 
 /// A moment needs fewer.
@@ -53,30 +53,14 @@ fn understood(bytes: &[u8]) -> Said {
     }
 }
 
-/// Makes the file, or replaces it: to pause until this moment, or until it is removed. It is on the disk when this
-/// returns, and whoever looks meanwhile finds all of it or what was there before.
+/// Makes the file, or replaces it: to pause until this moment, or until it is removed.
 ///
 /// # Errors
 /// When the folder is not there, or may not be written.
 pub fn write(file: &Path, until_ms: Option<u64>) -> io::Result<()> {
-    let folder = file.parent().ok_or(io::ErrorKind::InvalidInput)?;
-    let mut name = OsString::from(".");
-    name.push(file.file_name().ok_or(io::ErrorKind::InvalidInput)?);
-    name.push(format!(".{}", std::process::id()));
-    let new = folder.join(name);
     let text = until_ms.map(|it| Zone::of_people().written(it) + "\n").unwrap_or_default();
-    let written = File::create_new(&new).and_then(|mut made| {
-        // The daemon reads it as another user than the one who typed the command.
-        made.set_permissions(Permissions::from_mode(0o644))?;
-        made.write_all(text.as_bytes())?;
-        made.sync_all()?;
-        fs::rename(&new, file)?;
-        File::open(folder)?.sync_all()
-    });
-    if written.is_err() {
-        fs::remove_file(&new).ok();
-    }
-    written
+    // The daemon reads it as another user than the one who typed the command.
+    whole_file::replace(file, &text, Readers::Everybody)
 }
 
 /// Removes the file. False if there was none.
@@ -93,7 +77,7 @@ pub fn remove(file: &Path) -> io::Result<bool> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::symlink;
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
 
     use super::*;
 

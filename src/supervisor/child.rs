@@ -23,7 +23,10 @@ use rustix::{
 use tracing::{debug, warn};
 
 use super::{plan::Event, room::Name};
-use crate::wire::control::{self, Control, Order, Report};
+use crate::{
+    service::logging,
+    wire::control::{self, Control, Order, Report},
+};
 
 /// A room that does not take an order for so long has more orders waiting than the kernel keeps: it hangs.
 const ORDER: Duration = Duration::from_millis(200);
@@ -67,7 +70,7 @@ impl Room {
         let (ours, theirs) = control::pair()?;
         let mut command = Command::new(&program.path);
         command.args((program.args)(name)).arg0("edge-ger");
-        command.env_clear().envs(environment(name, env::vars_os()));
+        command.env_clear().envs(environment(name, env::vars_os())).envs(logging::for_rooms());
         // Its own group, so that Ctrl-C reaches the parent alone, which then stops the rooms in their order.
         command.process_group(0);
         command.stdin(Stdio::from(OwnedFd::from(theirs))).stdout(Stdio::null());

@@ -4,7 +4,7 @@
 
 mod life;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tracing::{error, info, warn};
 
@@ -18,10 +18,16 @@ use crate::{
 
 /// What a room has between the order to stop and the kill.
 const STOP: Span = Span::from_ms(1500);
+/// How long `infer` waits for an `ingest` that takes its time to let its cameras go: by then it has heard the order, and
+/// writes no more to somebody who is about to leave.
+const LAST_UNITS: Span = Span::from_ms(150);
 /// How long `publish` waits for the last readings of an `infer` that takes its time.
 const LAST_READINGS: Span = Span::from_ms(300);
 /// All has ended by then, whatever the kernel still has to clear away: the promise is two seconds.
 const STOP_AT_LAST: Span = Span::from_ms(1900);
+/// Who is asked to stop, once whom it hears is gone or has had so long.
+const STOP_AFTER: [(Name, Name, Span); 2] =
+    [(Name::Infer, Name::Ingest, LAST_UNITS), (Name::Publish, Name::Infer, LAST_READINGS)];
 /// A killed process goes at once, unless it is inside a driver.
 const KILL_AGAIN: Span = Span::from_ms(5000);
 /// `systemctl status` need not know every slot.
@@ -82,7 +88,7 @@ pub enum Ending {
 #[derive(Debug)]
 enum Course {
     Running,
-    Stopping { since: Moment, publish_asked: bool, killed: bool, ending: Ending },
+    Stopping { since: Moment, asked: BTreeSet<Name>, killed: bool, ending: Ending },
     Ended,
 }
 
@@ -171,10 +177,13 @@ impl Plan {
     /// When the next [`Event::Tick`] is due at the latest.
     pub fn next(&self, now: Moment) -> Moment {
         let rooms = self.rooms.iter().filter_map(|(name, room)| room.due(*name));
-        let course = match self.course {
-            Course::Stopping { since, publish_asked: false, .. } => Some(since + LAST_READINGS),
-            Course::Stopping { since, killed: false, .. } => Some(since + STOP),
-            Course::Stopping { since, .. } => Some(since + STOP_AT_LAST),
+        let course = match &self.course {
+            Course::Stopping { since, asked, killed: false, .. } => {
+                let unasked =
+                    STOP_AFTER.iter().filter(|(name, ..)| !asked.contains(name)).map(|(.., patience)| *patience);
+                Some(*since + unasked.min().unwrap_or(STOP))
+            }
+            Course::Stopping { since, .. } => Some(*since + STOP_AT_LAST),
             Course::Running | Course::Ended => None,
         };
         // While nothing is produced only an event can change that, and every event is followed by a look.
@@ -225,6 +234,7 @@ impl Plan {
                 self.stop(now, Ending::Refused(name, why), actions);
             }
             Report::Refused(why) => error!(room = %name, "refused to work, will be asked again: {why}"),
+            Report::Libraries(_) => {}
         }
     }
 
@@ -344,14 +354,13 @@ impl Plan {
         if !matches!(self.course, Course::Running) {
             return;
         }
-        self.course = Course::Stopping { since: now, publish_asked: false, killed: false, ending };
+        self.course = Course::Stopping { since: now, asked: BTreeSet::new(), killed: false, ending };
         actions.push(Action::Say(Word::Stopping));
         for (name, room) in &mut self.rooms {
             match room.phase {
                 Phase::Waiting { .. } => room.phase = Phase::Gone,
                 Phase::Gone => {}
-                // `publish` is asked once the last readings have reached it.
-                _ if *name != Name::Publish => actions.push(Action::Stop(*name)),
+                _ if *name == Name::Ingest => actions.push(Action::Stop(*name)),
                 _ => {}
             }
         }
@@ -359,19 +368,17 @@ impl Plan {
 
     fn keep_stopping(&mut self, now: Moment, actions: &mut Vec<Action>) {
         let gone = |name| self.rooms.get(&name).is_none_or(|room: &Room| room.phase == Phase::Gone);
-        let (infer_gone, publish_gone) = (gone(Name::Infer), gone(Name::Publish));
         let all_gone = self.rooms.values().all(|room| room.phase == Phase::Gone);
-        let Course::Stopping { since, publish_asked, killed, ending } = &mut self.course else { return };
+        let Course::Stopping { since, asked, killed, ending } = &mut self.course else { return };
         let asked_for = now - *since;
         if all_gone || STOP_AT_LAST <= asked_for {
             actions.push(Action::End(ending.clone()));
             self.course = Course::Ended;
             return;
         }
-        if !*publish_asked && (infer_gone || LAST_READINGS <= asked_for) {
-            *publish_asked = true;
-            if !publish_gone {
-                actions.push(Action::Stop(Name::Publish));
+        for (name, before, patience) in STOP_AFTER {
+            if (gone(before) || patience <= asked_for) && asked.insert(name) && !gone(name) {
+                actions.push(Action::Stop(name));
             }
         }
         if !*killed && STOP <= asked_for {
@@ -383,8 +390,9 @@ impl Plan {
     fn kill_all(&mut self, actions: &mut Vec<Action>) {
         let left = self.rooms.iter().filter(|(_, room)| room.phase != Phase::Gone);
         actions.extend(left.map(|(name, _)| Action::Kill(*name)));
-        if let Course::Stopping { killed, publish_asked, .. } = &mut self.course {
-            (*killed, *publish_asked) = (true, true);
+        if let Course::Stopping { killed, asked, .. } = &mut self.course {
+            *killed = true;
+            asked.extend(Name::ALL);
         }
     }
 }
@@ -533,22 +541,33 @@ mod tests {
     }
 
     #[test]
-    fn last_readings_go_out_before_publish_is_asked_to_stop() {
+    fn rooms_stop_in_the_order_of_the_data() {
         let mut story = Story::ready();
-        let actions = story.step(Event::Stop);
-        assert_eq!(actions, [Action::Say(Word::Stopping), Action::Stop(Ingest), Action::Stop(Infer)]);
+        assert_eq!(story.step(Event::Stop), [Action::Say(Word::Stopping), Action::Stop(Ingest)]);
+        assert_eq!(story.after_ms(40).exit(Ingest, 1), [Action::Stop(Infer)]);
+        assert_eq!(story.after_ms(40).exit(Infer, 1), [Action::Stop(Publish)]);
+        assert_eq!(story.exit(Publish, 1), [Action::End(Ending::Stopped)]);
+        assert_eq!(story.exit(Publish, 1), []);
+    }
+
+    #[test]
+    fn a_camera_that_does_not_let_go_holds_no_reading_up() {
+        let mut story = Story::ready();
+        story.step(Event::Stop);
+        assert_eq!(story.plan.next(story.now) - story.now, LAST_UNITS);
+        assert_eq!(story.after_ms(LAST_UNITS.as_ms()).tick(), [Action::Stop(Infer)]);
         assert_eq!(story.after_ms(40).exit(Infer, 1), [Action::Stop(Publish)]);
         assert_eq!(story.exit(Publish, 1), []);
         assert_eq!(story.exit(Ingest, 1), [Action::End(Ending::Stopped)]);
-        assert_eq!(story.exit(Ingest, 1), []);
     }
 
     #[test]
     fn whoever_does_not_stop_is_killed_within_two_seconds() {
         let mut story = Story::ready();
         story.step(Event::Stop);
-        assert_eq!(story.plan.next(story.now) - story.now, Span::from_ms(300));
-        assert_eq!(story.after_ms(300).tick(), [Action::Stop(Publish)]);
+        assert_eq!(story.after_ms(150).tick(), [Action::Stop(Infer)]);
+        assert_eq!(story.plan.next(story.now) - story.now, Span::from_ms(150));
+        assert_eq!(story.after_ms(150).tick(), [Action::Stop(Publish)]);
         story.exit(Ingest, 1);
         assert_eq!(story.plan.next(story.now) - story.now, Span::from_ms(1200));
         assert_eq!(story.after_ms(1200).tick(), [Action::Kill(Infer), Action::Kill(Publish)]);

@@ -155,23 +155,12 @@ mod tests {
         publish::payload::{self, ReadingText},
         wire::{
             CameraId,
-            record::{self, Outcome, SoundState, Withheld},
+            record::{self, Outcome, Withheld, example},
         },
     };
 
     fn record(outcome: Outcome) -> record::Reading {
-        record::Reading {
-            camera: CameraId(0),
-            slot: 7,
-            window_end_ms: 1_795_000_000_000,
-            outcome,
-            probabilities: [8123, 1000, 877],
-            group_at_least: Some(5),
-            sound: SoundState::Present,
-            frame_offset_ms: 120,
-            latency_ms: 88,
-            inference_ms: 61,
-        }
+        record::Reading { outcome, window_end_ms: example::START_MS, ..example::reading(CameraId(0), 7) }
     }
 
     /// The publisher's own texts are what is understood here.

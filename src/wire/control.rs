@@ -135,8 +135,19 @@ pub enum Report {
     Ready(String),
     /// `infer`: the newest slot that every camera has a record of. Others: that the room's main loop turned.
     Progress(u64),
+    /// `infer`, in a dry run: what it works with.
+    Libraries(Libraries),
     /// The room cannot work, and a restart will not help: the configuration or the network is at fault.
     Refused(String),
+}
+
+/// Versions of the libraries that see and hear: numbers alone, because a report for people shows them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Libraries {
+    /// GStreamer: major, minor, micro, nano.
+    pub gstreamer: [u32; 4],
+    /// ONNX Runtime: major, minor, patch; `None` where its library does not tell.
+    pub onnx_runtime: Option<[u32; 3]>,
 }
 
 /// One end of the pair.

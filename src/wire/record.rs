@@ -3,9 +3,10 @@
 //! A record has room for numbers and for enums from closed lists, and for nothing else: a picture does not fit.
 //! All integers are little-endian; unused bytes are zero and are checked to be zero.
 
+pub mod example;
 mod survey;
 
-pub use survey::{HUM_NONE_CDB, LEVEL_NONE_CDB, Survey};
+pub use survey::{HUM_NONE_CDB, LEVEL_NONE_CDB, MOTION_NONE_MILLI, Survey};
 
 pub use super::words::{CameraFault, CameraState, Emotion, PictureCodec, Provider, SoundState, Step, Withheld};
 use super::{CameraId, Malformed};
@@ -312,45 +313,17 @@ mod tests {
     use super::*;
 
     fn reading() -> Reading {
-        Reading {
-            camera: CameraId(3),
-            slot: 4242,
-            window_end_ms: 1_795_000_000_000,
-            outcome: Outcome::Label(Emotion::Negative),
-            probabilities: [1000, 2000, 7000],
-            group_at_least: Some(5),
-            sound: SoundState::Present,
-            frame_offset_ms: 120,
-            latency_ms: 88,
-            inference_ms: 61,
-        }
+        example::reading(CameraId(3), 4242)
     }
 
     fn vital() -> Vital {
         Vital {
-            camera: CameraId(1),
             state: CameraState::Stale,
             fault: CameraFault::Stalled,
             sound: SoundState::Clipping,
             provider: Provider::Cuda,
-            fps_x100: 2500,
-            key_distance_ms: 1000,
-            kbps: 4000,
-            packets_lost: 7,
-            units_dropped: 8,
-            outages: 2,
-            level_cdb: -3050,
-            camera_drift_ppm: -40,
-            sound_drift_ppm: 25,
-            decode_us: 9000,
-            inference_us: 61_000,
-            labelled: 10,
-            withheld: 3,
-            luma: 99,
             codec: PictureCodec::H265,
-            width: 1920,
-            height: 1080,
-            sound_lost_ms: 12,
+            ..example::vital(CameraId(1))
         }
     }
 

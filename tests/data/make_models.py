@@ -17,7 +17,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 HERE = Path(__file__).resolve().parent
 SIZE, FRAMES = 16, 5
-OUTPUTS = {"logits": 3, "group_size": 5, "logits_video": 3, "embedding": 4}
+OUTPUTS = {"logits": 3, "group_size": 5, "head_width": 1, "logits_video": 3, "embedding": 4}
 
 
 def ramp(shape: tuple[int, ...]) -> np.ndarray:
@@ -44,8 +44,13 @@ def network(outputs: list[str], batch: str | int = "batch", sound: str = "mel", 
     nodes.append(helper.make_node("Concat", ["seen", "heard", "present"], ["all"], axis=1))
     for name in outputs:
         source, width = ("seen", 3) if name == "logits_video" else ("all", 3 + 128 + 2)
-        weights[f"{name}.w"] = (rng.standard_normal((width, OUTPUTS[name])) * 4).astype(np.float32)
-        nodes.append(helper.make_node("MatMul", [source, f"{name}.w"], [name]))
+        scale = 0.1 if name == "head_width" else 4
+        weights[f"{name}.w"] = (rng.standard_normal((width, OUTPUTS[name])) * scale).astype(np.float32)
+        if name == "head_width":  # a share
+            nodes.append(helper.make_node("MatMul", [source, f"{name}.w"], [f"{name}.x"]))
+            nodes.append(helper.make_node("Sigmoid", [f"{name}.x"], [name]))
+        else:
+            nodes.append(helper.make_node("MatMul", [source, f"{name}.w"], [name]))
     graph = helper.make_graph(
         nodes, "test",
         [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in shapes.items()],
@@ -74,14 +79,14 @@ def contract(model: onnx.ModelProto) -> dict:
                   "resize": "squash-bicubic-antialias", "layout": "NTCHW", "mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25]},
         "sound": {"kind": "mel", "sample_rate": 16000, "samples": 80000,
                   "mel": {"id": "ger-mel-1", "mean": -30.0, "std": 18.0}, "normalise": "none", "missing": "mask"},
-        "batch": "any", "outputs": {"logits": 3, "group_size": {"buckets": [0, 1, 2, 5, 10]}},
+        "batch": "any", "outputs": {"logits": 3, "group_size": {"buckets": [0, 1, 2, 5, 10]}, "head_width": {"trained": [0.05, 0.25]}},
         "calibration": {"temperature": 1.0, "ece": 0.0, "data": "none"},
         "prior": [0.3, 0.3, 0.4],
         "transition": [[0.699, 0.235, 0.066], [0.208, 0.654, 0.138], [0.048, 0.136, 0.816]],
         "evaluation": {"data": "none"}, "privacy": {"person_detection": "none", "faces": "none", "outputs": "group only"},
         "licence": {"weights": "Apache-2.0 OR MIT", "data": ["none"]}, "training": {"note": "not trained"},
-        "golden": {"input": "ramp-v1", "logits": golden["logits"],
-                   **({"group_size": golden["group_size"]} if "group_size" in golden else {}), "tolerance": 1e-3},
+        "golden": {"input": "ramp-v1", **{name: golden[name] for name in ("logits", "group_size", "head_width") if name in golden},
+                   "tolerance": 1e-3},
     }
 
 
@@ -93,14 +98,15 @@ def write(name: str, model: onnx.ModelProto, terms: dict | None) -> None:
 
 
 def main() -> None:
-    good = network(["logits", "group_size"])
+    answered = ["logits", "group_size", "head_width"]
+    good = network(answered)
     terms = contract(good)
     write("good", good, terms)
     write("no-contract", good, None)
 
     write("golden-wrong", good, {**terms, "golden": {**terms["golden"], "logits": [v + 0.01 for v in terms["golden"]["logits"]]}})
-    write("extra-output", network(["logits", "group_size", "embedding"]), terms)
-    write("dims-wrong", network(["logits", "group_size"], frames=8), terms)
+    write("extra-output", network([*answered, "embedding"]), terms)
+    write("dims-wrong", network(answered, frames=8), terms)
     write("permuted", good, {**terms, "classes": ["negative", "positive", "neutral"]})
 
     single = network(["logits", "logits_video"], batch=1, sound="waveform")

@@ -93,6 +93,50 @@ fn assert_no_gap(subscriber: &Subscriber, camera: &str) {
     assert!(2 < slots.len(), "{slots:?}");
 }
 
+/// Two cameras in one daemon.
+struct Pair {
+    first: Camera,
+    second: Camera,
+    broker: Broker,
+    subscriber: Subscriber,
+    daemon: Daemon,
+}
+
+impl Pair {
+    /// Both are seen.
+    #[track_caller]
+    fn start() -> Self {
+        let (first, second, broker) = (moving().start(), moving().start(), Broker::start());
+        let mut subscriber = Subscriber::to(&broker, "edge-ger/#");
+        let files = [("first.toml", &first), ("second.toml", &second)]
+            .map(|(name, camera)| (name, file(&of(camera), "", broker.port())));
+        let daemon = Daemon::start(folder(&files.each_ref().map(|(name, text)| (*name, text.as_str()))), &[], &[]);
+        labelled(&mut subscriber, "first");
+        labelled(&mut subscriber, "second");
+        Self { first, second, broker, subscriber, daemon }
+    }
+
+    /// Adds this line to the second camera's section, while the daemon runs. Returns how many messages came before.
+    #[track_caller]
+    fn change_second(&mut self, line: &str) -> usize {
+        let text = file(&format!("{}\n{line}", of(&self.second)), "", self.broker.port());
+        std::fs::write(self.daemon.folder.path().join("cameras/second.toml"), text).unwrap();
+        let seen = self.subscriber.seen.len();
+        self.daemon.signal(rustix::process::Signal::HUP);
+        self.daemon.wait_log("camera set anew", DEADLINE);
+        seen
+    }
+
+    /// Since then the first camera never noticed.
+    #[track_caller]
+    fn assert_first_never_noticed(&self, seen: usize) {
+        let mut of_first = self.subscriber.seen[seen..].iter().filter(|it| it.topic == "edge-ger/box/first/reading");
+        assert!(of_first.all(|it| json(it)["label"] != "withheld"), "{:?}", &self.subscriber.seen[seen..]);
+        assert_no_gap(&self.subscriber, "first");
+        assert_eq!(self.first.connections(), 1);
+    }
+}
+
 /// Stops the daemon and expects a clean end.
 #[track_caller]
 fn stop(mut daemon: Daemon) {

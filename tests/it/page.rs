@@ -382,7 +382,7 @@ fn a_browser_shows_readings_live() {
         let wide = browser.evaluate("document.documentElement.scrollWidth").as_u64().unwrap();
         assert!(wide <= u64::from(width), "{name}: {wide} wide");
         browser.picture(&pictures.join(format!("page-{name}.png")));
-        assert_contrast(&mut browser, name);
+        browser.assert_contrast(name);
     }
     // All of it can be reached and worked by keyboard.
     browser.evaluate("document.querySelector('input[type=radio]').focus()");
@@ -396,37 +396,8 @@ fn a_browser_shows_readings_live() {
     assert!(table.as_str().unwrap().contains("readings from each time on"), "{table}");
     browser.evaluate("document.querySelectorAll('details').forEach((it) => { it.open = true; })");
     assert!(browser.evaluate("document.documentElement.scrollWidth").as_u64().unwrap() <= 360, "with all tables open");
-    assert_contrast(&mut browser, "tables");
+    browser.assert_contrast("tables");
     browser.picture(&pictures.join("page-tables.png"));
     assert!(browser.complaints.is_empty(), "{:#?}", browser.complaints);
     room.stop();
-}
-
-/// All text stands out from what is behind it by 4.5 to 1 at least (WCAG 2.2, 1.4.3).
-#[track_caller]
-fn assert_contrast(browser: &mut Browser, name: &str) {
-    let poor = browser.evaluate(
-        "(() => {
-            const numbers = (color) => color.match(/[\\d.]+/g).map(Number);
-            const part = (it) => (it /= 255) <= .04045 ? it / 12.92 : ((it + .055) / 1.055) ** 2.4;
-            const light = ([r, g, b]) => .2126 * part(r) + .7152 * part(g) + .0722 * part(b);
-            const behind = (it) => {
-                for (; it; it = it.parentElement) {
-                    const color = numbers(getComputedStyle(it).backgroundColor);
-                    if (color.length === 3 || color[3] > 0) return color;
-                }
-                return [255, 255, 255];
-            };
-            const poor = [];
-            for (const it of document.body.querySelectorAll('*')) {
-                const own = [...it.childNodes].some((node) => node.nodeType === 3 && node.textContent.trim());
-                if (!own || !it.checkVisibility() || ['SCRIPT', 'STYLE', 'NOSCRIPT'].includes(it.tagName)) continue;
-                const [a, b] = [light(numbers(getComputedStyle(it).color)), light(behind(it))].sort((x, y) => y - x);
-                const ratio = (a + .05) / (b + .05);
-                if (ratio < 4.5) poor.push(it.textContent.slice(0, 40) + ': ' + ratio.toFixed(2));
-            }
-            return poor;
-        })()",
-    );
-    assert_eq!(poor, serde_json::json!([]), "{name}");
 }

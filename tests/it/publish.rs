@@ -24,10 +24,7 @@ use edge_ger::{
     wire::{
         CameraId,
         control::{CameraOrder, MqttSecrets, Order, PublishBegin, Report, record_pair},
-        record::{
-            CameraFault, CameraState, Emotion, Outcome, Provider, RECORD_BYTES, Reading, Record, SoundState, Vital,
-            Withheld,
-        },
+        record::{CameraFault, CameraState, Outcome, RECORD_BYTES, Reading, Record, Vital, Withheld, example},
     },
 };
 use rustix::net::{SendFlags, send};
@@ -70,46 +67,11 @@ pub(crate) fn begin(port: u16, folder: &Path) -> PublishBegin {
 }
 
 pub(crate) fn reading(slot: u64) -> Reading {
-    Reading {
-        camera: CAMERA,
-        slot,
-        window_end_ms: 1_795_000_000_000 + slot * 5000,
-        outcome: Outcome::Label(Emotion::Positive),
-        probabilities: [8123, 1000, 877],
-        group_at_least: Some(5),
-        sound: SoundState::Present,
-        frame_offset_ms: 120,
-        latency_ms: 88,
-        inference_ms: 61,
-    }
+    example::reading(CAMERA, slot)
 }
 
 pub(crate) fn vital() -> Vital {
-    Vital {
-        camera: CAMERA,
-        state: CameraState::Online,
-        fault: CameraFault::None,
-        sound: SoundState::Present,
-        provider: Provider::Cpu,
-        fps_x100: 2500,
-        key_distance_ms: 1000,
-        kbps: 4000,
-        packets_lost: 7,
-        units_dropped: 8,
-        outages: 2,
-        level_cdb: -3050,
-        camera_drift_ppm: -40,
-        sound_drift_ppm: 25,
-        decode_us: 9000,
-        inference_us: 61_000,
-        labelled: 10,
-        withheld: 3,
-        luma: 99,
-        codec: edge_ger::wire::record::PictureCodec::H264,
-        width: 1920,
-        height: 1080,
-        sound_lost_ms: 12,
-    }
+    example::vital(CAMERA)
 }
 
 fn camera(id: CameraId, name: &str) -> Camera {

@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeSet,
-    io::{BufRead as _, BufReader, Read as _, Write as _},
+    io::{Read as _, Write as _},
     path::{Path, PathBuf},
     process::{Child, ChildStdin, Command, Stdio},
     thread,
@@ -11,13 +11,14 @@ use std::{
 
 use crossbeam_channel::{Receiver, bounded};
 use edge_ger::wire::record::Record;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Signal, kill_process};
 use serde_json::Value;
 
 use crate::{
     harness::{
         broker::{Broker, DEADLINE, Options, Pki, Subscriber, write_client},
         daemon::run,
+        program::Program,
     },
     publish::{FIRST_SLOT, Room, begin, vital},
 };
@@ -125,36 +126,23 @@ fn it_watches_over_tls_and_says_whom_it_does_not_trust() {
 }
 
 /// A running watch whose standard output is a pipe.
-struct Piped {
-    process: Child,
-    lines: Receiver<String>,
-}
+struct Piped(Program);
 
 impl Piped {
     fn start(arguments: &[&str]) -> Self {
-        let mut process = Command::new(env!("CARGO_BIN_EXE_edge-ger"))
-            .arg("watch")
-            .args(arguments)
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let out = BufReader::new(process.stdout.take().unwrap());
-        let (sender, lines) = bounded(10_000);
-        let read = move || out.lines().map_while(Result::ok).for_each(|line| sender.send(line).unwrap_or_default());
-        thread::Builder::new().name("watch's lines".into()).spawn(read).unwrap();
-        Self { process, lines }
+        Self(Program::start(Command::new(env!("CARGO_BIN_EXE_edge-ger")).arg("watch").args(arguments)))
     }
 
     #[track_caller]
-    fn wait_for(&self, is_it: impl Fn(&str) -> bool) -> String {
-        let next = || self.lines.recv_timeout(DEADLINE).expect("such a line");
-        std::iter::repeat_with(next).find(|line| is_it(line)).unwrap()
+    fn wait_for(&mut self, is_it: impl Fn(&str) -> bool) -> String {
+        self.0.find(DEADLINE, is_it).unwrap_or_else(|| panic!("no such line; said:\n{}", self.0.said()))
     }
 
     /// Asks it to end; returns its exit code.
+    #[track_caller]
     fn stop(mut self) -> i32 {
-        kill_process(Pid::from_child(&self.process), Signal::TERM).unwrap();
-        self.process.wait().unwrap().code().unwrap_or(-1)
+        kill_process(self.0.pid(), Signal::TERM).unwrap();
+        self.0.wait_exit(DEADLINE)
     }
 }
 
@@ -166,7 +154,7 @@ fn json_has_every_reading_once_and_the_state_of_the_connection() {
     let mut room = start_box("box-1", broker.port(), folder.path());
     let first = room.read();
     live.wait_for("edge-ger/box-1/cam/last", DEADLINE);
-    let watch = Piped::start(&[&address(&broker), "--json"]);
+    let mut watch = Piped::start(&[&address(&broker), "--json"]);
     let json = |line: &str| serde_json::from_str::<Value>(line).unwrap();
     // What is retained fills it at once.
     let retained = json(&watch.wait_for(|it| it.contains("\"kind\":\"reading\"")));
@@ -197,7 +185,7 @@ fn json_has_every_reading_once_and_the_state_of_the_connection() {
 fn a_pipe_gets_plain_lines() {
     let folder = tempfile::tempdir().unwrap();
     let broker = Broker::start();
-    let watch = Piped::start(&[&address(&broker)]);
+    let mut watch = Piped::start(&[&address(&broker)]);
     watch.wait_for(|it| it == "connected");
     let mut room = start_box("box-1", broker.port(), folder.path());
     watch.wait_for(|it| it.trim_start().starts_with("box-1 ") && it.ends_with(" online"));

@@ -39,7 +39,8 @@ class Loaded:
 
 def edge_interface(network: EdgeNetwork) -> Interface:
     mean, std = tuple(contract.VIDEO_MEAN), tuple(contract.VIDEO_STD)
-    return Interface("edge", 5, network.shape.size, mean, std, "mel", missing="mask", present=True, group_size=True)
+    return Interface("edge", 5, network.shape.size, mean, std, "mel", missing="mask", present=True, group_size=True,
+                     head_width=network.shape.head_width)
 
 
 def random_weights(system: str, size: str, seed: int) -> Loaded:

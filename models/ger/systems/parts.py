@@ -94,6 +94,7 @@ class Interface:
     missing: str = "withhold"  # what stands for an answer where sound is missing: withhold or mask
     present: bool = False  # takes which senses are there
     group_size: bool = False  # tells the group's size
+    head_width: bool = False  # tells how large people appear
     any_batch: bool = True
 
     def inputs(self) -> dict[str, tuple[int, ...]]:
@@ -108,4 +109,4 @@ class Interface:
         return shapes
 
     def outputs(self) -> list[str]:
-        return ["logits", "group_size"] if self.group_size else ["logits"]
+        return ["logits"] + ["group_size"] * self.group_size + ["head_width"] * self.head_width

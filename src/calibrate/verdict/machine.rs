@@ -147,7 +147,7 @@ fn confidence(view: &View<'_>) -> Item {
     let answered = unsure + seen.labels.iter().sum::<u32>();
     let percent = 100.0 * f64::from(unsure) / f64::from(answered.max(1));
     let stated = match view.facts.network.calibration_error {
-        Some(error) => format!("; the network's error {error:.3}"),
+        Some(error) => format!("; calibration error {error:.3} by its card"),
         None => String::new(),
     };
     let value = format!("{:.2} on average, {unsure} of {answered} not sure{stated}", mean / 10_000.0);

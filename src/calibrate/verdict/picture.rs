@@ -56,27 +56,46 @@ fn movement(view: &View<'_>) -> Item {
         recent if recent < 1000.0 => "the picture moves".to_owned(),
         _ => format!("no change for {:.0} s", ms / 1000.0),
     };
+    let motion = survey.motion().map(|it| format!("; {it:.2} levels in the last window"));
+    let value = value + &motion.unwrap_or_default();
     let cure = "wave at the camera; if this stays, it repeats one picture: restart it. An empty place may stand still";
     item.measured(ms / 1000.0, "s").is(value).graded(grade, cure)
 }
 
+/// Against what the network was trained on: what is smaller it was never taught to read.
 fn people(view: &View<'_>) -> Item {
-    let item = Item::new(Section::Picture, "people", "people's size")
-        .should_be(bounds::PEOPLE_HEIGHT.times(100.0).words("% of the picture's height"));
-    let Some(survey) = view.seen.picture().filter(|it| 0 < it.people_height_permille) else {
-        return item.is("this network does not estimate it");
+    let item = Item::new(Section::Picture, "people", "people's size");
+    let Some([from, to]) = view.facts.network.head_width else {
+        return item.should_be("as in the network's training").is("this network does not estimate it");
     };
-    let share = f64::from(survey.people_height_permille) / 1000.0;
-    let cure = "people are too small for this network: zoom in, or hang the camera nearer";
-    item.measured(100.0 * share, "%")
-        .is(format!("{:.0} % of the height", 100.0 * share))
-        .graded(bounds::PEOPLE_HEIGHT.grade(share), cure)
+    let item = item.should_be(format!("heads {:.1} to {:.1} % of the picture's width", 100.0 * from, 100.0 * to));
+    let Some(permille) = view.seen.head_width_permille.quantile(0.5) else { return item };
+    let share = f64::from(permille) / 1000.0;
+    let (grade, cure) = match share {
+        small if small < from => (Grade::Warn, "smaller than in its training: zoom in, or hang the camera nearer"),
+        large if to < large => (Grade::Warn, "larger than in its training: zoom out, or hang the camera farther away"),
+        _ => (Grade::Pass, ""),
+    };
+    item.measured(100.0 * share, "%").is(format!("heads {:.1} % of the width", 100.0 * share)).graded(grade, cure)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{super::tests::grades, *};
-    use crate::wire::record::Survey;
+    use super::{
+        super::tests::{grades, item},
+        *,
+    };
+    use crate::{calibrate::history::Tally, wire::record::Survey};
+
+    #[test]
+    fn movement_is_told_in_the_gates_own_levels() {
+        assert_eq!(item("movement", |_, _| {}).value, "the picture moves; 1.60 levels in the last window");
+        let unknown = item("movement", |seen, _| {
+            let survey = seen.survey.as_mut().unwrap();
+            (survey.frozen_ms, survey.motion_milli) = (20_000, crate::wire::record::MOTION_NONE_MILLI);
+        });
+        assert_eq!(unknown.value, "no change for 20 s");
+    }
 
     #[test]
     fn the_picture_is_judged_at_its_bounds() {
@@ -103,8 +122,14 @@ mod tests {
         survey("sharpness", Grade::Warn, |it| it.sharpness = 10);
         survey("sharpness", Grade::Fail, |it| it.sharpness = 9);
         survey("sharpness", Grade::Unknown, |it| it.contrast = 0);
-        survey("people", Grade::Pass, |it| it.people_height_permille = 100);
-        survey("people", Grade::Warn, |it| it.people_height_permille = 99);
+        for (permille, grade) in [(52, Grade::Warn), (53, Grade::Pass), (232, Grade::Pass), (233, Grade::Warn)] {
+            grades("people", grade, |seen, _| {
+                seen.head_width_permille = Tally::default();
+                seen.head_width_permille.add(permille);
+            });
+        }
+        grades("people", Grade::Unknown, |seen, _| seen.head_width_permille = Tally::default());
+        grades("people", Grade::Unknown, |_, facts| facts.network.head_width = None);
         survey("movement", Grade::Pass, |it| it.frozen_ms = 15_000);
         survey("movement", Grade::Warn, |it| it.frozen_ms = 15_001);
     }

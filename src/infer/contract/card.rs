@@ -57,6 +57,9 @@ impl Contract {
             let from: Vec<_> = buckets.iter().map(ToString::to_string).collect();
             answers.push(format!("group_size (from {})", from.join(", ")));
         }
+        if let Some([from, to]) = self.outputs.head_width {
+            answers.push(format!("head_width (trained from {from} to {to})"));
+        }
         if self.outputs.logits_video {
             answers.push("logits_video [3]".to_owned());
         }

@@ -144,7 +144,7 @@ fn mel(node: &Node<'_>) -> Result<SoundKind, Fault> {
 
 fn outputs(node: &Node<'_>) -> Result<Outputs, Fault> {
     // An allow-list: embeddings, skeletons or maps of people must not leave a network.
-    let node = node.clone().only(&["logits", "group_size", "logits_video", "logits_sound"])?;
+    let node = node.clone().only(&["logits", "group_size", "head_width", "logits_video", "logits_sound"])?;
     node.at("logits").count(3..=3)?;
     let group_size = match node.at("group_size").given() {
         None => None,
@@ -165,16 +165,35 @@ fn outputs(node: &Node<'_>) -> Result<Outputs, Fault> {
             Some(bounds)
         }
     };
+    let head_width = node.at("head_width").given().map(trained).transpose()?;
     let of_three = |key| node.at(key).given().map(|it| it.count(3..=3)).transpose().map(|it| it.is_some());
-    Ok(Outputs { group_size, logits_video: of_three("logits_video")?, logits_sound: of_three("logits_sound")? })
+    Ok(Outputs {
+        group_size,
+        head_width,
+        logits_video: of_three("logits_video")?,
+        logits_sound: of_three("logits_sound")?,
+    })
+}
+
+fn trained(head_width: Node<'_>) -> Result<[f32; 2], Fault> {
+    let trained = head_width.only(&["trained"])?.at("trained");
+    let [from, to] = trained.numbers(0.0..=1.0)?;
+    let is_range = 0.0 < from && from < to;
+    if is_range {
+        Ok([from, to].map(narrow))
+    } else {
+        Err(trained.expected("two shares over 0, the smaller one first"))
+    }
 }
 
 fn golden(node: &Node<'_>) -> Result<Golden, Fault> {
     node.at("input").one_of(&[("ramp-v1", ())])?;
     let group_size = node.at("group_size").given();
+    let head_width = node.at("head_width").given().map(|it| it.numbers(0.0..=1.0)).transpose()?;
     Ok(Golden {
         logits: node.at("logits").numbers(-1e4..=1e4)?.map(narrow),
         group_size: group_size.map(|it| it.numbers(-1e4..=1e4)).transpose()?.map(|it| it.map(narrow)),
+        head_width: head_width.map(|[it]| narrow(it)),
         tolerance: narrow(node.at("tolerance").number(1e-7..=0.1)?),
     })
 }

@@ -10,7 +10,7 @@ use std::{
 
 use ort::{environment::Environment, logging::LogLevel};
 
-use super::Error;
+use super::{Error, version};
 
 const FILE_NAME: &str = "libonnxruntime.so";
 /// Where our package puts it.
@@ -60,6 +60,14 @@ impl Runtime {
     pub fn info() -> Option<&'static str> {
         let loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
         loaded.is_some().then(ort::info)
+    }
+
+    /// The library's version: major, minor, patch. `None` before [`Runtime::init`], or where it does not tell.
+    #[must_use]
+    pub fn version() -> Option<[u32; 3]> {
+        let loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
+        let (file, _) = loaded.as_ref()?;
+        File::open(file).and_then(version::find).ok().flatten()
     }
 }
 

@@ -20,6 +20,8 @@ pub struct Answer {
     pub logits: [f32; 3],
     /// The logits of the group's size, by bucket.
     pub group_size: Option<[f32; GROUP_BUCKETS]>,
+    /// How wide heads are, their median: a share of the picture's width. It means nothing where there is nobody.
+    pub head_width: Option<f32>,
 }
 
 /// The network answered with something that is not a number.
@@ -181,14 +183,20 @@ impl Session {
             Some(_) => Some(rows::<GROUP_BUCKETS>(&outputs, "group_size")?),
             None => None,
         };
+        let head_width = match self.contract.outputs.head_width {
+            Some(_) => Some(rows::<1>(&outputs, "head_width")?),
+            None => None,
+        };
         for i in 0..count {
             let heard = self.present[from + i][1] != 0.0;
             let chosen = of_video.filter(|_| !heard).unwrap_or(logits);
             let answer = Answer {
                 logits: self.contract.in_order(chosen.get(i).copied().unwrap_or([f32::NAN; 3])),
                 group_size: group_size.map(|rows| rows.get(i).copied().unwrap_or([f32::NAN; GROUP_BUCKETS])),
+                head_width: head_width.map(|rows| rows.get(i).map_or(f32::NAN, |[it]| *it)),
             };
-            let finite = answer.logits.iter().chain(answer.group_size.iter().flatten()).all(|it| it.is_finite());
+            let others = answer.group_size.iter().flatten().chain(&answer.head_width);
+            let finite = answer.logits.iter().chain(others).all(|it| it.is_finite());
             self.answers.push(if finite { Ok(answer) } else { Err(NotFinite) });
         }
         Ok(())
@@ -210,6 +218,12 @@ impl Session {
             {
                 let given = rows::<GROUP_BUCKETS>(&it, "group_size")?;
                 worst = worst.max(golden::difference(given.as_flattened(), wanted));
+            }
+            if let Some(wanted) = wanted.head_width
+                && self.contract.outputs.head_width.is_some()
+            {
+                let given = rows::<1>(&it, "head_width")?;
+                worst = worst.max(golden::difference(given.as_flattened(), &[wanted]));
             }
             Ok(worst)
         });

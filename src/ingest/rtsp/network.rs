@@ -114,6 +114,9 @@ fn set_up(source: &gst::Element, rtsp: &Rtsp, password: Option<&Secret>) {
     set_if_there(source, "is-live", true);
     set_if_there(source, "do-retransmission", false);
     set_if_there(source, "udp-reconnect", false);
+    // After so long without a datagram it would try TCP, which is not allowed, and then give up in words that say nothing
+    // of a firewall. Whether pictures are overdue is decided in `camera`.
+    set_if_there(source, "timeout", 0_u64);
     set_if_there(source, "tcp-timeout", TCP_TIMEOUT_US);
     set_if_there(source, "teardown-timeout", TEARDOWN_TIMEOUT_NS);
     set_if_there(source, "user-agent", concat!("edge-ger/", env!("CARGO_PKG_VERSION")));

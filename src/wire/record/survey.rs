@@ -6,6 +6,8 @@ use super::{CameraId, KIND_SURVEY, LAYOUT, Malformed, Reader, Step, Writer, bad}
 pub const LEVEL_NONE_CDB: i16 = -10_000;
 /// In place of the strength of a hum where there is none, hundredths of a dB.
 pub const HUM_NONE_CDB: i16 = i16::MIN;
+/// In place of a window's motion where it is not known, thousandths of a level.
+pub const MOTION_NONE_MILLI: u16 = u16::MAX;
 
 /// What one camera, its sound and the network on it look like, about once a second. Numbers that are measured over
 /// time forget what was before a few seconds ago, so that whoever turns a lens or a knob sees what it does.
@@ -59,9 +61,13 @@ pub struct Survey {
     /// What the network says of the newest window, calibrated but not smoothed, in units of 1/10000 and in the order
     /// of `Emotion::ALL`; zero where it sees too few people, or no window was inferred.
     pub probabilities: [u16; 3],
-    /// How tall people are in the picture, thousandths of its height; 0: not estimated by this network. No network of
-    /// today's contract has an output for it.
-    pub people_height_permille: u16,
+    /// How wide the heads of people are in the newest window, their median, thousandths of the picture's width; 0 where
+    /// the network does not estimate it, or sees nobody.
+    pub head_width_permille: u16,
+    /// How much the newest window moved, in thousandths of a level: what `gates.motion_min` is compared with, which is
+    /// the mean absolute difference of luma to the frame before, of the frame where it is largest. Capped at 65.534
+    /// levels; [`MOTION_NONE_MILLI`] where the window has too few frames, or none with a frame before it.
+    pub motion_milli: u16,
     /// The slot of the newest window, so that each of the probabilities is counted once; 0 before the first.
     pub slot: u64,
 }
@@ -94,9 +100,16 @@ impl Survey {
             clap_confidence: 0,
             claps: 0,
             probabilities: [0; 3],
-            people_height_permille: 0,
+            head_width_permille: 0,
+            motion_milli: MOTION_NONE_MILLI,
             slot: 0,
         }
+    }
+
+    /// [`Self::motion_milli`] in levels, where it is known.
+    #[must_use]
+    pub fn motion(&self) -> Option<f64> {
+        (self.motion_milli != MOTION_NONE_MILLI).then(|| f64::from(self.motion_milli) / 1000.0)
     }
 }
 
@@ -111,11 +124,12 @@ pub(super) fn write(bytes: &mut Writer, survey: &Survey) {
     for number in [survey.noise_floor_cdb, survey.peak_cdb, survey.hum_cdb, survey.clap_offset_ms] {
         bytes.put(&number.to_le_bytes());
     }
-    for number in [survey.sharpness, survey.clipped_permille, survey.people_height_permille] {
+    for number in [survey.sharpness, survey.clipped_permille, survey.head_width_permille] {
         bytes.put(&number.to_le_bytes());
     }
     survey.probabilities.iter().for_each(|it| bytes.put(&it.to_le_bytes()));
     bytes.put(&survey.slot.to_le_bytes());
+    bytes.put(&survey.motion_milli.to_le_bytes());
 }
 
 pub(super) fn read(bytes: &mut Reader<'_>) -> Result<Survey, Malformed> {
@@ -140,9 +154,10 @@ pub(super) fn read(bytes: &mut Reader<'_>) -> Result<Survey, Malformed> {
         clap_offset_ms: bytes.i16(),
         sharpness: bytes.u16(),
         clipped_permille: bytes.u16(),
-        people_height_permille: bytes.u16(),
+        head_width_permille: bytes.u16(),
         probabilities: [bytes.u16(), bytes.u16(), bytes.u16()],
         slot: bytes.u64(),
+        motion_milli: bytes.u16(),
     };
     match (hum_hz, survey.probabilities.iter().map(|it| u32::from(*it)).sum()) {
         (0 | 50 | 60, 0_u32 | 10_000) => Ok(survey),
@@ -175,7 +190,8 @@ pub(super) mod tests {
             clap_confidence: 93,
             claps: 6,
             probabilities: [1000, 2000, 7000],
-            people_height_permille: 0,
+            head_width_permille: 84,
+            motion_milli: 1234,
             slot: 360_000_000,
         }
     }
@@ -191,6 +207,12 @@ pub(super) mod tests {
         check(4, 99, "step");
         check(6, 51, "hum");
         check(43, 255, "probabilities");
-        check(57, 1, "padding");
+        check(59, 1, "padding");
+    }
+
+    #[test]
+    fn motion_is_in_levels_where_it_is_known() {
+        assert_eq!(survey().motion(), Some(1.234));
+        assert_eq!(Survey::unknown(CameraId(0)).motion(), None);
     }
 }

@@ -2,11 +2,15 @@
 
 use std::{
     fs,
+    io::Write as _,
     net::SocketAddr,
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
-use rustix::process::{Signal, kill_process};
+use rustix::{
+    fs::{CWD, FileType, Mode, mknodat},
+    process::{Signal, kill_process},
+};
 
 use super::*;
 use crate::harness::{
@@ -128,6 +132,28 @@ fn a_pause_by_signal_outlives_processes_and_the_daemon_itself() {
 }
 
 #[test]
+fn a_pause_that_comes_while_the_configuration_is_read_waits() {
+    let (camera, broker) = (moving().start(), Broker::start());
+    let mut subscriber = Subscriber::to(&broker, "edge-ger/#");
+    let folder = hall(&of(&camera), "", &broker);
+    // A configuration that takes as long as the test likes.
+    let path = folder.path().join("cameras/hall.toml");
+    let text = fs::read(&path).unwrap();
+    fs::remove_file(&path).unwrap();
+    mknodat(CWD, &path, FileType::Fifo, Mode::RWXU, 0).unwrap();
+    let mut daemon = Daemon::start(folder, &[], &[]);
+    // It is there when somebody reads from it.
+    let mut configuration = fs::File::create(&path).unwrap();
+    daemon.signal(Signal::USR1);
+    configuration.write_all(&text).unwrap();
+    drop(configuration);
+    daemon.wait_log("paused by", DEADLINE);
+    withheld(&mut subscriber, "hall", "paused");
+    stays_alone(&camera, &mut subscriber);
+    stop(daemon);
+}
+
+#[test]
 fn a_pause_file_that_makes_no_sense_pauses_and_one_whose_time_has_come_does_not() {
     let (camera, broker) = (moving().start(), Broker::start());
     let mut subscriber = Subscriber::to(&broker, "edge-ger/#");
@@ -178,28 +204,12 @@ fn outside_of_its_hours_a_camera_is_paused_and_the_other_is_not() {
 
 #[test]
 fn new_masks_take_effect_for_their_camera_alone() {
-    let (first, second, broker) = (moving().start(), moving().start(), Broker::start());
-    let mut subscriber = Subscriber::to(&broker, "edge-ger/#");
-    let folder = folder(&[
-        ("first.toml", &file(&of(&first), "", broker.port())),
-        ("second.toml", &file(&of(&second), "", broker.port())),
-    ]);
-    let changed = folder.path().join("cameras/second.toml");
-    let mut daemon = Daemon::start(folder, &[], &[]);
-    labelled(&mut subscriber, "first");
-    labelled(&mut subscriber, "second");
+    let mut pair = Pair::start();
     // What is left is narrower than one of the network's 16 columns, so nothing is left to measure: it is dark.
-    let masks = "masks = [[[0.0, 0.0], [0.97, 0.0], [0.97, 1.0], [0.0, 1.0]]]";
-    fs::write(changed, file(&format!("{}\n{masks}", of(&second)), "", broker.port())).unwrap();
-    let seen = subscriber.seen.len();
-    daemon.signal(Signal::HUP);
-    daemon.wait_log("camera set anew", DEADLINE);
-    withheld(&mut subscriber, "second", "dark");
-    labelled(&mut subscriber, "first");
-    let of_first = subscriber.seen[seen..].iter().filter(|it| it.topic == "edge-ger/box/first/reading");
-    assert!(of_first.clone().all(|it| json(it)["label"] != "withheld"), "{:?}", of_first.collect::<Vec<_>>());
-    assert_no_gap(&subscriber, "first");
-    let said = daemon.said();
-    assert_eq!(said.matches("camera connected").count(), 2, "masks are no reason to connect anew:\n{said}");
-    stop(daemon);
+    let seen = pair.change_second("masks = [[[0.0, 0.0], [0.97, 0.0], [0.97, 1.0], [0.0, 1.0]]]");
+    withheld(&mut pair.subscriber, "second", "dark");
+    labelled(&mut pair.subscriber, "first");
+    pair.assert_first_never_noticed(seen);
+    assert_eq!(pair.second.connections(), 1, "masks are no reason to connect anew");
+    stop(pair.daemon);
 }

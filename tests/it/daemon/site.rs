@@ -7,13 +7,15 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use rustix::process::{Pid, Signal, kill_process};
+use gstreamer::{self as gst, prelude::*};
+use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
 use super::*;
 use crate::harness::{
     broker::free_port,
+    browser::Browser,
     camera::{Auth, Sound},
-    daemon::{ONNX_RUNTIME, run},
+    daemon::{ONNX_RUNTIME, room, run},
 };
 use crate::survey::Recording;
 
@@ -21,9 +23,9 @@ use crate::survey::Recording;
 const CANARIES: [&str; 4] = ["canary-4711", "canary-viewer", "canary-notice", "canary-broker"];
 
 /// A camera's file with a canary in all that belongs to nobody else.
-fn with_canaries(camera: &str) -> String {
+fn with_canaries(camera: &str, broker: u16) -> String {
     let camera = format!("{camera}\nuser = \"canary-viewer\"\npassword_file = \"../password\"");
-    let text = file(&camera, "user = \"canary-broker\"\n[sound]\nsource = \"camera\"", free_port());
+    let text = file(&camera, "user = \"canary-broker\"\n[sound]\nsource = \"camera\"", broker);
     text.replace("a test", "canary-notice").replace("[reading]", "# By the door.\n[reading]")
 }
 
@@ -55,26 +57,72 @@ fn documented() -> Vec<(String, Vec<String>)> {
 
 /// The verdict at the end.
 #[track_caller]
-fn verdict(said: &str, item: &str) -> Value {
-    let found = lines(said, "verdict").into_iter().find(|it| it["final"] == true && it["item"] == item);
-    found.unwrap_or_else(|| panic!("no verdict on {item}:\n{said}"))
+fn verdict(said: &str, camera: &str, item: &str) -> Value {
+    let mut last = lines(said, "verdict").into_iter().filter(|it| it["final"] == true && it["camera"] == camera);
+    last.find(|it| it["item"] == item).unwrap_or_else(|| panic!("no verdict on {item} of {camera}:\n{said}"))
 }
 
 #[test]
-fn a_dry_run_leaves_lines_a_report_and_a_patch() {
-    let camera = moving().sound(Sound::Aac).login(Auth::Digest, "canary-viewer", "canary-4711").start();
-    let folder = site(&with_canaries(&of(&camera)), "canary-4711\n");
-    let (report, patch) = (folder.path().join("site.html"), folder.path().join("cameras/new.toml"));
+fn the_cameras_of_a_folder_leave_lines_a_report_and_patches() {
+    let hall = moving().sound(Sound::Aac).login(Auth::Digest, "canary-viewer", "canary-4711").start();
+    let yard = moving().login(Auth::Basic, "canary-viewer", "another").start();
+    let broker = free_port();
+    let texts = [&hall, &yard].map(|it| with_canaries(&of(it), broker));
+    let folder = folder(&[("hall.toml", &texts[0]), ("yard.toml", &texts[1])]);
+    fs::write(folder.path().join("password"), "canary-4711\n").unwrap();
+    let (report, patch) = (folder.path().join("site.html"), folder.path().join("new"));
     let (report_name, patch_name) = (report.to_str().unwrap().to_owned(), patch.to_str().unwrap().to_owned());
-    let arguments = ["--dry-run", "--json", "--baseline", "12", "--report", &report_name, "--patch", &patch_name];
+    let arguments = ["--dry-run", "--json", "--baseline", "15", "--report", &report_name, "--patch", &patch_name];
     let mut daemon = Daemon::start(folder, &arguments, &[]);
-    let code = daemon.wait_exit(3 * DEADLINE);
+    assert_eq!(daemon.wait_exit(3 * DEADLINE), 1, "{}", daemon.said());
     let said = daemon.said();
+    assert!(!said.contains("is gone"), "what ends in its order surprises nobody:\n{said}");
+    says_what_is_documented(&said);
+    for item in ["connection", "loss", "codec", "key_frames", "light", "contrast", "movement", "sound", "inference"] {
+        assert_eq!(verdict(&said, "hall", item)["verdict"], "pass", "{}", verdict(&said, "hall", item));
+    }
+    assert_eq!(verdict(&said, "hall", "codec")["value"], "H.264");
+    assert_eq!(verdict(&said, "hall", "sync")["verdict"], "unknown", "nobody clapped");
+    let connection = verdict(&said, "yard", "connection");
+    assert_eq!(connection["verdict"], "fail", "{connection}");
+    assert!(connection["value"].as_str().unwrap().starts_with("unauthorised"), "{connection}");
 
+    // Noise is bright and moves: half of its light and a quarter of its motion are above what is ever set.
+    for (key, value) in [("luma_min", 40.0), ("motion_min", 0.5)] {
+        let settings = lines(&said, "setting");
+        let setting = settings.iter().find(|it| it["key"] == format!("gates.{key}"));
+        let setting = setting.unwrap_or_else(|| panic!("no {key} in {settings:?} but {:?}", lines(&said, "kept")));
+        assert_eq!((&setting["camera"], setting["value"].as_f64()), (&"hall".into(), Some(value)), "{setting}");
+    }
+    let (code, _, fault) = run(&["check", &patch_name]);
+    assert_eq!(code, 0, "{fault}");
+    let patched = ["hall.toml", "yard.toml"].map(|it| fs::read_to_string(patch.join(it)).unwrap());
+    assert!(patched[0].contains("# By the door.\n[reading]"), "{}", patched[0]);
+    for line in ["\nluma_min = 40.0\n", "\nmotion_min = 0.5\n"] {
+        assert!(patched[0].contains(line) && !patched[1].contains(line), "{patched:?}");
+    }
+    assert!(!patched[1].contains("[gates]"), "{}", patched[1]);
+
+    let html = fs::read_to_string(&report).unwrap();
+    for words in
+        ["Camera hall", "Camera yard", "Nothing was published", "<polyline", "Baseline of the place", "luma_min"]
+    {
+        assert!(html.contains(words), "no {words:?} in the report");
+    }
+    numbers_and_words_only(&said, &html);
+    looks_well(&report, &lines(&said, "end")[0]);
+    // A newer report takes its place; a patch does not.
+    let (code, _, said) = run(&["--dry-run", "--patch", &patch_name, daemon.folder.path().to_str().unwrap()]);
+    assert_eq!((code, said.contains("exists already")), (64, true), "{said}");
+}
+
+/// Every kind of line that is documented came, with the keys that are documented and no other.
+#[track_caller]
+fn says_what_is_documented(said: &str) {
     let documented = documented();
-    assert_eq!(documented.len(), 8, "{documented:?}");
+    assert_eq!(documented.len(), 10, "{documented:?}");
     for (kind, keys) in documented {
-        let lines = lines(&said, &kind);
+        let lines = lines(said, &kind);
         assert!(!lines.is_empty(), "no {kind} in:\n{said}");
         for line in lines {
             let mut found: Vec<_> = line.as_object().unwrap().keys().filter(|it| *it != "kind").cloned().collect();
@@ -82,32 +130,46 @@ fn a_dry_run_leaves_lines_a_report_and_a_patch() {
             assert_eq!(found, keys, "{kind}");
         }
     }
-    for item in ["connection", "loss", "codec", "key_frames", "light", "contrast", "movement", "sound", "inference"] {
-        assert_eq!(verdict(&said, item)["verdict"], "pass", "{}", verdict(&said, item));
+    let (run, libraries) = (&lines(said, "run")[0], &lines(said, "libraries")[0]);
+    assert_eq!(
+        (&run["version"], &run["architecture"]),
+        (&env!("CARGO_PKG_VERSION").into(), &std::env::consts::ARCH.into())
+    );
+    for version in [&libraries["gstreamer"], &libraries["onnx_runtime"]] {
+        assert!(version.as_str().unwrap().starts_with("1."), "{libraries}");
     }
-    assert_eq!(verdict(&said, "codec")["value"], "H.264");
-    assert_eq!(verdict(&said, "sync")["verdict"], "unknown", "nobody clapped");
-    let fails = lines(&said, "end")[0]["fail"].as_u64().unwrap();
-    assert_eq!(code, i32::from(0 < fails), "{said}");
-    // Noise is bright: its half is above the default of 12.
-    let settings = lines(&said, "setting");
-    let luma_min = settings.iter().find(|it| it["key"] == "gates.luma_min").unwrap();
-    assert_eq!(luma_min["camera"], "hall");
+}
 
-    let (code, _, fault) = run(&["check", &patch_name]);
-    assert_eq!(code, 0, "{fault}");
-    let patched = fs::read_to_string(&patch).unwrap();
-    assert!(patched.contains("# By the door.\n[reading]"), "{patched}");
-    assert!(patched.contains(&format!("luma_min = {:?}", luma_min["value"].as_f64().unwrap())), "{patched}");
-
-    let html = fs::read_to_string(&report).unwrap();
-    for words in ["Camera hall", "Nothing was published", "<polyline", "Baseline of the place", "luma_min"] {
-        assert!(html.contains(words), "no {words:?} in the report");
+/// Opens a report as whoever was handed it does. Pictures of it are left for people to look at.
+#[track_caller]
+fn looks_well(report: &Path, end: &Value) {
+    let mut browser = Browser::start();
+    let pictures = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    for (name, width, phone, dark) in [
+        ("light", 1200, false, false),
+        ("dark", 1200, false, true),
+        ("phone", 360, true, false),
+        ("phone-dark", 360, true, true),
+    ] {
+        browser.look(width, 900, phone, dark);
+        browser.open(&format!("file://{}", report.display()));
+        let text = browser.wait_until("document.querySelector('footer p')");
+        for words in ["Site report: box", "must be cured", "ONNX Runtime\n1.", "Camera yard", "Settings found"] {
+            assert!(text.contains(words), "{name}: no {words:?} in:\n{text}");
+        }
+        let wide = browser.evaluate("document.documentElement.scrollWidth").as_u64().unwrap();
+        assert!(wide <= u64::from(width), "{name}: {wide} wide");
+        browser.assert_contrast(name);
+        browser.picture(&pictures.join(format!("report-{name}.png")));
     }
-    numbers_and_words_only(&said, &html);
-    // A newer report takes its place; a patch does not.
-    let (code, _, said) = run(&["--dry-run", "--patch", &patch_name, daemon.folder.path().to_str().unwrap()]);
-    assert_eq!((code, said.contains("exists already")), (64, true), "{said}");
+    // As many verdicts as the last line of the run says, and as its head says.
+    for (grade, word) in [("fail", "fail"), ("warn", "warn"), ("pass", "pass"), ("unknown", "not measured")] {
+        let rows = browser.evaluate(&format!("document.querySelectorAll('.verdicts tr.{grade}').length"));
+        let head = format!("document.querySelector('header .pills').textContent.includes('{rows} {word}')");
+        assert_eq!((&rows, browser.evaluate(&head)), (&end[grade], true.into()), "{grade}");
+    }
+    assert_eq!(browser.evaluate("performance.getEntriesByType('resource').length"), 0, "it needs nothing else");
+    assert!(browser.complaints.is_empty(), "{:#?}", browser.complaints);
 }
 
 #[test]
@@ -124,7 +186,9 @@ fn claps_become_a_key_of_the_patch() {
     let found = lines(&said, "setting").into_iter().find(|it| it["key"] == "sync.offset_ms");
     let offset_ms = found.unwrap_or_else(|| panic!("no offset was found:\n{said}"))["value"].as_i64().unwrap();
     assert!((140..=220).contains(&offset_ms), "{offset_ms} ms");
-    assert_eq!(verdict(&said, "sync")["verdict"], "warn", "it is not set yet");
+    assert_eq!(verdict(&said, "hall", "sync")["verdict"], "warn", "it is not set yet");
+    let told = lines(&said, "guide").iter().any(|it| it["say"].as_str().unwrap().starts_with("hall: accepted"));
+    assert!(told, "what came of it is told when it comes:\n{said}");
     assert_eq!(run(&["check", &patch]).0, 0);
     assert!(fs::read_to_string(&patch).unwrap().contains(&format!("offset_ms = {offset_ms}\n")));
 }
@@ -146,18 +210,56 @@ fn numbers_and_words_only(said: &str, html: &str) {
 #[test]
 fn a_wrong_password_fails_with_its_cure() {
     let camera = moving().login(Auth::Basic, "canary-viewer", "right").start();
-    let folder = site(&with_canaries(&of(&camera)), "canary-4711\n");
+    let folder = site(&with_canaries(&of(&camera), free_port()), "canary-4711\n");
     let report = folder.path().join("site.html").to_str().unwrap().to_owned();
     let mut daemon = Daemon::start(folder, &["--dry-run", "--json", "--slots", "5", "--report", &report], &[]);
     assert_eq!(daemon.wait_exit(DEADLINE), 1, "{}", daemon.said());
     let said = daemon.said();
-    let connection = verdict(&said, "connection");
+    let connection = verdict(&said, "hall", "connection");
     assert_eq!(connection["verdict"], "fail", "{connection}");
     assert!(connection["value"].as_str().unwrap().starts_with("unauthorised"), "{connection}");
     assert!(connection["cure"].as_str().unwrap().contains("camera.password_file"), "{connection}");
     let html = fs::read_to_string(&report).unwrap();
     assert!(html.contains("One thing must be cured."), "{html}");
     numbers_and_words_only(&said, &html);
+}
+
+/// Somebody else who looks at a camera, over TCP.
+struct Viewer(gst::Element);
+
+impl Viewer {
+    /// Returns once the first packet has come.
+    fn of(camera: &Camera) -> Self {
+        gst::init().unwrap();
+        let chain = format!("rtspsrc location={} protocols=tcp ! fakesink num-buffers=1", camera.url());
+        let pipeline = gst::parse::launch(&chain).unwrap();
+        pipeline.set_state(gst::State::Playing).unwrap();
+        let ends = [gst::MessageType::Eos, gst::MessageType::Error];
+        let end = pipeline.bus().unwrap().timed_pop_filtered(gst::ClockTime::from_seconds(60), &ends).unwrap();
+        assert_eq!(end.type_(), gst::MessageType::Eos);
+        Self(pipeline)
+    }
+}
+
+impl Drop for Viewer {
+    fn drop(&mut self) {
+        self.0.set_state(gst::State::Null).unwrap();
+    }
+}
+
+#[test]
+fn blocked_udp_has_its_cure() {
+    let camera = moving().start();
+    // As behind a firewall: the camera, which shows its picture to somebody else, agrees to everything, and no packet of
+    // it comes.
+    let _other = Viewer::of(&camera);
+    camera.stall();
+    let text = file(&format!("{}\ntransport = \"udp\"", of(&camera)), "", free_port());
+    let mut daemon = Daemon::start(site(&text, ""), &["--dry-run", "--json", "--slots", "14"], &[]);
+    assert_eq!(daemon.wait_exit(DEADLINE), 1, "{}", daemon.said());
+    let connection = verdict(&daemon.said(), "hall", "connection");
+    assert!(connection["value"].as_str().unwrap().starts_with("stalled"), "{connection}");
+    assert!(connection["cure"].as_str().unwrap().contains("blocks UDP; write transport = \"tcp\""), "{connection}");
 }
 
 #[test]
@@ -171,6 +273,34 @@ fn ctrl_c_at_once_leaves_a_report() {
     let said = daemon.said();
     let end = &lines(&said, "end")[0];
     assert_eq!(code, i32::from(0 < end["fail"].as_u64().unwrap()), "{said}");
+    assert!(fs::read_to_string(&report).unwrap().ends_with("</html>\n"));
+}
+
+/// Stops `infer` where it stands, so that the end has to be waited for, or not.
+fn hang(infer: Option<Pid>) -> Pid {
+    let infer = infer.unwrap();
+    kill_process(infer, Signal::STOP).unwrap();
+    infer
+}
+
+fn is_gone(pid: Pid) -> bool {
+    test_kill_process(pid).is_err()
+}
+
+#[test]
+fn a_second_ctrl_c_leaves_a_report_and_nobody_behind() {
+    let folder = site(&file(&format!("url = \"rtsp://127.0.0.1:{}/none\"", free_port()), "", free_port()), "");
+    let report = folder.path().join("site.html").to_str().unwrap().to_owned();
+    let mut daemon = Daemon::start(folder, &["--dry-run", "--json", "--report", &report], &[]);
+    daemon.wait_log("\"kind\":\"survey\"", DEADLINE);
+    let infer = hang(daemon.room("infer"));
+    daemon.signal(Signal::INT);
+    wait_for("the first to be heard", || daemon.room("ingest").is_none());
+    daemon.signal(Signal::INT);
+    daemon.wait_exit(STOP);
+    let said = daemon.said();
+    assert!(is_gone(infer), "{said}");
+    assert_eq!(lines(&said, "end").len(), 1, "{said}");
     assert!(fs::read_to_string(&report).unwrap().ends_with("</html>\n"));
 }
 
@@ -201,7 +331,7 @@ impl OnTerminal {
         let at = folder.path().display();
         let program = env!("CARGO_BIN_EXE_edge-ger");
         let command = format!(
-            "stty rows 60 cols 150; stty -a > {at}/before; \
+            "trap : INT; stty rows 60 cols 150; stty -a > {at}/before; \
              sh -c 'echo $$ > {at}/pid.new; mv {at}/pid.new {at}/pid; exec {program} --dry-run {arguments} {at}/cameras'; \
              stty -a > {at}/after.new; mv {at}/after.new {at}/after"
         );
@@ -260,6 +390,33 @@ fn a_signal_leaves_the_terminal_as_it_was_found() {
     let logged = rest.find("sandbox: no sockets").unwrap_or_else(|| panic!("the log is lost:\n{rest}"));
     let reported = rest.find("nothing was published").unwrap_or_else(|| panic!("no report:\n{rest}"));
     assert!(logged < reported, "{rest}");
+    // Lines of the parent and of its rooms look the same.
+    for words in ["sandbox: no sockets", "the report is in"] {
+        let line = rest.lines().find(|it| it.contains(words)).unwrap_or_else(|| panic!("no {words:?} in:\n{rest}"));
+        // The first of them follows the cursor, which is shown again.
+        let (time, _) = line.trim_start_matches("\x1b[?25h").split_once("Z ").unwrap();
+        let digits = time.split([':', '.']).map(str::len);
+        assert_eq!(digits.collect::<Vec<_>>(), [2, 2, 2, 3], "{line}");
+    }
+    assert!(fs::read_to_string(&report).unwrap().ends_with("</html>\n"));
+}
+
+/// The first is a key of the view, the second a signal of the terminal that was given back.
+#[test]
+fn ctrl_c_pressed_twice_leaves_the_terminal_and_a_report() {
+    let folder = site(&file(&format!("url = \"rtsp://127.0.0.1:{}/none\"", free_port()), "", free_port()), "");
+    let report = folder.path().join("site.html");
+    let mut terminal = OnTerminal::start(folder, &format!("--report {}", report.display()));
+    terminal.shows("room=infer");
+    let parent = Pid::from_raw(terminal.text("pid").trim().parse().unwrap()).unwrap();
+    let infer = hang(room(parent, "infer"));
+    terminal.press("\x03");
+    // The log follows on the terminal that was given back: from then on Ctrl-C is a signal.
+    wait_for("the first to be heard", || terminal.text("screen").contains("\x1b[?1049l"));
+    terminal.shows("sandbox: no sockets");
+    terminal.press("\x03");
+    let (_, rest) = terminal.end();
+    assert!(rest.contains("nothing was published") && is_gone(infer), "{rest}");
     assert!(fs::read_to_string(&report).unwrap().ends_with("</html>\n"));
 }
 

@@ -122,6 +122,35 @@ impl Browser {
         self.ask("Emulation.setEmulatedMedia", media);
     }
 
+    /// All text stands out from what is behind it by 4.5 to 1 at least (WCAG 2.2, 1.4.3).
+    #[track_caller]
+    pub(crate) fn assert_contrast(&mut self, name: &str) {
+        let poor = self.evaluate(
+            "(() => {
+                const numbers = (color) => color.match(/[\\d.]+/g).map(Number);
+                const part = (it) => (it /= 255) <= .04045 ? it / 12.92 : ((it + .055) / 1.055) ** 2.4;
+                const light = ([r, g, b]) => .2126 * part(r) + .7152 * part(g) + .0722 * part(b);
+                const behind = (it) => {
+                    for (; it; it = it.parentElement) {
+                        const color = numbers(getComputedStyle(it).backgroundColor);
+                        if (color.length === 3 || color[3] > 0) return color;
+                    }
+                    return [255, 255, 255];
+                };
+                const poor = [];
+                for (const it of document.body.querySelectorAll('*')) {
+                    const own = [...it.childNodes].some((node) => node.nodeType === 3 && node.textContent.trim());
+                    if (!own || !it.checkVisibility() || ['SCRIPT', 'STYLE', 'NOSCRIPT'].includes(it.tagName)) continue;
+                    const [a, b] = [light(numbers(getComputedStyle(it).color)), light(behind(it))].sort((x, y) => y - x);
+                    const ratio = (a + .05) / (b + .05);
+                    if (ratio < 4.5) poor.push(it.textContent.slice(0, 40) + ': ' + ratio.toFixed(2));
+                }
+                return poor;
+            })()",
+        );
+        assert_eq!(poor, json!([]), "{name}");
+    }
+
     /// Writes a picture of the whole page.
     pub(crate) fn picture(&mut self, file: &Path) {
         let shot = self.ask("Page.captureScreenshot", json!({ "format": "png", "captureBeyondViewport": true }));

@@ -49,13 +49,7 @@ impl Daemon {
 
     /// The processes that the daemon started, by the name of their room.
     pub(crate) fn room(&self, name: &str) -> Option<Pid> {
-        let children = format!("/proc/{0}/task/{0}/children", self.pid().as_raw_nonzero());
-        let children = std::fs::read_to_string(children).ok()?;
-        children.split_whitespace().find_map(|pid| {
-            let command = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
-            let is_it = command.split(|it| *it == 0).any(|it| it == name.as_bytes());
-            is_it.then(|| Pid::from_raw(pid.parse().unwrap())).flatten()
-        })
+        room(self.pid(), name)
     }
 
     /// Sends a signal to the parent.
@@ -79,6 +73,17 @@ impl Daemon {
     pub(crate) fn wait_exit(&mut self, within: Duration) -> i32 {
         self.program.wait_exit(within)
     }
+}
+
+/// The process of a room that this parent started.
+pub(crate) fn room(parent: Pid, name: &str) -> Option<Pid> {
+    let children = format!("/proc/{0}/task/{0}/children", parent.as_raw_nonzero());
+    let children = std::fs::read_to_string(children).ok()?;
+    children.split_whitespace().find_map(|pid| {
+        let command = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+        let is_it = command.split(|it| *it == 0).any(|it| it == name.as_bytes());
+        is_it.then(|| Pid::from_raw(pid.parse().unwrap())).flatten()
+    })
 }
 
 /// Runs the command to its end. Returns the exit code, standard output and standard error.

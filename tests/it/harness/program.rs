@@ -40,16 +40,18 @@ impl Program {
     /// Waits for the next line that holds `words`.
     #[track_caller]
     pub(crate) fn wait_line(&mut self, words: &str, within: Duration) -> String {
+        let found = self.find(within, |line| line.contains(words));
+        found.unwrap_or_else(|| panic!("no line with {words:?} within {within:?}; said:\n{}", self.said()))
+    }
+
+    /// Waits for the next line that is one.
+    pub(crate) fn find(&mut self, within: Duration, is_one: impl Fn(&str) -> bool) -> Option<String> {
         let deadline = Instant::now() + within;
         loop {
-            match self.lines.recv_deadline(deadline) {
-                Ok(line) => {
-                    self.said.push(line.clone());
-                    if line.contains(words) {
-                        return line;
-                    }
-                }
-                Err(_) => panic!("no line with {words:?} within {within:?}; said:\n{}", self.said.join("\n")),
+            let line = self.lines.recv_deadline(deadline).ok()?;
+            self.said.push(line.clone());
+            if is_one(&line) {
+                return Some(line);
             }
         }
     }

@@ -25,7 +25,7 @@ use edge_ger::{
     wire::{
         CameraId,
         control::{InferBegin, IngestBegin, Order, PublishBegin, Report},
-        record::{Emotion, Outcome, RECORD_BYTES, Reading, Record, SoundState},
+        record::{RECORD_BYTES, Reading, Record, example},
         unit::{Codec, Message, Unit, read, write},
     },
 };
@@ -192,7 +192,7 @@ fn infer(
         select! {
             recv(arrived) -> unit => {
                 let ingest = unit?.lost;
-                let record = Record::Reading(reading(u64::from(ingest) << 32 | u64::from(pid)));
+                let record = Record::Reading(example::reading(CameraId(0), u64::from(ingest) << 32 | u64::from(pid)));
                 // `publish` may be away.
                 send(out.as_fd(), &record.to_bytes(), SendFlags::NOSIGNAL | SendFlags::DONTWAIT).ok();
             }
@@ -209,24 +209,9 @@ fn infer(
         }
     }
     // What a real one would still finish.
-    send(out.as_fd(), &Record::Reading(reading(u64::MAX)).to_bytes(), SendFlags::NOSIGNAL).ok();
+    send(out.as_fd(), &Record::Reading(example::reading(CameraId(0), u64::MAX)).to_bytes(), SendFlags::NOSIGNAL).ok();
     witness.tell(&format!("infer {pid} ends"));
     Ok(())
-}
-
-fn reading(slot: u64) -> Reading {
-    Reading {
-        camera: CameraId(0),
-        slot,
-        window_end_ms: 0,
-        outcome: Outcome::Label(Emotion::Neutral),
-        probabilities: [0, 10_000, 0],
-        group_at_least: None,
-        sound: SoundState::Off,
-        frame_offset_ms: 0,
-        latency_ms: 0,
-        inference_ms: 0,
-    }
 }
 
 fn records(from: OwnedFd) -> Receiver<Record> {

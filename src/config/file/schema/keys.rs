@@ -134,13 +134,14 @@ const GATES: &[Key] = &[
         "luma_min",
         Kind::Number { min: 0.0, max: 255.0, unit: "levels" },
         Value("12"),
-        "A window whose mean brightness is below this is dark.",
+        "A window whose mean brightness is below this is dark. --dry-run can fit it.",
     ),
     Key::new(
         "motion_min",
         Kind::Number { min: 0.0, max: 255.0, unit: "levels" },
         Value("0.05"),
-        "A window whose frames differ by less than this, per pixel on average, is frozen. 0 switches off.",
+        "A window whose frames differ by less than this, per pixel on average, is frozen. 0 switches off. --dry-run can fit \
+         it.",
     ),
 ];
 
@@ -219,7 +220,7 @@ const READING: &[Key] = &[
         "A smaller group is not read: the mood of a group of one is a person's. Only where the network estimates it.")
         .or(&["group_min", "min_people"]),
     Key::new("min_confidence", Kind::Number { min: 0.34, max: 0.99, unit: "" }, Value("0.5"),
-        "Below this probability there is no label.")
+        "Below this probability there is no label. --dry-run can fit it.")
         .or(&["confidence_min", "confidence", "threshold"]),
     Key::new("hysteresis", Kind::Number { min: 0.0, max: 0.5, unit: "" }, Value("0.05"),
         "How much a new label's probability must exceed the present label's."),
