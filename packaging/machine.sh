@@ -189,13 +189,14 @@ rooms_die() {
         kill -KILL "$pid"
         within 120 other_room "$name" "$pid"
         within 300 logged "back: .*room=$name"
+        from_now
         reads stage
     done
     [ "$(property NRestarts)" = 0 ] || fail "systemd restarted it for a room's sake"
     pid=$(property MainPID)
-    from_now
     kill -KILL "$pid"
     within 120 is NRestarts 1
+    from_now
     reads stage
 }
 
@@ -274,9 +275,9 @@ upgrade() {
     local pid
     pid=$(property MainPID)
     echo 'EDGE_GER_LOG=debug' >> /etc/default/edge-ger
-    from_now
     install -o Dpkg::Options::=--force-confold ./next.deb
     { is_not MainPID "$pid" && is ActiveState active; } || fail "it was not restarted"
+    from_now
     reads stage
     systemctl stop edge-ger
     is Result success || fail "it did not stop cleanly"
