@@ -743,10 +743,7 @@ fn cameras_come_and_go() {
     subscriber.wait_for("edge-ger/box/door/reading", DEADLINE);
     room.order(Order::DropCamera(CAMERA), Vec::new());
     for leaf in ["status", "health", "last"] {
-        assert_eq!(
-            subscriber.wait_until(DEADLINE, |it| it.topic.ends_with(&format!("cam/{leaf}")) && it.text.is_empty()).text,
-            ""
-        );
+        subscriber.find(DEADLINE, |it| it.topic.ends_with(&format!("cam/{leaf}")) && it.text.is_empty());
     }
     let mut late = Subscriber::to(&broker, "edge-ger/box/#");
     late.wait_for("edge-ger/box/status", DEADLINE);
