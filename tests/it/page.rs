@@ -371,19 +371,7 @@ fn a_browser_shows_readings_live() {
     // The camera that is away has no probabilities to show.
     let shown = "[...document.querySelectorAll('.likely')].map((it) => it.checkVisibility())";
     assert_eq!(browser.evaluate(shown), serde_json::json!([true, false]));
-    let pictures = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    for (name, width, phone, dark) in [
-        ("light", 1200, false, false),
-        ("dark", 1200, false, true),
-        ("phone", 360, true, false),
-        ("phone-dark", 360, true, true),
-    ] {
-        browser.look(width, 900, phone, dark);
-        let wide = browser.evaluate("document.documentElement.scrollWidth").as_u64().unwrap();
-        assert!(wide <= u64::from(width), "{name}: {wide} wide");
-        browser.picture(&pictures.join(format!("page-{name}.png")));
-        browser.assert_contrast(name);
-    }
+    browser.assert_fits("page", |_| {});
     // All of it can be reached and worked by keyboard.
     browser.evaluate("document.querySelector('input[type=radio]').focus()");
     for kind in ["keyDown", "keyUp"] {
@@ -397,7 +385,7 @@ fn a_browser_shows_readings_live() {
     browser.evaluate("document.querySelectorAll('details').forEach((it) => { it.open = true; })");
     assert!(browser.evaluate("document.documentElement.scrollWidth").as_u64().unwrap() <= 360, "with all tables open");
     browser.assert_contrast("tables");
-    browser.picture(&pictures.join("page-tables.png"));
+    browser.picture("page-tables");
     assert!(browser.complaints.is_empty(), "{:#?}", browser.complaints);
     room.stop();
 }

@@ -144,24 +144,13 @@ fn says_what_is_documented(said: &str) {
 #[track_caller]
 fn looks_well(report: &Path, end: &Value) {
     let mut browser = Browser::start();
-    let pictures = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    for (name, width, phone, dark) in [
-        ("light", 1200, false, false),
-        ("dark", 1200, false, true),
-        ("phone", 360, true, false),
-        ("phone-dark", 360, true, true),
-    ] {
-        browser.look(width, 900, phone, dark);
+    browser.assert_fits("report", |browser| {
         browser.open(&format!("file://{}", report.display()));
         let text = browser.wait_until("document.querySelector('footer p')");
         for words in ["Site report: box", "must be cured", "ONNX Runtime\n1.", "Camera yard", "Settings found"] {
-            assert!(text.contains(words), "{name}: no {words:?} in:\n{text}");
+            assert!(text.contains(words), "no {words:?} in:\n{text}");
         }
-        let wide = browser.evaluate("document.documentElement.scrollWidth").as_u64().unwrap();
-        assert!(wide <= u64::from(width), "{name}: {wide} wide");
-        browser.assert_contrast(name);
-        browser.picture(&pictures.join(format!("report-{name}.png")));
-    }
+    });
     // As many verdicts as the last line of the run says, and as its head says.
     for (grade, word) in [("fail", "fail"), ("warn", "warn"), ("pass", "pass"), ("unknown", "not measured")] {
         let rows = browser.evaluate(&format!("document.querySelectorAll('.verdicts tr.{grade}').length"));

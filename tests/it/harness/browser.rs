@@ -122,6 +122,25 @@ impl Browser {
         self.ask("Emulation.setEmulatedMedia", media);
     }
 
+    /// What is open is as wide as its window and can be read, light and dark, at a desk and on a phone; `open` makes it so
+    /// after each change. Pictures of it are left for people to look at.
+    #[track_caller]
+    pub(crate) fn assert_fits(&mut self, page: &str, mut open: impl FnMut(&mut Self)) {
+        for (name, width, phone, dark) in [
+            ("light", 1200, false, false),
+            ("dark", 1200, false, true),
+            ("phone", 360, true, false),
+            ("phone-dark", 360, true, true),
+        ] {
+            self.look(width, 900, phone, dark);
+            open(self);
+            let wide = self.evaluate("document.documentElement.scrollWidth").as_u64().unwrap();
+            assert!(wide <= u64::from(width), "{page}, {name}: {wide} wide");
+            self.picture(&format!("{page}-{name}"));
+            self.assert_contrast(name);
+        }
+    }
+
     /// All text stands out from what is behind it by 4.5 to 1 at least (WCAG 2.2, 1.4.3).
     #[track_caller]
     pub(crate) fn assert_contrast(&mut self, name: &str) {
@@ -151,8 +170,9 @@ impl Browser {
         assert_eq!(poor, json!([]), "{name}");
     }
 
-    /// Writes a picture of the whole page.
-    pub(crate) fn picture(&mut self, file: &Path) {
+    /// Leaves a picture of the whole page in the tests' folder of the build.
+    pub(crate) fn picture(&mut self, name: &str) {
+        let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}.png"));
         let shot = self.ask("Page.captureScreenshot", json!({ "format": "png", "captureBeyondViewport": true }));
         std::fs::write(file, STANDARD.decode(shot["data"].as_str().unwrap()).unwrap()).unwrap();
     }
