@@ -26,7 +26,7 @@ RUN_PACKAGES := build-essential pkg-config python3 python3-pip python3-venv \
 TEST_PACKAGES := gstreamer1.0-plugins-ugly gstreamer1.0-tools mosquitto mosquitto-clients \
 	pulseaudio pulseaudio-utils openssl systemd ffmpeg chromium groff-base bash fish zsh
 
-.PHONY: help demo test lint test-models bench fleet setup setup-test clean
+.PHONY: help demo test lint test-models bench bench-check fleet setup setup-test clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
@@ -47,6 +47,13 @@ test-models: $(VENV)/.ready ## the Python kit's own tests
 
 bench: setup-test $(BENCH_VENV)/.ready ## ratios against the script a user would write, in one run (BENCH_SECONDS=60 each)
 	ORT_DYLIB_PATH=$(CURDIR)/$(ORT) cargo bench --locked --features demo --bench micro --bench daemon
+
+# Built as the tests are, for seconds: the figures mean nothing, but a benchmark that cannot run any more is seen.
+bench-check: setup-test $(BENCH_VENV)/.ready ## every benchmark for some seconds, so that none breaks unseen
+	cargo build --locked --features demo --benches --bins
+	ORT_DYLIB_PATH=$(CURDIR)/$(ORT) BENCH_SECONDS=8 cargo bench --profile dev --locked --features demo --bench daemon
+	ORT_DYLIB_PATH=$(CURDIR)/$(ORT) DIVAN_SAMPLE_COUNT=1 cargo bench --profile dev --locked --features demo --bench micro
+	FLEET_BOXES=4 FLEET_SECONDS=3 FLEET_OUTAGE_S=3 cargo bench --profile dev --locked --features demo --bench fleet
 
 # Built as the tests are: what is measured is the broker.
 fleet: setup-test ## a thousand boxes against one mosquitto: what they cost, and a restart (FLEET_BOXES=1000)
