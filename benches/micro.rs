@@ -14,7 +14,7 @@ use std::{path::Path, process::Command};
 use divan::{AllocProfiler, Bencher};
 use edge_ger::{
     infer::{
-        decode::paint::Paint,
+        decode::mask_painter::Paint,
         features::{
             picture::{Rgb, Squash},
             sound::{self, Ear, Mel},

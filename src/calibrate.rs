@@ -18,10 +18,10 @@ pub mod history;
 pub mod html;
 pub mod json;
 pub mod mask;
+pub mod observations;
 pub mod patch;
 pub mod prior;
 pub mod script;
-pub mod seen;
 pub mod session;
 pub mod settings;
 pub mod system;
@@ -33,7 +33,7 @@ use std::collections::BTreeMap;
 
 use self::{
     facts::{CameraFacts, Facts},
-    seen::Seen,
+    observations::Seen,
     verdict::Item,
 };
 use crate::{

@@ -23,7 +23,9 @@ use crate::{
         Exit, lock, logging,
         signals::{self, Hangup},
     },
-    supervisor::{self, Options, Reload, Sink, begin::ModelFacts, begin::Setting, child::Program, room},
+    supervisor::{
+        self, Options, Reload, Sink, process, worker::Program, worker_config::ModelFacts, worker_config::Setting,
+    },
     time::SystemClock,
 };
 
@@ -250,13 +252,13 @@ fn show(text: &str) -> Result<Exit, Failure> {
 
 fn room(name: Room) -> Result<Exit, Failure> {
     let name = match name {
-        Room::Ingest => room::Name::Ingest,
-        Room::Infer => room::Name::Infer,
-        Room::Publish => room::Name::Publish,
+        Room::Ingest => process::Name::Ingest,
+        Room::Infer => process::Name::Infer,
+        Room::Publish => process::Name::Publish,
     };
     logging::start(name.word());
-    room::enter(name, wiring::rooms(), Arc::new(SystemClock)).map_err(|err| {
-        let exit = if matches!(err, room::Error::NotARoom) { Exit::Usage } else { Exit::Internal };
+    process::enter(name, wiring::rooms(), Arc::new(SystemClock)).map_err(|err| {
+        let exit = if matches!(err, process::Error::NotARoom) { Exit::Usage } else { Exit::Internal };
         Failure::new(exit, err)
     })
 }

@@ -129,7 +129,7 @@ impl Demo {
 }
 
 /// A daemon that is ready to run.
-pub struct Daemon(pub crate::config::Config, pub supervisor::begin::ModelFacts, pub Options);
+pub struct Daemon(pub crate::config::Config, pub supervisor::worker_config::ModelFacts, pub Options);
 
 /// A folder that is gone when the demo is.
 struct Folder(PathBuf);

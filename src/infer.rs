@@ -3,22 +3,22 @@
 //! Each camera's decoders and microphone fill its rings on threads of their own ([`eye`]); one thread, that of
 //! [`run`], ends the slots of all of them ([`slots`]) and takes the parent's orders.
 
-mod intake;
+mod receiver;
 
+mod camera_pipeline;
 pub mod decode;
-mod eye;
 pub mod microphone;
 pub mod ring;
 
 pub mod aggregate;
 pub mod clip;
 pub mod contract;
+mod feature_extractor;
 pub mod features;
-mod outlet;
+pub mod probe;
+mod record_writer;
 pub mod runtime;
-mod senses;
 mod slots;
-pub mod survey;
 pub mod window;
 
 use std::{io, os::fd::OwnedFd, sync::Arc};
@@ -27,10 +27,10 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use tracing::{error, info, warn};
 
 use self::{
+    camera_pipeline::Eye,
     contract::{Contract, Missing, SoundKind},
-    eye::Eye,
-    intake::Intake,
-    outlet::Outlet,
+    receiver::Intake,
+    record_writer::Outlet,
     runtime::{Runtime, Session},
     slots::Slots,
 };

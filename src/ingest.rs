@@ -7,9 +7,9 @@
 pub mod backoff;
 pub mod camera;
 pub mod downstream;
-pub mod rtsp;
 pub mod sampling;
-pub mod tap;
+pub mod source;
+pub mod timestamper;
 
 use std::{
     collections::BTreeMap,
@@ -25,7 +25,7 @@ use tracing::{debug, warn};
 use self::{
     camera::{Room, Running},
     downstream::{Downstream, Ledger},
-    rtsp::Trouble,
+    source::Trouble,
 };
 use crate::{
     time::{Clock, Moment, Span},
@@ -73,7 +73,7 @@ pub fn run(
     reports: &Sender<Report>,
     clock: Arc<dyn Clock>,
 ) -> Result<(), Error> {
-    if let Err(trouble) = rtsp::init() {
+    if let Err(trouble) = source::init() {
         report(reports, Report::Refused(trouble.to_string()));
         return Err(trouble.into());
     }

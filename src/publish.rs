@@ -12,17 +12,17 @@
 //! `last` and the statuses are retained and only the newest of each matters, so they wait in memory;
 //! which topics they are is on disk ([`ledger`]), so that none outlives its camera.
 
-pub mod board;
 pub mod cameras;
-pub mod chronicle;
 pub mod discovery;
-pub mod gate;
-pub mod ledger;
+pub mod history;
 pub mod metrics;
 pub mod mqtt;
 pub mod outbox;
 pub mod page;
 pub mod payload;
+pub mod record_filter;
+pub mod retained;
+pub mod topic_registry;
 
 use std::{io, os::fd::OwnedFd, sync::Arc, thread, time::Duration};
 
@@ -34,14 +34,14 @@ use rustix::{
 use tracing::{info, warn};
 
 use self::{
-    board::Rank,
     cameras::Cameras,
-    gate::{Gate, Refusal},
-    ledger::Ledger,
     mqtt::{Broker, Desk, StartError},
     outbox::{Message, Outbox},
     page::Page,
     payload::Figures,
+    record_filter::{Gate, Refusal},
+    retained::Rank,
+    topic_registry::Ledger,
 };
 use crate::{
     time::{Clock, Span},

@@ -4,30 +4,31 @@
 //! [`begin`] and [`change`]; processes and sockets are in [`child`] and [`joints`]. [`room`] is the other side. Who is
 //! paused is decided in [`pause`] and seen to in [`rest`].
 
-mod ask;
-pub mod begin;
 pub mod change;
-pub mod child;
-pub mod joints;
+pub mod links;
 pub mod pause;
+mod paused_cameras;
 pub mod plan;
 mod records;
-mod rest;
-pub mod room;
+mod request;
+pub mod worker;
+pub mod worker_config;
+
+pub mod process;
 
 use std::{collections::BTreeMap, fmt, io, os::fd::OwnedFd, sync::Arc};
 
 use crossbeam_channel::{Receiver, Sender, bounded, never, select};
 use tracing::{debug, error, info, warn};
 
-pub use self::ask::Ask;
+pub use self::request::Ask;
 use self::{
-    begin::{ModelFacts, Run, Setting},
-    child::Program,
-    joints::{Joints, Side},
+    links::{Joints, Side},
+    paused_cameras::Rest,
     plan::{Action, Ending, Event, Plan},
-    rest::Rest,
-    room::Name,
+    process::Name,
+    worker::Program,
+    worker_config::{ModelFacts, Run, Setting},
 };
 use crate::{
     config::{Config, file::secrets::Unusable},
@@ -172,7 +173,7 @@ struct Parent {
     next_camera: u16,
     /// This run of the daemon.
     boot: u32,
-    children: BTreeMap<Name, child::Room>,
+    children: BTreeMap<Name, worker::Room>,
     joints: Joints,
     program: Program,
     sink: Sink,
@@ -231,7 +232,7 @@ impl Parent {
             match action {
                 Action::Start(name, life) => self.start(name, life),
                 Action::Stop(name) => self.order(name, &Order::Stop, &[]),
-                Action::Kill(name) => self.children.get(&name).into_iter().for_each(child::Room::kill),
+                Action::Kill(name) => self.children.get(&name).into_iter().for_each(worker::Room::kill),
                 Action::Say(word) => notify::say(&word),
                 Action::Revert => self.revert(),
                 Action::End(ending) => self.ending = Some(ending),
@@ -259,7 +260,7 @@ impl Parent {
         let survey = !self.rooms.contains(&Name::Publish);
         let run = Run { boot: self.boot, last_slot: self.plan.last_slot(), survey };
         let order = self.setting.order(name, run);
-        let room = child::Room::start(&self.program, (name, life), &order, &own, self.events.clone())?;
+        let room = worker::Room::start(&self.program, (name, life), &order, &own, self.events.clone())?;
         // The parent's copies go, so that a room's end is heard by its neighbours.
         own.clear();
         debug!(room = %name, life, "started");

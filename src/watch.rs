@@ -10,7 +10,7 @@
 pub mod address;
 pub mod fleet;
 mod lines;
-mod link;
+mod subscriber;
 pub mod text;
 mod view;
 
@@ -24,7 +24,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, select};
 use self::{
     address::Address,
     fleet::{Fleet, Message},
-    link::Happening,
+    subscriber::Happening,
     view::{Look, Scene},
 };
 use crate::{
@@ -161,7 +161,7 @@ impl Watch<'_> {
 /// # Errors
 /// When a certificate cannot be used, the terminal or `out` fails, or, once, the broker cannot be reached.
 pub fn run(task: &Task, asked: &Receiver<Signal>, clock: &dyn Clock, out: &mut dyn Write) -> Result<(), Error> {
-    let happenings = link::start(&task.place, &task.secrets)?;
+    let happenings = subscriber::start(&task.place, &task.secrets)?;
     let watch = Watch { fleet: Fleet::new(&task.place.prefix), link: Link::Connecting, clock };
     let done = match task.form {
         Form::View => view(watch, &task.place, &happenings, asked),

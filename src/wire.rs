@@ -5,10 +5,10 @@
 //! * [`words`]: the closed lists themselves.
 //! * [`control`]: parent ⇄ room, orders and reports. No media.
 
+pub mod access_unit;
 pub mod control;
+pub mod enums;
 pub mod record;
-pub mod unit;
-pub mod words;
 
 use serde::{Deserialize, Serialize};
 

@@ -18,8 +18,8 @@ use super::{
     Site,
     baseline::{Phase, Stretch, WINDOWS_MIN},
     facts::CameraFacts,
+    observations::Seen,
     prior,
-    seen::Seen,
     settings::Value,
 };
 
@@ -211,7 +211,7 @@ fn min_confidence(site: &Site) -> Option<Fit> {
 #[cfg(test)]
 mod tests {
     use super::{
-        super::{facts::tests::facts, seen::Clap, settings},
+        super::{facts::tests::facts, observations::Clap, settings},
         *,
     };
     use crate::{time::Moment, wire::CameraId};

@@ -7,7 +7,7 @@ use super::{
     baseline::{Phase, WINDOWS},
     facts::CameraFacts,
     mask::Grid,
-    seen::{Clap, Seen},
+    observations::{Clap, Seen},
 };
 use crate::{
     mask::POLYGONS_MAX,
@@ -229,7 +229,7 @@ impl Guide {
 pub(super) mod tests {
     use super::*;
     use crate::{
-        calibrate::{facts::tests::facts, seen::tests::good},
+        calibrate::{facts::tests::facts, observations::tests::good},
         time::Moment,
     };
 

@@ -10,7 +10,7 @@ use super::{
     baseline::{Phase, Stretch},
     facts::{CameraFacts, Facts},
     fit::STILL_SHARE,
-    seen::Seen,
+    observations::Seen,
     settings,
     system::libraries,
     verdict::{Grade, Item, Section, counts},
@@ -276,7 +276,7 @@ fn found(site: &Site) -> String {
 #[cfg(test)]
 mod tests {
     use super::{super::guide::tests::site, *};
-    use crate::{calibrate::seen::Clap, time::Moment, wire::CameraId};
+    use crate::{calibrate::observations::Clap, time::Moment, wire::CameraId};
 
     /// Every element that is opened is closed, in its order. Returns how many there were.
     fn balanced(html: &str) -> usize {

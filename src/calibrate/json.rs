@@ -157,7 +157,7 @@ pub fn end(site: &Site) -> Vec<Json> {
 #[cfg(test)]
 mod tests {
     use super::{super::guide::tests::site, *};
-    use crate::{calibrate::seen::tests, wire::CameraId};
+    use crate::{calibrate::observations::tests, wire::CameraId};
 
     /// Every key of a line, so that a change of the interface changes a test.
     fn keys(line: &Json) -> String {

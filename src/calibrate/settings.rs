@@ -134,7 +134,7 @@ pub fn owner(site: &Site, camera: Option<CameraId>) -> &str {
 mod tests {
     use super::{super::facts::tests::facts, *};
     use crate::{
-        calibrate::{baseline::Phase, seen::Clap},
+        calibrate::{baseline::Phase, observations::Clap},
         time::Moment,
     };
 

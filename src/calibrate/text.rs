@@ -113,7 +113,7 @@ pub fn report(site: &Site) -> String {
 mod tests {
     use super::{super::guide::tests::site, *};
     use crate::{
-        calibrate::seen::{Clap, tests::reading as record},
+        calibrate::observations::{Clap, tests::reading as record},
         wire::record::{CameraFault, CameraState, Withheld},
     };
 

@@ -10,7 +10,7 @@ pub use connection::step_words;
 
 use super::{
     facts::{CameraFacts, Facts},
-    seen::Seen,
+    observations::Seen,
 };
 
 /// How good something is.
@@ -177,7 +177,7 @@ pub fn counts<'a>(items: impl Iterator<Item = &'a Item>) -> [usize; 4] {
 #[cfg(test)]
 mod tests {
     use super::{super::facts::tests::facts, *};
-    use crate::calibrate::seen::tests::good;
+    use crate::calibrate::observations::tests::good;
 
     /// The verdict on `key` after something was changed about a good camera.
     #[track_caller]

@@ -8,7 +8,7 @@ use super::{
     facts::CameraFacts,
     guide::{CLAPS, Guide},
     history::Trace,
-    seen::Seen,
+    observations::Seen,
     verdict::{self, Grade, Item, step_words},
 };
 use crate::{
@@ -323,9 +323,9 @@ mod tests {
                 "  -- connection     nothing was heard",
             ],
         );
-        let mut vital = crate::calibrate::seen::tests::vital();
+        let mut vital = crate::calibrate::observations::tests::vital();
         (vital.state, vital.fault) = (CameraState::Offline, CameraFault::Unauthorised);
-        let mut survey = crate::calibrate::seen::tests::survey(0);
+        let mut survey = crate::calibrate::observations::tests::survey(0);
         survey.step = Step::Connected;
         let seen = site.seen(HALL).unwrap();
         seen.vital(&vital, crate::time::Span::ZERO);
@@ -339,7 +339,7 @@ mod tests {
     fn a_camera_that_went_away_shows_how_far_it_comes_now() {
         let mut site = site();
         let (mut vital, mut survey) =
-            (crate::calibrate::seen::tests::vital(), crate::calibrate::seen::tests::survey(4));
+            (crate::calibrate::observations::tests::vital(), crate::calibrate::observations::tests::survey(4));
         (vital.state, vital.fault) = (CameraState::Offline, CameraFault::Unauthorised);
         survey.step = Step::Connected;
         let seen = site.seen(HALL).unwrap();

@@ -25,7 +25,7 @@ use crate::{
         Exit, logging,
         signals::{self, Hangup},
     },
-    supervisor::{self, Flow, Reload, Sink, child::Program},
+    supervisor::{self, Flow, Reload, Sink, worker::Program},
     terminal::{Tail, Terminal},
     time::{Clock, SystemClock},
 };

@@ -24,7 +24,7 @@ use crate::{
     },
     ingest, publish, sandbox,
     service::Exit,
-    supervisor::{begin::ModelFacts, room::Rooms},
+    supervisor::{process::Rooms, worker_config::ModelFacts},
     time::{Clock, SystemClock},
 };
 
@@ -150,7 +150,7 @@ pub(super) fn demo(seconds: Option<u64>) -> Result<Exit, String> {
     use crate::{
         demo::{Daemon, Demo},
         service::signals::{self, Hangup},
-        supervisor::{Options, Reload, Sink, child::Program},
+        supervisor::{Options, Reload, Sink, worker::Program},
     };
 
     let demo = Demo {

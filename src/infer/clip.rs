@@ -19,18 +19,18 @@ use std::{
 use super::{
     contract::{Contract, Missing, SoundKind},
     decode::{AnyRate, Error, Media, Picture, SoundDecoder, Sounding, Unreadable, VideoDecoder},
+    feature_extractor::{Senses, heard},
     features::picture::{Rgb, Squash},
-    intake::lock,
+    receiver::lock,
     ring::{FrameRing, KEPT, SoundRing},
     runtime::Clip,
-    senses::{Senses, heard},
     window::Cut,
 };
 use crate::{
     time::{Clock, Moment, Span},
     wire::{
+        access_unit::{Codec, Unit},
         record::SoundState,
-        unit::{Codec, Unit},
     },
 };
 

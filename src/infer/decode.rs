@@ -3,15 +3,15 @@
 //! Every element is named here. Nothing is plugged automatically, so the camera does not choose what parses it.
 //! Decoders run on threads of their own; what they make is handed to a function of the caller's on that thread.
 
-mod awaited;
 mod colour;
 mod container;
-mod line;
-pub mod paint;
+pub mod mask_painter;
+mod pending_pictures;
+mod picture_sink;
+mod pipeline;
 mod resample;
 mod sound;
 mod video;
-mod way;
 
 pub use container::{Media, Sounding, Unreadable};
 pub use resample::{AnyRate, Resampler};
@@ -20,7 +20,7 @@ pub use video::{Fed, Picture, VideoDecoder};
 
 use gstreamer as gst;
 
-use crate::wire::unit::Codec;
+use crate::wire::access_unit::Codec;
 
 /// Starts GStreamer, which reads its list of plugins and may run its scanner of them; the decoders do it, too, but
 /// in a sandbox it has to be done before.
@@ -28,7 +28,7 @@ use crate::wire::unit::Codec;
 /// # Errors
 /// When GStreamer does not start.
 pub fn start() -> Result<(), Error> {
-    line::start()
+    pipeline::start()
 }
 
 /// The version of GStreamer in use: major, minor, micro, nano.

@@ -9,12 +9,12 @@ use tracing::error;
 
 use super::{
     aggregate::Aggregate,
+    camera_pipeline::Eye,
     contract::{Contract, Missing, SoundKind},
-    eye::Eye,
-    intake::lock,
+    feature_extractor::{NO_LEVEL_CDB, Senses, heard},
+    probe::Listener,
+    receiver::lock,
     runtime::{self, Answer, Clip, Session},
-    senses::{NO_LEVEL_CDB, Senses, heard},
-    survey::Listener,
     window::{CameraView, Cut, Window},
 };
 use crate::{
@@ -22,11 +22,11 @@ use crate::{
     time::{Clock, Grid, Moment, Span},
     wire::{
         CameraId,
+        access_unit::CameraStatus,
         record::{
             CameraFault, CameraState, MOTION_NONE_MILLI, Outcome, Provider, Reading, Record, SoundState, Survey, Vital,
             Withheld,
         },
-        unit::CameraStatus,
     },
 };
 

@@ -16,18 +16,18 @@ use self::rates::Rates;
 use super::{
     backoff::{Backoff, Failure},
     downstream::{Downstream, Ledger},
-    rtsp::{Bytes, Event, Link, Stream, Trouble},
     sampling::{LOOK_EVERY, Sampler},
-    tap::{Seen, Tap},
+    source::{Bytes, Event, Link, Stream, Trouble},
+    timestamper::{Seen, Tap},
 };
 use crate::{
     config::Source,
     service::stop::{self, Stop, Stopper},
     time::{Clock, Grid, Moment, Span},
     wire::{
+        access_unit::CameraStatus,
         control::CameraOrder,
         record::{CameraFault, CameraState, Step},
-        unit::CameraStatus,
     },
 };
 

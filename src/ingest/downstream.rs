@@ -17,7 +17,7 @@ use std::{
 
 use tracing::{info, warn};
 
-use crate::wire::unit::{self, CameraStatus, Message, UNIT_BYTES_MAX, Unit};
+use crate::wire::access_unit::{self, CameraStatus, Message, UNIT_BYTES_MAX, Unit};
 
 /// At most so many bytes wait: a few seconds of several cameras.
 pub const QUEUE_BYTES_MAX: usize = 16 << 20;
@@ -268,8 +268,8 @@ impl<B: AsRef<[u8]>> Queued<B> {
 
     fn write(&self, out: &mut UnixStream) -> io::Result<()> {
         match self {
-            Self::Unit(unit, body, _) => unit::write(out, &Message::Unit(*unit), body.as_ref()),
-            Self::Status(status) => unit::write(out, &Message::Status(*status), &[]),
+            Self::Unit(unit, body, _) => access_unit::write(out, &Message::Unit(*unit), body.as_ref()),
+            Self::Status(status) => access_unit::write(out, &Message::Status(*status), &[]),
         }
     }
 }
@@ -279,7 +279,7 @@ mod tests {
     use super::*;
     use crate::{
         time::Moment,
-        wire::{CameraId, control::unit_pair, unit::Codec},
+        wire::{CameraId, access_unit::Codec, control::unit_pair},
     };
 
     fn numbered(seq: u32) -> Unit {
@@ -298,7 +298,7 @@ mod tests {
     }
 
     fn read_seq(from: &mut UnixStream) -> Option<u32> {
-        match unit::read(from, &mut Vec::new()).unwrap()? {
+        match access_unit::read(from, &mut Vec::new()).unwrap()? {
             Message::Unit(unit) => Some(unit.seq),
             Message::Status(_) => panic!("no status was sent"),
         }

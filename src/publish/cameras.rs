@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    board::{Board, Rank},
-    chronicle::Seen,
     discovery::Discovery,
+    history::Seen,
     outbox::Message,
     payload::{self, Figures, HealthText, Info, ReadingText, Topics},
+    retained::{Board, Rank},
 };
 use crate::{
     time::{Moment, Span},

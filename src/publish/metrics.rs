@@ -6,7 +6,7 @@
 use std::fmt::{Display, Write as _};
 
 use super::{
-    chronicle::{CameraNow, LATENCY_BOUNDS_MS},
+    history::{CameraNow, LATENCY_BOUNDS_MS},
     payload::Figures,
 };
 use crate::wire::record::{CameraState, Emotion, Outcome, SoundState, Vital, Withheld};

@@ -26,19 +26,19 @@ use tracing::{error, info, warn};
 
 pub use self::{backoff::Backoff, tls::TlsError};
 use self::{
+    connection::Settings,
     failure::{Failure, FailureKind},
-    link::Settings,
     session::Session,
 };
-use super::{board::Board, outbox::Outbox, payload};
+use super::{outbox::Outbox, payload, retained::Board};
 use crate::{
     time::{Clock, Moment},
     wire::control::PublishBegin,
 };
 
 pub mod backoff;
+pub(crate) mod connection;
 pub mod failure;
-pub(crate) mod link;
 mod session;
 pub mod tls;
 

@@ -3,7 +3,7 @@
 //! One thread with a runtime of its own serves it; the room only leaves there what is new, and never waits for
 //! anybody who reads. Whoever reads too slowly loses the stream, and begins again.
 
-mod door;
+mod auth;
 mod http;
 mod text;
 
@@ -23,9 +23,9 @@ use tokio::{
 };
 use tracing::{info, warn};
 
-use self::door::Door;
+use self::auth::Door;
 use super::{
-    chronicle::{Chronicle, Seen},
+    history::{Chronicle, Seen},
     metrics::Facts,
     payload::Figures,
 };

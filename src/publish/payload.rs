@@ -322,7 +322,7 @@ pub fn json(text: &impl Serialize) -> Vec<u8> {
 mod tests {
     use super::*;
     use crate::{
-        publish::gate::{DATE_MAX_MS, SLOT_MAX},
+        publish::record_filter::{DATE_MAX_MS, SLOT_MAX},
         wire::{
             CameraId,
             record::{Emotion, SoundState, Withheld},

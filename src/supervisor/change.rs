@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use super::{
-    begin::{Run, Setting, needs_unix_sockets},
-    room::Name,
+    process::Name,
+    worker_config::{Run, Setting, needs_unix_sockets},
 };
 use crate::{
     config::Config,
@@ -112,7 +112,7 @@ mod tests {
             Source, schedule::Schedule,
         },
         mask::Polygon,
-        supervisor::begin::ModelFacts,
+        supervisor::worker_config::ModelFacts,
         time::Span,
         wire::control,
     };

@@ -2,14 +2,14 @@
 //!
 //! Nothing here touches a process or a socket, so that every hour of a bad night can be tested on a set clock.
 
-mod life;
+mod worker_state;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use tracing::{error, info, warn};
 
-use self::life::{PROGRESS, Phase, Room};
-use super::room::Name;
+use self::worker_state::{PROGRESS, Phase, Room};
+use super::process::Name;
 use crate::{
     service::notify::Word,
     time::{Moment, Span},

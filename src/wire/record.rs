@@ -4,11 +4,11 @@
 //! All integers are little-endian; unused bytes are zero and are checked to be zero.
 
 pub mod example;
-mod survey;
+mod probe;
 
-pub use survey::{HUM_NONE_CDB, LEVEL_NONE_CDB, MOTION_NONE_MILLI, Survey};
+pub use probe::{HUM_NONE_CDB, LEVEL_NONE_CDB, MOTION_NONE_MILLI, Survey};
 
-pub use super::words::{CameraFault, CameraState, Emotion, PictureCodec, Provider, SoundState, Step, Withheld};
+pub use super::enums::{CameraFault, CameraState, Emotion, PictureCodec, Provider, SoundState, Step, Withheld};
 use super::{CameraId, Malformed};
 
 /// The size of every record.
@@ -126,7 +126,7 @@ impl Record {
         match self {
             Self::Reading(reading) => write_reading(&mut bytes, reading),
             Self::Vital(vital) => write_vital(&mut bytes, vital),
-            Self::Survey(survey) => survey::write(&mut bytes, survey),
+            Self::Survey(survey) => probe::write(&mut bytes, survey),
         }
         bytes.buffer
     }
@@ -141,7 +141,7 @@ impl Record {
         let record = match (bytes.u8(), bytes.u8()) {
             (KIND_READING, LAYOUT) => Self::Reading(read_reading(&mut bytes)?),
             (KIND_VITAL, LAYOUT) => Self::Vital(read_vital(&mut bytes)?),
-            (KIND_SURVEY, LAYOUT) => Self::Survey(survey::read(&mut bytes)?),
+            (KIND_SURVEY, LAYOUT) => Self::Survey(probe::read(&mut bytes)?),
             _ => return Err(bad("kind")),
         };
         if buffer[bytes.at..].iter().any(|it| *it != 0) {
@@ -333,7 +333,7 @@ mod tests {
             Record::Reading(reading()),
             Record::Reading(Reading { outcome: Outcome::Withheld(Withheld::Dark), group_at_least: None, ..reading() }),
             Record::Vital(vital()),
-            Record::Survey(survey::tests::survey()),
+            Record::Survey(probe::tests::survey()),
         ] {
             assert_eq!(Record::from_bytes(&record.to_bytes()), Ok(record));
         }

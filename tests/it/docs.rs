@@ -12,8 +12,8 @@ use std::{
 use edge_ger::{
     config::file::schema::{Absent, Key, SECTIONS, Scope, Section, section},
     publish::{
-        gate::Refusal,
         payload::{self, Figures, HealthText, Info, ReadingText, Topics},
+        record_filter::Refusal,
     },
     service::Exit,
     wire::{

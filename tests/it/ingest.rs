@@ -2,7 +2,7 @@
 
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "what is not as expected fails the test")]
 
-mod survey;
+mod probe;
 
 use std::{
     fs,
@@ -22,9 +22,9 @@ use edge_ger::{
     time::{Clock as _, Grid, Span, SystemClock},
     wire::{
         CameraId,
+        access_unit::{self, CameraStatus, Codec, Message, Unit},
         control::{CameraOrder, IngestBegin, Order, Report, unit_pair},
         record::{CameraFault, CameraState},
-        unit::{self, CameraStatus, Codec, Message, Unit},
     },
 };
 use gstreamer::{self as gst, prelude::*};
@@ -179,7 +179,7 @@ fn reader(theirs: OwnedFd) -> Receiver<(Message, Vec<u8>)> {
     let mut from = UnixStream::from(theirs);
     let read = move || {
         let mut body = Vec::new();
-        while let Ok(Some(message)) = unit::read(&mut from, &mut body) {
+        while let Ok(Some(message)) = access_unit::read(&mut from, &mut body) {
             if heard.send((message, body.clone())).is_err() {
                 return;
             }

@@ -167,7 +167,7 @@ mod tests {
         *,
     };
     use crate::{
-        calibrate::seen::Seen,
+        calibrate::observations::Seen,
         wire::record::{PictureCodec, Vital},
     };
 

@@ -176,7 +176,7 @@ mod tests {
         super::tests::{grades, item},
         *,
     };
-    use crate::calibrate::{facts::Facts, seen::Seen};
+    use crate::calibrate::{facts::Facts, observations::Seen};
 
     #[test]
     fn the_machine_is_judged_at_its_bounds() {

@@ -127,7 +127,7 @@ mod tests {
         super::tests::{grades, item},
         *,
     };
-    use crate::calibrate::seen::Clap;
+    use crate::calibrate::observations::Clap;
 
     #[test]
     fn each_state_of_the_sound_has_its_verdict() {

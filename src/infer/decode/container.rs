@@ -11,12 +11,12 @@ use gstreamer as gst;
 use gstreamer::prelude::*;
 use gstreamer_app::{AppSink, AppSinkCallbacks};
 
-use super::{Error, line};
+use super::{Error, pipeline};
 use crate::{
     time::{Moment, Span},
     wire::{
         CameraId,
-        unit::{Codec, Unit},
+        access_unit::{Codec, Unit},
     },
 };
 
@@ -96,9 +96,9 @@ impl Media {
     /// # Errors
     /// When nothing of it can be decoded. What can be had of a damaged file is no error.
     pub fn open(file: &Path, length: Span) -> Result<Self, Unreadable> {
-        line::start()?;
-        let demuxer = line::element(demuxer(file)?)?;
-        let source = line::element("filesrc")?;
+        pipeline::start()?;
+        let demuxer = pipeline::element(demuxer(file)?)?;
+        let source = pipeline::element("filesrc")?;
         source.set_property("location", file);
         let pipeline = gst::Pipeline::new();
         let broken = |err: gst::glib::BoolError| Unreadable::Broken(err.to_string());
@@ -234,14 +234,14 @@ fn attach(
             return Ok(());
         }
     }
-    let mut elements = branch.elements.iter().map(|it| line::element(it)).collect::<Result<Vec<_>, _>>()?;
+    let mut elements = branch.elements.iter().map(|it| pipeline::element(it)).collect::<Result<Vec<_>, _>>()?;
     if let Some(caps) = &branch.corrected {
-        let corrector = line::element("capssetter")?;
+        let corrector = pipeline::element("capssetter")?;
         corrector.set_property("caps", caps);
         elements.insert(0, corrector);
     }
     // A decoder can begin at every key frame only where its parameter sets come with it.
-    elements.iter().for_each(|it| line::set(it, "config-interval", "-1"));
+    elements.iter().for_each(|it| pipeline::set(it, "config-interval", "-1"));
     let sink = AppSink::builder().caps(&branch.caps).sync(false).enable_last_sample(false).build();
     // Else the first sink would hold the demuxer up until the second has something, too.
     sink.set_property("async", false);

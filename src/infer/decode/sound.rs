@@ -6,11 +6,11 @@ use gstreamer as gst;
 
 use super::{
     Error,
-    line::{self, Line},
+    pipeline::{self, Line},
 };
 use crate::{
     time::Moment,
-    wire::unit::{Codec, Unit},
+    wire::access_unit::{Codec, Unit},
 };
 
 type OnSound = Arc<Mutex<dyn FnMut(Moment, u32, &[f32]) + Send>>;
@@ -38,7 +38,7 @@ impl SoundDecoder {
         channels: u8,
         on_sound: impl FnMut(Moment, u32, &[f32]) + Send + 'static,
     ) -> Result<Self, Error> {
-        line::start()?;
+        pipeline::start()?;
         let on_sound: OnSound = Arc::new(Mutex::new(on_sound));
         let mut decoder = Self { codec, rate_hz, channels, line: None, on_sound, dropped: 0 };
         decoder.restart()?;
@@ -73,7 +73,8 @@ impl SoundDecoder {
             self.dropped += 1;
             return line.check().or_else(|reason| self.fail(reason));
         }
-        let pushed = line.check().and_then(|()| line.push(line::buffer(bytes, line::pts_of(unit.moment), true)));
+        let pushed =
+            line.check().and_then(|()| line.push(pipeline::buffer(bytes, pipeline::pts_of(unit.moment), true)));
         pushed.or_else(|reason| self.fail(reason))
     }
 
@@ -104,7 +105,7 @@ impl SoundDecoder {
     fn restart(&mut self) -> Result<(), Error> {
         self.line = None;
         let names: &[&str] = match self.codec {
-            Codec::Aac if line::exists("avdec_aac") => &["aacparse", "avdec_aac"],
+            Codec::Aac if pipeline::exists("avdec_aac") => &["aacparse", "avdec_aac"],
             Codec::Aac => &["aacparse", "faad"],
             Codec::Pcmu => &["mulawdec"],
             Codec::Pcma => &["alawdec"],
@@ -114,8 +115,8 @@ impl SoundDecoder {
         if !(8000..=192_000).contains(&self.rate_hz) {
             return Err(Error::Rate { rate_hz: self.rate_hz });
         }
-        let mut elements = names.iter().map(|name| line::element(name)).collect::<Result<Vec<_>, _>>()?;
-        elements.push(line::element("audioconvert")?);
+        let mut elements = names.iter().map(|name| pipeline::element(name)).collect::<Result<Vec<_>, _>>()?;
+        elements.push(pipeline::element("audioconvert")?);
         let format = if cfg!(target_endian = "little") { "F32LE" } else { "F32BE" };
         let output = gst::Caps::builder("audio/x-raw").field("format", format).field("channels", 1);
         let output = output.field("layout", "interleaved").build();
@@ -154,5 +155,5 @@ fn hand_on(sample: &gst::Sample, samples: &mut Vec<f32>, on_sound: &OnSound) {
     samples.clear();
     samples.extend(map.as_chunks::<4>().0.iter().map(|bytes| f32::from_ne_bytes(*bytes)));
     let mut on_sound = on_sound.lock().unwrap_or_else(PoisonError::into_inner);
-    on_sound(line::moment_of(pts), rate_hz, samples);
+    on_sound(pipeline::moment_of(pts), rate_hz, samples);
 }

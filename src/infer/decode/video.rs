@@ -8,17 +8,16 @@ use gstreamer_video::VideoCapsBuilder;
 use tracing::{info, warn};
 
 use super::{
-    Error,
-    awaited::Awaited,
-    colour,
-    line::{self, Line},
-    paint::Paint,
-    way::{OnPicture, Way},
+    Error, colour,
+    mask_painter::Paint,
+    pending_pictures::Awaited,
+    picture_sink::{OnPicture, Way},
+    pipeline::{self, Line},
 };
 use crate::{
     mask::Polygon,
     time::Moment,
-    wire::unit::{Codec, Unit},
+    wire::access_unit::{Codec, Unit},
 };
 
 /// A hardware decoder that failed so often is not asked again.
@@ -97,7 +96,7 @@ impl VideoDecoder {
         choice: Option<&str>,
         on_picture: impl FnMut(&Picture<'_>) + Send + 'static,
     ) -> Result<Self, Error> {
-        line::start()?;
+        pipeline::start()?;
         let mut decoder = Self {
             codec,
             elements: candidates(codec, choice)?,
@@ -238,7 +237,7 @@ impl VideoDecoder {
         if wanted {
             awaited.expect(pts, unit.moment);
         }
-        let buffer = line::buffer(bytes, pts, unit.key);
+        let buffer = pipeline::buffer(bytes, pts, unit.key);
         line.push(buffer.clone())?;
         let chain_bytes = || self.chain.iter().map(|(_, unit)| unit.size()).sum::<usize>() + bytes.len();
         if unit.key || !self.chain.is_empty() && self.chain.len() < CHAIN_UNITS_MAX && chain_bytes() <= CHAIN_BYTES_MAX
@@ -286,7 +285,7 @@ fn candidates(codec: Codec, choice: Option<&str>) -> Result<Vec<String>, Error> 
         Codec::Mjpeg => &["nvjpegdec", "vajpegdec", "jpegdec"],
         _ => return Err(Error::WrongKind { codec, wanted: "video" }),
     };
-    let here: Vec<_> = known.iter().filter(|name| line::exists(name)).map(|name| (*name).to_owned()).collect();
+    let here: Vec<_> = known.iter().filter(|name| pipeline::exists(name)).map(|name| (*name).to_owned()).collect();
     let Some(choice) = choice else {
         // Where even software is missing, say which one should be there.
         let software = || known.last().map(|name| (*name).to_owned());
@@ -327,30 +326,30 @@ fn is_entry(codec: Codec, bytes: &[u8]) -> bool {
 }
 
 fn build(codec: Codec, element: &str, on_picture: &OnPicture, awaited: &Arc<Awaited>) -> Result<Line, Error> {
-    let decoder = line::element(element)?;
+    let decoder = pipeline::element(element)?;
     // One frame at a time: several in parallel would each come out later.
-    line::set(&decoder, "max-threads", "1");
-    line::set(&decoder, "thread-type", "slice");
-    line::set(&decoder, "std-compliance", "normal");
-    line::set(&decoder, "qos", "false");
+    pipeline::set(&decoder, "max-threads", "1");
+    pipeline::set(&decoder, "thread-type", "slice");
+    pipeline::set(&decoder, "std-compliance", "normal");
+    pipeline::set(&decoder, "qos", "false");
     drop_unwanted(&decoder, awaited);
-    let convert = line::element("videoconvert")?;
-    line::set(&convert, "n-threads", "1");
-    line::set(&convert, "dither", "none");
-    line::set(&convert, "qos", "false");
+    let convert = pipeline::element("videoconvert")?;
+    pipeline::set(&convert, "n-threads", "1");
+    pipeline::set(&convert, "dither", "none");
+    pipeline::set(&convert, "qos", "false");
     let mut elements = Vec::new();
     if element.starts_with("nv") || element.starts_with("va") || element.starts_with("v4l2") {
         // These want to know profile and size before the first frame; libav finds them itself.
         elements.extend(match codec {
-            Codec::H264 => Some(line::element("h264parse")?),
-            Codec::H265 => Some(line::element("h265parse")?),
+            Codec::H264 => Some(pipeline::element("h264parse")?),
+            Codec::H265 => Some(pipeline::element("h265parse")?),
             _ => None,
         });
     }
     elements.push(decoder);
     if element == "nvv4l2decoder" {
         // Its pictures are in the memory of Jetson's video engine.
-        elements.push(line::element("nvvidconv")?);
+        elements.push(pipeline::element("nvvidconv")?);
     }
     elements.push(convert);
     let output = VideoCapsBuilder::new().format_list(colour::FORMATS).build();
@@ -375,7 +374,7 @@ fn drop_unwanted(decoder: &gst::Element, awaited: &Arc<Awaited>) {
             let Some(moment) = picture.pts().and_then(|pts| awaited.take(pts)) else {
                 return gst::PadProbeReturn::Drop;
             };
-            picture.make_mut().set_pts(line::pts_of(moment));
+            picture.make_mut().set_pts(pipeline::pts_of(moment));
             gst::PadProbeReturn::Ok
         });
     }

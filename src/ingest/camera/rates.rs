@@ -1,6 +1,6 @@
 //! How fast pictures and bytes come.
 
-use crate::{ingest::tap::Seen, time::Moment};
+use crate::{ingest::timestamper::Seen, time::Moment};
 
 /// Rates are means over so many statuses.
 const RATE_TICKS: usize = 5;

@@ -11,13 +11,13 @@ use tracing::warn;
 
 use super::{
     Desk, GOODBYE, OutageLog,
+    connection::{self, Happening, Poller, Sender, Settings},
     failure::Failure,
-    link::{self, Happening, Poller, Sender, Settings},
 };
 use crate::publish::{
-    board::{Due, Rank},
     outbox::RowId,
     payload,
+    retained::{Due, Rank},
 };
 
 /// So many readings are under way at once. Brokers allow 20 messages by default (mosquitto's
@@ -95,7 +95,7 @@ impl Flight {
 impl<'a> Session<'a> {
     pub(super) fn open(settings: &Settings, desk: &'a Desk, status_topic: &'a str) -> Self {
         // Room for all that is ever under way, the subscription, the farewell and the goodbye: giving never fails.
-        let (sender, poller) = link::open(settings, ROWS_MAX + NOTES_MAX + 3);
+        let (sender, poller) = connection::open(settings, ROWS_MAX + NOTES_MAX + 3);
         Self {
             desk,
             status_topic,

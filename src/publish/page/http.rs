@@ -39,7 +39,7 @@ use tokio::{
 };
 use tracing::debug;
 
-use super::{CONNECTIONS_MAX, News, Shared, door::Refusal, text};
+use super::{CONNECTIONS_MAX, News, Shared, auth::Refusal, text};
 use crate::publish::metrics;
 
 /// All of it: markup, style and script.

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::{
     publish::{
-        chronicle::{CameraNow, History, Minute, Point},
+        history::{CameraNow, History, Minute, Point},
         metrics::Facts,
         payload::{Figures, HealthText, ReadingText, json},
     },

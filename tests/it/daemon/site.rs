@@ -17,7 +17,7 @@ use crate::harness::{
     camera::{Auth, Sound},
     daemon::{ONNX_RUNTIME, room, run},
 };
-use crate::survey::Recording;
+use crate::probe::Recording;
 
 /// What stands in a configuration and must stand in nothing that a dry run says.
 const CANARIES: [&str; 4] = ["canary-4711", "canary-viewer", "canary-notice", "canary-broker"];

@@ -18,7 +18,7 @@ use edge_ger::{
     time::Moment,
     wire::{
         CameraId,
-        unit::{Codec, Unit},
+        access_unit::{Codec, Unit},
     },
 };
 use gstreamer as gst;

@@ -10,7 +10,7 @@ use edge_ger::{
         ring::{KEPT, SoundRing},
     },
     time::{Moment, Span},
-    wire::unit::{Codec, Unit},
+    wire::access_unit::{Codec, Unit},
 };
 
 use super::{BEGIN, Coded, Tone, encode, unit};

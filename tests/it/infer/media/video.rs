@@ -7,7 +7,7 @@ use edge_ger::{
     infer::decode::{Error, Fed, VideoDecoder},
     mask::Polygon,
     time::Span,
-    wire::unit::{Codec, Unit},
+    wire::access_unit::{Codec, Unit},
 };
 
 use super::{BEGIN, Coded, encode, unit};

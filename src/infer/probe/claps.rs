@@ -22,7 +22,7 @@ mod onsets;
 use std::collections::VecDeque;
 
 pub use self::onsets::{Onset, Onsets};
-use super::sight::Motion;
+use super::picture::Motion;
 use crate::time::{Moment, Span};
 
 /// What is older is forgotten: whoever claps anew need not wait for what was before.

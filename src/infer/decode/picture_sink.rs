@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 use gstreamer as gst;
 use gstreamer_video::{VideoFrameExt, VideoFrameRef, VideoInfo};
 
-use super::{colour, line, paint::Paint, video::Picture};
-use crate::wire::unit::Codec;
+use super::{colour, mask_painter::Paint, pipeline, video::Picture};
+use crate::wire::access_unit::Codec;
 
 /// Shared by a decoder and its thread, also after the decoder was started anew.
 pub(super) type OnPicture = Arc<Mutex<Way<dyn FnMut(&Picture<'_>) + Send>>>;
@@ -40,7 +40,8 @@ impl Way<dyn FnMut(&Picture<'_>) + Send> {
         self.paint.fit((width, height));
         colour::convert(&frame, self.paint.bands(), rgb)?;
         self.paint.over(rgb);
-        let picture = Picture { moment: line::moment_of(pts), codec, width, height, stride: width as usize * 3, rgb };
+        let picture =
+            Picture { moment: pipeline::moment_of(pts), codec, width, height, stride: width as usize * 3, rgb };
         (self.on_picture)(&picture);
         Ok(())
     }

@@ -5,7 +5,7 @@ use std::{fs, os::unix::net::UnixDatagram, path::PathBuf, thread, time::Duration
 use crossbeam_channel::{Receiver, bounded};
 use edge_ger::{
     config::{Config, file},
-    supervisor::{Reload, begin::ModelFacts},
+    supervisor::{Reload, worker_config::ModelFacts},
     time::{Clock, Span, SystemClock},
 };
 use rustix::process::{Pid, Signal, kill_process};

@@ -22,7 +22,7 @@ use rustix::{
 };
 use tracing::{debug, warn};
 
-use super::{plan::Event, room::Name};
+use super::{plan::Event, process::Name};
 use crate::{
     service::logging,
     wire::control::{self, Control, Order, Report},

@@ -10,15 +10,15 @@ use std::sync::{
 
 use super::{
     downstream::{Downstream, Ledger},
-    rtsp::{Medium, Piece},
     sampling::{Fate, Sampler, Verdict},
+    source::{Medium, Piece},
 };
 use crate::{
     drift::Slew,
     time::{Moment, Span},
     wire::{
         CameraId,
-        unit::{Codec, Unit},
+        access_unit::{Codec, Unit},
     },
 };
 
@@ -285,8 +285,8 @@ mod tests {
         config::Decode,
         time::Grid,
         wire::{
+            access_unit::{self, Message},
             control::unit_pair,
-            unit::{self, Message},
         },
     };
 
@@ -340,7 +340,7 @@ mod tests {
         }
 
         fn next(&mut self) -> Unit {
-            match unit::read(&mut self.from, &mut Vec::new()).unwrap().unwrap() {
+            match access_unit::read(&mut self.from, &mut Vec::new()).unwrap().unwrap() {
                 Message::Unit(unit) => unit,
                 Message::Status(_) => panic!("no status was sent"),
             }
@@ -379,7 +379,7 @@ mod tests {
     /// Whether nothing comes for a while.
     fn is_quiet(rig: &Rig) -> bool {
         rig.from.set_read_timeout(Some(std::time::Duration::from_millis(50))).unwrap();
-        let read = unit::read(&mut &rig.from, &mut Vec::new());
+        let read = access_unit::read(&mut &rig.from, &mut Vec::new());
         rig.from.set_read_timeout(None).unwrap();
         read.is_err_and(|err| err.kind() == std::io::ErrorKind::WouldBlock)
     }

@@ -16,12 +16,12 @@ use gstreamer as gst;
 use rustix::fs::{MemfdFlags, memfd_create};
 use sha2::{Digest as _, Sha256};
 
-use super::{Event, Link, Medium, Refine, make, set_if_there, tail::Tails, trouble::Trouble};
+use super::{Event, Link, Medium, Refine, branch::Tails, error::Trouble, make, set_if_there};
 use crate::{
     config::{Rtsp, Secret, Transport},
     wire::{
+        access_unit::Codec,
         record::{CameraFault, Step},
-        unit::Codec,
     },
 };
 

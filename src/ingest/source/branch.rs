@@ -10,10 +10,10 @@ use gst::prelude::*;
 use gstreamer as gst;
 use gstreamer_app as gst_app;
 
-use super::{Bytes, Event, Link, Piece, Sink, make, moment_of, trouble::Trouble};
+use super::{Bytes, Event, Link, Piece, Sink, error::Trouble, make, moment_of};
 use crate::{
     time::{Moment, Span},
-    wire::{record::Step, unit::Codec},
+    wire::{access_unit::Codec, record::Step},
 };
 
 /// Builds what comes after a source's pad.

@@ -5,19 +5,19 @@
 //! a second. Nothing here asks a clock; pictures stay in [`sight`].
 
 pub mod claps;
-pub mod hearing;
-pub mod sight;
+pub mod picture;
+pub mod sound;
 
 use std::{collections::BTreeSet, sync::Mutex};
 
 use self::{
     claps::{ClapTest, Estimate},
-    hearing::levels,
-    sight::Sight,
+    picture::Sight,
+    sound::levels,
 };
 use super::{
     features::{hum::HumFinder, picture::Rgb},
-    intake::lock,
+    receiver::lock,
     ring::SoundRing,
 };
 use crate::{

@@ -9,7 +9,7 @@ use gstreamer as gst;
 use gstreamer::prelude::*;
 use gstreamer_app::AppSrc;
 
-use super::line;
+use super::pipeline;
 use crate::time::{Moment, Span};
 
 /// So many wanted pictures may be inside a decoder at a time: an H.265 decoder holds 16 back at most.
@@ -117,7 +117,7 @@ impl Gate<'_> {
         }
         let shown = moment + self.flow.ahead;
         self.flow.newest = self.flow.newest.max(Some(shown));
-        line::pts_of(shown)
+        pipeline::pts_of(shown)
     }
 
     /// The picture of the unit with this presentation time is wanted.

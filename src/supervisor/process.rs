@@ -13,7 +13,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use rustix::net::{SocketType, sockopt::socket_type};
 use tracing::{debug, error, info};
 
-use super::begin::needs_unix_sockets;
+use super::worker_config::needs_unix_sockets;
 use crate::{
     sandbox,
     service::{Exit, signals},

@@ -4,7 +4,7 @@ use std::{io, os::fd::OwnedFd};
 
 use rustix::net::{Shutdown, shutdown};
 
-use super::room::Name;
+use super::process::Name;
 use crate::wire::control;
 
 /// Which side of a joint.

@@ -11,8 +11,8 @@ use std::{
 use gst::prelude::*;
 use gstreamer as gst;
 
-use super::{Event, Medium, make, tail::Tails, trouble::Trouble};
-use crate::wire::{record::CameraFault, unit::Codec};
+use super::{Event, Medium, branch::Tails, error::Trouble, make};
+use crate::wire::{access_unit::Codec, record::CameraFault};
 
 /// Adds a recording to a pipeline. Its container is told by the name of the file.
 pub(super) fn add_file(pipeline: &gst::Pipeline, path: &Path, tails: Tails) -> Result<(), Trouble> {

@@ -1,7 +1,7 @@
 //! One room's life as the parent sees it, and how long each part of it may last.
 
 use crate::{
-    supervisor::room::Name,
+    supervisor::process::Name,
     time::{Moment, Span},
 };
 

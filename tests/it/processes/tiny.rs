@@ -18,15 +18,15 @@ use edge_ger::{
     config::Source,
     service::logging,
     supervisor::{
-        child::Program,
-        room::{Ended, Error, Name, Orders, Rooms, enter},
+        process::{Ended, Error, Name, Orders, Rooms, enter},
+        worker::Program,
     },
     time::{Clock, SystemClock},
     wire::{
         CameraId,
+        access_unit::{Codec, Message, Unit, read, write},
         control::{InferBegin, IngestBegin, Order, PublishBegin, Report},
         record::{RECORD_BYTES, Reading, Record, example},
-        unit::{Codec, Message, Unit, read, write},
     },
 };
 use rustix::net::{SendFlags, send};
@@ -39,7 +39,7 @@ pub(crate) fn program() -> Program {
     Program {
         path: "/proc/self/exe".into(),
         args: |name| {
-            let entry = format!("rooms::tiny::as_{name}");
+            let entry = format!("processes::tiny::as_{name}");
             [entry.as_str(), "--exact", "--nocapture", "--test-threads=1"].map(Into::into).to_vec()
         },
     }

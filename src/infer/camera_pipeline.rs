@@ -16,10 +16,10 @@ use super::{
     contract::{Contract, SoundKind},
     decode::{self, AnyRate, Fed, Picture, SoundDecoder, VideoDecoder},
     features::picture::{Rgb, Squash},
-    intake::{Intake, Packet, Route, lock},
     microphone,
+    probe::Gauge,
+    receiver::{Intake, Packet, Route, lock},
     ring::{FrameRing, KEPT, SoundRing},
-    survey::Gauge,
 };
 use crate::{
     config::{Camera, Gates, Sound},
@@ -27,9 +27,9 @@ use crate::{
     service::stop::{self, Stopper},
     time::{Clock, Grid, Moment, Span},
     wire::{
+        access_unit::{Codec, Unit},
         control::CameraOrder,
         record::PictureCodec,
-        unit::{Codec, Unit},
     },
 };
 

@@ -9,10 +9,10 @@ use tracing::{error, info, warn};
 
 use super::{
     Parent,
-    begin::Setting,
     pause::{self, Cause, Told},
     plan::Event,
-    room::Name,
+    process::Name,
+    worker_config::Setting,
 };
 use crate::{
     config::Camera,

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::room::Name;
+use super::process::Name;
 use crate::{
     config::{
         Camera, Config, Secret, Sound,

@@ -20,8 +20,8 @@ use tracing::{info, warn};
 
 use crate::wire::{
     CameraId,
+    access_unit::{self, CameraStatus, Message, Unit},
     record::{CameraFault, CameraState, Step},
-    unit::{self, CameraStatus, Message, Unit},
 };
 
 /// A second of 1080p25 with sound, twice over.
@@ -164,7 +164,7 @@ fn read_all(first: UnixStream, next: &Receiver<UnixStream>, routes: &Routes) {
 fn read_one(stream: UnixStream, routes: &Routes) -> io::Result<()> {
     let mut stream = BufReader::with_capacity(READ_BUFFER_BYTES, stream);
     let mut bytes = Vec::new();
-    while let Some(message) = unit::read(&mut stream, &mut bytes)? {
+    while let Some(message) = access_unit::read(&mut stream, &mut bytes)? {
         match message {
             Message::Status(status) => {
                 if let Some((route, _)) = lock(routes).get(&status.camera) {
@@ -199,7 +199,7 @@ mod tests {
     use super::*;
     use crate::{
         time::Moment,
-        wire::{control::unit_pair, unit::Codec},
+        wire::{access_unit::Codec, control::unit_pair},
     };
 
     fn unit(camera: u16, seq: u32) -> Message {
@@ -224,8 +224,8 @@ mod tests {
         let (_, first) = intake.add(CameraId(1));
         let (route, second) = intake.add(CameraId(2));
         let mut theirs = UnixStream::from(theirs);
-        unit::write(&mut theirs, &unit(2, 7), b"two").unwrap();
-        unit::write(&mut theirs, &unit(1, 8), b"one").unwrap();
+        access_unit::write(&mut theirs, &unit(2, 7), b"two").unwrap();
+        access_unit::write(&mut theirs, &unit(1, 8), b"one").unwrap();
         let wait = Duration::from_secs(5);
         assert_eq!(second.recv_timeout(wait).unwrap().bytes, b"two");
         assert_eq!(first.recv_timeout(wait).unwrap().unit.seq, 8);
@@ -235,7 +235,7 @@ mod tests {
 
         let (theirs, ours) = unit_pair().unwrap();
         intake.replace(ours).unwrap();
-        unit::write(&mut UnixStream::from(theirs), &unit(2, 9), b"again").unwrap();
+        access_unit::write(&mut UnixStream::from(theirs), &unit(2, 9), b"again").unwrap();
         assert_eq!(second.recv_timeout(wait).unwrap().unit.seq, 9);
 
         intake.remove(CameraId(1));
@@ -252,9 +252,9 @@ mod tests {
         let (_, quick) = intake.add(CameraId(2));
         let mut theirs = UnixStream::from(theirs);
         for seq in 0..200 {
-            unit::write(&mut theirs, &unit(1, seq), b"slow").unwrap();
+            access_unit::write(&mut theirs, &unit(1, seq), b"slow").unwrap();
         }
-        unit::write(&mut theirs, &unit(2, 0), b"quick").unwrap();
+        access_unit::write(&mut theirs, &unit(2, 0), b"quick").unwrap();
         assert_eq!(quick.recv_timeout(Duration::from_secs(5)).unwrap().bytes, b"quick");
         assert_eq!(slow.dropped(), 40);
         assert_eq!(units.len(), UNITS_QUEUED_MAX);

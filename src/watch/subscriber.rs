@@ -17,8 +17,8 @@ use super::{
 use crate::{
     publish::mqtt::{
         Backoff, GOOD_CONNECTION,
+        connection::{address, network_options, transport},
         failure::{self, Failure},
-        link::{address, network_options, transport},
         tls,
     },
     wire::control::MqttSecrets,

@@ -8,11 +8,11 @@
 //! GStreamer must not write what it knows: the parent unsets `GST_DEBUG`, `GST_DEBUG_DUMP_DOT_DIR` and their kin
 //! when it starts this room, and messages other than errors and the end are dropped here unread.
 
-mod link;
+mod branch;
+mod connection;
+mod error;
 mod local;
 mod network;
-mod tail;
-mod trouble;
 
 use std::{
     sync::{
@@ -28,12 +28,12 @@ use gst::prelude::*;
 use gstreamer as gst;
 use tracing::debug;
 
-use self::tail::Tails;
-pub use self::{link::Link, trouble::Trouble};
+use self::branch::Tails;
+pub use self::{connection::Link, error::Trouble};
 use crate::{
     config::{Sound, Source},
     time::{Clock, Moment, Span},
-    wire::{control::CameraOrder, record::CameraFault, unit::Codec},
+    wire::{access_unit::Codec, control::CameraOrder, record::CameraFault},
 };
 
 /// Every element that may ever be in a pipeline for a network camera or a file; `make` makes no other.
