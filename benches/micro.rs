@@ -14,10 +14,10 @@ use std::{path::Path, process::Command};
 use divan::{AllocProfiler, Bencher};
 use edge_ger::{
     infer::{
-        decode::mask_painter::Paint,
+        decode::mask_painter::MaskPainter,
         features::{
-            picture::{Rgb, Squash},
-            sound::{self, Ear, Mel},
+            picture::{Resize, Rgb},
+            sound::{self, Mel, SoundFeatures},
         },
     },
     mask::Polygon,
@@ -42,7 +42,7 @@ fn main() {
 /// A clip of noise into the network's numbers.
 fn spectrogram() -> impl FnMut() {
     // Mean and deviation of a network; they do not change how long it takes.
-    let mut ear = Ear::Mel(Box::new(Mel::new(-30.0, 18.0)));
+    let mut ear = SoundFeatures::Mel(Box::new(Mel::new(-30.0, 18.0)));
     let samples: Vec<_> = (0..sound::SAMPLES).map(|_| fastrand::f32() - 0.5).collect();
     let mut out = vec![0.0; sound::LEN];
     move || ear.fill(divan::black_box(&samples), divan::black_box(&mut out)).unwrap()
@@ -50,7 +50,7 @@ fn spectrogram() -> impl FnMut() {
 
 /// A camera's frame of noise to the network's size.
 fn small_picture() -> impl FnMut() {
-    let mut squash = Squash::new(SIDE, SIDE);
+    let mut squash = Resize::new(SIDE, SIDE);
     let bytes: Vec<_> = (0..WIDTH * HEIGHT * 3).map(|_| fastrand::u8(..)).collect();
     let mut out = vec![0; squash.bytes()];
     move || {
@@ -69,7 +69,7 @@ const MASKS: [&[[u16; 2]]; 3] = [
 /// What masks cost of each frame that is decoded, after the first.
 fn masked_picture() -> impl FnMut() {
     let masks = MASKS.map(|corners| Polygon::new(corners.to_vec()).unwrap());
-    let mut paint = Paint::new(masks.to_vec(), [0.5; 3]);
+    let mut paint = MaskPainter::new(masks.to_vec(), [0.5; 3]);
     let mut bytes: Vec<_> = (0..WIDTH * HEIGHT * 3).map(|_| fastrand::u8(..)).collect();
     move || {
         paint.fit((WIDTH, HEIGHT));

@@ -73,13 +73,13 @@ impl Site {
         let id = match record {
             Record::Reading(it) => it.camera,
             Record::Vital(it) => it.camera,
-            Record::Survey(it) => it.camera,
+            Record::ProbeRecord(it) => it.camera,
         };
         let Some(seen) = self.cameras.get_mut(&id) else { return };
         match record {
             Record::Reading(reading) => seen.reading(reading, at),
             Record::Vital(vital) => seen.vital(vital, at),
-            Record::Survey(survey) => seen.survey(survey),
+            Record::ProbeRecord(survey) => seen.survey(survey),
         }
     }
 

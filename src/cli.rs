@@ -24,7 +24,7 @@ use crate::{
         signals::{self, Hangup},
     },
     supervisor::{
-        self, Options, Reload, Sink, process, worker::Program, worker_config::ModelFacts, worker_config::Setting,
+        self, Options, Reload, Sink, process, worker::Program, worker_config::ModelFacts, worker_config::ResolvedConfig,
     },
     time::SystemClock,
 };
@@ -252,11 +252,11 @@ fn show(text: &str) -> Result<Exit, Failure> {
 
 fn room(name: Room) -> Result<Exit, Failure> {
     let name = match name {
-        Room::Ingest => process::Name::Ingest,
-        Room::Infer => process::Name::Infer,
-        Room::Publish => process::Name::Publish,
+        Room::Ingest => process::ProcessName::Ingest,
+        Room::Infer => process::ProcessName::Infer,
+        Room::Publish => process::ProcessName::Publish,
     };
-    logging::start(name.word());
+    logging::start(name.as_str());
     process::enter(name, wiring::rooms(), Arc::new(SystemClock)).map_err(|err| {
         let exit = if matches!(err, process::Error::NotARoom) { Exit::Usage } else { Exit::Internal };
         Failure::new(exit, err)
@@ -269,7 +269,7 @@ fn check(files: &[PathBuf]) -> Result<Exit, Failure> {
     let summary = wiring::check(files).map_err(unfit)?;
     let (config, model) = wiring::load(files).map_err(unfit)?;
     lock::check(&config.state_dir).map_err(|err| unfit(err.to_string()))?;
-    Setting::read(config, model).map_err(|faults| unfit(supervisor::Error::Secrets(faults).to_string()))?;
+    ResolvedConfig::read(config, model).map_err(|faults| unfit(supervisor::Error::Secrets(faults).to_string()))?;
     show(&summary)
 }
 

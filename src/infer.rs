@@ -27,10 +27,10 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use tracing::{error, info, warn};
 
 use self::{
-    camera_pipeline::Eye,
+    camera_pipeline::CameraPipeline,
     contract::{Contract, Missing, SoundKind},
-    receiver::Intake,
-    record_writer::Outlet,
+    receiver::UnitReceiver,
+    record_writer::RecordWriter,
     runtime::{Runtime, Session},
     slots::Slots,
 };
@@ -39,7 +39,7 @@ use crate::{
     time::{Clock, Grid, Moment, Span},
     wire::{
         CameraId,
-        control::{CameraOrder, InferBegin, Libraries, Order, Report},
+        control::{CameraOrder, InferConfig, Libraries, Order, Report},
         record::{CameraState, Record},
     },
 };
@@ -82,7 +82,7 @@ pub enum Error {
 /// When the network, ONNX Runtime or the configuration is at fault, which is also reported as
 /// [`Report::Refused`]; and when a provider that worked fails for good.
 pub fn run(
-    begin: InferBegin,
+    begin: InferConfig,
     from: OwnedFd,
     out: OwnedFd,
     orders: &Receiver<(Order, Vec<OwnedFd>)>,
@@ -100,7 +100,7 @@ pub fn run(
         }
     };
     let (session, name) = (room.slots.session(), &room.slots.contract().name);
-    let ready = format!("network {name} on {}", session.provider().word());
+    let ready = format!("network {name} on {}", session.provider().as_str());
     if room.survey {
         let libraries = Libraries { gstreamer: decode::version_numbers(), onnx_runtime: Runtime::version() };
         reports.send(Report::Libraries(libraries)).ok();
@@ -113,9 +113,9 @@ pub fn run(
 }
 
 struct Room {
-    intake: Intake,
+    intake: UnitReceiver,
     slots: Slots,
-    outlet: Outlet,
+    outlet: RecordWriter,
     cameras: Vec<CameraId>,
     grid: Grid,
     /// Whether this is a dry run.
@@ -129,16 +129,16 @@ struct Room {
 }
 
 impl Room {
-    fn open(begin: InferBegin, from: OwnedFd, out: OwnedFd, clock: Arc<dyn Clock>) -> Result<Self, Error> {
+    fn open(begin: InferConfig, from: OwnedFd, out: OwnedFd, clock: Arc<dyn Clock>) -> Result<Self, Error> {
         let (contract, file) = Contract::read(&begin.model.file)?;
         Runtime::init(begin.model.runtime_library.as_deref())?;
         let session = Session::open(&begin.model, &contract, &file)?;
         let slots = Slots::new(session, contract, begin.grid, begin.reading, begin.survey);
         let now = clock.now();
         let mut room = Self {
-            intake: Intake::start(from)?,
+            intake: UnitReceiver::start(from)?,
             slots,
-            outlet: Outlet::new(out),
+            outlet: RecordWriter::new(out),
             cameras: Vec::new(),
             grid: begin.grid,
             survey: begin.survey,
@@ -201,7 +201,7 @@ impl Room {
         self.report_at = now + REPORT_EVERY;
         self.outlet.flush();
         reports.try_send(Report::Progress(self.slot.saturating_sub(1))).ok();
-        self.slots.survey(now, |survey| self.outlet.emit(&Record::Survey(survey)));
+        self.slots.survey(now, |survey| self.outlet.emit(&Record::ProbeRecord(survey)));
         let states: Vec<_> = self.slots.states().collect();
         // Whoever stands before a camera sees at once what became of it.
         if self.survey || self.vitals_at <= now || states != self.states {
@@ -223,7 +223,7 @@ impl Room {
             }
             (Order::DropCamera(camera), _) => self.drop_camera(camera),
             (Order::Clap(camera), _) => self.slots.clap(camera, true),
-            (Order::EndClap(camera), _) => self.slots.clap(camera, false),
+            (Order::EndClapTest(camera), _) => self.slots.clap(camera, false),
             (Order::Upstream, Some(upstream)) => self.intake.replace(upstream)?,
             (Order::Downstream, Some(downstream)) => self.outlet.replace(downstream),
             (order, _) => error!(?order, "an order that is not for infer; the parent is of another build"),
@@ -244,7 +244,8 @@ impl Room {
         let (id, counted) = (camera.id, self.slots.counted(camera.id));
         self.drop_camera(id);
         self.cameras.push(id);
-        let eye = Eye::open(order, &self.intake, self.slots.contract(), self.grid, self.survey, &self.clock)?;
+        let eye =
+            CameraPipeline::open(order, &self.intake, self.slots.contract(), self.grid, self.survey, &self.clock)?;
         self.slots.seat(eye, counted);
         Ok(())
     }

@@ -23,15 +23,15 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use tracing::{debug, warn};
 
 use self::{
-    camera::{Room, Running},
-    downstream::{Downstream, Ledger},
-    source::Trouble,
+    camera::{CameraContext, Running},
+    downstream::{Counters, Downstream},
+    source::StreamError,
 };
 use crate::{
     time::{Clock, Moment, Span},
     wire::{
         CameraId,
-        control::{CameraOrder, IngestBegin, Order, Report},
+        control::{CameraOrder, IngestConfig, Order, Report},
     },
 };
 
@@ -45,7 +45,7 @@ const STOP_WITHIN: Span = Span::from_ms(1200);
 pub enum Error {
     /// GStreamer or one of its elements is missing.
     #[error("cameras cannot be read: {0}")]
-    GStreamer(#[from] Trouble),
+    GStreamer(#[from] StreamError),
     /// The kernel gave no thread or descriptor.
     #[error("a thread of ingest cannot start: {0}; raise the limits of threads and open files")]
     Thread(#[from] io::Error),
@@ -54,11 +54,11 @@ pub enum Error {
 /// A camera, and what is counted of it over all its connections.
 struct Kept {
     running: Option<Running>,
-    ledger: Arc<Ledger>,
+    ledger: Arc<Counters>,
 }
 
 struct Ingest {
-    room: Room,
+    room: CameraContext,
     cameras: BTreeMap<CameraId, Kept>,
 }
 
@@ -67,7 +67,7 @@ struct Ingest {
 /// # Errors
 /// When GStreamer is not installed, which is also reported as [`Report::Refused`], or when threads cannot start.
 pub fn run(
-    begin: IngestBegin,
+    begin: IngestConfig,
     out: OwnedFd,
     orders: &Receiver<(Order, Vec<OwnedFd>)>,
     reports: &Sender<Report>,
@@ -78,7 +78,7 @@ pub fn run(
         return Err(trouble.into());
     }
     let downstream = Arc::new(Downstream::start(out)?);
-    let room = Room { downstream, grid: begin.grid, survey: begin.survey, clock: Arc::clone(&clock) };
+    let room = CameraContext { downstream, grid: begin.grid, survey: begin.survey, clock: Arc::clone(&clock) };
     let mut ingest = Ingest { room, cameras: BTreeMap::new() };
     let count = begin.cameras.len();
     begin.cameras.into_iter().try_for_each(|order| ingest.set(order))?;
@@ -96,7 +96,7 @@ pub fn run(
             Ok((Order::SetCamera(order), _)) => ingest.set(*order)?,
             Ok((Order::DropCamera(id), _)) => ingest.cameras.remove(&id).into_iter().for_each(drop),
             Ok((Order::Clap(id), _)) => ingest.want_all(id, true),
-            Ok((Order::EndClap(id), _)) => ingest.want_all(id, false),
+            Ok((Order::EndClapTest(id), _)) => ingest.want_all(id, false),
             Ok((Order::Downstream, fds)) => match fds.into_iter().next() {
                 Some(out) => ingest.room.downstream.replace(out),
                 None => warn!("an order to change the way out came without one"),
@@ -122,7 +122,7 @@ impl Ingest {
     fn set(&mut self, order: CameraOrder) -> Result<(), Error> {
         let room = self.room.clone();
         let kept = self.cameras.entry(order.camera.id).or_insert_with(|| {
-            let ledger = Arc::new(Ledger::default());
+            let ledger = Arc::new(Counters::default());
             Kept { running: None, ledger }
         });
         let before = kept.running.take();

@@ -8,7 +8,7 @@
 //!
 //! Four threads: one waits for datagrams, the room's own judges and keeps them, one talks to the broker, and one
 //! serves the status page where it is on. The broker's thread and the room share the outbox and the board
-//! ([`mqtt::Desk`]), the page's thread and the room share the chronicle. A reading is on disk before it is on the wire.
+//! ([`mqtt::SharedState`]), the page's thread and the room share the chronicle. A reading is on disk before it is on the wire.
 //! `last` and the statuses are retained and only the newest of each matters, so they wait in memory;
 //! which topics they are is on disk ([`ledger`]), so that none outlives its camera.
 
@@ -35,18 +35,18 @@ use tracing::{info, warn};
 
 use self::{
     cameras::Cameras,
-    mqtt::{Broker, Desk, StartError},
+    mqtt::{Broker, SharedState, StartError},
     outbox::{Message, Outbox},
     page::Page,
     payload::Figures,
-    record_filter::{Gate, Refusal},
-    retained::Rank,
-    topic_registry::Ledger,
+    record_filter::{RecordFilter, Refusal},
+    retained::Priority,
+    topic_registry::TopicRegistry,
 };
 use crate::{
     time::{Clock, Span},
     wire::{
-        control::{Order, PublishBegin, Report},
+        control::{Order, PublishConfig, Report},
         record::{RECORD_BYTES, Reading, Record},
     },
 };
@@ -80,13 +80,13 @@ pub enum Error {
 /// # Errors
 /// When a certificate or key cannot be used (reported as [`Report::Refused`] too), or the system gives no thread.
 pub fn run(
-    begin: PublishBegin,
+    begin: PublishConfig,
     from: OwnedFd,
     orders: &Receiver<(Order, Vec<OwnedFd>)>,
     reports: &Sender<Report>,
     clock: Arc<dyn Clock>,
 ) -> Result<(), Error> {
-    let desk = Arc::new(Desk::new(Outbox::open(&begin.outbox, clock.wall_ms())));
+    let desk = Arc::new(SharedState::new(Outbox::open(&begin.outbox, clock.wall_ms())));
     let mut room = Room::new(&begin, Arc::clone(&desk), Arc::clone(&clock));
     room.page = Page::open(&begin, Arc::clone(&clock))?;
     let broker = Broker::start(&begin, desk, clock).inspect_err(|err| {
@@ -111,10 +111,10 @@ pub fn run(
 }
 
 struct Room {
-    gate: Gate,
+    gate: RecordFilter,
     cameras: Cameras,
-    ledger: Ledger,
-    desk: Arc<Desk>,
+    ledger: TopicRegistry,
+    desk: Arc<SharedState>,
     clock: Arc<dyn Clock>,
     upstream: Option<Upstream>,
     /// `None` where it is off.
@@ -122,15 +122,15 @@ struct Room {
 }
 
 impl Room {
-    fn new(begin: &PublishBegin, desk: Arc<Desk>, clock: Arc<dyn Clock>) -> Self {
+    fn new(begin: &PublishConfig, desk: Arc<SharedState>, clock: Arc<dyn Clock>) -> Self {
         let now = clock.now();
-        let mut gate = Gate::new(Span::from_ms(i64::from(begin.hop_ms)));
+        let mut gate = RecordFilter::new(Span::from_ms(i64::from(begin.hop_ms)));
         begin.cameras.iter().for_each(|(camera, _)| gate.add(*camera, now));
         let cameras = Cameras::new(begin, now, &mut desk.board());
-        let mut ledger = Ledger::open(&begin.outbox.file);
+        let mut ledger = TopicRegistry::open(&begin.outbox.file);
         ledger.want(cameras.retained());
         // What left the configuration while nobody was here to see it.
-        ledger.gone().iter().for_each(|topic| desk.board().clear(Rank::of(topic), topic.clone()));
+        ledger.gone().iter().for_each(|topic| desk.board().clear(Priority::of(topic), topic.clone()));
         Self { gate, cameras, ledger, desk, clock, upstream: None, page: None }
     }
 

@@ -21,14 +21,14 @@ use std::{collections::BTreeMap, fmt, io, os::fd::OwnedFd, sync::Arc};
 use crossbeam_channel::{Receiver, Sender, bounded, never, select};
 use tracing::{debug, error, info, warn};
 
-pub use self::request::Ask;
+pub use self::request::DryRunRequest;
 use self::{
-    links::{Joints, Side},
-    paused_cameras::Rest,
+    links::{Links, Side},
+    paused_cameras::PausedCameras,
     plan::{Action, Ending, Event, Plan},
-    process::Name,
+    process::ProcessName,
     worker::Program,
-    worker_config::{ModelFacts, Run, Setting},
+    worker_config::{ModelFacts, ResolvedConfig, Run},
 };
 use crate::{
     config::{Config, file::secrets::Unusable},
@@ -44,7 +44,7 @@ use crate::{
     },
 };
 
-/// Rooms report once a second; a parent that does not keep up lets them wait.
+/// Processes report once a second; a parent that does not keep up lets them wait.
 const EVENTS: usize = 256;
 
 /// Whether to go on.
@@ -85,7 +85,7 @@ pub struct Options {
     /// What somebody asks of the process.
     pub signals: Receiver<Signal>,
     /// What whoever watches a dry run asks; its end is the wish to stop. [`never`] where nobody does.
-    pub asks: Receiver<Ask>,
+    pub asks: Receiver<DryRunRequest>,
     /// What SIGHUP does.
     pub reload: Reload,
     /// How late it is.
@@ -100,7 +100,7 @@ pub enum Error {
     Secrets(Vec<Unusable>),
     /// A room cannot work, and trying again will not help.
     #[error("{0}: {1}")]
-    Refused(Name, String),
+    Refused(ProcessName, String),
     /// An order cannot be written down.
     #[error("an order cannot be written down, which is a fault of edge-ger: {0}")]
     Order(#[from] serde_json::Error),
@@ -127,10 +127,10 @@ fn lines(faults: &[Unusable]) -> String {
 /// When files that the configuration names cannot be used, or a room says that the configuration or the network is
 /// at fault. Nothing else is a reason to end.
 pub fn run(config: Config, model: ModelFacts, options: Options) -> Result<(), Error> {
-    let setting = Setting::read(config, model).map_err(Error::Secrets)?;
-    let rooms: &[Name] = match &options.sink {
-        Sink::Publish => &Name::ALL,
-        Sink::Here(_) => &[Name::Ingest, Name::Infer],
+    let setting = ResolvedConfig::read(config, model).map_err(Error::Secrets)?;
+    let rooms: &[ProcessName] = match &options.sink {
+        Sink::Publish => &ProcessName::ALL,
+        Sink::Here(_) => &[ProcessName::Ingest, ProcessName::Infer],
     };
     let clock = options.clock;
     let watchdog = notify::watchdog().map(Span::from);
@@ -143,11 +143,11 @@ pub fn run(config: Config, model: ModelFacts, options: Options) -> Result<(), Er
         rooms,
         setting,
         before: None,
-        rest: Rest::default(),
+        rest: PausedCameras::default(),
         next_camera,
         boot: fastrand::u32(1..),
         children: BTreeMap::new(),
-        joints: Joints::default(),
+        joints: Links::default(),
         program: options.program,
         sink: options.sink,
         events,
@@ -165,22 +165,22 @@ pub fn run(config: Config, model: ModelFacts, options: Options) -> Result<(), Er
 
 struct Parent {
     plan: Plan,
-    rooms: &'static [Name],
-    setting: Setting,
+    rooms: &'static [ProcessName],
+    setting: ResolvedConfig,
     /// What to return to if a room refuses the present setting.
-    before: Option<Setting>,
-    rest: Rest,
+    before: Option<ResolvedConfig>,
+    rest: PausedCameras,
     next_camera: u16,
     /// This run of the daemon.
     boot: u32,
-    children: BTreeMap<Name, worker::Room>,
-    joints: Joints,
+    children: BTreeMap<ProcessName, worker::Worker>,
+    joints: Links,
     program: Program,
     sink: Sink,
     events: Sender<Event>,
     /// A dry run's records.
     records: Receiver<Record>,
-    asks: Receiver<Ask>,
+    asks: Receiver<DryRunRequest>,
     reload: Reload,
     clock: Arc<dyn Clock>,
     ending: Option<Ending>,
@@ -220,7 +220,7 @@ impl Parent {
                 self.children.remove(&name);
                 self.joints.leave(name);
             }
-            Event::Report(Name::Infer, _, Report::Libraries(it)) => self.hear(Heard::Libraries(it)),
+            Event::Report(ProcessName::Infer, _, Report::Libraries(it)) => self.hear(Heard::Libraries(it)),
             _ => {}
         }
         let actions = self.plan.step(self.clock.now(), event);
@@ -232,7 +232,7 @@ impl Parent {
             match action {
                 Action::Start(name, life) => self.start(name, life),
                 Action::Stop(name) => self.order(name, &Order::Stop, &[]),
-                Action::Kill(name) => self.children.get(&name).into_iter().for_each(worker::Room::kill),
+                Action::Kill(name) => self.children.get(&name).into_iter().for_each(worker::Worker::kill),
                 Action::Say(word) => notify::say(&word),
                 Action::Revert => self.revert(),
                 Action::End(ending) => self.ending = Some(ending),
@@ -240,7 +240,7 @@ impl Parent {
         }
     }
 
-    fn start(&mut self, name: Name, life: u32) {
+    fn start(&mut self, name: ProcessName, life: u32) {
         if let Err(err) = self.try_start(name, life) {
             error!(room = %name, %err, "could not be started");
             self.joints.leave(name);
@@ -248,19 +248,19 @@ impl Parent {
         }
     }
 
-    fn try_start(&mut self, name: Name, life: u32) -> io::Result<()> {
+    fn try_start(&mut self, name: ProcessName, life: u32) -> io::Result<()> {
         let ends = self.joints.enter(name, |it| self.children.contains_key(&it))?;
         let mut own = ends.own;
-        if name == Name::Infer
-            && !self.rooms.contains(&Name::Publish)
-            && let Some(records) = self.joints.take_kept(Name::Publish)
+        if name == ProcessName::Infer
+            && !self.rooms.contains(&ProcessName::Publish)
+            && let Some(records) = self.joints.take_kept(ProcessName::Publish)
         {
             self.records = records::read(records)?;
         }
-        let survey = !self.rooms.contains(&Name::Publish);
+        let survey = !self.rooms.contains(&ProcessName::Publish);
         let run = Run { boot: self.boot, last_slot: self.plan.last_slot(), survey };
         let order = self.setting.order(name, run);
-        let room = worker::Room::start(&self.program, (name, life), &order, &own, self.events.clone())?;
+        let room = worker::Worker::start(&self.program, (name, life), &order, &own, self.events.clone())?;
         // The parent's copies go, so that a room's end is heard by its neighbours.
         own.clear();
         debug!(room = %name, life, "started");
@@ -273,7 +273,7 @@ impl Parent {
     }
 
     /// Sends an order; a room that does not take it cannot be worked with.
-    fn order(&self, name: Name, order: &Order, ends: &[OwnedFd]) {
+    fn order(&self, name: ProcessName, order: &Order, ends: &[OwnedFd]) {
         let Some(room) = self.children.get(&name) else { return };
         if let Err(err) = room.order(order, ends) {
             warn!(room = %name, %err, "takes no orders: killed");
@@ -297,13 +297,13 @@ impl Parent {
         }
     }
 
-    fn ask(&mut self, ask: Option<Ask>) {
-        let Some(order) = ask.and_then(Ask::order) else {
+    fn ask(&mut self, ask: Option<DryRunRequest>) {
+        let Some(order) = ask.and_then(DryRunRequest::order) else {
             self.asks = never();
             return self.step(Event::Stop);
         };
         // A room that is away begins without a test; whoever watches sees that no claps are counted, and asks again.
-        [Name::Ingest, Name::Infer].into_iter().for_each(|room| self.order(room, &order, &[]));
+        [ProcessName::Ingest, ProcessName::Infer].into_iter().for_each(|room| self.order(room, &order, &[]));
     }
 
     fn signal(&mut self, signal: Signal) -> Result<(), Error> {
@@ -330,7 +330,7 @@ impl Parent {
         let read = (self.reload)().and_then(|(mut config, model)| {
             let next = change::renumber(&self.setting.config, &mut config, self.next_camera);
             let next = next.ok_or("65535 cameras have come and gone: restart edge-ger")?;
-            let setting = Setting::read(config, model).map_err(|faults| lines(&faults))?;
+            let setting = ResolvedConfig::read(config, model).map_err(|faults| lines(&faults))?;
             Ok((setting, next))
         });
         match read {
@@ -352,11 +352,11 @@ impl Parent {
     }
 
     /// Goes over to a setting: rooms that it does not concern hear nothing.
-    fn adopt(&mut self, mut setting: Setting, revert: bool) -> Result<(), Error> {
+    fn adopt(&mut self, mut setting: ResolvedConfig, revert: bool) -> Result<(), Error> {
         self.rest.settle(&mut setting, &*self.clock);
         let change = change::between(&self.setting, &setting, self.rooms)?;
         let cameras = setting.config.cameras.len();
-        let words: Vec<_> = change.restart.iter().map(|it| it.word()).collect();
+        let words: Vec<_> = change.restart.iter().map(|it| it.as_str()).collect();
         info!(cameras, restarting = words.join(" "), camera_orders = change.orders.len(), "configuration changed");
         let old = std::mem::replace(&mut self.setting, setting);
         self.before = if revert { None } else { Some(old) };

@@ -18,7 +18,7 @@ use edge_ger::{
     time::{Clock, Moment, Span, SystemClock},
     wire::{
         CameraId,
-        control::{MqttSecrets, Order, PublishBegin, Report, record_pair},
+        control::{MqttSecrets, Order, PublishConfig, Report, record_pair},
         record::{Emotion, Outcome, Reading, Record, Withheld, example},
     },
 };
@@ -206,8 +206,8 @@ impl Room {
 }
 
 /// As a configuration with nothing but the needful, and the outbox in memory.
-fn begin(port: u16, name: &str, cameras: u16, folder: &Path) -> PublishBegin {
-    PublishBegin {
+fn begin(port: u16, name: &str, cameras: u16, folder: &Path) -> PublishConfig {
+    PublishConfig {
         box_name: name.into(),
         cameras: (0..cameras).map(|it| (CameraId(it), format!("cam-{it}"))).collect(),
         mqtt: Mqtt {

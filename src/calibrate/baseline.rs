@@ -17,7 +17,7 @@ pub enum Phase {
 impl Phase {
     /// The word for it.
     #[must_use]
-    pub const fn word(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Empty => "empty",
             Self::Usual => "usual",

@@ -11,12 +11,12 @@ use super::{
 };
 use crate::{
     mask::POLYGONS_MAX,
-    supervisor::Ask,
+    supervisor::DryRunRequest,
     terminal::Key,
     time::{Moment, Span},
     wire::{
         CameraId,
-        record::{Step, Survey},
+        record::{ProbeRecord, Step},
     },
 };
 
@@ -78,9 +78,9 @@ impl Guide {
     }
 
     /// Does what a key asks. Returns what is to be asked of the rooms.
-    pub fn key(&mut self, key: Key, site: &mut Site, now: Moment) -> Option<Ask> {
+    pub fn key(&mut self, key: Key, site: &mut Site, now: Moment) -> Option<DryRunRequest> {
         if key == Key::Interrupt {
-            return Some(Ask::Stop);
+            return Some(DryRunRequest::Stop);
         }
         if self.grid.is_some() {
             self.draw(key, site);
@@ -88,7 +88,7 @@ impl Guide {
         }
         let camera = self.camera(site);
         match key {
-            Key::Char('q') => return Some(Ask::Stop),
+            Key::Char('q') => return Some(DryRunRequest::Stop),
             Key::Char('c') if self.is_clapping(camera) => {
                 return Some(self.end_clap(site, camera, "the clap test was ended"));
             }
@@ -148,7 +148,7 @@ impl Guide {
     }
 
     /// Begins a clap test on a camera whose sound and picture are there.
-    pub fn clap(&mut self, site: &mut Site, camera: CameraId, now: Moment) -> Option<Ask> {
+    pub fn clap(&mut self, site: &mut Site, camera: CameraId, now: Moment) -> Option<DryRunRequest> {
         if !site.hears(camera) {
             self.note = "a clap test needs sound: none is configured for this camera, or none comes".into();
             return None;
@@ -156,7 +156,7 @@ impl Guide {
         self.note.clear();
         site.seen(camera).into_iter().for_each(|it| it.test(true));
         self.clapping.insert(camera, Clapping { since: now, is_new: false });
-        Some(Ask::Clap(camera))
+        Some(DryRunRequest::Clap(camera))
     }
 
     /// Begins a phase of the selected camera's baseline, or ends it.
@@ -173,19 +173,19 @@ impl Guide {
     }
 
     /// Looks whether steps are done. Returns what is to be asked of the rooms.
-    pub fn look(&mut self, site: &mut Site, now: Moment) -> Vec<Ask> {
+    pub fn look(&mut self, site: &mut Site, now: Moment) -> Vec<DryRunRequest> {
         site.cameras().for_each(|(camera, seen)| self.look_at_baseline(camera, seen));
         let cameras: Vec<_> = self.clapping.keys().copied().collect();
         cameras.into_iter().filter_map(|camera| self.look_at(site, camera, now)).collect()
     }
 
-    fn look_at(&mut self, site: &mut Site, camera: CameraId, now: Moment) -> Option<Ask> {
+    fn look_at(&mut self, site: &mut Site, camera: CameraId, now: Moment) -> Option<DryRunRequest> {
         let test = self.clapping.get_mut(&camera)?;
         let seen = site.seen(camera)?;
         let survey = seen.survey.filter(|it| it.step == Step::Decoded);
         if let Some(survey) = survey {
             test.is_new |= survey.claps < CLAPS;
-            if test.is_new && CLAPS <= survey.claps && Survey::CLAP_CONFIDENCE_MIN <= survey.clap_confidence {
+            if test.is_new && CLAPS <= survey.claps && ProbeRecord::CLAP_CONFIDENCE_MIN <= survey.clap_confidence {
                 let (offset_ms, confidence, claps) = (survey.clap_offset_ms, survey.clap_confidence, survey.claps);
                 seen.clap = Some(Clap { offset_ms, confidence, claps });
                 let note = format!("accepted: sound comes {offset_ms:+} ms after the picture ({confidence} % sure)");
@@ -213,15 +213,15 @@ impl Guide {
                 Phase::Empty => "u measures it as usual",
                 Phase::Usual => "what came of it is told at the end",
             };
-            self.note = format!("{}: the {} place was measured; {next}", camera.name, phase.word());
+            self.note = format!("{}: the {} place was measured; {next}", camera.name, phase.as_str());
         }
     }
 
-    fn end_clap(&mut self, site: &mut Site, camera: CameraId, note: &str) -> Ask {
+    fn end_clap(&mut self, site: &mut Site, camera: CameraId, note: &str) -> DryRunRequest {
         site.seen(camera).into_iter().for_each(|it| it.test(false));
         self.clapping.remove(&camera);
         self.note = format!("{}: {note}", site.name(camera));
-        Ask::EndClap(camera)
+        DryRunRequest::EndClapTest(camera)
     }
 }
 
@@ -260,14 +260,14 @@ pub(super) mod tests {
     fn a_sure_clap_test_is_accepted() {
         let (mut site, mut guide) = (site(), Guide::new(None));
         survey(&mut site, 9, 99);
-        assert_eq!(guide.key(Key::Char('c'), &mut site, at(0)), Some(Ask::Clap(HALL)));
+        assert_eq!(guide.key(Key::Char('c'), &mut site, at(0)), Some(DryRunRequest::Clap(HALL)));
         assert_eq!(guide.look(&mut site, at(1)), [], "that is the test before");
         survey(&mut site, 2, 95);
         assert_eq!(guide.look(&mut site, at(5)), []);
         survey(&mut site, 5, 79);
         assert_eq!(guide.look(&mut site, at(9)), []);
         survey(&mut site, 6, 80);
-        assert_eq!(guide.look(&mut site, at(10)), [Ask::EndClap(HALL)]);
+        assert_eq!(guide.look(&mut site, at(10)), [DryRunRequest::EndClapTest(HALL)]);
         let clap = Clap { offset_ms: 180, confidence: 80, claps: 6 };
         assert_eq!(site.seen(HALL).unwrap().clap, Some(clap));
         assert!(guide.note.contains("accepted: sound comes +180 ms"), "{}", guide.note);
@@ -280,10 +280,10 @@ pub(super) mod tests {
         guide.key(Key::Char('c'), &mut site, at(0));
         survey(&mut site, 4, 99);
         assert_eq!(guide.look(&mut site, at(59)), []);
-        assert_eq!(guide.look(&mut site, at(60)), [Ask::EndClap(HALL)]);
+        assert_eq!(guide.look(&mut site, at(60)), [DryRunRequest::EndClapTest(HALL)]);
         assert_eq!(site.seen(HALL).unwrap().clap, None);
         guide.key(Key::Char('c'), &mut site, at(70));
-        assert_eq!(guide.key(Key::Char('c'), &mut site, at(71)), Some(Ask::EndClap(HALL)));
+        assert_eq!(guide.key(Key::Char('c'), &mut site, at(71)), Some(DryRunRequest::EndClapTest(HALL)));
     }
 
     #[test]
@@ -330,7 +330,7 @@ pub(super) mod tests {
         // Escape keeps what there is.
         press(&mut guide, &mut site, &[Key::Char('m'), Key::Char(' '), Key::Escape]);
         assert_eq!(site.seen(HALL).unwrap().masks, masks);
-        assert_eq!(guide.key(Key::Char('q'), &mut site, at(0)), Some(Ask::Stop));
+        assert_eq!(guide.key(Key::Char('q'), &mut site, at(0)), Some(DryRunRequest::Stop));
     }
 
     #[test]
@@ -350,6 +350,6 @@ pub(super) mod tests {
     fn ctrl_c_ends_it_also_from_the_grid() {
         let (mut site, mut guide) = (site(), Guide::new(None));
         guide.key(Key::Char('m'), &mut site, at(0));
-        assert_eq!(guide.key(Key::Interrupt, &mut site, at(0)), Some(Ask::Stop));
+        assert_eq!(guide.key(Key::Interrupt, &mut site, at(0)), Some(DryRunRequest::Stop));
     }
 }

@@ -127,7 +127,7 @@ fn to_do(verdicts: &[(&CameraFacts, Vec<Item>)]) -> String {
         let line = |(camera, item): (&&CameraFacts, &Item)| {
             format!(
                 "<li><span class=\"pill {0}\">{0}</span> <strong>{1}, {2}: {3}.</strong> {4}</li>\n",
-                grade.word(),
+                grade.as_str(),
                 escape(&camera.name),
                 escape(item.title),
                 escape(&item.value),
@@ -169,7 +169,7 @@ fn table(items: &[Item]) -> String {
         write!(
             html,
             "<tbody>\n<tr class=\"group\"><th scope=\"rowgroup\" colspan=\"5\">{}</th></tr>\n{}</tbody>\n",
-            section.word(),
+            section.as_str(),
             rows.collect::<String>()
         )
         .ok();
@@ -178,14 +178,14 @@ fn table(items: &[Item]) -> String {
 }
 
 fn row(item: &Item) -> String {
-    let word = if item.grade == Grade::Unknown { "not measured" } else { item.grade.word() };
+    let word = if item.grade == Grade::Unknown { "not measured" } else { item.grade.as_str() };
     let cell = |label: &str, text: &str| match text {
         "" => "<td class=\"none\"></td>".to_owned(),
         text => format!("<td data-label=\"{label}\">{}</td>", escape(text)),
     };
     format!(
         "<tr class=\"{0}\"><td class=\"grade\"><span class=\"pill {0}\">{word}</span></td><th scope=\"row\">{1}</th>{2}{3}{4}</tr>\n",
-        item.grade.word(),
+        item.grade.as_str(),
         escape(item.title),
         cell("measured", &item.value),
         cell("should be", &item.bound),
@@ -200,7 +200,7 @@ fn plots(seen: &Seen, end_s: f64) -> String {
         let points = seen.probabilities.points();
         points.iter().map(|(at, it)| (*at, f64::from(it[nth]))).collect::<Vec<_>>()
     };
-    let likely: Vec<_> = Emotion::ALL.iter().map(|it| Series { name: it.word(), points: of(*it as usize) }).collect();
+    let likely: Vec<_> = Emotion::ALL.iter().map(|it| Series { name: it.as_str(), points: of(*it as usize) }).collect();
     let luma = [Series { name: "light", points: one(seen.luma.points()) }];
     let level = [Series { name: "level", points: one(seen.level.points()) }];
     let bars: Vec<_> = seen.latency_ms.iter().map(|(ms, count)| (f64::from(ms), f64::from(count))).collect();
@@ -217,9 +217,9 @@ fn plots(seen: &Seen, end_s: f64) -> String {
 fn readings(seen: &Seen) -> String {
     let row =
         |word: &str, count: u32| format!("<tr><th scope=\"row\">{word}</th><td class=\"number\">{count}</td></tr>\n");
-    let labels = Emotion::ALL.iter().map(|it| row(it.word(), seen.labels[*it as usize]));
+    let labels = Emotion::ALL.iter().map(|it| row(it.as_str(), seen.labels[*it as usize]));
     let withheld = Withheld::ALL.iter().filter_map(|it| Some((it, *seen.withheld.get(it)?)));
-    let withheld = withheld.map(|(reason, count)| row(&format!("withheld: {}", reason.word()), count));
+    let withheld = withheld.map(|(reason, count)| row(&format!("withheld: {}", reason.as_str()), count));
     format!(
         "<table class=\"counts\">\n<caption>Readings</caption>\n<tbody>\n{}</tbody>\n</table>\n",
         labels.chain(withheld).collect::<String>()

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::wire::{
     control::Libraries,
-    record::{Emotion, Outcome, Reading, Record, Survey, Vital},
+    record::{Emotion, Outcome, ProbeRecord, Reading, Record, Vital},
 };
 
 /// The first line.
@@ -41,18 +41,18 @@ pub fn record(site: &Site, record: &Record) -> Json {
     match record {
         Record::Reading(it) => reading(site.name(it.camera), it),
         Record::Vital(it) => vital(site.name(it.camera), it),
-        Record::Survey(it) => survey(site.name(it.camera), it),
+        Record::ProbeRecord(it) => survey(site.name(it.camera), it),
     }
 }
 
 fn reading(name: &str, reading: &Reading) -> Json {
     let (label, reason) = match reading.outcome {
-        Outcome::Label(emotion) => (emotion.word(), "none"),
-        Outcome::Withheld(reason) => ("withheld", reason.word()),
+        Outcome::Label(emotion) => (emotion.as_str(), "none"),
+        Outcome::Withheld(reason) => ("withheld", reason.as_str()),
     };
     let mut line = json!({
         "kind": "reading", "camera": name, "slot": reading.slot, "ts_ms": reading.window_end_ms, "label": label,
-        "reason": reason, "group_at_least": reading.group_at_least, "sound": reading.sound.word(),
+        "reason": reason, "group_at_least": reading.group_at_least, "sound": reading.sound.as_str(),
         "frame_offset_ms": reading.frame_offset_ms, "latency_ms": reading.latency_ms,
         "inference_ms": reading.inference_ms,
     });
@@ -62,8 +62,8 @@ fn reading(name: &str, reading: &Reading) -> Json {
 
 fn vital(name: &str, vital: &Vital) -> Json {
     json!({
-        "kind": "vital", "camera": name, "state": vital.state.word(), "fault": vital.fault.word(),
-        "sound": vital.sound.word(), "provider": vital.provider.word(), "codec": vital.codec.word(),
+        "kind": "vital", "camera": name, "state": vital.state.as_str(), "fault": vital.fault.as_str(),
+        "sound": vital.sound.as_str(), "provider": vital.provider.as_str(), "codec": vital.codec.as_str(),
         "width": vital.width, "height": vital.height, "fps": f64::from(vital.fps_x100) / 100.0,
         "key_ms": vital.key_distance_ms, "kbps": vital.kbps, "packets_lost": vital.packets_lost,
         "units_dropped": vital.units_dropped, "outages": vital.outages, "level_db": f64::from(vital.level_cdb) / 100.0,
@@ -73,11 +73,11 @@ fn vital(name: &str, vital: &Vital) -> Json {
     })
 }
 
-fn survey(name: &str, survey: &Survey) -> Json {
+fn survey(name: &str, survey: &ProbeRecord) -> Json {
     let known = |is_known: bool, number: f64| if is_known { json!(number) } else { Json::Null };
     let heard = survey.noise_floor_cdb != crate::wire::record::LEVEL_NONE_CDB;
     let mut line = json!({
-        "kind": "survey", "camera": name, "step": survey.step.word(), "slot": survey.slot,
+        "kind": "survey", "camera": name, "step": survey.step.as_str(), "slot": survey.slot,
         "contrast": survey.contrast, "sharpness": survey.sharpness, "frozen_ms": survey.frozen_ms,
         "jitter_ms": f64::from(survey.jitter_us) / 1000.0, "round_trip_ms": f64::from(survey.round_trip_us) / 1000.0,
         "packets": survey.packets,
@@ -94,7 +94,7 @@ fn survey(name: &str, survey: &Survey) -> Json {
 
 fn probabilities(line: &mut Json, probabilities: [u16; 3]) {
     for (emotion, p) in Emotion::ALL.into_iter().zip(probabilities) {
-        line[format!("p_{}", emotion.word())] = json!(f64::from(p) / 10_000.0);
+        line[format!("p_{}", emotion.as_str())] = json!(f64::from(p) / 10_000.0);
     }
 }
 
@@ -102,8 +102,8 @@ fn probabilities(line: &mut Json, probabilities: [u16; 3]) {
 #[must_use]
 pub fn verdict(name: &str, item: &Item, is_final: bool) -> Json {
     json!({
-        "kind": "verdict", "camera": name, "section": item.section.word(), "item": item.key,
-        "verdict": item.grade.word(), "measured": item.measured, "unit": item.unit, "value": item.value,
+        "kind": "verdict", "camera": name, "section": item.section.as_str(), "item": item.key,
+        "verdict": item.grade.as_str(), "measured": item.measured, "unit": item.unit, "value": item.value,
         "bound": item.bound, "cure": item.cure, "final": is_final,
     })
 }
@@ -184,7 +184,7 @@ mod tests {
             "camera camera_drift_ppm codec decode_us fault fps height inference_us kbps key_ms kind labelled level_db \
              luma outages packets_lost provider sound sound_drift_ppm sound_lost_ms state units_dropped width withheld"
         );
-        let line = record(&site, &Record::Survey(Survey::unknown(CameraId(0))));
+        let line = record(&site, &Record::ProbeRecord(ProbeRecord::unknown(CameraId(0))));
         assert_eq!(
             keys(&line),
             "camera camera_clock_ms clap_confidence clap_offset_ms claps clipped_permille contrast frozen_ms \

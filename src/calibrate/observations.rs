@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     time::Span,
-    wire::record::{CameraState, Emotion, Outcome, Reading, SoundState, Step, Survey, Vital, Withheld},
+    wire::record::{CameraState, Emotion, Outcome, ProbeRecord, Reading, SoundState, Step, Vital, Withheld},
 };
 
 /// A picture that changed so recently moves, ms.
@@ -20,11 +20,11 @@ pub struct Seen {
     /// The newest.
     pub vital: Option<Vital>,
     /// The newest.
-    pub survey: Option<Survey>,
+    pub survey: Option<ProbeRecord>,
     /// The newest.
     pub reading: Option<Reading>,
     /// The newest of a camera that was online, and of one whose picture was decoded.
-    last_good: (Option<Vital>, Option<Survey>),
+    last_good: (Option<Vital>, Option<ProbeRecord>),
     /// A clap test runs, for which every picture is decoded: what comes of the slots meanwhile is no sign of anything.
     testing: Testing,
     /// How far a connection ever came.
@@ -136,7 +136,7 @@ impl Seen {
     }
 
     /// Takes a survey.
-    pub fn survey(&mut self, survey: &Survey) {
+    pub fn survey(&mut self, survey: &ProbeRecord) {
         let before = self.survey.map_or(0, |it| it.packets);
         // A new connection counts from zero.
         let new = survey.packets.checked_sub(before).unwrap_or(survey.packets);
@@ -166,7 +166,7 @@ impl Seen {
 
     /// The newest survey of a camera whose picture was decoded then.
     #[must_use]
-    pub fn picture(&self) -> Option<&Survey> {
+    pub fn picture(&self) -> Option<&ProbeRecord> {
         self.survey.as_ref().filter(|it| it.step == Step::Decoded).or(self.last_good.1.as_ref())
     }
 
@@ -196,8 +196,8 @@ pub(super) mod tests {
         Vital { packets_lost: 0, units_dropped: 0, outages: 0, sound_lost_ms: 0, ..example::vital(CameraId(0)) }
     }
 
-    pub(in super::super) fn survey(slot: u64) -> Survey {
-        Survey {
+    pub(in super::super) fn survey(slot: u64) -> ProbeRecord {
+        ProbeRecord {
             step: Step::Decoded,
             contrast: 48,
             sharpness: 600,
@@ -212,7 +212,7 @@ pub(super) mod tests {
             head_width_permille: 84,
             motion_milli: 1600,
             slot,
-            ..Survey::unknown(CameraId(0))
+            ..ProbeRecord::unknown(CameraId(0))
         }
     }
 
@@ -232,7 +232,7 @@ pub(super) mod tests {
     fn packets_are_counted_over_connections() {
         let mut seen = Seen::default();
         for packets in [100, 250, 40, 50] {
-            seen.survey(&Survey { packets, ..survey(1) });
+            seen.survey(&ProbeRecord { packets, ..survey(1) });
         }
         assert_eq!(seen.packets, 300);
     }
@@ -254,7 +254,7 @@ pub(super) mod tests {
     fn a_camera_that_went_away_keeps_what_was_measured() {
         let mut seen = good(3);
         seen.vital(&Vital { state: CameraState::Offline, width: 0, ..vital() }, Span::ZERO);
-        seen.survey(&Survey { step: Step::Connected, contrast: 0, ..survey(3) });
+        seen.survey(&ProbeRecord { step: Step::Connected, contrast: 0, ..survey(3) });
         assert_eq!((seen.online().unwrap().width, seen.picture().unwrap().contrast), (1920, 48));
         assert!(!seen.is_seen());
     }

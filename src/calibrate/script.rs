@@ -1,7 +1,7 @@
 //! The guided steps without keys, one after the other on all cameras at once: for scripts.
 
 use super::{Site, baseline::Phase, guide::Guide};
-use crate::{supervisor::Ask, time::Moment, wire::CameraId};
+use crate::{supervisor::DryRunRequest, time::Moment, wire::CameraId};
 
 /// What is to be done without a person.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -50,7 +50,12 @@ impl Script {
     }
 
     /// Goes on. Returns what is to be asked of the rooms, and what the people in front of the camera should do now.
-    pub fn step(&mut self, site: &mut Site, guide: &mut Guide, now: Moment) -> (Vec<Ask>, Option<&'static str>) {
+    pub fn step(
+        &mut self,
+        site: &mut Site,
+        guide: &mut Guide,
+        now: Moment,
+    ) -> (Vec<DryRunRequest>, Option<&'static str>) {
         let Some(stage) = self.stages.first().copied() else { return (Vec::new(), None) };
         let ids: Vec<_> = site.facts.cameras.iter().map(|it| it.id).collect();
         let ready: Vec<_> =
@@ -104,7 +109,10 @@ mod tests {
         let (mut site, mut guide) = (site(), Guide::new(None));
         let mut script = Script::new(Wanted { clap: true, baseline: Some(1), slots: None });
         let (asks, words) = script.step(&mut site, &mut guide, Moment(0));
-        assert_eq!((asks.as_slice(), words.unwrap()), (&[Ask::Clap(CameraId(0))][..], super::words(Stage::Clap)));
+        assert_eq!(
+            (asks.as_slice(), words.unwrap()),
+            (&[DryRunRequest::Clap(CameraId(0))][..], super::words(Stage::Clap))
+        );
         assert_eq!(script.step(&mut site, &mut guide, Moment(0)), (Vec::new(), None));
         guide.look(&mut site, Moment(60_000_000_000));
         for phase in [Phase::Empty, Phase::Usual] {

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     service::signals::Signal,
-    supervisor::{Ask, Heard},
+    supervisor::{DryRunRequest, Heard},
     terminal::{Key, Tail, Terminal},
     time::Clock,
     wire::record::Record,
@@ -55,7 +55,7 @@ pub struct Session {
     /// What somebody asks of the process.
     pub signals: Receiver<Signal>,
     /// To the parent: what is asked of the rooms.
-    pub asks: Sender<Ask>,
+    pub asks: Sender<DryRunRequest>,
     /// To the parent: signals that it must see.
     pub parent: Sender<Signal>,
     /// How late it is.
@@ -82,7 +82,7 @@ impl Session {
         let mut shown = Shown { told: Told::default(), note: String::new(), screen: Screen::default() };
         let mut tail = None;
         if matches!(self.output, Output::Json) && shown.line(&json::run(&self.site.facts).to_string()).is_err() {
-            self.ask(Ask::Stop);
+            self.ask(DryRunRequest::Stop);
         }
         loop {
             let now = self.clock.now();
@@ -91,7 +91,7 @@ impl Session {
             asks.extend(guide.look(&mut self.site, now));
             words.into_iter().for_each(|it| guide.note = it.into());
             if script.is_over(&self.site) {
-                asks.push(Ask::Stop);
+                asks.push(DryRunRequest::Stop);
             }
             let mut ends = self.show(&mut shown, &guide).is_err();
             match self.turn() {
@@ -105,10 +105,10 @@ impl Session {
                 }
                 Turn::Heard(heard) => ends |= self.hear(&mut shown, &heard).is_err(),
             }
-            ends |= asks.contains(&Ask::Stop);
+            ends |= asks.contains(&DryRunRequest::Stop);
             asks.into_iter().for_each(|it| self.ask(it));
             if ends {
-                self.ask(Ask::Stop);
+                self.ask(DryRunRequest::Stop);
                 tail = tail.or(self.leave());
                 break;
             }
@@ -142,7 +142,7 @@ impl Session {
         }
     }
 
-    fn ask(&self, ask: Ask) {
+    fn ask(&self, ask: DryRunRequest) {
         // A parent that takes no more is ending.
         if self.asks.try_send(ask).is_err() {
             debug!(?ask, "the parent does not take this any more");
@@ -193,7 +193,7 @@ impl Session {
         match (&self.output, record) {
             (Output::Json, _) => shown.line(&json::record(&self.site, record).to_string())?,
             (Output::Lines, Record::Reading(it)) => shown.line(&text::reading(self.site.name(it.camera), it))?,
-            (Output::Lines, Record::Survey(it)) => {
+            (Output::Lines, Record::ProbeRecord(it)) => {
                 let step = shown.told.step(it).map(|step| text::step(self.site.name(it.camera), step));
                 step.map_or(Ok(()), |line| shown.line(&line))?;
             }
@@ -265,7 +265,7 @@ mod tests {
         let session =
             Session { site: site(), wanted, output: Output::Lines, heard, signals: asked, asks, parent, clock };
         let session = std::thread::Builder::new().name("session".into()).spawn(move || session.run()).unwrap();
-        assert_eq!(to_parent.recv().unwrap(), Ask::Stop);
+        assert_eq!(to_parent.recv().unwrap(), DryRunRequest::Stop);
         signals.iter().for_each(|it| signal.send(*it).unwrap());
         drop(signal);
         assert!(session.join().unwrap().1.is_none());

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::wire::{
     CameraId,
-    record::{Emotion, Outcome, Reading, Step, Survey},
+    record::{Emotion, Outcome, ProbeRecord, Reading, Step},
 };
 
 /// A reading as a line.
@@ -17,11 +17,11 @@ use crate::wire::{
 pub fn reading(name: &str, reading: &Reading) -> String {
     match reading.outcome {
         Outcome::Label(emotion) => {
-            let likely = |(emotion, p): (Emotion, u16)| format!("{} {:.2}", emotion.word(), f64::from(p) / 10_000.0);
+            let likely = |(emotion, p): (Emotion, u16)| format!("{} {:.2}", emotion.as_str(), f64::from(p) / 10_000.0);
             let all: Vec<_> = Emotion::ALL.into_iter().zip(reading.probabilities).map(likely).collect();
-            format!("{name:<16} {:<9} {}", emotion.word(), all.join("  "))
+            format!("{name:<16} {:<9} {}", emotion.as_str(), all.join("  "))
         }
-        Outcome::Withheld(reason) => format!("{name:<16} withheld  {}", reason.word()),
+        Outcome::Withheld(reason) => format!("{name:<16} withheld  {}", reason.as_str()),
     }
 }
 
@@ -40,7 +40,7 @@ pub struct Told {
 
 impl Told {
     /// How far a connection has come, where that is not what was told last.
-    pub fn step(&mut self, survey: &Survey) -> Option<Step> {
+    pub fn step(&mut self, survey: &ProbeRecord) -> Option<Step> {
         let before = self.steps.insert(survey.camera, survey.step).unwrap_or(Step::None);
         (before != survey.step).then_some(survey.step)
     }
@@ -68,7 +68,7 @@ fn is_bad(grade: Grade) -> bool {
 #[must_use]
 pub fn verdict(name: &str, item: &Item) -> String {
     let cure = if item.cure.is_empty() { String::new() } else { format!(": {}", item.cure) };
-    format!("{name:<16} {:<9} {}: {}{cure}", item.grade.word(), item.title, item.value)
+    format!("{name:<16} {:<9} {}: {}{cure}", item.grade.as_str(), item.title, item.value)
 }
 
 /// The report: every verdict of every camera, the settings found, and what was not done.
@@ -80,7 +80,7 @@ pub fn report(site: &Site) -> String {
         // Writing to a string cannot fail.
         writeln!(text, "\n{}", camera.name).ok();
         for item in items {
-            writeln!(text, "  {:<8} {:<17} {}", item.grade.word(), item.title, item.value).ok();
+            writeln!(text, "  {:<8} {:<17} {}", item.grade.as_str(), item.title, item.value).ok();
             if !item.cure.is_empty() {
                 writeln!(text, "{:11}{:<17} {}", "", "  to do:", item.cure).ok();
                 writeln!(text, "{:11}{:<17} {}", "", "  should be:", item.bound).ok();
@@ -129,7 +129,7 @@ mod tests {
     fn each_step_of_a_connection_is_told_once() {
         let mut told = Told::default();
         let mut heard = |camera, step| {
-            let survey = Survey { step, ..Survey::unknown(CameraId(camera)) };
+            let survey = ProbeRecord { step, ..ProbeRecord::unknown(CameraId(camera)) };
             told.step(&survey).map(|it| super::step("hall", it))
         };
         assert_eq!(heard(0, Step::None), None);

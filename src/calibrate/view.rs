@@ -74,8 +74,8 @@ fn title(site: &Site, guide: &Guide, name: &str, seen: &Seen, width: usize) -> L
     let which = if count < 2 { String::new() } else { format!(" ({} of {count})", guide.selected + 1) };
     let reading = match seen.reading.map(|it| it.outcome) {
         None => "no reading yet".to_owned(),
-        Some(Outcome::Label(emotion)) => format!("reading: {}", emotion.word()),
-        Some(Outcome::Withheld(reason)) => format!("reading: withheld ({})", reason.word()),
+        Some(Outcome::Label(emotion)) => format!("reading: {}", emotion.as_str()),
+        Some(Outcome::Withheld(reason)) => format!("reading: withheld ({})", reason.as_str()),
     };
     let s = site.watched.as_ms() / 1000;
     let left = format!(" {name}{which}   {reading}");
@@ -119,7 +119,7 @@ fn likelihoods(seen: &Seen) -> Line<'static> {
     }
     let parts = Emotion::ALL.into_iter().zip(probabilities).flat_map(|(emotion, p)| {
         let p = f64::from(p) / 10_000.0;
-        [Span::from(format!(" {} {p:.2} ", emotion.word())), Span::from(bar(p)).fg(colour(emotion)), Span::from(" ")]
+        [Span::from(format!(" {} {p:.2} ", emotion.as_str())), Span::from(bar(p)).fg(colour(emotion)), Span::from(" ")]
     });
     Line::from(parts.collect::<Vec<_>>())
 }
@@ -275,7 +275,7 @@ mod tests {
         *,
     };
     use crate::{
-        supervisor::Ask,
+        supervisor::DryRunRequest,
         terminal::{Key, shown},
         time::Moment,
         wire::{
@@ -376,7 +376,7 @@ mod tests {
     #[test]
     fn a_person_is_told_what_to_do() {
         let (mut site, mut guide) = (site(), Guide::new(None));
-        assert_eq!(guide.key(Key::Char('c'), &mut site, Moment(0)), Some(Ask::Clap(HALL)));
+        assert_eq!(guide.key(Key::Char('c'), &mut site, Moment(0)), Some(DryRunRequest::Clap(HALL)));
         holds(&seen_on(80, 24, &site, &guide, &[]), &["clap 5 times in view of the camera", "0 of 5 claps"]);
         guide.key(Key::Char('c'), &mut site, Moment(0));
         holds(&seen_on(80, 24, &site, &guide, &[]), &["the clap test was ended"]);

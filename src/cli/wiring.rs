@@ -24,7 +24,7 @@ use crate::{
     },
     ingest, publish, sandbox,
     service::Exit,
-    supervisor::{process::Rooms, worker_config::ModelFacts},
+    supervisor::{process::Processes, worker_config::ModelFacts},
     time::{Clock, SystemClock},
 };
 
@@ -122,7 +122,7 @@ pub(super) fn verify(model: &Path) -> Result<String, String> {
     let found = runtime::verify(model, &settings).map_err(|err| err.to_string())?;
     Ok(format!(
         "golden case right on {}: off by {:.1e}, {:.1e} is allowed; {:.3} s a clip\n",
-        found.provider.word(),
+        found.provider.as_str(),
         found.max_difference,
         found.tolerance,
         found.seconds
@@ -191,8 +191,8 @@ pub(super) fn versions() -> String {
 }
 
 /// The real rooms.
-pub(super) fn rooms() -> Rooms {
-    Rooms {
+pub(super) fn rooms() -> Processes {
+    Processes {
         ingest: |begin, out, orders, reports, clock| Ok(ingest::run(begin, out, orders, reports, clock)?),
         infer: |begin, from, out, orders, reports, clock| Ok(infer::run(begin, from, out, orders, reports, clock)?),
         publish: |begin, from, orders, reports, clock| Ok(publish::run(begin, from, orders, reports, clock)?),

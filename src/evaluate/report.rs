@@ -115,7 +115,7 @@ impl Report {
         json!({
             "network": self.network,
             "network_sha256": self.network_sha256,
-            "provider": self.provider.word(),
+            "provider": self.provider.as_str(),
             "labels_sha256": self.labels_sha256,
             "clips": self.counts.iter().sum::<u32>(),
             "counts": per_class(self.counts),
@@ -148,10 +148,10 @@ impl Report {
         let [before, after] = [figures.calibration_before, figures.calibration_after].map(interval);
         line(f, "calibration", format!("error {before} as it is, {after} after temperature {}", self.temperature))?;
         let row = |cells: [String; 3]| cells.iter().map(|cell| format!("{cell:>10}")).collect::<String>();
-        line(f, "confusion", format!("{:<10}{}   answered", "", row(Emotion::ALL.map(|it| it.word().to_owned()))))?;
+        line(f, "confusion", format!("{:<10}{}   answered", "", row(Emotion::ALL.map(|it| it.as_str().to_owned()))))?;
         for emotion in Emotion::ALL {
             let cells = figures.confusion[place(emotion)].map(|it| it.to_string());
-            line(f, "", format!("{:<10}{}", emotion.word(), row(cells)))?;
+            line(f, "", format!("{:<10}{}", emotion.as_str(), row(cells)))?;
         }
         Ok(())
     }
@@ -174,9 +174,9 @@ impl Report {
 
 impl Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        line(f, "network", format!("{} on {}, sha256 {}", self.network, self.provider.word(), self.network_sha256))?;
+        line(f, "network", format!("{} on {}, sha256 {}", self.network, self.provider.as_str(), self.network_sha256))?;
         let counts: Vec<_> =
-            Emotion::ALL.iter().map(|it| format!("{} {}", self.counts[place(*it)], it.word())).collect();
+            Emotion::ALL.iter().map(|it| format!("{} {}", self.counts[place(*it)], it.as_str())).collect();
         let clips: u32 = self.counts.iter().sum();
         line(f, "clips", format!("{clips}: {}; {} answered", counts.join(", "), self.answered))?;
         line(f, "labels", format!("sha256 {}", self.labels_sha256))?;

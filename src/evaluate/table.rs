@@ -66,7 +66,7 @@ pub(super) fn read(file: &Path, folder: &Path) -> Result<Labels, Error> {
         let fault = format!("{}: it has no labels, only a header; add a line for each clip", file.display());
         return Err(Error::Labels(vec![fault]));
     }
-    let words: Vec<_> = if is_vgaf { VGAF_LABELS.to_vec() } else { Emotion::ALL.map(Emotion::word).to_vec() };
+    let words: Vec<_> = if is_vgaf { VGAF_LABELS.to_vec() } else { Emotion::ALL.map(Emotion::as_str).to_vec() };
     let clips = checked(file, folder, rows, &words, is_vgaf)?;
     let sha256 = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
     Ok(Labels { clips, sha256 })
@@ -191,13 +191,13 @@ impl Predictions {
         let (predicted, chances) = match outcome {
             Outcome::Answered(answered) => {
                 let chances = Emotion::ALL.map(|it| format!("{:.6}", answered.probabilities[place(it)]));
-                (answered.predicted.word(), chances)
+                (answered.predicted.as_str(), chances)
             }
             _ => ("", [const { String::new() }; 3]),
         };
         let [positive, neutral, negative] = chances;
-        let (clip, truth) = (clip.name.clone(), clip.truth.word().to_owned());
-        self.record([clip, truth, predicted.to_owned(), positive, neutral, negative, brought.word().to_owned()])
+        let (clip, truth) = (clip.name.clone(), clip.truth.as_str().to_owned());
+        self.record([clip, truth, predicted.to_owned(), positive, neutral, negative, brought.as_str().to_owned()])
     }
 
     pub(super) fn finish(mut self) -> Result<(), Error> {

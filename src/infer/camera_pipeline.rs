@@ -15,10 +15,10 @@ use tracing::{error, info_span, warn};
 use super::{
     contract::{Contract, SoundKind},
     decode::{self, AnyRate, Fed, Picture, SoundDecoder, VideoDecoder},
-    features::picture::{Rgb, Squash},
+    features::picture::{Resize, Rgb},
     microphone,
-    probe::Gauge,
-    receiver::{Intake, Packet, Route, lock},
+    probe::CameraProbe,
+    receiver::{Packet, Route, UnitReceiver, lock},
     ring::{FrameRing, KEPT, SoundRing},
 };
 use crate::{
@@ -27,7 +27,7 @@ use crate::{
     service::stop::{self, Stopper},
     time::{Clock, Grid, Moment, Span},
     wire::{
-        access_unit::{Codec, Unit},
+        access_unit::{AccessUnit, Codec},
         control::CameraOrder,
         record::PictureCodec,
     },
@@ -52,11 +52,11 @@ pub(crate) struct Rings {
     /// Codec, width and height of the newest picture: 8, 16 and 16 bits.
     format: AtomicU64,
     /// Only in a dry run.
-    pub(crate) gauge: Option<Gauge>,
+    pub(crate) gauge: Option<CameraProbe>,
 }
 
 impl Rings {
-    fn new(contract: &Contract, masks: &[Polygon], gauge: Option<Gauge>) -> Self {
+    fn new(contract: &Contract, masks: &[Polygon], gauge: Option<CameraProbe>) -> Self {
         let size = (contract.video.width, contract.video.height);
         let rate_hz = match contract.sound.kind {
             // A network that does not hear needs no ring; the smallest is kept so that nothing is optional.
@@ -103,7 +103,7 @@ impl Rings {
     }
 
     /// A picture came out of the decoder: scales it into the ring.
-    fn take(&self, picture: &Picture<'_>, squash: &mut Squash, clock: &dyn Clock) {
+    fn take(&self, picture: &Picture<'_>, squash: &mut Resize, clock: &dyn Clock) {
         let Picture { moment, width, height, stride, rgb, .. } = *picture;
         let source = Rgb { bytes: rgb, width, height, stride };
         if self.gauge.as_ref().is_some_and(|gauge| !gauge.look(moment, source)) {
@@ -140,7 +140,7 @@ fn picture_codec(codec: Codec) -> PictureCodec {
 }
 
 /// A camera at work; its threads end when it is dropped.
-pub(crate) struct Eye {
+pub(crate) struct CameraPipeline {
     pub(crate) camera: Camera,
     pub(crate) route: Arc<Route>,
     pub(crate) rings: Arc<Rings>,
@@ -177,12 +177,12 @@ impl Microphone {
     }
 }
 
-impl Eye {
+impl CameraPipeline {
     /// Starts the camera's decoders, unless it is paused; its units come from `intake`. With `survey` its pictures are
     /// measured.
     pub(crate) fn open(
         CameraOrder { camera, paused, .. }: CameraOrder,
-        intake: &Intake,
+        intake: &UnitReceiver,
         contract: &Contract,
         grid: Grid,
         survey: bool,
@@ -190,7 +190,7 @@ impl Eye {
     ) -> io::Result<Self> {
         let motion_min = camera.gates.motion_min;
         let motion_min = if 0.0 < motion_min { motion_min } else { Gates::default().motion_min };
-        let gauge = survey.then(|| Gauge::new(motion_min, camera.masks.clone()));
+        let gauge = survey.then(|| CameraProbe::new(motion_min, camera.masks.clone()));
         let rings = Arc::new(Rings::new(contract, &camera.masks, gauge));
         let (route, packets) = intake.add(camera.id);
         if paused {
@@ -309,7 +309,7 @@ impl Decoding {
         }
     }
 
-    fn video(&mut self, unit: &Unit, bytes: &[u8]) -> Result<(), decode::Error> {
+    fn video(&mut self, unit: &AccessUnit, bytes: &[u8]) -> Result<(), decode::Error> {
         self.rings.lost_total.fetch_add(u64::from(unit.lost), Ordering::Relaxed);
         // Key frames were let through because each is the nearest to a wanted moment; in a chain the wanted
         // picture is the first one at or after its moment.
@@ -332,7 +332,7 @@ impl Decoding {
     fn video_decoder(&mut self, codec: Codec) -> Result<&mut VideoDecoder, decode::Error> {
         if self.video.as_ref().is_none_or(|(of, _)| *of != codec) {
             let (rings, clock) = (Arc::clone(&self.rings), Arc::clone(&self.clock));
-            let mut squash = Squash::new(self.size.0, self.size.1);
+            let mut squash = Resize::new(self.size.0, self.size.1);
             let take = move |picture: &Picture<'_>| rings.take(picture, &mut squash, &*clock);
             self.video = None;
             self.rings.stop_awaiting();
@@ -343,7 +343,7 @@ impl Decoding {
         self.video.as_mut().map(|(_, decoder)| decoder).ok_or(decode::Error::Start("no decoder".into()))
     }
 
-    fn sound(&mut self, unit: &Unit, bytes: &[u8]) -> Result<(), decode::Error> {
+    fn sound(&mut self, unit: &AccessUnit, bytes: &[u8]) -> Result<(), decode::Error> {
         if self.camera.sound != Sound::Camera {
             return Ok(());
         }

@@ -19,8 +19,8 @@ use std::{
 use super::{
     contract::{Contract, Missing, SoundKind},
     decode::{AnyRate, Error, Media, Picture, SoundDecoder, Sounding, Unreadable, VideoDecoder},
-    feature_extractor::{Senses, heard},
-    features::picture::{Rgb, Squash},
+    feature_extractor::{FeatureExtractor, heard},
+    features::picture::{Resize, Rgb},
     receiver::lock,
     ring::{FrameRing, KEPT, SoundRing},
     runtime::Clip,
@@ -29,7 +29,7 @@ use super::{
 use crate::{
     time::{Clock, Moment, Span},
     wire::{
-        access_unit::{Codec, Unit},
+        access_unit::{AccessUnit, Codec},
         record::SoundState,
     },
 };
@@ -55,7 +55,7 @@ pub enum Brought {
 impl Brought {
     /// As a word of predictions.
     #[must_use]
-    pub const fn word(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Both => "both",
             Self::Picture => "picture",
@@ -79,7 +79,7 @@ pub struct Read {
 /// Reads one clip after another; memory is that of one.
 pub struct Reader {
     contract: Contract,
-    senses: Senses,
+    senses: FeatureExtractor,
     seen: Arc<Mutex<Seen>>,
     told: Arc<Mutex<Told>>,
     video: Option<(Codec, VideoDecoder)>,
@@ -90,7 +90,7 @@ pub struct Reader {
 /// The frames of the clip at hand.
 struct Seen {
     frames: FrameRing,
-    squash: Squash,
+    squash: Resize,
     scaling: Span,
 }
 
@@ -119,12 +119,12 @@ impl Reader {
         };
         let seen = Seen {
             frames: FrameRing::new(width, height, kept, FRAME_BYTES_MAX),
-            squash: Squash::new(width, height),
+            squash: Resize::new(width, height),
             scaling: Span::ZERO,
         };
         let told = Told { ring: SoundRing::new(rate_hz, kept), resampler: AnyRate::new(rate_hz) };
         Self {
-            senses: Senses::new(contract),
+            senses: FeatureExtractor::new(contract),
             contract: contract.clone(),
             seen: Arc::new(Mutex::new(seen)),
             told: Arc::new(Mutex::new(told)),
@@ -160,8 +160,8 @@ impl Reader {
     }
 
     /// Decodes the units, up to the last that is wanted.
-    fn see(&mut self, units: &[(Unit, Vec<u8>)], wanted: &[Moment]) -> Result<(), Error> {
-        let is_wanted = |unit: &Unit| wanted.contains(&unit.moment);
+    fn see(&mut self, units: &[(AccessUnit, Vec<u8>)], wanted: &[Moment]) -> Result<(), Error> {
+        let is_wanted = |unit: &AccessUnit| wanted.contains(&unit.moment);
         let Some(last) = units.iter().rposition(|(unit, _)| is_wanted(unit)) else { return Ok(()) };
         let mut fault = Ok(());
         for (unit, bytes) in &units[..=last] {
@@ -192,7 +192,7 @@ impl Reader {
         for sounding in sound {
             match sounding {
                 Sounding::Samples(first, from_hz, samples) => lock(&self.told).take(first, from_hz, &samples),
-                Sounding::Unit(unit, bytes) => {
+                Sounding::AccessUnit(unit, bytes) => {
                     let done = self.sound_decoder(&unit)?.decode_in_turn(&unit, &bytes);
                     fault = fault.and(done);
                 }
@@ -204,7 +204,7 @@ impl Reader {
         finished.and(fault)
     }
 
-    fn sound_decoder(&mut self, unit: &Unit) -> Result<&mut SoundDecoder, Error> {
+    fn sound_decoder(&mut self, unit: &AccessUnit) -> Result<&mut SoundDecoder, Error> {
         if self.sound.as_ref().is_none_or(|it| !it.fits(unit)) {
             let told = Arc::clone(&self.told);
             let take = move |first: Moment, from_hz: u32, samples: &[f32]| lock(&told).take(first, from_hz, samples);
@@ -262,7 +262,7 @@ impl Media {
     fn zero(&self) -> Option<Moment> {
         let from_key = self.video.iter().skip_while(|(unit, _)| !unit.key).map(|(unit, _)| unit.moment);
         let heard = || match self.sound.first() {
-            Some(Sounding::Unit(unit, _)) => Some(unit.moment),
+            Some(Sounding::AccessUnit(unit, _)) => Some(unit.moment),
             Some(Sounding::Samples(first, ..)) => Some(*first),
             None => None,
         };
@@ -271,7 +271,7 @@ impl Media {
 }
 
 /// The moments of the frames that the network will see, one for each of `frames`.
-fn wanted(units: &[(Unit, Vec<u8>)], zero: Moment, length: Span, frames: u32) -> Vec<Moment> {
+fn wanted(units: &[(AccessUnit, Vec<u8>)], zero: Moment, length: Span, frames: u32) -> Vec<Moment> {
     let frames = i64::from(frames);
     let last_before = |i: i64| {
         let moment = zero + Span(length.as_ns() * (2 * i + 1) / (2 * frames));

@@ -2,7 +2,7 @@
 
 use super::{
     contract::{Contract, SoundKind},
-    features::{picture::Normalise, sound::Ear},
+    features::{picture::Normalise, sound::SoundFeatures},
     ring::{self, Coverage, FrameRing},
     runtime::Clip,
     window::Cut,
@@ -15,21 +15,21 @@ const SOUND_SHARE_MIN: f32 = 0.9;
 pub(crate) const NO_LEVEL_CDB: i16 = -10_000;
 
 /// Turns a window's pixels and samples into the network's numbers.
-pub(crate) struct Senses {
-    ear: Ear,
+pub(crate) struct FeatureExtractor {
+    ear: SoundFeatures,
     normalise: Normalise,
     /// The sound of the window at hand.
     pub(crate) samples: Vec<f32>,
 }
 
-impl Senses {
+impl FeatureExtractor {
     pub(crate) fn new(contract: &Contract) -> Self {
         let samples = match contract.sound.kind {
             SoundKind::None => 0,
             _ => contract.sound.samples as usize,
         };
         Self {
-            ear: Ear::new(&contract.sound),
+            ear: SoundFeatures::new(&contract.sound),
             normalise: Normalise::new(contract.video.mean, contract.video.std),
             samples: vec![0.0; samples],
         }

@@ -1,6 +1,6 @@
 //! What a dry run measures beside what the daemon needs: numbers only, for whoever stands on the ladder.
 //!
-//! A [`Gauge`] belongs to a camera and is there in a dry run alone: it looks at every picture that is decoded anyway,
+//! A [`CameraProbe`] belongs to a camera and is there in a dry run alone: it looks at every picture that is decoded anyway,
 //! and takes a clap test ([`claps`]). A [`Listener`] measures the sound of all cameras, one after the other, about once
 //! a second. Nothing here asks a clock; pictures stay in [`sight`].
 
@@ -23,7 +23,7 @@ use super::{
 use crate::{
     mask::Polygon,
     time::{Moment, Span},
-    wire::record::{HUM_NONE_CDB, LEVEL_NONE_CDB, Step, Survey},
+    wire::record::{HUM_NONE_CDB, LEVEL_NONE_CDB, ProbeRecord, Step},
 };
 
 /// Levels and hum are those of the last seconds.
@@ -41,7 +41,7 @@ const OWED_MAX: usize = 256;
 
 /// What is measured of one camera's pictures.
 #[derive(Debug)]
-pub(crate) struct Gauge {
+pub(crate) struct CameraProbe {
     /// A picture that differs from the one before by less is the same, levels.
     motion_min: f32,
     /// Where both are locked, the test is first.
@@ -59,7 +59,7 @@ struct Test {
     heard_until: Option<Moment>,
 }
 
-impl Gauge {
+impl CameraProbe {
     /// `motion_min` as `gates.motion_min` says.
     pub(crate) fn new(motion_min: f32, masks: Vec<Polygon>) -> Self {
         Self { motion_min, sight: Mutex::new(Sight::new(masks)), test: Mutex::new(None) }
@@ -108,7 +108,7 @@ impl Gauge {
     }
 
     /// Adds what was measured to a survey.
-    pub(crate) fn tell(&self, now: Moment, survey: &mut Survey) {
+    pub(crate) fn tell(&self, now: Moment, survey: &mut ProbeRecord) {
         let estimate = lock(&self.test).as_ref().map_or_else(Estimate::default, |it| it.claps.estimate());
         survey.clap_offset_ms = estimate.offset_ms;
         survey.clap_confidence = estimate.confidence;
@@ -139,7 +139,7 @@ impl Listener {
     }
 
     /// Adds what is heard to a survey, and hands a clap test the newest sound.
-    pub(crate) fn tell(&mut self, now: Moment, ring: &Mutex<SoundRing>, gauge: &Gauge, survey: &mut Survey) {
+    pub(crate) fn tell(&mut self, now: Moment, ring: &Mutex<SoundRing>, gauge: &CameraProbe, survey: &mut ProbeRecord) {
         let (end, rate_hz) = {
             let ring = lock(ring);
             (ring.end(), ring.rate_hz())

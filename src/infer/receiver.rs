@@ -1,7 +1,7 @@
 //! Takes access units and statuses from `ingest` and hands them to the camera they belong to.
 //!
 //! One thread reads the socket, so a slow decoder of one camera never holds up another: each camera has a bounded
-//! queue of its own. When it is full the new unit goes, is counted, and leaves a gap in `Unit::seq`.
+//! queue of its own. When it is full the new unit goes, is counted, and leaves a gap in `AccessUnit::seq`.
 
 use std::{
     collections::BTreeMap,
@@ -20,7 +20,7 @@ use tracing::{info, warn};
 
 use crate::wire::{
     CameraId,
-    access_unit::{self, CameraStatus, Message, Unit},
+    access_unit::{self, AccessUnit, CameraStatus, Message},
     record::{CameraFault, CameraState, Step},
 };
 
@@ -32,7 +32,7 @@ const READ_BUFFER_BYTES: usize = 64 << 10;
 /// An access unit and its bytes, on the way to a decoder.
 #[derive(Debug)]
 pub(crate) struct Packet {
-    pub(crate) unit: Unit,
+    pub(crate) unit: AccessUnit,
     pub(crate) bytes: Vec<u8>,
 }
 
@@ -69,14 +69,14 @@ type Routes = Arc<Mutex<BTreeMap<CameraId, (Arc<Route>, Sender<Packet>)>>>;
 
 /// The reading thread; it ends when dropped.
 #[derive(Debug)]
-pub(crate) struct Intake {
+pub(crate) struct UnitReceiver {
     routes: Routes,
     upstreams: Option<Sender<UnixStream>>,
     current: UnixStream,
     thread: Option<JoinHandle<()>>,
 }
 
-impl Intake {
+impl UnitReceiver {
     /// Starts to read `upstream`.
     pub(crate) fn start(upstream: OwnedFd) -> io::Result<Self> {
         let routes = Routes::default();
@@ -131,7 +131,7 @@ impl Intake {
     }
 }
 
-impl Drop for Intake {
+impl Drop for UnitReceiver {
     fn drop(&mut self) {
         self.upstreams = None;
         self.current.shutdown(Shutdown::Both).ok();
@@ -171,7 +171,7 @@ fn read_one(stream: UnixStream, routes: &Routes) -> io::Result<()> {
                     *lock(&route.status) = status;
                 }
             }
-            Message::Unit(unit) => {
+            Message::AccessUnit(unit) => {
                 let routes = lock(routes);
                 let Some((route, sender)) = routes.get(&unit.camera) else { continue };
                 route.pending.fetch_add(1, Ordering::AcqRel);
@@ -203,7 +203,7 @@ mod tests {
     };
 
     fn unit(camera: u16, seq: u32) -> Message {
-        Message::Unit(Unit {
+        Message::AccessUnit(AccessUnit {
             camera: CameraId(camera),
             codec: Codec::H264,
             key: true,
@@ -220,7 +220,7 @@ mod tests {
     #[test]
     fn units_find_their_camera_also_after_ingest_was_restarted() {
         let (theirs, ours) = unit_pair().unwrap();
-        let mut intake = Intake::start(ours).unwrap();
+        let mut intake = UnitReceiver::start(ours).unwrap();
         let (_, first) = intake.add(CameraId(1));
         let (route, second) = intake.add(CameraId(2));
         let mut theirs = UnixStream::from(theirs);
@@ -247,7 +247,7 @@ mod tests {
     #[test]
     fn a_slow_camera_loses_its_own_units_and_they_are_counted() {
         let (theirs, ours) = unit_pair().unwrap();
-        let intake = Intake::start(ours).unwrap();
+        let intake = UnitReceiver::start(ours).unwrap();
         let (slow, units) = intake.add(CameraId(1));
         let (_, quick) = intake.add(CameraId(2));
         let mut theirs = UnixStream::from(theirs);

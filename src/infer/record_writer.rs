@@ -17,13 +17,13 @@ use crate::wire::record::{RECORD_BYTES, Record};
 const WAITING_MAX: usize = 720;
 
 /// The socket to `publish`, and what it has not taken yet.
-pub(crate) struct Outlet {
+pub(crate) struct RecordWriter {
     socket: OwnedFd,
     waiting: VecDeque<[u8; RECORD_BYTES]>,
     lost: u64,
 }
 
-impl Outlet {
+impl RecordWriter {
     pub(crate) fn new(socket: OwnedFd) -> Self {
         Self { socket, waiting: VecDeque::with_capacity(WAITING_MAX), lost: 0 }
     }
@@ -91,7 +91,7 @@ mod tests {
         while let Ok((_, RECORD_BYTES)) = recv(socket, &mut bytes, RecvFlags::DONTWAIT) {
             match Record::from_bytes(&bytes).unwrap() {
                 Record::Reading(reading) => slots.push(reading.slot),
-                Record::Vital(_) | Record::Survey(_) => panic!("only readings were sent"),
+                Record::Vital(_) | Record::ProbeRecord(_) => panic!("only readings were sent"),
             }
         }
         slots
@@ -100,7 +100,7 @@ mod tests {
     #[test]
     fn what_publish_did_not_take_comes_after_its_restart() {
         let (theirs, ours) = record_pair().unwrap();
-        let mut outlet = Outlet::new(ours);
+        let mut outlet = RecordWriter::new(ours);
         outlet.emit(&record(1));
         assert_eq!(slots(&theirs), [1]);
         drop(theirs);
@@ -114,7 +114,7 @@ mod tests {
     #[test]
     fn a_publish_that_never_reads_costs_the_oldest() {
         let (theirs, ours) = record_pair().unwrap();
-        let mut outlet = Outlet::new(ours);
+        let mut outlet = RecordWriter::new(ours);
         (0..2000).for_each(|slot| outlet.emit(&record(slot)));
         let mut got = slots(&theirs);
         while !outlet.waiting.is_empty() {

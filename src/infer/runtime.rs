@@ -77,7 +77,7 @@ pub enum Error {
         refusals: Refusals,
     },
     /// A run failed.
-    #[error("the network did not run on {provider}: {reason}", provider = provider.word())]
+    #[error("the network did not run on {provider}: {reason}", provider = provider.as_str())]
     Run {
         /// Where.
         provider: Provider,

@@ -9,9 +9,9 @@ use tracing::error;
 
 use super::{
     aggregate::Aggregate,
-    camera_pipeline::Eye,
+    camera_pipeline::CameraPipeline,
     contract::{Contract, Missing, SoundKind},
-    feature_extractor::{NO_LEVEL_CDB, Senses, heard},
+    feature_extractor::{FeatureExtractor, NO_LEVEL_CDB, heard},
     probe::Listener,
     receiver::lock,
     runtime::{self, Answer, Clip, Session},
@@ -24,8 +24,8 @@ use crate::{
         CameraId,
         access_unit::CameraStatus,
         record::{
-            CameraFault, CameraState, MOTION_NONE_MILLI, Outcome, Provider, Reading, Record, SoundState, Survey, Vital,
-            Withheld,
+            CameraFault, CameraState, MOTION_NONE_MILLI, Outcome, ProbeRecord, Provider, Reading, Record, SoundState,
+            Vital, Withheld,
         },
     },
 };
@@ -35,7 +35,7 @@ const INFERENCE_MEAN_SHARE: u32 = 10;
 
 /// A camera at its place in the slots.
 struct Seat {
-    eye: Eye,
+    eye: CameraPipeline,
     window: Window,
     aggregate: Aggregate,
     first_frame: Option<Moment>,
@@ -54,7 +54,7 @@ struct Seat {
 pub(crate) struct Slots {
     session: Session,
     contract: Contract,
-    senses: Senses,
+    senses: FeatureExtractor,
     grid: Grid,
     when: When,
     seats: BTreeMap<CameraId, Seat>,
@@ -72,7 +72,7 @@ struct Brought {
 impl Slots {
     /// Slots without any camera yet. With `survey` their sound is measured.
     pub(crate) fn new(session: Session, contract: Contract, grid: Grid, when: When, survey: bool) -> Self {
-        let senses = Senses::new(&contract);
+        let senses = FeatureExtractor::new(&contract);
         let hears = survey && contract.sound.kind != SoundKind::None;
         let listener = hears.then(|| Listener::new(contract.sound.rate_hz)).flatten();
         Self { session, senses, contract, grid, when, seats: BTreeMap::new(), inference_us: 0, listener }
@@ -89,7 +89,7 @@ impl Slots {
     }
 
     /// Takes a camera in, whose slots have been counted so far; one with the same number must have been removed.
-    pub(crate) fn seat(&mut self, eye: Eye, (labelled, withheld): (u32, u32)) {
+    pub(crate) fn seat(&mut self, eye: CameraPipeline, (labelled, withheld): (u32, u32)) {
         let missing = match self.contract.sound.kind {
             SoundKind::None => Missing::Mask,
             _ => self.contract.sound.missing,
@@ -121,7 +121,7 @@ impl Slots {
     }
 
     /// Removes a camera.
-    pub(crate) fn unseat(&mut self, camera: CameraId) -> Option<Eye> {
+    pub(crate) fn unseat(&mut self, camera: CameraId) -> Option<CameraPipeline> {
         self.seats.remove(&camera).map(|it| it.eye)
     }
 
@@ -244,7 +244,7 @@ impl Slots {
     }
 
     /// What is measured of every camera. Nothing is, unless this is a dry run.
-    pub(crate) fn survey(&mut self, now: Moment, mut tell: impl FnMut(Survey)) {
+    pub(crate) fn survey(&mut self, now: Moment, mut tell: impl FnMut(ProbeRecord)) {
         self.seats.values().filter_map(|it| it.survey(now, self.listener.as_mut())).for_each(&mut tell);
     }
 
@@ -307,7 +307,13 @@ impl Seat {
     }
 
     /// Cuts the window and writes the clip into its place of the batch.
-    fn cut(&mut self, slot: u64, sound: SoundState, senses: &mut Senses, clip: &mut Clip<'_>) -> Result<Cut, Withheld> {
+    fn cut(
+        &mut self,
+        slot: u64,
+        sound: SoundState,
+        senses: &mut FeatureExtractor,
+        clip: &mut Clip<'_>,
+    ) -> Result<Cut, Withheld> {
         // Held until the pixels are copied: a new frame would move the indices of the cut.
         let frames = lock(&self.eye.rings.frames);
         self.first_frame = self.first_frame.or_else(|| frames.metas().next().map(|it| it.moment));
@@ -325,10 +331,10 @@ impl Seat {
         Ok(cut)
     }
 
-    fn survey(&self, now: Moment, listener: Option<&mut Listener>) -> Option<Survey> {
+    fn survey(&self, now: Moment, listener: Option<&mut Listener>) -> Option<ProbeRecord> {
         let gauge = self.eye.rings.gauge.as_ref()?;
         let status = self.status();
-        let mut survey = Survey {
+        let mut survey = ProbeRecord {
             step: status.step,
             jitter_us: status.jitter_us,
             round_trip_us: status.round_trip_us,
@@ -338,7 +344,7 @@ impl Seat {
             probabilities: self.newest.probabilities,
             head_width_permille: self.newest.head_width_permille,
             motion_milli: self.newest.motion.map_or(MOTION_NONE_MILLI, thousandths),
-            ..Survey::unknown(self.eye.camera.id)
+            ..ProbeRecord::unknown(self.eye.camera.id)
         };
         if let Some(listener) = listener {
             listener.tell(now, &self.eye.rings.sound, gauge, &mut survey);

@@ -15,10 +15,10 @@ use tracing::{debug, info, warn};
 use self::rates::Rates;
 use super::{
     backoff::{Backoff, Failure},
-    downstream::{Downstream, Ledger},
+    downstream::{Counters, Downstream},
     sampling::{LOOK_EVERY, Sampler},
-    source::{Bytes, Event, Link, Stream, Trouble},
-    timestamper::{Seen, Tap},
+    source::{Bytes, ConnectionStats, Event, Stream, StreamError},
+    timestamper::{Seen, StreamTimestamper},
 };
 use crate::{
     config::Source,
@@ -47,7 +47,7 @@ const LOOP_MIN: Span = Span::from_ms(1000);
 
 /// What the cameras of a room share.
 #[derive(Clone)]
-pub struct Room {
+pub struct CameraContext {
     /// The way out.
     pub downstream: Arc<Downstream<Bytes>>,
     /// Which frames are wanted.
@@ -70,7 +70,12 @@ impl Running {
     ///
     /// # Errors
     /// When the kernel gives no thread.
-    pub fn start(order: CameraOrder, room: Room, ledger: Arc<Ledger>, before: Option<Self>) -> io::Result<Self> {
+    pub fn start(
+        order: CameraOrder,
+        room: CameraContext,
+        ledger: Arc<Counters>,
+        before: Option<Self>,
+    ) -> io::Result<Self> {
         let (stopper, stop) = stop::channel();
         let (end, done) = stop::channel();
         let name: String = format!("cam-{}", order.camera.name).chars().take(15).collect();
@@ -105,13 +110,13 @@ enum End {
     /// A recording is over.
     Over,
     /// It failed.
-    Failed(Trouble),
+    Failed(StreamError),
 }
 
 struct Keeper {
     order: CameraOrder,
-    room: Room,
-    ledger: Arc<Ledger>,
+    room: CameraContext,
+    ledger: Arc<Counters>,
     stop: Stop,
     state: CameraState,
     fault: CameraFault,
@@ -119,7 +124,7 @@ struct Keeper {
     outage_since: Option<Moment>,
     seen: Seen,
     /// What is measured of this connection.
-    link: Link,
+    link: ConnectionStats,
     /// How far the connection before came if it brought no picture: what is told until this one goes further.
     step_before: Step,
     rates: Rates,
@@ -129,7 +134,7 @@ struct Keeper {
 }
 
 impl Keeper {
-    fn new(order: CameraOrder, room: Room, ledger: Arc<Ledger>, stop: Stop) -> Self {
+    fn new(order: CameraOrder, room: CameraContext, ledger: Arc<Counters>, stop: Stop) -> Self {
         let fault = if order.paused { CameraFault::Paused } else { CameraFault::Connecting };
         Self {
             order,
@@ -140,7 +145,7 @@ impl Keeper {
             fault,
             outage_since: None,
             seen: Seen::default(),
-            link: Link::default(),
+            link: ConnectionStats::default(),
             step_before: Step::None,
             rates: Rates::default(),
             next_status: Moment::default(),
@@ -162,7 +167,7 @@ impl Keeper {
             let wait = match end {
                 End::Stopped => return,
                 End::Over => LOOP_MIN + Span(-(self.room.clock.now() - begun).as_ns()),
-                End::Failed(Trouble { fault: CameraFault::Unauthorised, .. }) => {
+                End::Failed(StreamError { fault: CameraFault::Unauthorised, .. }) => {
                     backoff.after(Failure::Unauthorised, fastrand::f64())
                 }
                 End::Failed(_) => backoff.after(Failure::Other, fastrand::f64()),
@@ -175,10 +180,10 @@ impl Keeper {
     /// Connects, and lives with the connection until it ends.
     fn connect_once(&mut self, begun: Moment) -> End {
         let camera = &self.order.camera;
-        let link = Link::default();
+        let link = ConnectionStats::default();
         let sampler = Sampler::new(self.room.grid, camera.decode, camera.gates.frame_offset_max);
         let count = link.clone();
-        let tap = Arc::new(Tap::new(
+        let tap = Arc::new(StreamTimestamper::new(
             camera.id,
             sampler,
             Arc::clone(&self.room.downstream),
@@ -210,7 +215,7 @@ impl Keeper {
         end
     }
 
-    fn watch(&mut self, stream: &Stream, tap: &Tap<Bytes>, begun: Moment) -> End {
+    fn watch(&mut self, stream: &Stream, tap: &StreamTimestamper<Bytes>, begun: Moment) -> End {
         loop {
             let event = stream.events().recv_timeout(LOOK_EVERY.to_duration());
             let now = self.room.clock.now();
@@ -224,7 +229,7 @@ impl Keeper {
             match event {
                 Ok(Event::Lost(trouble)) => return End::Failed(trouble),
                 Ok(Event::Ended) => return self.ended(),
-                Err(RecvTimeoutError::Disconnected) => return End::Failed(Trouble::other("its pipeline is gone")),
+                Err(RecvTimeoutError::Disconnected) => return End::Failed(StreamError::other("its pipeline is gone")),
                 Err(RecvTimeoutError::Timeout) => {}
             }
             // Where a firewall swallows the datagrams, the camera has described its stream, and no medium ever shows.
@@ -241,7 +246,7 @@ impl Keeper {
     }
 
     /// Adds the packets since the last time to those since the start of the room.
-    fn book_packets(&mut self, tap: &Tap<Bytes>) {
+    fn book_packets(&mut self, tap: &StreamTimestamper<Bytes>) {
         let now = (tap.packets_lost(), self.link.packets());
         let before = std::mem::replace(&mut self.booked, now);
         self.ledger.packets_lost.fetch_add(now.0.saturating_sub(before.0), Ordering::Relaxed);
@@ -252,7 +257,7 @@ impl Keeper {
         if matches!(self.order.camera.source, Source::File(_)) && self.seen.last_picture.is_some() {
             return End::Over;
         }
-        End::Failed(Trouble { fault: CameraFault::Ended, text: "it ended the stream".into() })
+        End::Failed(StreamError { fault: CameraFault::Ended, text: "it ended the stream".into() })
     }
 
     /// Pictures arrive.
@@ -271,7 +276,7 @@ impl Keeper {
     }
 
     /// They do not arrive any more, or did not come at all.
-    fn lose(&mut self, trouble: &Trouble) {
+    fn lose(&mut self, trouble: &StreamError) {
         if self.state == CameraState::Online {
             let outages = &self.ledger.outages;
             outages.fetch_add(1, Ordering::Relaxed);
@@ -282,7 +287,7 @@ impl Keeper {
         };
         self.fault = trouble.fault;
         self.step_before = if self.seen.first_picture.is_some() { Step::None } else { self.step() };
-        let (name, fault, cure) = (&self.order.camera.name, trouble.fault.word(), cure(trouble.fault));
+        let (name, fault, cure) = (&self.order.camera.name, trouble.fault.as_str(), cure(trouble.fault));
         // One line per outage. A reason that changes within it is in the status, and so in what is published.
         if self.outage_since.is_none() {
             warn!(camera = name, fault, "camera lost: {trouble}; {cure}");
@@ -348,7 +353,7 @@ impl Keeper {
 }
 
 /// Whether the pictures of a connection are overdue, and what that means.
-fn overdue(seen: &Seen, has_answered: bool, begun: Moment, now: Moment) -> Option<Trouble> {
+fn overdue(seen: &Seen, has_answered: bool, begun: Moment, now: Moment) -> Option<StreamError> {
     let is_late = seen.last_picture.map_or(FIRST_PICTURE <= now - begun, |last| STALLED <= now - last);
     if !is_late {
         return None;
@@ -360,7 +365,7 @@ fn overdue(seen: &Seen, has_answered: bool, begun: Moment, now: Moment) -> Optio
         (_, None, true) => (CameraFault::Stalled, "it accepted the connection and sends nothing"),
         (_, None, false) => (CameraFault::Unreachable, "it does not answer"),
     };
-    Some(Trouble { fault, text: text.into() })
+    Some(StreamError { fault, text: text.into() })
 }
 
 /// What the person on site can do about it.

@@ -17,7 +17,7 @@ use std::{
 
 use tracing::{info, warn};
 
-use crate::wire::access_unit::{self, CameraStatus, Message, UNIT_BYTES_MAX, Unit};
+use crate::wire::access_unit::{self, AccessUnit, CameraStatus, Message, UNIT_BYTES_MAX};
 
 /// At most so many bytes wait: a few seconds of several cameras.
 pub const QUEUE_BYTES_MAX: usize = 16 << 20;
@@ -26,7 +26,7 @@ pub const QUEUE_COUNT_MAX: usize = 2048;
 
 /// What is counted of one camera for as long as the room lives, over all its connections.
 #[derive(Debug, Default)]
-pub struct Ledger {
+pub struct Counters {
     /// The number of the next video unit.
     pub video_seq: AtomicU32,
     /// The number of the next sound unit.
@@ -75,7 +75,7 @@ struct State<B> {
 
 #[derive(Debug)]
 enum Queued<B> {
-    Unit(Unit, B, Arc<Ledger>),
+    AccessUnit(AccessUnit, B, Arc<Counters>),
     Status(CameraStatus),
 }
 
@@ -111,14 +111,14 @@ impl<B: AsRef<[u8]> + Send + 'static> Downstream<B> {
     }
 
     /// Queues a unit that was made in this epoch. One of an earlier epoch is dropped and counted.
-    pub fn put(&self, epoch: u32, unit: Unit, body: B, ledger: &Arc<Ledger>) {
+    pub fn put(&self, epoch: u32, unit: AccessUnit, body: B, ledger: &Arc<Counters>) {
         let mut state = self.shared.lock();
         let is_welcome = state.takes() && epoch == self.epoch() && body.as_ref().len() <= UNIT_BYTES_MAX;
         if !is_welcome || body.as_ref().is_empty() {
             ledger.units_dropped.fetch_add(1, Ordering::Relaxed);
             return;
         }
-        state.push(Queued::Unit(unit, body, Arc::clone(ledger)));
+        state.push(Queued::AccessUnit(unit, body, Arc::clone(ledger)));
         drop(state);
         self.shared.changed.notify_one();
     }
@@ -252,7 +252,7 @@ impl<B: AsRef<[u8]>> State<B> {
 
 impl<B> Queued<B> {
     fn count_as_dropped(&self) {
-        if let Self::Unit(_, _, ledger) = self {
+        if let Self::AccessUnit(_, _, ledger) = self {
             ledger.units_dropped.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -261,14 +261,14 @@ impl<B> Queued<B> {
 impl<B: AsRef<[u8]>> Queued<B> {
     fn len(&self) -> usize {
         match self {
-            Self::Unit(_, body, _) => body.as_ref().len(),
+            Self::AccessUnit(_, body, _) => body.as_ref().len(),
             Self::Status(_) => 0,
         }
     }
 
     fn write(&self, out: &mut UnixStream) -> io::Result<()> {
         match self {
-            Self::Unit(unit, body, _) => access_unit::write(out, &Message::Unit(*unit), body.as_ref()),
+            Self::AccessUnit(unit, body, _) => access_unit::write(out, &Message::AccessUnit(*unit), body.as_ref()),
             Self::Status(status) => access_unit::write(out, &Message::Status(*status), &[]),
         }
     }
@@ -282,8 +282,8 @@ mod tests {
         wire::{CameraId, access_unit::Codec, control::unit_pair},
     };
 
-    fn numbered(seq: u32) -> Unit {
-        Unit {
+    fn numbered(seq: u32) -> AccessUnit {
+        AccessUnit {
             camera: CameraId(0),
             codec: Codec::H264,
             key: true,
@@ -299,12 +299,12 @@ mod tests {
 
     fn read_seq(from: &mut UnixStream) -> Option<u32> {
         match access_unit::read(from, &mut Vec::new()).unwrap()? {
-            Message::Unit(unit) => Some(unit.seq),
+            Message::AccessUnit(unit) => Some(unit.seq),
             Message::Status(_) => panic!("no status was sent"),
         }
     }
 
-    fn dropped(ledger: &Ledger) -> u32 {
+    fn dropped(ledger: &Counters) -> u32 {
         ledger.units_dropped.load(Ordering::Relaxed)
     }
 
@@ -312,7 +312,7 @@ mod tests {
     fn when_nobody_reads_the_oldest_goes_and_is_counted() {
         let (ours, theirs) = unit_pair().unwrap();
         let downstream = Downstream::start(ours).unwrap();
-        let ledger = Arc::new(Ledger::default());
+        let ledger = Arc::new(Counters::default());
         let count = 100;
         for seq in 0..count {
             downstream.put(0, numbered(seq), vec![0_u8; 1 << 20], &ledger);
@@ -332,7 +332,7 @@ mod tests {
     fn small_units_are_bounded_by_their_number() {
         let (ours, _theirs) = unit_pair().unwrap();
         let downstream = Downstream::start(ours).unwrap();
-        let ledger = Arc::new(Ledger::default());
+        let ledger = Arc::new(Counters::default());
         for seq in 0..20_000 {
             downstream.put(0, numbered(seq), vec![0_u8; 100], &ledger);
         }
@@ -343,7 +343,7 @@ mod tests {
     fn a_gone_reader_is_replaced_and_what_was_meant_for_it_is_void() {
         let (ours, theirs) = unit_pair().unwrap();
         let downstream = Downstream::start(ours).unwrap();
-        let ledger = Arc::new(Ledger::default());
+        let ledger = Arc::new(Counters::default());
         // This one is stuck in the write when its reader goes.
         downstream.put(0, numbered(0), vec![0_u8; 4 << 20], &ledger);
         drop(theirs);
@@ -360,7 +360,7 @@ mod tests {
     fn what_is_being_written_when_the_room_ends_arrives_whole_and_nothing_follows() {
         let (ours, theirs) = unit_pair().unwrap();
         let downstream = Downstream::start(ours).unwrap();
-        let ledger = Arc::new(Ledger::default());
+        let ledger = Arc::new(Counters::default());
         // More than the socket keeps: the writer is in the middle of it once some of it can be read.
         downstream.put(0, numbered(0), vec![0_u8; 4 << 20], &ledger);
         let mut from = UnixStream::from(theirs);
@@ -378,7 +378,7 @@ mod tests {
     fn what_the_wire_would_refuse_is_dropped() {
         let (ours, theirs) = unit_pair().unwrap();
         let downstream = Downstream::start(ours).unwrap();
-        let ledger = Arc::new(Ledger::default());
+        let ledger = Arc::new(Counters::default());
         downstream.put(0, numbered(0), Vec::new(), &ledger);
         downstream.put(0, numbered(1), vec![0_u8; UNIT_BYTES_MAX + 1], &ledger);
         downstream.put(0, numbered(2), vec![0_u8; 1], &ledger);
@@ -390,7 +390,7 @@ mod tests {
     fn the_end_does_not_wait_for_a_reader_that_hangs() {
         let (ours, theirs) = unit_pair().unwrap();
         let downstream = Downstream::start(ours).unwrap();
-        let ledger = Arc::new(Ledger::default());
+        let ledger = Arc::new(Counters::default());
         for seq in 0..8 {
             downstream.put(0, numbered(seq), vec![0_u8; 1 << 20], &ledger);
         }

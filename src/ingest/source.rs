@@ -28,8 +28,8 @@ use gst::prelude::*;
 use gstreamer as gst;
 use tracing::debug;
 
-use self::branch::Tails;
-pub use self::{connection::Link, error::Trouble};
+use self::branch::Branches;
+pub use self::{connection::ConnectionStats, error::StreamError};
 use crate::{
     config::{Sound, Source},
     time::{Clock, Moment, Span},
@@ -114,7 +114,7 @@ pub type Sink = Arc<dyn Fn(Piece<Bytes>) + Send + Sync>;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// It failed.
-    Lost(Trouble),
+    Lost(StreamError),
     /// It is over: a camera hung up, or a recording is at its end.
     Ended,
 }
@@ -123,8 +123,8 @@ pub enum Event {
 ///
 /// # Errors
 /// When GStreamer, or an element that network cameras need, is not installed.
-pub fn init() -> Result<(), Trouble> {
-    let err = |text: String| Trouble { fault: CameraFault::Other, text };
+pub fn init() -> Result<(), StreamError> {
+    let err = |text: String| StreamError { fault: CameraFault::Other, text };
     gst::init().map_err(|cause| err(format!("GStreamer does not start: {cause}")))?;
     ["rtspsrc", "rtph264depay", "h264parse"].iter().try_for_each(|name| make(name).map(drop))
 }
@@ -149,9 +149,9 @@ impl Stream {
         order: &CameraOrder,
         clock: &dyn Clock,
         survey: bool,
-        link: &Link,
+        link: &ConnectionStats,
         sink: Sink,
-    ) -> Result<Self, Trouble> {
+    ) -> Result<Self, StreamError> {
         let system_clock = gst::SystemClock::obtain();
         let pipeline = gst::Pipeline::new();
         // Elements come to the pipeline while it starts. Clock and origin are there before them, or those that are
@@ -160,7 +160,7 @@ impl Stream {
         pipeline.set_start_time(gst::ClockTime::NONE);
         pipeline.set_base_time(system_clock.time());
         let has_clock = pipeline.set_clock(Some(&system_clock));
-        has_clock.map_err(|_| Trouble::other("the pipeline takes no clock"))?;
+        has_clock.map_err(|_| StreamError::other("the pipeline takes no clock"))?;
         let (sender, events) = bounded(4);
         // From here on the pipeline is stopped whatever happens.
         let has_answered = Arc::new(AtomicBool::new(false));
@@ -169,7 +169,7 @@ impl Stream {
         let is_live = !matches!(order.camera.source, Source::File(_));
         let wants_sound = order.camera.sound == Sound::Camera;
         let (events, answered, link) = (sender.clone(), has_answered, link.clone());
-        let tails = Tails { sink, events, answered, link, ahead, is_live, wants_sound };
+        let tails = Branches { sink, events, answered, link, ahead, is_live, wants_sound };
         let mut refine: Refine = Box::new(|trouble| trouble);
         match &order.camera.source {
             Source::Rtsp(rtsp) => {
@@ -180,11 +180,11 @@ impl Stream {
             Source::V4l2(path) => local::add_v4l2(&pipeline, path, &tails)?,
         }
         let secret = order.password.clone();
-        let bus = pipeline.bus().ok_or_else(|| Trouble::other("the pipeline has no bus"))?;
+        let bus = pipeline.bus().ok_or_else(|| StreamError::other("the pipeline has no bus"))?;
         bus.set_sync_handler(move |_, message| {
             let event = match message.view() {
                 gst::MessageView::Error(error) => {
-                    Some(Event::Lost(refine(Trouble::of(error)).without(secret.as_ref())))
+                    Some(Event::Lost(refine(StreamError::of(error)).without(secret.as_ref())))
                 }
                 gst::MessageView::Eos(_) => Some(Event::Ended),
                 _ => None,
@@ -197,7 +197,7 @@ impl Stream {
             Ok(_) => Ok(stream),
             Err(_) => match stream.events.try_recv() {
                 Ok(Event::Lost(trouble)) => Err(trouble),
-                _ => Err(Trouble::other("the pipeline does not start")),
+                _ => Err(StreamError::other("the pipeline does not start")),
             },
         }
     }
@@ -245,15 +245,15 @@ fn stop(pipeline: &gst::Pipeline) {
 }
 
 /// Says more about a fault than the message that reports it.
-type Refine = Box<dyn Fn(Trouble) -> Trouble + Send + Sync>;
+type Refine = Box<dyn Fn(StreamError) -> StreamError + Send + Sync>;
 
 /// Makes one of the allowed elements.
-fn make(name: &str) -> Result<gst::Element, Trouble> {
+fn make(name: &str) -> Result<gst::Element, StreamError> {
     let is_allowed = ALLOWED.contains(&name);
     let made = is_allowed.then(|| gst::ElementFactory::make(name).build().ok()).flatten();
     made.ok_or_else(|| {
         let cure = "install gstreamer1.0-plugins-base, -good and -bad";
-        Trouble::other(&format!("GStreamer's element {name} is missing: {cure}"))
+        StreamError::other(&format!("GStreamer's element {name} is missing: {cure}"))
     })
 }
 

@@ -9,7 +9,7 @@ use std::sync::{
 };
 
 use super::{
-    downstream::{Downstream, Ledger},
+    downstream::{Counters, Downstream},
     sampling::{Fate, Sampler, Verdict},
     source::{Medium, Piece},
 };
@@ -18,7 +18,7 @@ use crate::{
     time::{Moment, Span},
     wire::{
         CameraId,
-        access_unit::{Codec, Unit},
+        access_unit::{AccessUnit, Codec},
     },
 };
 
@@ -31,10 +31,10 @@ const SOUND_HURRIES: Span = Span::from_ms(150);
 pub type LossCount = Box<dyn Fn(Medium) -> u32 + Send + Sync>;
 
 /// What one connection yields.
-pub struct Tap<B> {
+pub struct StreamTimestamper<B> {
     camera: CameraId,
     downstream: Arc<Downstream<B>>,
-    ledger: Arc<Ledger>,
+    ledger: Arc<Counters>,
     losses: LossCount,
     state: Mutex<State<B>>,
 }
@@ -47,9 +47,9 @@ struct State<B> {
     slew: Slew,
     /// From the presentation time of the last picture to its moment: sound is moved by the same.
     correction: Span,
-    held: Option<(Unit, B)>,
+    held: Option<(AccessUnit, B)>,
     /// Sound that waits for more of it: every unit that goes alone wakes three threads on its way.
-    waiting: Vec<(Unit, B)>,
+    waiting: Vec<(AccessUnit, B)>,
     video: Lane,
     sound: Lane,
     seen: Seen,
@@ -89,14 +89,14 @@ pub struct Seen {
     pub sampled_out: u64,
 }
 
-impl<B: AsRef<[u8]> + Send + 'static> Tap<B> {
+impl<B: AsRef<[u8]> + Send + 'static> StreamTimestamper<B> {
     /// A tap of a new connection.
     #[must_use]
     pub fn new(
         camera: CameraId,
         sampler: Sampler,
         downstream: Arc<Downstream<B>>,
-        ledger: Arc<Ledger>,
+        ledger: Arc<Counters>,
         losses: LossCount,
     ) -> Self {
         let lane = || Lane { is_fresh: true, lost_before: 0 };
@@ -213,8 +213,8 @@ impl<B: AsRef<[u8]> + Send + 'static> Tap<B> {
     }
 
     /// The unit as far as it is known before it is its turn.
-    fn unit(&self, piece: &Piece<B>, moment: Moment) -> Unit {
-        Unit {
+    fn unit(&self, piece: &Piece<B>, moment: Moment) -> AccessUnit {
+        AccessUnit {
             camera: self.camera,
             codec: piece.codec,
             key: piece.is_key,
@@ -234,7 +234,7 @@ impl<B: AsRef<[u8]> + Send + 'static> Tap<B> {
         }
     }
 
-    fn send_picture(&self, state: &mut State<B>, unit: Unit, body: B) {
+    fn send_picture(&self, state: &mut State<B>, unit: AccessUnit, body: B) {
         self.send_waiting(state);
         self.send(state, unit, body);
     }
@@ -246,14 +246,14 @@ impl<B: AsRef<[u8]> + Send + 'static> Tap<B> {
         state.waiting = waiting;
     }
 
-    fn send(&self, state: &mut State<B>, unit: Unit, body: B) {
+    fn send(&self, state: &mut State<B>, unit: AccessUnit, body: B) {
         let (lane, seq, medium): (_, &AtomicU32, _) = if unit.codec.is_video() {
             (&mut state.video, &self.ledger.video_seq, Medium::Video)
         } else {
             (&mut state.sound, &self.ledger.sound_seq, Medium::Sound)
         };
         let lost = (self.losses)(medium);
-        let unit = Unit {
+        let unit = AccessUnit {
             fresh: std::mem::take(&mut lane.is_fresh),
             seq: seq.fetch_add(1, Ordering::Relaxed),
             lost: lost.saturating_sub(std::mem::replace(&mut lane.lost_before, lost)),
@@ -297,10 +297,10 @@ mod tests {
     }
 
     struct Rig {
-        tap: Tap<Vec<u8>>,
+        tap: StreamTimestamper<Vec<u8>>,
         from: UnixStream,
         downstream: Arc<Downstream<Vec<u8>>>,
-        ledger: Arc<Ledger>,
+        ledger: Arc<Counters>,
         lost: Arc<AtomicU32>,
     }
 
@@ -308,14 +308,15 @@ mod tests {
         fn new(decode: Decode) -> Self {
             let (ours, theirs) = unit_pair().unwrap();
             let downstream = Arc::new(Downstream::start(ours).unwrap());
-            let (ledger, lost) = (Arc::new(Ledger::default()), Arc::new(AtomicU32::new(0)));
+            let (ledger, lost) = (Arc::new(Counters::default()), Arc::new(AtomicU32::new(0)));
             let count = Arc::clone(&lost);
             let losses: LossCount = Box::new(move |medium| match medium {
                 Medium::Video => count.load(Ordering::Relaxed),
                 Medium::Sound => 0,
             });
             let sampler = Sampler::new(GRID, decode, Span::from_ms(600));
-            let tap = Tap::new(CameraId(1), sampler, Arc::clone(&downstream), Arc::clone(&ledger), losses);
+            let tap =
+                StreamTimestamper::new(CameraId(1), sampler, Arc::clone(&downstream), Arc::clone(&ledger), losses);
             Self { tap, from: theirs.into(), downstream, ledger, lost }
         }
 
@@ -339,9 +340,9 @@ mod tests {
             self.tap.take(piece);
         }
 
-        fn next(&mut self) -> Unit {
+        fn next(&mut self) -> AccessUnit {
             match access_unit::read(&mut self.from, &mut Vec::new()).unwrap().unwrap() {
-                Message::Unit(unit) => unit,
+                Message::AccessUnit(unit) => unit,
                 Message::Status(_) => panic!("no status was sent"),
             }
         }

@@ -7,14 +7,14 @@ use super::{
     history::Seen,
     outbox::Message,
     payload::{self, Figures, HealthText, Info, ReadingText, Topics},
-    retained::{Board, Rank},
+    retained::{Priority, RetainedTopics},
 };
 use crate::{
     time::{Moment, Span},
     wire::{
         CameraId,
-        control::PublishBegin,
-        record::{CameraState, Reading, Record, Survey, Vital},
+        control::PublishConfig,
+        record::{CameraState, ProbeRecord, Reading, Record, Vital},
     },
 };
 
@@ -23,7 +23,8 @@ const HEALTH_EVERY: Span = Span::from_ms(30_000);
 /// A camera of which nothing was heard for so many hops is no longer online.
 const SILENT_HOPS: i64 = 3;
 /// A camera's retained topics.
-const RETAINED: [(Rank, &str); 3] = [(Rank::Status, "status"), (Rank::Health, "health"), (Rank::Last, "last")];
+const RETAINED: [(Priority, &str); 3] =
+    [(Priority::Status, "status"), (Priority::Health, "health"), (Priority::Last, "last")];
 
 /// All cameras of the box.
 #[derive(Debug)]
@@ -58,7 +59,7 @@ impl Camera {
 impl Cameras {
     /// The cameras of `begin`, all offline until something is heard of them; the box is online.
     #[must_use]
-    pub fn new(begin: &PublishBegin, now: Moment, board: &mut Board) -> Self {
+    pub fn new(begin: &PublishConfig, now: Moment, board: &mut RetainedTopics) -> Self {
         let mut cameras = Self {
             topics: Topics::new(&begin.mqtt.topic_prefix, &begin.box_name),
             discovery: Discovery::new(begin),
@@ -67,8 +68,8 @@ impl Cameras {
             info: Info::new(begin.boot, &begin.model_name, begin.min_group, begin.hop_ms),
             known: BTreeMap::new(),
         };
-        board.set(Rank::Box, cameras.topics.status(), payload::ONLINE.into());
-        board.set(Rank::Info, cameras.topics.info(), payload::json(&cameras.info));
+        board.set(Priority::Box, cameras.topics.status(), payload::ONLINE.into());
+        board.set(Priority::Info, cameras.topics.info(), payload::json(&cameras.info));
         for (camera, name) in &begin.cameras {
             cameras.set(*camera, name, now, board);
         }
@@ -76,7 +77,7 @@ impl Cameras {
     }
 
     /// Adds a camera, or gives it another name.
-    pub fn set(&mut self, id: CameraId, name: &str, now: Moment, board: &mut Board) {
+    pub fn set(&mut self, id: CameraId, name: &str, now: Moment, board: &mut RetainedTopics) {
         if self.known.get(&id).is_some_and(|it| it.name != name) {
             self.drop(id, board);
         }
@@ -99,28 +100,28 @@ impl Cameras {
     }
 
     /// Forgets a camera and takes its retained topics off the broker.
-    pub fn drop(&mut self, id: CameraId, board: &mut Board) {
+    pub fn drop(&mut self, id: CameraId, board: &mut RetainedTopics) {
         let Some(camera) = self.known.remove(&id) else { return };
         for (rank, leaf) in RETAINED {
             board.clear(rank, self.topics.camera(&camera.name, leaf));
         }
         if let Some(discovery) = &self.discovery {
-            board.clear(Rank::Discovery, discovery.topic(&camera.name));
+            board.clear(Priority::Discovery, discovery.topic(&camera.name));
         }
     }
 
     /// Takes a record in. A reading comes back as the message for the outbox.
-    pub fn take(&mut self, record: &Record, now: Moment, board: &mut Board) -> Option<Message> {
+    pub fn take(&mut self, record: &Record, now: Moment, board: &mut RetainedTopics) -> Option<Message> {
         let (Record::Reading(Reading { camera: id, .. })
         | Record::Vital(Vital { camera: id, .. })
-        | Record::Survey(Survey { camera: id, .. })) = *record;
+        | Record::ProbeRecord(ProbeRecord { camera: id, .. })) = *record;
         let camera = self.known.get_mut(&id)?;
         (camera.heard, camera.silent) = (now, false);
         let message = match record {
             Record::Vital(vital) => {
                 camera.vital = Some(*vital);
                 if self.info.set_provider(vital.provider) {
-                    board.set(Rank::Info, self.topics.info(), payload::json(&self.info));
+                    board.set(Priority::Info, self.topics.info(), payload::json(&self.info));
                 }
                 None
             }
@@ -130,29 +131,29 @@ impl Cameras {
                     put_discovery(self.discovery.as_ref(), camera, board);
                 }
                 let payload = payload::json(&ReadingText::new(reading, self.boot));
-                board.set(Rank::Last, self.topics.camera(&camera.name, "last"), payload.clone());
+                board.set(Priority::Last, self.topics.camera(&camera.name, "last"), payload.clone());
                 Some(Message { topic: self.topics.camera(&camera.name, "reading"), payload })
             }
             // The gate lets none in.
-            Record::Survey(_) => None,
+            Record::ProbeRecord(_) => None,
         };
         self.put_status(id, board);
         message
     }
 
     /// Finds cameras that have fallen silent and healths that are due. Returns true if there is something to send.
-    pub fn look(&mut self, now: Moment, wall_ms: u64, figures: &Figures, board: &mut Board) -> bool {
+    pub fn look(&mut self, now: Moment, wall_ms: u64, figures: &Figures, board: &mut RetainedTopics) -> bool {
         let mut news = false;
         for camera in self.known.values_mut() {
             if !camera.silent && self.silence_max < now - camera.heard {
                 camera.silent = true;
-                let state = camera.state().word();
-                news |= board.set(Rank::Status, self.topics.camera(&camera.name, "status"), state.into());
+                let state = camera.state().as_str();
+                news |= board.set(Priority::Status, self.topics.camera(&camera.name, "status"), state.into());
             }
             let is_due = camera.health_at.is_none_or(|at| HEALTH_EVERY <= now - at);
             if let (Some(vital), true) = (&camera.vital, is_due) {
                 let text = HealthText::new(vital, camera.state(), figures, wall_ms, self.boot);
-                news |= board.set(Rank::Health, self.topics.camera(&camera.name, "health"), payload::json(&text));
+                news |= board.set(Priority::Health, self.topics.camera(&camera.name, "health"), payload::json(&text));
                 camera.health_at = Some(now);
             }
         }
@@ -165,26 +166,26 @@ impl Cameras {
     }
 
     /// Nothing can be heard until a new `infer` is there.
-    pub fn all_silent(&mut self, board: &mut Board) {
+    pub fn all_silent(&mut self, board: &mut RetainedTopics) {
         for camera in self.known.values_mut() {
             camera.silent = true;
-            let state = camera.state().word();
-            board.set(Rank::Status, self.topics.camera(&camera.name, "status"), state.into());
+            let state = camera.state().as_str();
+            board.set(Priority::Status, self.topics.camera(&camera.name, "status"), state.into());
         }
     }
 
-    fn put_status(&self, id: CameraId, board: &mut Board) {
+    fn put_status(&self, id: CameraId, board: &mut RetainedTopics) {
         if let Some(camera) = self.known.get(&id) {
-            let state = camera.state().word();
-            board.set(Rank::Status, self.topics.camera(&camera.name, "status"), state.into());
+            let state = camera.state().as_str();
+            board.set(Priority::Status, self.topics.camera(&camera.name, "status"), state.into());
         }
     }
 }
 
 /// Tells Home Assistant what there is to show of a camera, where it is to be told.
-fn put_discovery(discovery: Option<&Discovery>, camera: &Camera, board: &mut Board) {
+fn put_discovery(discovery: Option<&Discovery>, camera: &Camera, board: &mut RetainedTopics) {
     if let Some(discovery) = discovery {
         let message = discovery.message(&camera.name, camera.counts_people);
-        board.set(Rank::Discovery, discovery.topic(&camera.name), message);
+        board.set(Priority::Discovery, discovery.topic(&camera.name), message);
     }
 }

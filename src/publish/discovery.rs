@@ -12,7 +12,7 @@ use super::payload::Topics;
 use crate::{
     config,
     wire::{
-        control::PublishBegin,
+        control::PublishConfig,
         record::{CameraFault, Emotion, Provider, SoundState, Withheld},
     },
 };
@@ -44,7 +44,7 @@ pub struct Discovery {
 impl Discovery {
     /// For the cameras of `begin`. `None` where discovery is off.
     #[must_use]
-    pub fn new(begin: &PublishBegin) -> Option<Self> {
+    pub fn new(begin: &PublishConfig) -> Option<Self> {
         let config::Discovery::On { prefix } = &begin.mqtt.discovery else { return None };
         let expiry_s = begin.hop_ms.saturating_mul(EXPIRY_HOPS).div_ceil(1000);
         Some(Self {
@@ -307,23 +307,23 @@ const ENTITIES: &[Entity] = &[
 ];
 
 fn moods() -> Vec<&'static str> {
-    Emotion::ALL.iter().map(|it| it.word()).chain(["withheld"]).collect()
+    Emotion::ALL.iter().map(|it| it.as_str()).chain(["withheld"]).collect()
 }
 
 fn reasons() -> Vec<&'static str> {
-    ["none"].into_iter().chain(Withheld::ALL.iter().map(|it| it.word())).collect()
+    ["none"].into_iter().chain(Withheld::ALL.iter().map(|it| it.as_str())).collect()
 }
 
 fn sounds() -> Vec<&'static str> {
-    SoundState::ALL.iter().map(|it| it.word()).collect()
+    SoundState::ALL.iter().map(|it| it.as_str()).collect()
 }
 
 fn faults() -> Vec<&'static str> {
-    CameraFault::ALL.iter().map(|it| it.word()).collect()
+    CameraFault::ALL.iter().map(|it| it.as_str()).collect()
 }
 
 fn providers() -> Vec<&'static str> {
-    Provider::ALL.iter().map(|it| it.word()).collect()
+    Provider::ALL.iter().map(|it| it.as_str()).collect()
 }
 
 #[cfg(test)]

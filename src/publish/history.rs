@@ -20,8 +20,8 @@ pub const LATENCY_BOUNDS_MS: [u16; 9] = [25, 50, 100, 250, 500, 1000, 2500, 5000
 
 /// What is known of the whole box.
 #[derive(Debug, Default)]
-pub struct Chronicle {
-    cameras: BTreeMap<CameraId, (CameraNow, History)>,
+pub struct History {
+    cameras: BTreeMap<CameraId, (CameraNow, CameraHistory)>,
     figures: Figures,
 }
 
@@ -62,7 +62,7 @@ pub struct CameraNow {
 
 /// What a camera's readings were. Oldest first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct History {
+pub struct CameraHistory {
     /// The last readings, at most [`RECENT_MAX`].
     pub recent: VecDeque<Point>,
     /// The minutes of the last day that had readings, at most [`MINUTES_MAX`].
@@ -95,14 +95,14 @@ pub struct Minute {
     pub reason: Option<Withheld>,
 }
 
-impl Chronicle {
+impl History {
     /// Takes in how the cameras and the room are. Cameras that are not among them are forgotten.
     pub fn look<'a>(&mut self, seen: impl Iterator<Item = Seen<'a>>, figures: &Figures) {
         self.figures = *figures;
         let mut before = std::mem::take(&mut self.cameras);
         for it in seen {
             let known = before.remove(&it.id).filter(|(now, _)| now.name == it.name);
-            let (mut now, history) = known.unwrap_or_else(|| (CameraNow::new(it.name), History::default()));
+            let (mut now, history) = known.unwrap_or_else(|| (CameraNow::new(it.name), CameraHistory::default()));
             (now.state, now.vital) = (it.state, it.vital);
             self.cameras.insert(it.id, (now, history));
         }
@@ -129,7 +129,7 @@ impl Chronicle {
 
     /// The readings of the camera of this name.
     #[must_use]
-    pub fn history(&self, name: &str) -> Option<History> {
+    pub fn history(&self, name: &str) -> Option<CameraHistory> {
         self.cameras.values().find(|(now, _)| now.name == name).map(|(_, history)| history.clone())
     }
 
@@ -182,12 +182,12 @@ impl CameraNow {
             return None;
         }
         if self.state != CameraState::Online {
-            return Some(format!("camera {name}: {} ({})", self.state.word(), vital.fault.word()));
+            return Some(format!("camera {name}: {} ({})", self.state.as_str(), vital.fault.as_str()));
         }
         // The other reasons say something about the scene, these about the machine.
         match self.reading.map(|it| it.outcome) {
             Some(Outcome::Withheld(why @ (Withheld::Overload | Withheld::ModelInvalid))) => {
-                Some(format!("camera {name}: readings are withheld ({})", why.word()))
+                Some(format!("camera {name}: readings are withheld ({})", why.as_str()))
             }
             _ => None,
         }
@@ -199,7 +199,7 @@ fn place(why: Withheld) -> usize {
     Withheld::ALL.iter().position(|it| *it == why).unwrap_or_default()
 }
 
-impl History {
+impl CameraHistory {
     fn add(&mut self, reading: &Reading) {
         let end_ms = reading.window_end_ms;
         let minute = end_ms / 60_000;
@@ -258,13 +258,13 @@ mod tests {
         example::vital(CAMERA)
     }
 
-    fn look(chronicle: &mut Chronicle, name: &str, state: CameraState, vital: Option<Vital>) {
+    fn look(chronicle: &mut History, name: &str, state: CameraState, vital: Option<Vital>) {
         let figures = Figures { on_disk: true, broker_connected: true, ..Figures::default() };
         chronicle.look([Seen { id: CAMERA, name, state, vital }].into_iter(), &figures);
     }
 
-    fn chronicle() -> Chronicle {
-        let mut chronicle = Chronicle::default();
+    fn chronicle() -> History {
+        let mut chronicle = History::default();
         look(&mut chronicle, "hall", CameraState::Online, Some(vital()));
         chronicle
     }
@@ -323,7 +323,7 @@ mod tests {
         chronicle.read(&reading(1, POSITIVE));
         look(&mut chronicle, "yard", CameraState::Online, Some(vital()));
         assert_eq!(chronicle.history("hall"), None);
-        assert_eq!(chronicle.history("yard"), Some(History::default()));
+        assert_eq!(chronicle.history("yard"), Some(CameraHistory::default()));
         chronicle.look(std::iter::empty(), &Figures::default());
         assert_eq!(chronicle.read(&reading(2, POSITIVE)), None);
     }
@@ -331,7 +331,7 @@ mod tests {
     #[test]
     fn troubles_name_who_has_them() {
         let mut chronicle = chronicle();
-        let check = |chronicle: &Chronicle, expected: &[&str]| assert_eq!(chronicle.troubles(), expected);
+        let check = |chronicle: &History, expected: &[&str]| assert_eq!(chronicle.troubles(), expected);
         check(&chronicle, &[]);
         chronicle.read(&reading(1, Outcome::Withheld(Withheld::Dark)));
         check(&chronicle, &[]);

@@ -55,7 +55,7 @@ fn with_vitals(cameras: &[CameraNow]) -> impl Iterator<Item = (&CameraNow, &Vita
 #[derive(Clone, Copy)]
 enum Kind {
     Counter,
-    Gauge,
+    CameraProbe,
     Histogram,
 }
 
@@ -63,29 +63,32 @@ enum Kind {
 type Row = (&'static str, Kind, &'static str, fn(&Vital) -> f64);
 
 const VITALS: &[Row] = &[
-    ("edge_ger_camera_frame_rate_hertz", Kind::Gauge, "Frames that the camera sends in a second.", |it| {
+    ("edge_ger_camera_frame_rate_hertz", Kind::CameraProbe, "Frames that the camera sends in a second.", |it| {
         f64::from(it.fps_x100) / 100.0
     }),
     (
         "edge_ger_camera_key_frame_distance_seconds",
-        Kind::Gauge,
+        Kind::CameraProbe,
         "Time between key frames; 0 before it is known.",
         |it| f64::from(it.key_distance_ms) / 1e3,
     ),
-    ("edge_ger_camera_bytes_per_second", Kind::Gauge, "Compressed bytes that the camera sends in a second.", |it| {
-        f64::from(it.kbps) * 125.0
-    }),
+    (
+        "edge_ger_camera_bytes_per_second",
+        Kind::CameraProbe,
+        "Compressed bytes that the camera sends in a second.",
+        |it| f64::from(it.kbps) * 125.0,
+    ),
     ("edge_ger_camera_packets_lost_total", Kind::Counter, "RTP packets lost on the way.", |it| {
         f64::from(it.packets_lost)
     }),
     ("edge_ger_camera_outages_total", Kind::Counter, "How often the camera was lost.", |it| f64::from(it.outages)),
     (
         "edge_ger_camera_clock_drift_ratio",
-        Kind::Gauge,
+        Kind::CameraProbe,
         "The camera's clock against this machine's; 1e-6 is 1 ppm.",
         |it| f64::from(it.camera_drift_ppm) / 1e6,
     ),
-    ("edge_ger_camera_luma_ratio", Kind::Gauge, "Mean brightness of the last frame, 0 black to 1 white.", |it| {
+    ("edge_ger_camera_luma_ratio", Kind::CameraProbe, "Mean brightness of the last frame, 0 black to 1 white.", |it| {
         f64::from(it.luma) / 255.0
     }),
     (
@@ -94,16 +97,16 @@ const VITALS: &[Row] = &[
         "Frames thrown away because they could not be used in time.",
         |it| f64::from(it.units_dropped),
     ),
-    ("edge_ger_sound_clock_drift_ratio", Kind::Gauge, "The microphone's clock against this machine's.", |it| {
+    ("edge_ger_sound_clock_drift_ratio", Kind::CameraProbe, "The microphone's clock against this machine's.", |it| {
         f64::from(it.sound_drift_ppm) / 1e6
     }),
     ("edge_ger_sound_lost_seconds_total", Kind::Counter, "Sound thrown away by full buffers or gaps.", |it| {
         f64::from(it.sound_lost_ms) / 1e3
     }),
-    ("edge_ger_decode_mean_seconds", Kind::Gauge, "Decoding and scaling of one frame, a running mean.", |it| {
+    ("edge_ger_decode_mean_seconds", Kind::CameraProbe, "Decoding and scaling of one frame, a running mean.", |it| {
         f64::from(it.decode_us) / 1e6
     }),
-    ("edge_ger_inference_mean_seconds", Kind::Gauge, "One run of the network, a running mean.", |it| {
+    ("edge_ger_inference_mean_seconds", Kind::CameraProbe, "One run of the network, a running mean.", |it| {
         f64::from(it.inference_us) / 1e6
     }),
 ];
@@ -111,26 +114,26 @@ const VITALS: &[Row] = &[
 #[allow(clippy::cast_precision_loss, reason = "counters and dates are far below 2^53")]
 fn of_box(out: &mut Exposition, facts: &Facts, figures: &Figures) {
     let info = [("box", facts.box_name.as_str()), ("version", env!("CARGO_PKG_VERSION")), ("model", &facts.model)];
-    out.family("edge_ger_info", Kind::Gauge, "What this box is; always 1.");
+    out.family("edge_ger_info", Kind::CameraProbe, "What this box is; always 1.");
     out.sample("edge_ger_info", "", &info, 1);
     let mut one = |name, kind, help, value: f64| {
         out.family(name, kind, help);
         out.sample(name, "", &[], value);
     };
     let started_s = facts.started_ms as f64 / 1e3;
-    one("edge_ger_start_time_seconds", Kind::Gauge, "When the counters began, since 1970 UTC.", started_s);
+    one("edge_ger_start_time_seconds", Kind::CameraProbe, "When the counters began, since 1970 UTC.", started_s);
     let connected = f64::from(u8::from(figures.broker_connected));
-    one("edge_ger_broker_connected", Kind::Gauge, "1 while the broker is connected, else 0.", connected);
+    one("edge_ger_broker_connected", Kind::CameraProbe, "1 while the broker is connected, else 0.", connected);
     let outages = f64::from(figures.broker_outages);
     one("edge_ger_broker_outages_total", Kind::Counter, "How often the broker was lost.", outages);
     let waiting = figures.waiting as f64;
-    one("edge_ger_outbox_readings", Kind::Gauge, "Readings that the broker has not acknowledged.", waiting);
+    one("edge_ger_outbox_readings", Kind::CameraProbe, "Readings that the broker has not acknowledged.", waiting);
     let given_up = figures.given_up as f64;
     one("edge_ger_outbox_given_up_total", Kind::Counter, "Readings given up for a bound of the outbox.", given_up);
     let on_disk = f64::from(u8::from(figures.on_disk));
     one(
         "edge_ger_outbox_on_disk",
-        Kind::Gauge,
+        Kind::CameraProbe,
         "1 while waiting readings are on disk, 0 while only in memory.",
         on_disk,
     );
@@ -143,7 +146,7 @@ fn of_readings(out: &mut Exposition, cameras: &[CameraNow]) {
     out.family(name, Kind::Counter, "Slots that ended, by label; every slot ends once.");
     for camera in cameras {
         for (emotion, count) in Emotion::ALL.iter().zip(camera.labelled) {
-            out.sample(name, "", &[("camera", &camera.name), ("label", emotion.word())], count);
+            out.sample(name, "", &[("camera", &camera.name), ("label", emotion.as_str())], count);
         }
         let withheld: u64 = camera.withheld.iter().sum();
         out.sample(name, "", &[("camera", &camera.name), ("label", "withheld")], withheld);
@@ -152,26 +155,30 @@ fn of_readings(out: &mut Exposition, cameras: &[CameraNow]) {
     out.family(name, Kind::Counter, "Slots that ended without a label, by reason.");
     for camera in cameras {
         for (why, count) in Withheld::ALL.iter().zip(camera.withheld) {
-            out.sample(name, "", &[("camera", &camera.name), ("reason", why.word())], count);
+            out.sample(name, "", &[("camera", &camera.name), ("reason", why.as_str())], count);
         }
     }
     let newest = || cameras.iter().filter_map(|it| Some((&it.name, it.reading.as_ref()?)));
     let name = "edge_ger_reading_timestamp_seconds";
-    out.family(name, Kind::Gauge, "The end of the newest reading's window, since 1970 UTC.");
+    out.family(name, Kind::CameraProbe, "The end of the newest reading's window, since 1970 UTC.");
     for (camera, reading) in newest() {
         #[allow(clippy::cast_precision_loss, reason = "the gate lets no date through that is not far below 2^53")]
         out.sample(name, "", &[("camera", camera)], reading.window_end_ms as f64 / 1e3);
     }
     let name = "edge_ger_emotion_probability_ratio";
-    out.family(name, Kind::Gauge, "The newest reading's probabilities; absent while it is withheld.");
+    out.family(name, Kind::CameraProbe, "The newest reading's probabilities; absent while it is withheld.");
     for (camera, reading) in newest().filter(|(_, it)| matches!(it.outcome, Outcome::Label(_))) {
         for (emotion, probability) in Emotion::ALL.iter().zip(reading.probabilities) {
-            let labels = [("camera", camera.as_str()), ("emotion", emotion.word())];
+            let labels = [("camera", camera.as_str()), ("emotion", emotion.as_str())];
             out.sample(name, "", &labels, f64::from(probability) / 1e4);
         }
     }
     let name = "edge_ger_group_people_min";
-    out.family(name, Kind::Gauge, "The newest lower bound of the group's size; absent where it is not estimated.");
+    out.family(
+        name,
+        Kind::CameraProbe,
+        "The newest lower bound of the group's size; absent where it is not estimated.",
+    );
     for (camera, reading) in newest() {
         if let Some(people) = reading.group_at_least {
             out.sample(name, "", &[("camera", camera)], people);
@@ -201,24 +208,24 @@ type Words = (&'static str, &'static str, &'static str, fn(&CameraNow, &Vital) -
 
 fn of_states(out: &mut Exposition, cameras: &[CameraNow]) {
     let name = "edge_ger_camera_online";
-    out.family(name, Kind::Gauge, "1 while pictures arrive, else 0.");
+    out.family(name, Kind::CameraProbe, "1 while pictures arrive, else 0.");
     for camera in cameras {
         out.sample(name, "", &[("camera", &camera.name)], u8::from(camera.state == CameraState::Online));
     }
     let words: [Words; 4] = [
-        ("edge_ger_camera_state_info", "state", "The camera's state; always 1.", |camera, _| camera.state.word()),
-        ("edge_ger_camera_fault_info", "fault", "Why the camera is not online; always 1.", |_, it| it.fault.word()),
-        ("edge_ger_sound_state_info", "state", "What became of the sound; always 1.", |_, it| it.sound.word()),
-        ("edge_ger_provider_info", "provider", "What the network runs on; always 1.", |_, it| it.provider.word()),
+        ("edge_ger_camera_state_info", "state", "The camera's state; always 1.", |camera, _| camera.state.as_str()),
+        ("edge_ger_camera_fault_info", "fault", "Why the camera is not online; always 1.", |_, it| it.fault.as_str()),
+        ("edge_ger_sound_state_info", "state", "What became of the sound; always 1.", |_, it| it.sound.as_str()),
+        ("edge_ger_provider_info", "provider", "What the network runs on; always 1.", |_, it| it.provider.as_str()),
     ];
     for (name, label, help, word) in words {
-        out.family(name, Kind::Gauge, help);
+        out.family(name, Kind::CameraProbe, help);
         for (camera, vital) in with_vitals(cameras) {
             out.sample(name, "", &[("camera", &camera.name), (label, word(camera, vital))], 1);
         }
     }
     let name = "edge_ger_sound_level_dbfs";
-    out.family(name, Kind::Gauge, "The sound's level below full scale; absent where there is no sound.");
+    out.family(name, Kind::CameraProbe, "The sound's level below full scale; absent where there is no sound.");
     for (camera, vital) in with_vitals(cameras) {
         if !matches!(vital.sound, SoundState::Off | SoundState::Absent) {
             out.sample(name, "", &[("camera", &camera.name)], f64::from(vital.level_cdb) / 100.0);
@@ -233,7 +240,7 @@ impl Exposition {
     fn family(&mut self, name: &str, kind: Kind, help: &str) {
         let kind = match kind {
             Kind::Counter => "counter",
-            Kind::Gauge => "gauge",
+            Kind::CameraProbe => "gauge",
             Kind::Histogram => "histogram",
         };
         // A String takes whatever is written to it; the same below.

@@ -4,7 +4,7 @@
 //! every connection has a new client, takes rows from the outbox and notes from the board a few at a time, and each
 //! of them counts as delivered only when its own acknowledgement has come.
 //!
-//! All of it runs in one thread with tokio's current-thread runtime; the room talks to it through [`Desk`].
+//! All of it runs in one thread with tokio's current-thread runtime; the room talks to it through [`SharedState`].
 
 use std::{
     io,
@@ -30,10 +30,10 @@ use self::{
     failure::{Failure, FailureKind},
     session::Session,
 };
-use super::{outbox::Outbox, payload, retained::Board};
+use super::{outbox::Outbox, payload, retained::RetainedTopics};
 use crate::{
     time::{Clock, Moment},
-    wire::control::PublishBegin,
+    wire::control::PublishConfig,
 };
 
 pub mod backoff;
@@ -51,9 +51,9 @@ pub(crate) const GOOD_CONNECTION: Duration = Duration::from_secs(10);
 
 /// What the room and the broker's thread share.
 #[derive(Debug)]
-pub struct Desk {
+pub struct SharedState {
     outbox: Mutex<Outbox>,
-    board: Mutex<Board>,
+    board: Mutex<RetainedTopics>,
     outages: AtomicU32,
     connected: AtomicBool,
     /// There is something to send, or it is time to leave.
@@ -61,7 +61,7 @@ pub struct Desk {
     leaving: AtomicBool,
 }
 
-impl Desk {
+impl SharedState {
     /// A desk with this outbox and an empty board.
     #[must_use]
     pub fn new(outbox: Outbox) -> Self {
@@ -81,7 +81,7 @@ impl Desk {
     }
 
     /// The board. Whoever holds it keeps the other thread waiting.
-    pub fn board(&self) -> MutexGuard<'_, Board> {
+    pub fn board(&self) -> MutexGuard<'_, RetainedTopics> {
         self.board.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -110,7 +110,7 @@ impl Desk {
 /// The running thread.
 #[derive(Debug)]
 pub struct Broker {
-    desk: Arc<Desk>,
+    desk: Arc<SharedState>,
     ended: Receiver<()>,
 }
 
@@ -130,7 +130,7 @@ impl Broker {
     ///
     /// # Errors
     /// When a certificate or key cannot be used, or the system gives no thread.
-    pub fn start(begin: &PublishBegin, desk: Arc<Desk>, clock: Arc<dyn Clock>) -> Result<Self, StartError> {
+    pub fn start(begin: &PublishConfig, desk: Arc<SharedState>, clock: Arc<dyn Clock>) -> Result<Self, StartError> {
         let topics = payload::Topics::new(&begin.mqtt.topic_prefix, &begin.box_name);
         let will = (topics.status(), payload::OFFLINE);
         let settings = Settings::new(&begin.mqtt, &begin.secrets, &begin.box_name, will)?;
@@ -167,7 +167,7 @@ impl Broker {
 struct Connector {
     settings: Settings,
     status_topic: String,
-    desk: Arc<Desk>,
+    desk: Arc<SharedState>,
     log: OutageLog,
 }
 
@@ -202,7 +202,7 @@ impl Connector {
 /// Says each outage once, whatever the number of tries, and once that it is over.
 struct OutageLog {
     broker: String,
-    desk: Arc<Desk>,
+    desk: Arc<SharedState>,
     clock: Arc<dyn Clock>,
     outage: Option<Outage>,
     was_connected: bool,

@@ -75,11 +75,11 @@ pub struct Outbox {
     acknowledged: BTreeSet<i64>,
     given_up: u64,
     corrupt_files: u32,
-    trouble: Option<Trouble>,
+    trouble: Option<StreamError>,
 }
 
 #[derive(Debug)]
-struct Trouble {
+struct StreamError {
     since_ms: u64,
     retry_at_ms: u64,
 }
@@ -239,7 +239,7 @@ impl Outbox {
                 if self.trouble.is_none() {
                     warn!(%file, %err, "the outbox cannot be written; readings are kept in memory. Check the disk and the folder");
                 }
-                self.trouble = Some(Trouble { since_ms, retry_at_ms: now_ms + RETRY_MS });
+                self.trouble = Some(StreamError { since_ms, retry_at_ms: now_ms + RETRY_MS });
             }
         }
     }

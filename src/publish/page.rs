@@ -25,14 +25,14 @@ use tracing::{info, warn};
 
 use self::auth::Door;
 use super::{
-    history::{Chronicle, Seen},
+    history::{History, Seen},
     metrics::Facts,
     payload::Figures,
 };
 use crate::{
     config,
     time::{Clock, Moment, Span},
-    wire::{control::PublishBegin, record::Reading},
+    wire::{control::PublishConfig, record::Reading},
 };
 
 /// So many pages may be open and live at once.
@@ -62,7 +62,7 @@ struct Shared {
     door: Door,
     facts: Facts,
     clock: Arc<dyn Clock>,
-    chronicle: Mutex<Chronicle>,
+    chronicle: Mutex<History>,
     news: broadcast::Sender<News>,
     streams: Arc<Semaphore>,
 }
@@ -89,7 +89,7 @@ impl std::fmt::Debug for Shared {
 
 impl Shared {
     /// Whoever holds it keeps the room waiting: take a copy and let go.
-    fn chronicle(&self) -> MutexGuard<'_, Chronicle> {
+    fn chronicle(&self) -> MutexGuard<'_, History> {
         self.chronicle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -108,7 +108,7 @@ impl Page {
     ///
     /// # Errors
     /// When the system gives no thread or no event queue, or a token is wanted and was not handed over.
-    pub fn open(begin: &PublishBegin, clock: Arc<dyn Clock>) -> io::Result<Option<Self>> {
+    pub fn open(begin: &PublishConfig, clock: Arc<dyn Clock>) -> io::Result<Option<Self>> {
         let (address, door) = match (&begin.page, &begin.page_token) {
             (config::Page::Off, _) => return Ok(None),
             (config::Page::Loopback(address), _) => (*address, Door::Loopback),

@@ -106,10 +106,10 @@ impl ReadingText {
     #[must_use]
     pub fn new(reading: &Reading, boot: u32) -> Self {
         let (label, code, reason, probabilities) = match reading.outcome {
-            Outcome::Label(emotion) => (emotion.word(), emotion.code(), "none", reading.probabilities),
+            Outcome::Label(emotion) => (emotion.as_str(), emotion.code(), "none", reading.probabilities),
             Outcome::Withheld(why) => {
                 let number = i8::try_from(why.code()).unwrap_or(i8::MAX);
-                ("withheld", CODE_WITHHELD.saturating_sub(number), why.word(), [0; 3])
+                ("withheld", CODE_WITHHELD.saturating_sub(number), why.as_str(), [0; 3])
             }
         };
         let [p_positive, p_neutral, p_negative] = probabilities;
@@ -125,7 +125,7 @@ impl ReadingText {
             p_negative,
             reason,
             group_min: reading.group_at_least.map_or(GROUP_UNKNOWN, |it| i16::from(it).min(GROUP_MAX)),
-            sound: reading.sound.word(),
+            sound: reading.sound.as_str(),
             offset_ms: reading.frame_offset_ms.min(TIME_MAX_MS),
             latency_ms: reading.latency_ms.min(TIME_MAX_MS),
             inference_ms: reading.inference_ms.min(TIME_MAX_MS),
@@ -233,13 +233,13 @@ impl HealthText {
             v: VERSION,
             ts_ms,
             boot,
-            state: state.word(),
+            state: state.as_str(),
             state_code: state.code(),
-            fault: vital.fault.word(),
+            fault: vital.fault.as_str(),
             fault_code: vital.fault.code(),
-            sound: vital.sound.word(),
+            sound: vital.sound.as_str(),
             sound_code: vital.sound.code(),
-            provider: vital.provider.word(),
+            provider: vital.provider.as_str(),
             provider_code: vital.provider.code(),
             fps: f64::from(vital.fps_x100) / 100.0,
             key_ms: vital.key_distance_ms,
@@ -295,7 +295,7 @@ impl Info {
             version: env!("CARGO_PKG_VERSION"),
             boot,
             model: model.to_owned(),
-            provider: Provider::None.word(),
+            provider: Provider::None.as_str(),
             min_group,
             hop_ms,
             privacy: "pictures and sound never leave this device; only the mood of the group is published, no person's",
@@ -304,9 +304,9 @@ impl Info {
 
     /// Names what the network runs on. False if that is no news.
     pub fn set_provider(&mut self, provider: Provider) -> bool {
-        let news = provider != Provider::None && provider.word() != self.provider;
+        let news = provider != Provider::None && provider.as_str() != self.provider;
         if news {
-            self.provider = provider.word();
+            self.provider = provider.as_str();
         }
         news
     }

@@ -48,13 +48,21 @@ pub enum Refusal {
     /// The camera says more than the grid allows.
     Rate,
     /// It is a survey, which only a dry run has.
-    Survey,
+    ProbeRecord,
 }
 
 impl Refusal {
     /// All of them.
-    pub const ALL: [Self; 8] =
-        [Self::Size, Self::Malformed, Self::Value, Self::Camera, Self::Slot, Self::Future, Self::Rate, Self::Survey];
+    pub const ALL: [Self; 8] = [
+        Self::Size,
+        Self::Malformed,
+        Self::Value,
+        Self::Camera,
+        Self::Slot,
+        Self::Future,
+        Self::Rate,
+        Self::ProbeRecord,
+    ];
 
     /// The words for the log.
     #[must_use]
@@ -67,14 +75,14 @@ impl Refusal {
             Self::Slot => "a slot that is not after the last one",
             Self::Future => "a slot that has not ended",
             Self::Rate => "more than the grid allows",
-            Self::Survey => "a survey, which only a dry run has",
+            Self::ProbeRecord => "a survey, which only a dry run has",
         }
     }
 }
 
 /// The door: one per room.
 #[derive(Debug)]
-pub struct Gate {
+pub struct RecordFilter {
     hop: Span,
     doors: BTreeMap<CameraId, Door>,
     refused: [u64; Refusal::ALL.len()],
@@ -87,7 +95,7 @@ struct Door {
     vitals: Bucket,
 }
 
-impl Gate {
+impl RecordFilter {
     /// A door that knows no camera yet. `hop` is the time from the end of one slot to the end of the next.
     #[must_use]
     pub fn new(hop: Span) -> Self {
@@ -140,7 +148,7 @@ impl Gate {
         let record = Record::from_bytes(datagram).map_err(|_malformed| Refusal::Malformed)?;
         let hop = self.hop;
         match &record {
-            Record::Survey(_) => return Err(Refusal::Survey),
+            Record::ProbeRecord(_) => return Err(Refusal::ProbeRecord),
             Record::Vital(vital) => {
                 let door = self.doors.get_mut(&vital.camera).ok_or(Refusal::Camera)?;
                 door.vitals.take(now)?;
@@ -205,7 +213,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::wire::record::{Survey, Withheld, example};
+    use crate::wire::record::{ProbeRecord, Withheld, example};
 
     const HOP: Span = Span::from_ms(5000);
     const CAMERA: CameraId = CameraId(3);
@@ -214,8 +222,8 @@ mod tests {
         Moment(slot * HOP.0)
     }
 
-    fn gate() -> Gate {
-        let mut gate = Gate::new(HOP);
+    fn gate() -> RecordFilter {
+        let mut gate = RecordFilter::new(HOP);
         gate.add(CAMERA, at(1000));
         gate
     }
@@ -251,9 +259,9 @@ mod tests {
     #[test]
     fn a_survey_is_refused() {
         let mut gate = gate();
-        let survey = Record::Survey(Survey::unknown(CAMERA)).to_bytes();
-        assert_eq!(gate.admit(&survey, at(1001)), Err(Refusal::Survey));
-        assert_eq!(gate.refused_for(Refusal::Survey), 1);
+        let survey = Record::ProbeRecord(ProbeRecord::unknown(CAMERA)).to_bytes();
+        assert_eq!(gate.admit(&survey, at(1001)), Err(Refusal::ProbeRecord));
+        assert_eq!(gate.refused_for(Refusal::ProbeRecord), 1);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 /// In which order topics are sent after a connection: the box before its cameras, what changes rarely first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Rank {
+pub enum Priority {
     /// The box's status.
     Box,
     /// The box's description.
@@ -22,7 +22,7 @@ pub enum Rank {
     Last,
 }
 
-impl Rank {
+impl Priority {
     /// The rank of a camera's topic, by its last level.
     #[must_use]
     pub fn of(topic: &str) -> Self {
@@ -38,8 +38,8 @@ impl Rank {
 
 /// The retained topics of this box.
 #[derive(Debug, Default)]
-pub struct Board {
-    notes: BTreeMap<(Rank, String), Note>,
+pub struct RetainedTopics {
+    notes: BTreeMap<(Priority, String), Note>,
     versions: u64,
 }
 
@@ -62,7 +62,7 @@ enum Told {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Due {
     /// Where on the board it stands.
-    pub rank: Rank,
+    pub rank: Priority,
     /// Its topic.
     pub topic: String,
     /// Its text; empty clears the topic.
@@ -71,9 +71,9 @@ pub struct Due {
     pub version: u64,
 }
 
-impl Board {
+impl RetainedTopics {
     /// Sets what the topic should hold. Returns false if it does already.
-    pub fn set(&mut self, rank: Rank, topic: String, text: Vec<u8>) -> bool {
+    pub fn set(&mut self, rank: Priority, topic: String, text: Vec<u8>) -> bool {
         self.versions += 1;
         let version = self.versions;
         let note =
@@ -86,7 +86,7 @@ impl Board {
     }
 
     /// Takes the topic off the broker.
-    pub fn clear(&mut self, rank: Rank, topic: String) {
+    pub fn clear(&mut self, rank: Priority, topic: String) {
         self.set(rank, topic, Vec::new());
     }
 
@@ -119,7 +119,7 @@ impl Board {
 
     /// The broker has this version of the topic, or does not want it; either way it is not sent again until it
     /// changes.
-    pub fn settled(&mut self, rank: Rank, topic: &str, version: u64) {
+    pub fn settled(&mut self, rank: Priority, topic: &str, version: u64) {
         let key = (rank, topic.to_owned());
         let Some(note) = self.notes.get_mut(&key) else { return };
         note.told = Told::Version(version);
@@ -138,7 +138,7 @@ impl Board {
 mod tests {
     use super::*;
 
-    fn due(board: &mut Board) -> Vec<(String, String, u64)> {
+    fn due(board: &mut RetainedTopics) -> Vec<(String, String, u64)> {
         std::iter::from_fn(|| board.next_due())
             .map(|it| (it.topic, String::from_utf8(it.text).unwrap(), it.version))
             .collect()
@@ -150,61 +150,61 @@ mod tests {
 
     #[test]
     fn only_the_newest_is_sent_and_the_box_comes_first() {
-        let mut board = Board::default();
-        board.set(Rank::Last, "cam/last".into(), b"1".into());
-        board.set(Rank::Last, "cam/last".into(), b"2".into());
-        board.set(Rank::Box, "status".into(), b"online".into());
+        let mut board = RetainedTopics::default();
+        board.set(Priority::Last, "cam/last".into(), b"1".into());
+        board.set(Priority::Last, "cam/last".into(), b"2".into());
+        board.set(Priority::Box, "status".into(), b"online".into());
         assert_eq!(words(&due(&mut board)), [("status", "online"), ("cam/last", "2")]);
         assert_eq!(words(&due(&mut board)), []);
     }
 
     #[test]
     fn a_change_while_under_way_is_sent_after_it() {
-        let mut board = Board::default();
-        board.set(Rank::Last, "last".into(), b"1".into());
+        let mut board = RetainedTopics::default();
+        board.set(Priority::Last, "last".into(), b"1".into());
         let first = board.next_due().unwrap();
-        assert!(board.set(Rank::Last, "last".into(), b"2".into()));
+        assert!(board.set(Priority::Last, "last".into(), b"2".into()));
         assert_eq!(words(&due(&mut board)), []);
         board.settled(first.rank, &first.topic, first.version);
         let second = board.next_due().unwrap();
         assert_eq!(second.text, b"2");
         board.settled(second.rank, &second.topic, second.version);
-        assert!(!board.set(Rank::Last, "last".into(), b"2".into()));
+        assert!(!board.set(Priority::Last, "last".into(), b"2".into()));
         assert_eq!(words(&due(&mut board)), []);
     }
 
     #[test]
     fn everything_is_sent_again_after_a_connection() {
-        let mut board = Board::default();
-        board.set(Rank::Box, "status".into(), b"online".into());
-        board.set(Rank::Info, "info".into(), b"{}".into());
+        let mut board = RetainedTopics::default();
+        board.set(Priority::Box, "status".into(), b"online".into());
+        board.set(Priority::Info, "info".into(), b"{}".into());
         let sent = due(&mut board);
-        board.settled(Rank::Box, "status", sent[0].2);
+        board.settled(Priority::Box, "status", sent[0].2);
         board.forget();
         assert_eq!(words(&due(&mut board)), [("status", "online"), ("info", "{}")]);
     }
 
     #[test]
     fn everything_is_sent_again_when_asked_in_order_and_once() {
-        let mut board = Board::default();
-        board.set(Rank::Status, "cam/status".into(), b"online".into());
-        board.set(Rank::Discovery, "config".into(), b"{}".into());
+        let mut board = RetainedTopics::default();
+        board.set(Priority::Status, "cam/status".into(), b"online".into());
+        board.set(Priority::Discovery, "config".into(), b"{}".into());
         let settled = due(&mut board);
-        board.settled(Rank::Discovery, "config", settled[0].2);
+        board.settled(Priority::Discovery, "config", settled[0].2);
         // The status is still under way: its second time comes after its first.
         board.again();
         assert_eq!(words(&due(&mut board)), [("config", "{}")]);
-        board.settled(Rank::Status, "cam/status", settled[1].2);
+        board.settled(Priority::Status, "cam/status", settled[1].2);
         let last = due(&mut board);
         assert_eq!(words(&last), [("cam/status", "online")]);
-        board.settled(Rank::Status, "cam/status", last[0].2);
+        board.settled(Priority::Status, "cam/status", last[0].2);
         assert_eq!(words(&due(&mut board)), []);
     }
 
     #[test]
     fn a_cleared_topic_is_held_until_the_broker_has_heard_of_it() {
-        let mut board = Board::default();
-        board.clear(Rank::of("edge-ger/box/cam/last"), "edge-ger/box/cam/last".into());
+        let mut board = RetainedTopics::default();
+        board.clear(Priority::of("edge-ger/box/cam/last"), "edge-ger/box/cam/last".into());
         let sent = board.next_due().unwrap();
         assert!(board.holds("edge-ger/box/cam/last"));
         board.settled(sent.rank, &sent.topic, sent.version);
@@ -213,9 +213,9 @@ mod tests {
 
     #[test]
     fn a_cleared_topic_is_cleared_once() {
-        let mut board = Board::default();
-        board.set(Rank::Last, "last".into(), b"1".into());
-        board.clear(Rank::Last, "last".into());
+        let mut board = RetainedTopics::default();
+        board.set(Priority::Last, "last".into(), b"1".into());
+        board.clear(Priority::Last, "last".into());
         let sent = board.next_due().unwrap();
         assert_eq!(sent.text, b"");
         board.settled(sent.rank, &sent.topic, sent.version);

@@ -23,7 +23,7 @@ const TOPIC_BYTES_MAX: usize = 400;
 
 /// The retained topics that are ours.
 #[derive(Debug)]
-pub struct Ledger {
+pub struct TopicRegistry {
     file: PathBuf,
     wanted: BTreeSet<String>,
     gone: BTreeSet<String>,
@@ -33,9 +33,9 @@ pub struct Ledger {
     trouble: bool,
 }
 
-impl Ledger {
+impl TopicRegistry {
     /// Reads the list beside the outbox `outbox_file`, or begins one. It always succeeds: a list that cannot be read
-    /// is an empty one. Until [`Ledger::want`] says otherwise, every topic in it is [`gone`](Ledger::gone).
+    /// is an empty one. Until [`TopicRegistry::want`] says otherwise, every topic in it is [`gone`](TopicRegistry::gone).
     #[must_use]
     pub fn open(outbox_file: &Path) -> Self {
         let file = outbox_file.with_added_extension("topics");
@@ -130,7 +130,7 @@ mod tests {
     fn what_is_no_longer_wanted_is_gone_until_it_is_settled() {
         let folder = tempfile::tempdir().unwrap();
         let outbox = folder.path().join("outbox.sqlite");
-        let mut ledger = Ledger::open(&outbox);
+        let mut ledger = TopicRegistry::open(&outbox);
         ledger.want(topics(&["a/status", "b/status"]));
         assert_eq!(*ledger.gone(), topics(&[]));
         ledger.want(topics(&["b/status", "c/status"]));
@@ -140,18 +140,18 @@ mod tests {
         assert_eq!(*ledger.gone(), topics(&[]));
         drop(ledger);
 
-        let mut ledger = Ledger::open(&outbox);
+        let mut ledger = TopicRegistry::open(&outbox);
         ledger.want(topics(&["b/status"]));
         ledger.tend(|topic| topic == "c/status");
         assert_eq!(*ledger.gone(), topics(&["c/status"]));
         drop(ledger);
 
         // What was settled is struck out on disk, too; what was not is gone in every later life.
-        let mut ledger = Ledger::open(&outbox);
+        let mut ledger = TopicRegistry::open(&outbox);
         ledger.want(topics(&[]));
         assert_eq!(*ledger.gone(), topics(&["b/status", "c/status"]));
         ledger.tend(|_| false);
-        assert_eq!(*Ledger::open(&outbox).gone(), topics(&[]));
+        assert_eq!(*TopicRegistry::open(&outbox).gone(), topics(&[]));
     }
 
     #[test]
@@ -161,21 +161,21 @@ mod tests {
         let long = format!("a/{}", "x".repeat(TOPIC_BYTES_MAX));
         let text = format!("a/status\n#\na/+/b\n\n{long}\nno level\n\0\0/\nb/last");
         fs::write(folder.path().join("outbox.sqlite.topics"), text).unwrap();
-        assert_eq!(*Ledger::open(&outbox).gone(), topics(&["a/status", "b/last"]));
+        assert_eq!(*TopicRegistry::open(&outbox).gone(), topics(&["a/status", "b/last"]));
         fs::write(folder.path().join("outbox.sqlite.topics"), [0xFF, b'/', 0xFE]).unwrap();
-        assert_eq!(*Ledger::open(&outbox).gone(), topics(&[]));
+        assert_eq!(*TopicRegistry::open(&outbox).gone(), topics(&[]));
     }
 
     #[test]
     fn a_disk_that_failed_is_tried_again() {
         let folder = tempfile::tempdir().unwrap();
         let later = folder.path().join("later");
-        let mut ledger = Ledger::open(&later.join("outbox.sqlite"));
+        let mut ledger = TopicRegistry::open(&later.join("outbox.sqlite"));
         ledger.want(topics(&["a/status"]));
         assert!(ledger.trouble);
         fs::create_dir(&later).unwrap();
         ledger.tend(|_| true);
         assert!(!ledger.trouble);
-        assert_eq!(*Ledger::open(&later.join("outbox.sqlite")).gone(), topics(&["a/status"]));
+        assert_eq!(*TopicRegistry::open(&later.join("outbox.sqlite")).gone(), topics(&["a/status"]));
     }
 }

@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use super::{
-    process::Name,
-    worker_config::{Run, Setting, needs_unix_sockets},
+    process::ProcessName,
+    worker_config::{ResolvedConfig, Run, needs_unix_sockets},
 };
 use crate::{
     config::Config,
@@ -18,9 +18,9 @@ use crate::{
 #[derive(Debug, Default)]
 pub struct Change {
     /// These begin anew, with all cameras as they are now.
-    pub restart: Vec<Name>,
+    pub restart: Vec<ProcessName>,
     /// The others hear of the cameras that changed for them.
-    pub orders: Vec<(Name, Order)>,
+    pub orders: Vec<(ProcessName, Order)>,
 }
 
 /// Gives every camera that stays its old number, and every other one a number that was never used in this run:
@@ -46,7 +46,7 @@ pub fn renumber(old: &Config, new: &mut Config, mut next: u16) -> Option<u16> {
 ///
 /// # Errors
 /// When an order cannot be written down, which would be a fault of edge-ger.
-pub fn between(old: &Setting, new: &Setting, rooms: &[Name]) -> Result<Change, serde_json::Error> {
+pub fn between(old: &ResolvedConfig, new: &ResolvedConfig, rooms: &[ProcessName]) -> Result<Change, serde_json::Error> {
     let mut change = Change::default();
     for room in rooms.iter().copied() {
         if View::of(old, room)?.apart_from_cameras != View::of(new, room)?.apart_from_cameras {
@@ -66,7 +66,7 @@ struct View {
 }
 
 impl View {
-    fn of(setting: &Setting, room: Name) -> Result<Self, serde_json::Error> {
+    fn of(setting: &ResolvedConfig, room: ProcessName) -> Result<Self, serde_json::Error> {
         let mut order = serde_json::to_value(setting.order(room, Run::default()))?;
         if let Some(fields) = order.as_object_mut().and_then(|it| it.values_mut().next()).and_then(Value::as_object_mut)
         {
@@ -74,14 +74,14 @@ impl View {
             // The sandbox is closed once and for good.
             fields.insert(
                 "unix_sockets".into(),
-                (room == Name::Infer && needs_unix_sockets(&setting.config.cameras)).into(),
+                (room == ProcessName::Infer && needs_unix_sockets(&setting.config.cameras)).into(),
             );
         }
         let mut cameras = BTreeMap::new();
         for camera in &setting.config.cameras {
             let seen = match room {
-                Name::Publish => Value::from(camera.name.clone()),
-                Name::Ingest | Name::Infer => serde_json::to_value(setting.camera(room, camera))?,
+                ProcessName::Publish => Value::from(camera.name.clone()),
+                ProcessName::Ingest | ProcessName::Infer => serde_json::to_value(setting.camera(room, camera))?,
             };
             cameras.insert(camera.id, seen);
         }
@@ -89,7 +89,11 @@ impl View {
     }
 }
 
-fn camera_orders(old: &Setting, new: &Setting, room: Name) -> Result<Vec<Order>, serde_json::Error> {
+fn camera_orders(
+    old: &ResolvedConfig,
+    new: &ResolvedConfig,
+    room: ProcessName,
+) -> Result<Vec<Order>, serde_json::Error> {
     let (before, after) = (View::of(old, room)?.cameras, View::of(new, room)?.cameras);
     let gone: BTreeSet<_> = before.keys().filter(|id| !after.contains_key(id)).copied().collect();
     let mut orders: Vec<_> = gone.into_iter().map(Order::DropCamera).collect();
@@ -174,22 +178,22 @@ mod tests {
         }
     }
 
-    fn setting(config: &Config) -> Setting {
+    fn setting(config: &Config) -> ResolvedConfig {
         let facts = ModelFacts { name: "tiny".into(), frames: 5, clip: Span::from_ms(5000) };
-        Setting::read(config.clone(), facts).unwrap()
+        ResolvedConfig::read(config.clone(), facts).unwrap()
     }
 
     #[test]
     fn only_those_concerned_hear_of_a_change() {
         let scratch = tempfile::tempdir().unwrap();
         // The edit, who begins anew, and who hears what.
-        let check = |edit: &dyn Fn(&mut Config), restart: &[Name], heard: &[(Name, &str)]| {
+        let check = |edit: &dyn Fn(&mut Config), restart: &[ProcessName], heard: &[(ProcessName, &str)]| {
             let old_config = config(scratch.path());
             let old = setting(&old_config);
             let mut new_config = old_config.clone();
             edit(&mut new_config);
             assert_eq!(renumber(&old_config, &mut new_config, 2), Some(2 + u16::from(3 <= new_config.cameras.len())));
-            let change = between(&old, &setting(&new_config), &Name::ALL).unwrap();
+            let change = between(&old, &setting(&new_config), &ProcessName::ALL).unwrap();
             assert_eq!(change.restart, restart);
             let told: Vec<_> = change
                 .orders
@@ -203,7 +207,7 @@ mod tests {
             let heard: Vec<_> = heard.iter().map(|(room, words)| (*room, (*words).to_owned())).collect();
             assert_eq!(told, heard);
         };
-        use Name::{Infer, Ingest, Publish};
+        use ProcessName::{Infer, Ingest, Publish};
         check(&|_| {}, &[], &[]);
         check(&|it| it.site.notice = "another door".into(), &[], &[]);
         check(&|it| it.mqtt.port = 8883, &[Publish], &[]);
@@ -248,15 +252,15 @@ mod tests {
         let config = config(scratch.path());
         let (old, mut new) = (setting(&config), setting(&config));
         new.paused.insert(CameraId(1));
-        let change = between(&old, &new, &Name::ALL).unwrap();
+        let change = between(&old, &new, &ProcessName::ALL).unwrap();
         assert_eq!(change.restart, []);
-        let told = |(room, order): &(Name, Order)| match order {
+        let told = |(room, order): &(ProcessName, Order)| match order {
             Order::SetCamera(it) => (*room, it.camera.id.0, it.paused),
             other => panic!("{other:?}"),
         };
         let told: Vec<_> = change.orders.iter().map(told).collect();
-        assert_eq!(told, [(Name::Ingest, 1, true), (Name::Infer, 1, true)]);
-        for room in [Name::Ingest, Name::Infer] {
+        assert_eq!(told, [(ProcessName::Ingest, 1, true), (ProcessName::Infer, 1, true)]);
+        for room in [ProcessName::Ingest, ProcessName::Infer] {
             let cameras = match new.order(room, Run::default()) {
                 Order::Ingest(begin) => begin.cameras,
                 Order::Infer(begin) => begin.cameras,
@@ -281,7 +285,7 @@ mod tests {
             camera
         };
         config.cameras = (0..100).map(masked).collect();
-        let order = setting(&config).order(Name::Infer, Run::default());
+        let order = setting(&config).order(ProcessName::Infer, Run::default());
         let (parent, room) = control::pair().unwrap();
         parent.send(&order, &[]).unwrap();
         let (received, _) = room.receive::<Order>().unwrap().unwrap();
@@ -297,9 +301,11 @@ mod tests {
         config.mqtt.password_file = Some(broker.clone());
         let setting = setting(&config);
         let told = |room| serde_json::to_string(&setting.order(room, Run::default())).unwrap();
-        for (room, camera, mqtt) in
-            [(Name::Ingest, true, false), (Name::Infer, false, false), (Name::Publish, false, true)]
-        {
+        for (room, camera, mqtt) in [
+            (ProcessName::Ingest, true, false),
+            (ProcessName::Infer, false, false),
+            (ProcessName::Publish, false, true),
+        ] {
             assert_eq!(told(room).contains("\"one\""), camera, "{room}");
             assert_eq!(told(room).contains("for the broker"), mqtt, "{room}");
         }
@@ -309,7 +315,7 @@ mod tests {
         fs::write(&broker, "two\nlines\n").unwrap();
         fs::remove_file(scratch.path().join("door")).unwrap();
         let facts = ModelFacts { name: "tiny".into(), frames: 5, clip: Span::from_ms(5000) };
-        let faults = Setting::read(config, facts).unwrap_err();
+        let faults = ResolvedConfig::read(config, facts).unwrap_err();
         let text: Vec<_> = faults.iter().map(ToString::to_string).collect();
         assert!(text[0].starts_with("camera door: password_file: "), "{text:?}");
         assert!(text[1].starts_with("mqtt.password_file: "), "{text:?}");

@@ -4,7 +4,7 @@ use std::{io, os::fd::OwnedFd};
 
 use rustix::net::{Shutdown, shutdown};
 
-use super::process::Name;
+use super::process::ProcessName;
 use crate::wire::control;
 
 /// Which side of a joint.
@@ -18,9 +18,9 @@ pub enum Side {
 
 /// A place where two rooms meet.
 #[derive(Debug)]
-struct Joint {
-    before: Name,
-    behind: Name,
+struct Link {
+    before: ProcessName,
+    behind: ProcessName,
     make: fn() -> io::Result<(OwnedFd, OwnedFd)>,
     /// An end whose room is not there yet; the other end is in use.
     kept: Option<(Side, OwnedFd)>,
@@ -28,7 +28,7 @@ struct Joint {
 
 /// Both places.
 #[derive(Debug)]
-pub struct Joints([Joint; 2]);
+pub struct Links([Link; 2]);
 
 /// What a starting room gets, and who else must be told.
 #[derive(Debug, Default)]
@@ -36,25 +36,25 @@ pub struct Ends {
     /// The room's own: upstream first.
     pub own: Vec<OwnedFd>,
     /// New ends for neighbours at work, and which side of the joint they are on.
-    pub neighbours: Vec<(Name, Side, OwnedFd)>,
+    pub neighbours: Vec<(ProcessName, Side, OwnedFd)>,
 }
 
-impl Default for Joints {
+impl Default for Links {
     /// Two places where nobody is yet.
     fn default() -> Self {
         Self([
-            Joint { before: Name::Ingest, behind: Name::Infer, make: control::unit_pair, kept: None },
-            Joint { before: Name::Infer, behind: Name::Publish, make: control::record_pair, kept: None },
+            Link { before: ProcessName::Ingest, behind: ProcessName::Infer, make: control::unit_pair, kept: None },
+            Link { before: ProcessName::Infer, behind: ProcessName::Publish, make: control::record_pair, kept: None },
         ])
     }
 }
 
-impl Joints {
+impl Links {
     /// The ends for a room that starts. `present` tells which neighbours are at work.
     ///
     /// # Errors
     /// When the kernel gives no sockets.
-    pub fn enter(&mut self, room: Name, present: impl Fn(Name) -> bool) -> io::Result<Ends> {
+    pub fn enter(&mut self, room: ProcessName, present: impl Fn(ProcessName) -> bool) -> io::Result<Ends> {
         let mut ends = Ends::default();
         for joint in &mut self.0 {
             let Some(side) = joint.side(room) else { continue };
@@ -82,13 +82,13 @@ impl Joints {
     }
 
     /// The end that waits for `room`, for a parent that takes this room's place.
-    pub fn take_kept(&mut self, room: Name) -> Option<OwnedFd> {
+    pub fn take_kept(&mut self, room: ProcessName) -> Option<OwnedFd> {
         let joint = self.0.iter_mut().find(|it| it.kept.as_ref().is_some_and(|(side, _)| it.room(*side) == room))?;
         joint.kept.take().map(|(_, end)| end)
     }
 
     /// A room is gone: ends that were kept for its neighbours lead nowhere now.
-    pub fn leave(&mut self, room: Name) {
+    pub fn leave(&mut self, room: ProcessName) {
         for joint in &mut self.0 {
             if let Some(side) = joint.side(room) {
                 joint.kept.take_if(|(kept, _)| *kept != side);
@@ -97,8 +97,8 @@ impl Joints {
     }
 }
 
-impl Joint {
-    fn side(&self, room: Name) -> Option<Side> {
+impl Link {
+    fn side(&self, room: ProcessName) -> Option<Side> {
         match room {
             _ if room == self.before => Some(Side::Before),
             _ if room == self.behind => Some(Side::Behind),
@@ -106,7 +106,7 @@ impl Joint {
         }
     }
 
-    fn room(&self, side: Side) -> Name {
+    fn room(&self, side: Side) -> ProcessName {
         if side == Side::Before { self.before } else { self.behind }
     }
 }
@@ -121,17 +121,17 @@ mod tests {
 
     use super::*;
 
-    /// Rooms as bags of ends: `[upstream, downstream]`, whichever there are.
+    /// Processes as bags of ends: `[upstream, downstream]`, whichever there are.
     #[derive(Default)]
-    struct House(BTreeMap<Name, Vec<(Side, File)>>);
+    struct House(BTreeMap<ProcessName, Vec<(Side, File)>>);
 
     impl House {
-        fn start(&mut self, joints: &mut Joints, room: Name) {
+        fn start(&mut self, joints: &mut Links, room: ProcessName) {
             let ends = joints.enter(room, |it| self.0.contains_key(&it)).unwrap();
             let sides = match room {
-                Name::Ingest => vec![Side::Before],
-                Name::Infer => vec![Side::Behind, Side::Before],
-                Name::Publish => vec![Side::Behind],
+                ProcessName::Ingest => vec![Side::Before],
+                ProcessName::Infer => vec![Side::Behind, Side::Before],
+                ProcessName::Publish => vec![Side::Behind],
             };
             assert_eq!(ends.own.len(), sides.len());
             self.0.insert(room, sides.into_iter().zip(ends.own.into_iter().map(File::from)).collect());
@@ -142,17 +142,17 @@ mod tests {
             }
         }
 
-        fn die(&mut self, joints: &mut Joints, room: Name) {
+        fn die(&mut self, joints: &mut Links, room: ProcessName) {
             self.0.remove(&room);
             joints.leave(room);
         }
 
-        fn end(&mut self, room: Name, side: Side) -> &mut File {
+        fn end(&mut self, room: ProcessName, side: Side) -> &mut File {
             &mut self.0.get_mut(&room).unwrap().iter_mut().find(|(it, _)| *it == side).unwrap().1
         }
 
         fn flows(&mut self) {
-            for (from, to) in [(Name::Ingest, Name::Infer), (Name::Infer, Name::Publish)] {
+            for (from, to) in [(ProcessName::Ingest, ProcessName::Infer), (ProcessName::Infer, ProcessName::Publish)] {
                 self.end(from, Side::Before).write_all(&[7]).unwrap();
                 let mut byte = [0];
                 self.end(to, Side::Behind).read_exact(&mut byte).unwrap();
@@ -164,7 +164,7 @@ mod tests {
 
     #[test]
     fn data_flows_again_whoever_died_and_in_whatever_order_they_come_back() {
-        use Name::{Infer, Ingest, Publish};
+        use ProcessName::{Infer, Ingest, Publish};
         let orders = [
             vec![],
             vec![Ingest],
@@ -179,8 +179,8 @@ mod tests {
         ];
         for dead in &orders {
             for back in [dead.clone(), dead.iter().rev().copied().collect()] {
-                let (mut joints, mut house) = (Joints::default(), House::default());
-                for room in Name::ALL {
+                let (mut joints, mut house) = (Links::default(), House::default());
+                for room in ProcessName::ALL {
                     house.start(&mut joints, room);
                 }
                 house.flows();
@@ -197,13 +197,13 @@ mod tests {
 
     #[test]
     fn a_room_that_dies_twice_before_its_neighbour_comes_leaves_no_dead_end() {
-        let (mut joints, mut house) = (Joints::default(), House::default());
-        for room in [Name::Ingest, Name::Publish] {
+        let (mut joints, mut house) = (Links::default(), House::default());
+        for room in [ProcessName::Ingest, ProcessName::Publish] {
             house.start(&mut joints, room);
             house.die(&mut joints, room);
             house.start(&mut joints, room);
         }
-        house.start(&mut joints, Name::Infer);
+        house.start(&mut joints, ProcessName::Infer);
         house.flows();
     }
 }

@@ -11,8 +11,8 @@ use super::{
     Parent,
     pause::{self, Cause, Told},
     plan::Event,
-    process::Name,
-    worker_config::Setting,
+    process::ProcessName,
+    worker_config::ResolvedConfig,
 };
 use crate::{
     config::Camera,
@@ -26,7 +26,7 @@ const LOOK_EVERY: Span = Span::from_ms(1000);
 
 /// What is known about pauses.
 #[derive(Debug, Default)]
-pub(super) struct Rest {
+pub(super) struct PausedCameras {
     /// When to look again.
     pub(super) look_at: Moment,
     /// A signal paused and could not be written into the pause file, and none has resumed since.
@@ -36,10 +36,10 @@ pub(super) struct Rest {
     in_doubt: bool,
 }
 
-impl Rest {
+impl PausedCameras {
     /// Finds out who is paused now, says what changed in that, and keeps it in the setting. Returns those for whom it
     /// changed.
-    pub(super) fn settle(&mut self, setting: &mut Setting, clock: &dyn Clock) -> BTreeSet<CameraId> {
+    pub(super) fn settle(&mut self, setting: &mut ResolvedConfig, clock: &dyn Clock) -> BTreeSet<CameraId> {
         self.look_at = clock.now() + LOOK_EVERY;
         let (zone, wall_ms) = (self.zone(&setting.config.cameras), clock.wall_ms());
         let (cameras, pause_file) = (&setting.config.cameras, &setting.config.privacy.pause_file);
@@ -105,7 +105,7 @@ impl Parent {
         let changed = self.rest.settle(&mut self.setting, &*self.clock);
         for camera in self.setting.config.cameras.iter().filter(|it| changed.contains(&it.id)) {
             // Ears and eyes are closed first.
-            for room in [Name::Infer, Name::Ingest] {
+            for room in [ProcessName::Infer, ProcessName::Ingest] {
                 self.order(room, &Order::SetCamera(Box::new(self.setting.camera(room, camera))), &[]);
             }
         }

@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tracing::{error, info, warn};
 
-use self::worker_state::{PROGRESS, Phase, Room};
-use super::process::Name;
+use self::worker_state::{PROGRESS, Phase, WorkerState};
+use super::process::ProcessName;
 use crate::{
     service::notify::Word,
     time::{Moment, Span},
@@ -26,8 +26,8 @@ const LAST_READINGS: Span = Span::from_ms(300);
 /// All has ended by then, whatever the kernel still has to clear away: the promise is two seconds.
 const STOP_AT_LAST: Span = Span::from_ms(1900);
 /// Who is asked to stop, once whom it hears is gone or has had so long.
-const STOP_AFTER: [(Name, Name, Span); 2] =
-    [(Name::Infer, Name::Ingest, LAST_UNITS), (Name::Publish, Name::Infer, LAST_READINGS)];
+const STOP_AFTER: [(ProcessName, ProcessName, Span); 2] =
+    [(ProcessName::Infer, ProcessName::Ingest, LAST_UNITS), (ProcessName::Publish, ProcessName::Infer, LAST_READINGS)];
 /// A killed process goes at once, unless it is inside a driver.
 const KILL_AGAIN: Span = Span::from_ms(5000);
 /// `systemctl status` need not know every slot.
@@ -37,15 +37,15 @@ const STATUS_EVERY: Span = Span::from_ms(10_000);
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
     /// A room, in its nth life, said something.
-    Report(Name, u32, Report),
+    Report(ProcessName, u32, Report),
     /// A room, in its nth life, ended: so.
-    Exited(Name, u32, String),
+    Exited(ProcessName, u32, String),
     /// The configuration changed.
     Reloaded {
         /// How many there are now.
         cameras: usize,
         /// The rooms that must begin anew.
-        restart: Vec<Name>,
+        restart: Vec<ProcessName>,
         /// This is the return to a configuration that worked.
         revert: bool,
     },
@@ -63,11 +63,11 @@ pub enum Event {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action {
     /// Start this room's nth life.
-    Start(Name, u32),
+    Start(ProcessName, u32),
     /// Send it `Order::Stop`.
-    Stop(Name),
+    Stop(ProcessName),
     /// End its process.
-    Kill(Name),
+    Kill(ProcessName),
     /// Tell the service manager.
     Say(Word),
     /// The new configuration was refused: return to the one before it.
@@ -82,20 +82,20 @@ pub enum Ending {
     /// Somebody asked.
     Stopped,
     /// A room said that the configuration or the network is at fault.
-    Refused(Name, String),
+    Refused(ProcessName, String),
 }
 
 #[derive(Debug)]
 enum Course {
     Running,
-    Stopping { since: Moment, asked: BTreeSet<Name>, killed: bool, ending: Ending },
+    Stopping { since: Moment, asked: BTreeSet<ProcessName>, killed: bool, ending: Ending },
     Ended,
 }
 
 /// The state of the parent.
 #[derive(Debug)]
 pub struct Plan {
-    rooms: BTreeMap<Name, Room>,
+    rooms: BTreeMap<ProcessName, WorkerState>,
     course: Course,
     jitter: fastrand::Rng,
     cameras: usize,
@@ -115,13 +115,13 @@ impl Plan {
     /// hear of us at least; `seed` makes the jitter of the back-off.
     pub fn begin(
         now: Moment,
-        rooms: &[Name],
+        rooms: &[ProcessName],
         cameras: usize,
         watchdog: Option<Span>,
         seed: u64,
     ) -> (Self, Vec<Action>) {
         let mut plan = Self {
-            rooms: rooms.iter().map(|name| (*name, Room::new())).collect(),
+            rooms: rooms.iter().map(|name| (*name, WorkerState::new())).collect(),
             course: Course::Running,
             jitter: fastrand::Rng::with_seed(seed),
             cameras,
@@ -191,7 +191,7 @@ impl Plan {
         rooms.chain(course).chain(watchdog).min().unwrap_or(now + PROGRESS)
     }
 
-    fn start(&mut self, now: Moment, name: Name) -> Action {
+    fn start(&mut self, now: Moment, name: ProcessName) -> Action {
         let life = self.rooms.get_mut(&name).map_or(0, |room| {
             room.life += 1;
             room.phase = Phase::Starting { since: now };
@@ -200,7 +200,7 @@ impl Plan {
         Action::Start(name, life)
     }
 
-    fn report(&mut self, now: Moment, name: Name, life: u32, report: Report, actions: &mut Vec<Action>) {
+    fn report(&mut self, now: Moment, name: ProcessName, life: u32, report: Report, actions: &mut Vec<Action>) {
         let Some(room) = self.rooms.get_mut(&name).filter(|room| room.life == life) else { return };
         match report {
             Report::Ready(words) => {
@@ -219,7 +219,7 @@ impl Plan {
                 if let Phase::Working { heard, .. } = &mut room.phase {
                     *heard = now;
                 }
-                if name == Name::Infer {
+                if name == ProcessName::Infer {
                     self.produced(now, number);
                 }
             }
@@ -230,7 +230,7 @@ impl Plan {
                 actions.push(Action::Revert);
             }
             // `infer` alone refuses for reasons that no neighbour can cure.
-            Report::Refused(why) if !self.ready || name == Name::Infer => {
+            Report::Refused(why) if !self.ready || name == ProcessName::Infer => {
                 self.stop(now, Ending::Refused(name, why), actions);
             }
             Report::Refused(why) => error!(room = %name, "refused to work, will be asked again: {why}"),
@@ -246,7 +246,7 @@ impl Plan {
         }
     }
 
-    fn exited(&mut self, now: Moment, name: Name, life: u32, how: &str, actions: &mut Vec<Action>) {
+    fn exited(&mut self, now: Moment, name: ProcessName, life: u32, how: &str, actions: &mut Vec<Action>) {
         let Some(room) = self.rooms.get_mut(&name).filter(|room| room.life == life) else { return };
         if !matches!(self.course, Course::Running) {
             room.phase = Phase::Gone;
@@ -262,7 +262,7 @@ impl Plan {
     }
 
     /// Lets a room end and begin anew, because its part of the configuration changed.
-    fn restart(&mut self, now: Moment, name: Name, on_trial: bool, actions: &mut Vec<Action>) {
+    fn restart(&mut self, now: Moment, name: ProcessName, on_trial: bool, actions: &mut Vec<Action>) {
         let Some(room) = self.rooms.get_mut(&name) else { return };
         if !matches!(self.course, Course::Running) {
             return;
@@ -301,7 +301,7 @@ impl Plan {
         for name in begin {
             actions.push(self.start(now, name));
         }
-        let all_work = self.rooms.values().all(Room::works);
+        let all_work = self.rooms.values().all(WorkerState::works);
         if all_work && !self.ready {
             self.ready = true;
             actions.push(Action::Say(Word::Ready));
@@ -324,7 +324,7 @@ impl Plan {
     /// has its time to start, because a new network may have to be built first.
     fn producing(&self, now: Moment) -> bool {
         let fresh = |since: Moment| now - since < PROGRESS;
-        let infer_on_trial = self.rooms.get(&Name::Infer).is_some_and(|room| room.on_trial);
+        let infer_on_trial = self.rooms.get(&ProcessName::Infer).is_some_and(|room| room.on_trial);
         let rooms = self.rooms.values().all(|room| match room.phase {
             Phase::Working { heard, .. } => fresh(heard),
             _ => room.on_trial,
@@ -343,7 +343,7 @@ impl Plan {
             some => format!(", {some} of them paused"),
         };
         let missing: Vec<_> =
-            self.rooms.iter().filter(|(_, room)| !room.works()).map(|(name, _)| name.word()).collect();
+            self.rooms.iter().filter(|(_, room)| !room.works()).map(|(name, _)| name.as_str()).collect();
         match missing.as_slice() {
             [] => format!("{cameras}{paused}, {} slots", self.slots),
             missing => format!("{cameras}{paused}, {} slots; starting: {}", self.slots, missing.join(", ")),
@@ -360,14 +360,14 @@ impl Plan {
             match room.phase {
                 Phase::Waiting { .. } => room.phase = Phase::Gone,
                 Phase::Gone => {}
-                _ if *name == Name::Ingest => actions.push(Action::Stop(*name)),
+                _ if *name == ProcessName::Ingest => actions.push(Action::Stop(*name)),
                 _ => {}
             }
         }
     }
 
     fn keep_stopping(&mut self, now: Moment, actions: &mut Vec<Action>) {
-        let gone = |name| self.rooms.get(&name).is_none_or(|room: &Room| room.phase == Phase::Gone);
+        let gone = |name| self.rooms.get(&name).is_none_or(|room: &WorkerState| room.phase == Phase::Gone);
         let all_gone = self.rooms.values().all(|room| room.phase == Phase::Gone);
         let Course::Stopping { since, asked, killed, ending } = &mut self.course else { return };
         let asked_for = now - *since;
@@ -392,7 +392,7 @@ impl Plan {
         actions.extend(left.map(|(name, _)| Action::Kill(*name)));
         if let Course::Stopping { killed, asked, .. } = &mut self.course {
             *killed = true;
-            asked.extend(Name::ALL);
+            asked.extend(ProcessName::ALL);
         }
     }
 }
@@ -400,9 +400,9 @@ impl Plan {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use Name::{Infer, Ingest, Publish};
+    use ProcessName::{Infer, Ingest, Publish};
 
-    const ALL: [Name; 3] = [Ingest, Infer, Publish];
+    const ALL: [ProcessName; 3] = [Ingest, Infer, Publish];
 
     /// A plan on a set clock; the story of a test is told to it line by line.
     struct Story {
@@ -437,11 +437,11 @@ mod tests {
             self.plan.step(self.now, event)
         }
 
-        fn hear(&mut self, name: Name, life: u32, report: Report) -> Vec<Action> {
+        fn hear(&mut self, name: ProcessName, life: u32, report: Report) -> Vec<Action> {
             self.step(Event::Report(name, life, report))
         }
 
-        fn exit(&mut self, name: Name, life: u32) -> Vec<Action> {
+        fn exit(&mut self, name: ProcessName, life: u32) -> Vec<Action> {
             self.step(Event::Exited(name, life, "signal 9".into()))
         }
 
@@ -476,7 +476,7 @@ mod tests {
 
     #[test]
     fn a_silent_room_is_killed_in_time() {
-        let check = |name: Name, starting: bool, limit_ms: i64| {
+        let check = |name: ProcessName, starting: bool, limit_ms: i64| {
             let mut story = if starting { Story::begin() } else { Story::ready() };
             for other in ALL.into_iter().filter(|it| *it != name) {
                 story.hear(other, 1, Report::Ready(String::new()));
@@ -521,7 +521,7 @@ mod tests {
 
     #[test]
     fn a_refusal_ends_the_daemon_at_the_start_and_infers_always() {
-        let check = |mut story: Story, name: Name, ends: bool| {
+        let check = |mut story: Story, name: ProcessName, ends: bool| {
             let actions = story.hear(name, 1, Report::Refused("no such model".into()));
             assert_eq!(actions.contains(&Action::Say(Word::Stopping)), ends, "{name}");
             if ends {

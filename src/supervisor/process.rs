@@ -18,7 +18,7 @@ use crate::{
     sandbox,
     service::{Exit, signals},
     time::Clock,
-    wire::control::{Control, InferBegin, IngestBegin, Order, PublishBegin, Report},
+    wire::control::{Control, InferConfig, IngestConfig, Order, PublishConfig, Report},
 };
 
 /// More orders than this never wait: a reload sends one for each changed camera.
@@ -31,7 +31,7 @@ const LAST_REPORT: Duration = Duration::from_millis(300);
 
 /// Which room; in the order of the data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Name {
+pub enum ProcessName {
     /// Pulls compressed media from the cameras.
     Ingest,
     /// Decodes, listens, runs the network.
@@ -40,13 +40,13 @@ pub enum Name {
     Publish,
 }
 
-impl Name {
+impl ProcessName {
     /// All of them.
     pub const ALL: [Self; 3] = [Self::Ingest, Self::Infer, Self::Publish];
 
     /// The word on the command line and in the log.
     #[must_use]
-    pub const fn word(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Ingest => "ingest",
             Self::Infer => "infer",
@@ -55,9 +55,9 @@ impl Name {
     }
 }
 
-impl fmt::Display for Name {
+impl fmt::Display for ProcessName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.word())
+        f.write_str(self.as_str())
     }
 }
 
@@ -67,15 +67,15 @@ pub type Orders = Receiver<(Order, Vec<OwnedFd>)>;
 pub type Ended = Result<(), Box<dyn StdError + Send + Sync>>;
 
 /// `ingest`: takes the socket for access units.
-pub type Ingest = fn(IngestBegin, OwnedFd, &Orders, &Sender<Report>, Arc<dyn Clock>) -> Ended;
+pub type Ingest = fn(IngestConfig, OwnedFd, &Orders, &Sender<Report>, Arc<dyn Clock>) -> Ended;
 /// `infer`: takes the sockets for access units and for records.
-pub type Infer = fn(InferBegin, OwnedFd, OwnedFd, &Orders, &Sender<Report>, Arc<dyn Clock>) -> Ended;
+pub type Infer = fn(InferConfig, OwnedFd, OwnedFd, &Orders, &Sender<Report>, Arc<dyn Clock>) -> Ended;
 /// `publish`: takes the socket for records.
-pub type Publish = fn(PublishBegin, OwnedFd, &Orders, &Sender<Report>, Arc<dyn Clock>) -> Ended;
+pub type Publish = fn(PublishConfig, OwnedFd, &Orders, &Sender<Report>, Arc<dyn Clock>) -> Ended;
 
 /// The three rooms as functions over their ends, so that tests can bring their own.
 #[derive(Clone, Copy, Debug)]
-pub struct Rooms {
+pub struct Processes {
     /// The first room.
     pub ingest: Ingest,
     /// The second room.
@@ -92,17 +92,17 @@ pub enum Error {
     NotARoom,
     /// The parent spoke, but not as it should.
     #[error("the parent's first order is not that of {0}")]
-    Order(Name),
+    Order(ProcessName),
     /// The system refused something.
     #[error("the room {0} cannot begin: {1}")]
-    System(Name, io::Error),
+    System(ProcessName, io::Error),
 }
 
 /// Works as the room `name` over standard input, to the end. A process does this once.
 ///
 /// # Errors
 /// When standard input is not the parent's, or the parent's first order is not for this room.
-pub fn enter(name: Name, rooms: Rooms, clock: Arc<dyn Clock>) -> Result<Exit, Error> {
+pub fn enter(name: ProcessName, rooms: Processes, clock: Arc<dyn Clock>) -> Result<Exit, Error> {
     let system = |err| Error::System(name, err);
     let stdin = io::stdin();
     if socket_type(&stdin) != Ok(SocketType::SEQPACKET) {
@@ -110,9 +110,9 @@ pub fn enter(name: Name, rooms: Rooms, clock: Arc<dyn Clock>) -> Result<Exit, Er
     }
     // Before anything else, so that the line that `ps` shows says which room it is.
     let title = match name {
-        Name::Ingest => c"ger-ingest",
-        Name::Infer => c"ger-infer",
-        Name::Publish => c"ger-publish",
+        ProcessName::Ingest => c"ger-ingest",
+        ProcessName::Infer => c"ger-infer",
+        ProcessName::Publish => c"ger-publish",
     };
     rustix::thread::set_name(title).map_err(|err| system(err.into()))?;
     signals::leave_to_parent().map_err(system)?;
@@ -144,18 +144,18 @@ pub fn enter(name: Name, rooms: Rooms, clock: Arc<dyn Clock>) -> Result<Exit, Er
 
 /// A first order with the descriptors that belong to it.
 enum Begin {
-    Ingest(IngestBegin, OwnedFd),
-    Infer(Box<InferBegin>, OwnedFd, OwnedFd),
-    Publish(Box<PublishBegin>, OwnedFd),
+    Ingest(IngestConfig, OwnedFd),
+    Infer(Box<InferConfig>, OwnedFd, OwnedFd),
+    Publish(Box<PublishConfig>, OwnedFd),
 }
 
 impl Begin {
-    fn new(name: Name, order: Order, fds: Vec<OwnedFd>) -> Option<Self> {
+    fn new(name: ProcessName, order: Order, fds: Vec<OwnedFd>) -> Option<Self> {
         let mut fds = fds.into_iter();
         match (name, order) {
-            (Name::Ingest, Order::Ingest(begin)) => Some(Self::Ingest(begin, fds.next()?)),
-            (Name::Infer, Order::Infer(begin)) => Some(Self::Infer(Box::new(begin), fds.next()?, fds.next()?)),
-            (Name::Publish, Order::Publish(begin)) => Some(Self::Publish(begin, fds.next()?)),
+            (ProcessName::Ingest, Order::Ingest(begin)) => Some(Self::Ingest(begin, fds.next()?)),
+            (ProcessName::Infer, Order::Infer(begin)) => Some(Self::Infer(Box::new(begin), fds.next()?, fds.next()?)),
+            (ProcessName::Publish, Order::Publish(begin)) => Some(Self::Publish(begin, fds.next()?)),
             _ => None,
         }
     }
@@ -169,7 +169,7 @@ impl Begin {
         }
     }
 
-    fn work(self, rooms: Rooms, orders: &Orders, reports: &Sender<Report>, clock: Arc<dyn Clock>) -> Ended {
+    fn work(self, rooms: Processes, orders: &Orders, reports: &Sender<Report>, clock: Arc<dyn Clock>) -> Ended {
         match self {
             Self::Ingest(begin, out) => (rooms.ingest)(begin, out, orders, reports, clock),
             Self::Infer(begin, from, out) => (rooms.infer)(*begin, from, out, orders, reports, clock),

@@ -4,22 +4,22 @@ use crate::wire::{CameraId, control::Order};
 
 /// What whoever watches a dry run may ask of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ask {
+pub enum DryRunRequest {
     /// Stop everything.
     Stop,
     /// Begin the clap test on this camera, or begin it anew.
     Clap(CameraId),
     /// The clap test on this camera is over.
-    EndClap(CameraId),
+    EndClapTest(CameraId),
 }
 
-impl Ask {
+impl DryRunRequest {
     /// What the rooms are told; `None` where everything is to stop.
     pub(super) const fn order(self) -> Option<Order> {
         match self {
             Self::Stop => None,
             Self::Clap(camera) => Some(Order::Clap(camera)),
-            Self::EndClap(camera) => Some(Order::EndClap(camera)),
+            Self::EndClapTest(camera) => Some(Order::EndClapTest(camera)),
         }
     }
 }

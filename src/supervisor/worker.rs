@@ -22,7 +22,7 @@ use rustix::{
 };
 use tracing::{debug, warn};
 
-use super::{plan::Event, process::Name};
+use super::{plan::Event, process::ProcessName};
 use crate::{
     service::logging,
     wire::control::{self, Control, Order, Report},
@@ -37,32 +37,32 @@ pub struct Program {
     /// The file.
     pub path: PathBuf,
     /// Its arguments.
-    pub args: fn(Name) -> Vec<OsString>,
+    pub args: fn(ProcessName) -> Vec<OsString>,
 }
 
 impl Default for Program {
     /// This very binary, `room NAME`: through the kernel's own handle on it, so that an upgrade on disk, which
     /// replaces the file, does not put rooms of one version beside a parent of another.
     fn default() -> Self {
-        Self { path: "/proc/self/exe".into(), args: |name| vec!["room".into(), name.word().into()] }
+        Self { path: "/proc/self/exe".into(), args: |name| vec!["room".into(), name.as_str().into()] }
     }
 }
 
 /// A room's process.
 #[derive(Debug)]
-pub struct Room {
+pub struct Worker {
     control: Control,
     process: OwnedFd,
 }
 
-impl Room {
+impl Worker {
     /// Starts the nth life of a room and gives it its first order. Its reports and its end come as events.
     ///
     /// # Errors
     /// When the system gives no process, socket or thread. Whatever was started has been ended then.
     pub fn start(
         program: &Program,
-        (name, life): (Name, u32),
+        (name, life): (ProcessName, u32),
         begin: &Order,
         ends: &[OwnedFd],
         events: Sender<Event>,
@@ -140,7 +140,7 @@ fn kill(process: BorrowedFd<'_>) {
 /// Hands on what the room says until it is silent, waits for its end, and tells how it ended. One thread does both,
 /// so that a refusal is always heard before the end that follows it.
 fn watch(
-    (name, life): (Name, u32),
+    (name, life): (ProcessName, u32),
     control: &Control,
     process: BorrowedFd<'_>,
     child: &mut Child,
@@ -179,7 +179,7 @@ fn ending(status: ExitStatus) -> String {
 
 /// What a room may know of the parent's environment. GStreamer's own debugging is not among it: its output and its
 /// dumps hold passwords.
-fn environment(name: Name, all: impl Iterator<Item = (OsString, OsString)>) -> BTreeMap<OsString, OsString> {
+fn environment(name: ProcessName, all: impl Iterator<Item = (OsString, OsString)>) -> BTreeMap<OsString, OsString> {
     const ALL_ROOMS: &[&str] = &[
         "PATH",
         "HOME",
@@ -197,10 +197,12 @@ fn environment(name: Name, all: impl Iterator<Item = (OsString, OsString)>) -> B
     let allowed = |key: &OsStr| {
         let Some(key) = key.to_str() else { return false };
         let infer = || INFER.contains(&key) || INFER_BEGINNINGS.iter().any(|it| key.starts_with(it));
-        ALL_ROOMS.contains(&key) || (name != Name::Publish && MEDIA.contains(&key)) || (name == Name::Infer && infer())
+        ALL_ROOMS.contains(&key)
+            || (name != ProcessName::Publish && MEDIA.contains(&key))
+            || (name == ProcessName::Infer && infer())
     };
     let mut environment: BTreeMap<_, _> = all.filter(|(key, _)| allowed(key)).collect();
-    if name == Name::Infer {
+    if name == ProcessName::Infer {
         // Later libraries (seen: 1.31.1) count what they do in a database in the user's cache, and want to send it home.
         // This room has no network for it, and it must not write either.
         environment.insert("ORT_DISABLE_TELEMETRY".into(), "1".into());
@@ -234,8 +236,8 @@ mod tests {
             let got: Vec<_> = environment(name, all).into_keys().collect();
             assert_eq!(got, expected, "{name}");
         };
-        check(Name::Publish, &["EDGE_GER_LOG", "PATH"]);
-        check(Name::Ingest, &["EDGE_GER_LOG", "GST_REGISTRY", "PATH"]);
+        check(ProcessName::Publish, &["EDGE_GER_LOG", "PATH"]);
+        check(ProcessName::Ingest, &["EDGE_GER_LOG", "GST_REGISTRY", "PATH"]);
         let infer = [
             "CUDA_CACHE_PATH",
             "EDGE_GER_LOG",
@@ -245,6 +247,6 @@ mod tests {
             "PATH",
             "PULSE_SERVER",
         ];
-        check(Name::Infer, &infer);
+        check(ProcessName::Infer, &infer);
     }
 }

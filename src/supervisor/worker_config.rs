@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::process::Name;
+use super::process::ProcessName;
 use crate::{
     config::{
         Camera, Config, Secret, Sound,
@@ -12,7 +12,7 @@ use crate::{
     time::{Grid, Span},
     wire::{
         CameraId,
-        control::{CameraOrder, InferBegin, IngestBegin, MqttSecrets, Order, PublishBegin},
+        control::{CameraOrder, InferConfig, IngestConfig, MqttSecrets, Order, PublishConfig},
     },
 };
 
@@ -40,7 +40,7 @@ pub struct Run {
 
 /// A configuration with all that belongs to it, read from the files that it names.
 #[derive(Debug)]
-pub struct Setting {
+pub struct ResolvedConfig {
     /// What was meant.
     pub config: Config,
     /// The network's facts.
@@ -53,7 +53,7 @@ pub struct Setting {
     page_token: Option<Secret>,
 }
 
-impl Setting {
+impl ResolvedConfig {
     /// Reads the passwords and certificates that the configuration names.
     ///
     /// # Errors
@@ -77,13 +77,13 @@ impl Setting {
 
     /// The first order of a room.
     #[must_use]
-    pub fn order(&self, room: Name, run: Run) -> Order {
+    pub fn order(&self, room: ProcessName, run: Run) -> Order {
         let config = &self.config;
         let grid = Grid { clip: self.model.clip, hop: config.reading.hop, frames: self.model.frames };
         let cameras = || config.cameras.iter().map(|camera| self.camera(room, camera)).collect();
         match room {
-            Name::Ingest => Order::Ingest(IngestBegin { cameras: cameras(), grid, survey: run.survey }),
-            Name::Infer => Order::Infer(InferBegin {
+            ProcessName::Ingest => Order::Ingest(IngestConfig { cameras: cameras(), grid, survey: run.survey }),
+            ProcessName::Infer => Order::Infer(InferConfig {
                 cameras: cameras(),
                 model: config.model.clone(),
                 reading: config.reading,
@@ -91,7 +91,7 @@ impl Setting {
                 last_slot: run.last_slot,
                 survey: run.survey,
             }),
-            Name::Publish => Order::Publish(Box::new(PublishBegin {
+            ProcessName::Publish => Order::Publish(Box::new(PublishConfig {
                 box_name: config.box_name.clone(),
                 cameras: config.cameras.iter().map(|camera| (camera.id, camera.name.clone())).collect(),
                 mqtt: config.mqtt.clone(),
@@ -113,10 +113,10 @@ impl Setting {
 
     /// The order about one camera: with its password for `ingest`, with its masks for `infer`.
     #[must_use]
-    pub fn camera(&self, room: Name, camera: &Camera) -> CameraOrder {
-        let password = self.passwords.get(&camera.name).filter(|_| room == Name::Ingest).cloned();
+    pub fn camera(&self, room: ProcessName, camera: &Camera) -> CameraOrder {
+        let password = self.passwords.get(&camera.name).filter(|_| room == ProcessName::Ingest).cloned();
         let mut camera = camera.clone();
-        if room != Name::Infer {
+        if room != ProcessName::Infer {
             camera.masks.clear();
         }
         let paused = self.paused.contains(&camera.id);

@@ -231,7 +231,7 @@ impl Fleet {
             ("status", _) => {
                 let state = text::camera_state(payload).ok_or(Passed::NotUnderstood)?;
                 let before = self.camera(name, camera)?.state.replace(state);
-                Ok((before != Some(state)).then(|| news(What::State(state.word()))))
+                Ok((before != Some(state)).then(|| news(What::State(state.as_str()))))
             }
             ("last" | "reading", _) => {
                 let reading = text::reading(payload).ok_or(Passed::NotUnderstood)?;

@@ -23,7 +23,7 @@ pub(super) fn line(news: &News) -> String {
             format!(
                 "{} {name:<32} {:<9} +{positive:.2} ={neutral:.2} -{negative:.2} after {} ms\n",
                 when(it),
-                it.label.word(),
+                it.label.as_str(),
                 it.latency_ms
             )
         }
@@ -45,7 +45,7 @@ pub(super) fn json_line(news: &News, retained: bool) -> String {
             let [p_positive, p_neutral, p_negative] = it.probabilities.map(|it| (f64::from(it) * 1e4).round() / 1e4);
             json!({
                 "kind": "reading", "box": name, "camera": camera, "retained": retained, "ts_ms": it.ts_ms,
-                "boot": it.boot, "seq": it.seq, "label": it.label.word(), "p_positive": p_positive,
+                "boot": it.boot, "seq": it.seq, "label": it.label.as_str(), "p_positive": p_positive,
                 "p_neutral": p_neutral, "p_negative": p_negative, "reason": it.reason, "group_min": it.group_min,
                 "sound": it.sound, "latency_ms": it.latency_ms,
             })
@@ -93,7 +93,7 @@ pub(super) fn cells(row: &Row<'_>, bar_chars: usize, now_ms: u64) -> [String; 4]
         Label::Mood(_) => bar(reading.probabilities, bar_chars),
     };
     let age = age(row.age_ms(now_ms).unwrap_or(0));
-    [reading.label.word().to_owned(), age, bar, format!("{} ms", reading.latency_ms)]
+    [reading.label.as_str().to_owned(), age, bar, format!("{} ms", reading.latency_ms)]
 }
 
 /// Probabilities of positive, neutral and negative as so many signs `+`, `=` and `-` together.
@@ -127,7 +127,7 @@ pub(super) fn age(ms: u64) -> String {
 pub(super) fn totals(it: &Totals) -> String {
     let unknown = if it.unknown == 0 { String::new() } else { format!(", {} unknown", it.unknown) };
     let labels: Vec<_> =
-        Label::ALL.iter().zip(it.labels).map(|(label, count)| format!("{count} {}", label.word())).collect();
+        Label::ALL.iter().zip(it.labels).map(|(label, count)| format!("{count} {}", label.as_str())).collect();
     let mut line = format!(
         "boxes: {} online, {} offline{unknown} · {} cameras: {} · {:.1} readings/s",
         it.online,

@@ -40,11 +40,11 @@ impl Label {
 
     /// The word that is published.
     #[must_use]
-    pub const fn word(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
-            Self::Mood(Mood::Positive) => Emotion::Positive.word(),
-            Self::Mood(Mood::Neutral) => Emotion::Neutral.word(),
-            Self::Mood(Mood::Negative) => Emotion::Negative.word(),
+            Self::Mood(Mood::Positive) => Emotion::Positive.as_str(),
+            Self::Mood(Mood::Neutral) => Emotion::Neutral.as_str(),
+            Self::Mood(Mood::Negative) => Emotion::Negative.as_str(),
             Self::Withheld => "withheld",
         }
     }
@@ -93,7 +93,7 @@ struct WrittenReading {
 pub fn reading(payload: &[u8]) -> Option<Reading> {
     let it: WrittenReading = json(payload)?;
     let probabilities = [it.p_positive, it.p_neutral, it.p_negative];
-    let label = Label::ALL.into_iter().find(|label| label.word() == it.label)?;
+    let label = Label::ALL.into_iter().find(|label| label.as_str() == it.label)?;
     let fits = it.ts_ms <= DATE_MAX_MS && probabilities.iter().all(|it| (0.0..=1.0).contains(it));
     fits.then(|| Reading {
         ts_ms: it.ts_ms,
@@ -129,7 +129,7 @@ pub fn info(payload: &[u8]) -> Option<Info> {
 /// Reads a camera's state.
 #[must_use]
 pub fn camera_state(payload: &[u8]) -> Option<CameraState> {
-    CameraState::ALL.iter().copied().find(|it| it.word().as_bytes() == payload)
+    CameraState::ALL.iter().copied().find(|it| it.as_str().as_bytes() == payload)
 }
 
 fn word(words: &str) -> String {

@@ -117,7 +117,7 @@ fn keys(look: &Look) -> String {
     }
     let order = if look.reverse { ", reversed" } else { "" };
     let filter = if look.filter.is_empty() { "/ filter".to_owned() } else { format!("/ filter: {}", look.filter) };
-    format!("{filter}  s sort: {}{order}  r reverse  q leave", look.sort.word())
+    format!("{filter}  s sort: {}{order}  r reverse  q leave", look.sort.as_str())
 }
 
 /// How the width is shared out.

@@ -66,7 +66,7 @@ impl Codec {
 
 /// What is known about an access unit beside its bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Unit {
+pub struct AccessUnit {
     /// Which camera.
     pub camera: CameraId,
     /// How it is compressed.
@@ -129,7 +129,7 @@ pub struct CameraStatus {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Message {
     /// An access unit; its bytes are in the body.
-    Unit(Unit),
+    AccessUnit(AccessUnit),
     /// How the connection is doing.
     Status(CameraStatus),
 }
@@ -140,7 +140,7 @@ impl Message {
         let mut bytes = Vec::with_capacity(HEADER_BYTES);
         bytes.extend_from_slice(&MAGIC);
         match self {
-            Self::Unit(unit) => {
+            Self::AccessUnit(unit) => {
                 let flags = u8::from(unit.key) | u8::from(unit.fresh) << 1;
                 bytes.extend_from_slice(&[KIND_UNIT, unit.codec as u8, flags, unit.channels]);
                 bytes.extend_from_slice(&unit.camera.0.to_le_bytes());
@@ -183,7 +183,7 @@ impl Message {
         let camera = CameraId(u16_at(8));
         let body_len = usize::try_from(u32_at(12)).map_err(|_| bad("length"))?;
         let message = match bytes[4] {
-            KIND_UNIT => Self::Unit(Unit {
+            KIND_UNIT => Self::AccessUnit(AccessUnit {
                 camera,
                 codec: Codec::ALL.into_iter().find(|it| *it as u8 == bytes[5]).ok_or(bad("codec"))?,
                 key: bytes[6] & 1 != 0,
@@ -215,7 +215,7 @@ impl Message {
             _ => return Err(bad("kind")),
         };
         match (&message, body_len) {
-            (Self::Unit(_), 1..=UNIT_BYTES_MAX) | (Self::Status(_), 0) => Ok((message, body_len)),
+            (Self::AccessUnit(_), 1..=UNIT_BYTES_MAX) | (Self::Status(_), 0) => Ok((message, body_len)),
             _ => Err(bad("length")),
         }
     }
@@ -268,8 +268,8 @@ pub fn read(from: &mut impl Read, body: &mut Vec<u8>) -> io::Result<Option<Messa
 mod tests {
     use super::*;
 
-    fn unit() -> Unit {
-        Unit {
+    fn unit() -> AccessUnit {
+        AccessUnit {
             camera: CameraId(2),
             codec: Codec::H265,
             key: true,
@@ -306,11 +306,11 @@ mod tests {
     #[test]
     fn messages_come_back_as_they_went() {
         let mut pipe = Vec::new();
-        write(&mut pipe, &Message::Unit(unit()), b"access unit").unwrap();
+        write(&mut pipe, &Message::AccessUnit(unit()), b"access unit").unwrap();
         write(&mut pipe, &Message::Status(status()), b"").unwrap();
         let mut from = pipe.as_slice();
         let mut body = Vec::new();
-        assert_eq!(read(&mut from, &mut body).unwrap(), Some(Message::Unit(unit())));
+        assert_eq!(read(&mut from, &mut body).unwrap(), Some(Message::AccessUnit(unit())));
         assert_eq!(body, b"access unit");
         assert_eq!(read(&mut from, &mut body).unwrap(), Some(Message::Status(status())));
         assert!(body.is_empty());
@@ -320,7 +320,7 @@ mod tests {
     #[test]
     fn a_cut_or_foreign_stream_is_an_error() {
         let mut pipe = Vec::new();
-        write(&mut pipe, &Message::Unit(unit()), b"access unit").unwrap();
+        write(&mut pipe, &Message::AccessUnit(unit()), b"access unit").unwrap();
         let mut body = Vec::new();
         for cut in [1, HEADER_BYTES, HEADER_BYTES + 3] {
             assert!(read(&mut &pipe[..cut], &mut body).is_err(), "cut at {cut}");
@@ -330,6 +330,6 @@ mod tests {
             foreign[at] = value;
             assert!(read(&mut foreign.as_slice(), &mut body).is_err(), "byte {at}");
         }
-        assert!(write(&mut pipe, &Message::Unit(unit()), &vec![0; UNIT_BYTES_MAX + 1]).is_err());
+        assert!(write(&mut pipe, &Message::AccessUnit(unit()), &vec![0; UNIT_BYTES_MAX + 1]).is_err());
     }
 }

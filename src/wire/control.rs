@@ -30,11 +30,11 @@ const FDS_MAX: usize = 2;
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Order {
     /// The first order of `ingest`. Descriptor: downstream.
-    Ingest(IngestBegin),
+    Ingest(IngestConfig),
     /// The first order of `infer`. Descriptors: upstream, downstream.
-    Infer(InferBegin),
+    Infer(InferConfig),
     /// The first order of `publish`. Descriptor: upstream.
-    Publish(Box<PublishBegin>),
+    Publish(Box<PublishConfig>),
     /// A camera was added or changed: start it, or restart it, and touch no other.
     SetCamera(Box<CameraOrder>),
     /// A camera left the configuration.
@@ -42,7 +42,7 @@ pub enum Order {
     /// A dry run's clap test begins on this camera: every picture of it is decoded until it ends.
     Clap(CameraId),
     /// The clap test on this camera is over.
-    EndClap(CameraId),
+    EndClapTest(CameraId),
     /// The neighbour before was restarted. Descriptor: the new upstream.
     Upstream,
     /// The neighbour behind was restarted. Descriptor: the new downstream.
@@ -64,7 +64,7 @@ pub struct CameraOrder {
 
 /// What `ingest` needs.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct IngestBegin {
+pub struct IngestConfig {
     /// All cameras with their passwords.
     pub cameras: Vec<CameraOrder>,
     /// Which frames are wanted.
@@ -75,7 +75,7 @@ pub struct IngestBegin {
 
 /// What `infer` needs.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct InferBegin {
+pub struct InferConfig {
     /// All cameras, without their passwords.
     pub cameras: Vec<CameraOrder>,
     /// The network and how to run it.
@@ -92,7 +92,7 @@ pub struct InferBegin {
 
 /// What `publish` needs.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct PublishBegin {
+pub struct PublishConfig {
     /// The box's name in the topics.
     pub box_name: String,
     /// The cameras' names by their numbers.

@@ -17,7 +17,7 @@ impl Emotion {
 
     /// The word that is published.
     #[must_use]
-    pub const fn word(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Positive => "positive",
             Self::Neutral => "neutral",
@@ -61,7 +61,7 @@ macro_rules! closed_list {
 
             /// The word that is published.
             #[must_use]
-            pub const fn word(self) -> &'static str {
+            pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $word,)+ }
             }
         }

@@ -6,7 +6,7 @@
 pub mod example;
 mod probe;
 
-pub use probe::{HUM_NONE_CDB, LEVEL_NONE_CDB, MOTION_NONE_MILLI, Survey};
+pub use probe::{HUM_NONE_CDB, LEVEL_NONE_CDB, MOTION_NONE_MILLI, ProbeRecord};
 
 pub use super::enums::{CameraFault, CameraState, Emotion, PictureCodec, Provider, SoundState, Step, Withheld};
 use super::{CameraId, Malformed};
@@ -107,7 +107,7 @@ pub enum Record {
     /// How a camera is doing.
     Vital(Vital),
     /// What an installer wants to know beside that. Only a dry run has it; `publish` refuses it.
-    Survey(Survey),
+    ProbeRecord(ProbeRecord),
 }
 
 const KIND_READING: u8 = 1;
@@ -126,7 +126,7 @@ impl Record {
         match self {
             Self::Reading(reading) => write_reading(&mut bytes, reading),
             Self::Vital(vital) => write_vital(&mut bytes, vital),
-            Self::Survey(survey) => probe::write(&mut bytes, survey),
+            Self::ProbeRecord(survey) => probe::write(&mut bytes, survey),
         }
         bytes.buffer
     }
@@ -141,7 +141,7 @@ impl Record {
         let record = match (bytes.u8(), bytes.u8()) {
             (KIND_READING, LAYOUT) => Self::Reading(read_reading(&mut bytes)?),
             (KIND_VITAL, LAYOUT) => Self::Vital(read_vital(&mut bytes)?),
-            (KIND_SURVEY, LAYOUT) => Self::Survey(probe::read(&mut bytes)?),
+            (KIND_SURVEY, LAYOUT) => Self::ProbeRecord(probe::read(&mut bytes)?),
             _ => return Err(bad("kind")),
         };
         if buffer[bytes.at..].iter().any(|it| *it != 0) {
@@ -333,7 +333,7 @@ mod tests {
             Record::Reading(reading()),
             Record::Reading(Reading { outcome: Outcome::Withheld(Withheld::Dark), group_at_least: None, ..reading() }),
             Record::Vital(vital()),
-            Record::Survey(probe::tests::survey()),
+            Record::ProbeRecord(probe::tests::survey()),
         ] {
             assert_eq!(Record::from_bytes(&record.to_bytes()), Ok(record));
         }

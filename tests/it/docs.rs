@@ -173,12 +173,12 @@ fn every_word_is_explained_with_its_number() {
     // As published: the code of a withheld reading is -10 minus the reason's.
     check(
         "## Why a reading is withheld",
-        Withheld::ALL.iter().map(|it| (it.word(), -10 - i32::from(it.code()))).collect(),
+        Withheld::ALL.iter().map(|it| (it.as_str(), -10 - i32::from(it.code()))).collect(),
     );
-    check("## The state of a camera", CameraState::ALL.iter().map(|it| (it.word(), it.code().into())).collect());
-    check("## Why a camera is not online", CameraFault::ALL.iter().map(|it| (it.word(), it.code().into())).collect());
-    check("## Sound", SoundState::ALL.iter().map(|it| (it.word(), it.code().into())).collect());
-    check("## What runs the network", Provider::ALL.iter().map(|it| (it.word(), it.code().into())).collect());
+    check("## The state of a camera", CameraState::ALL.iter().map(|it| (it.as_str(), it.code().into())).collect());
+    check("## Why a camera is not online", CameraFault::ALL.iter().map(|it| (it.as_str(), it.code().into())).collect());
+    check("## Sound", SoundState::ALL.iter().map(|it| (it.as_str(), it.code().into())).collect());
+    check("## What runs the network", Provider::ALL.iter().map(|it| (it.as_str(), it.code().into())).collect());
     let refusals: Vec<_> = rows(below(&page, "## Records that were refused")).iter().map(|it| it[0].clone()).collect();
     assert_eq!(refusals, Refusal::ALL.map(Refusal::words));
 }

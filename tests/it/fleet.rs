@@ -10,7 +10,7 @@ use std::{
 };
 
 use crossbeam_channel::{Receiver, Sender, bounded};
-use edge_ger::{config::MqttVersion, wire::control::PublishBegin};
+use edge_ger::{config::MqttVersion, wire::control::PublishConfig};
 
 use crate::{
     harness::broker::{Broker, DEADLINE, Message, Proxy, Subscriber},
@@ -19,10 +19,10 @@ use crate::{
 
 const READINGS: &str = "edge-ger/+/+/reading";
 
-fn begin_box(name: &str, port: u16, folder: &Path) -> PublishBegin {
+fn begin_box(name: &str, port: u16, folder: &Path) -> PublishConfig {
     let folder = folder.join(name);
     std::fs::create_dir(&folder).unwrap();
-    PublishBegin { box_name: name.into(), ..begin(port, &folder) }
+    PublishConfig { box_name: name.into(), ..begin(port, &folder) }
 }
 
 fn seq(text: &str) -> u64 {
@@ -89,7 +89,7 @@ fn mosquitto_sub(broker: &Broker, arguments: &[&str]) -> Command {
 }
 
 /// What the broker still grants a reading that waited for a dashboard, s; `None` without a limit.
-fn expiry_left(broker: &Broker, begin: PublishBegin) -> Option<u32> {
+fn expiry_left(broker: &Broker, begin: PublishConfig) -> Option<u32> {
     let session = ["-i", "away", "-x", "3600", "-c", "-t", READINGS];
     // Subscribes and goes away: from now on the broker keeps readings for it.
     assert!(mosquitto_sub(broker, &session).arg("-E").status().unwrap().success());

@@ -22,8 +22,8 @@ use edge_ger::{
     time::{Clock as _, Grid, Span, SystemClock},
     wire::{
         CameraId,
-        access_unit::{self, CameraStatus, Codec, Message, Unit},
-        control::{CameraOrder, IngestBegin, Order, Report, unit_pair},
+        access_unit::{self, AccessUnit, CameraStatus, Codec, Message},
+        control::{CameraOrder, IngestConfig, Order, Report, unit_pair},
         record::{CameraFault, CameraState},
     },
 };
@@ -108,7 +108,7 @@ impl Room {
         let (orders, taken) = bounded(8);
         let (said, reports) = bounded(64);
         let room = thread::Builder::new().name("ingest".into()).spawn(move || {
-            ingest::run(IngestBegin { cameras, grid: GRID, survey }, out, &taken, &said, Arc::new(SystemClock))
+            ingest::run(IngestConfig { cameras, grid: GRID, survey }, out, &taken, &said, Arc::new(SystemClock))
         });
         Self { orders, reports, messages: bounded(0).1, room: Some(room.unwrap()) }
     }
@@ -137,9 +137,9 @@ impl Room {
         }
     }
 
-    fn unit(&self, what: &str, mut is_it: impl FnMut(&Unit) -> bool) -> (Unit, Vec<u8>) {
+    fn unit(&self, what: &str, mut is_it: impl FnMut(&AccessUnit) -> bool) -> (AccessUnit, Vec<u8>) {
         self.wait(what, SOON, |message, body| match message {
-            Message::Unit(unit) if is_it(unit) => Some((*unit, body.to_vec())),
+            Message::AccessUnit(unit) if is_it(unit) => Some((*unit, body.to_vec())),
             _ => None,
         })
     }
@@ -152,7 +152,7 @@ impl Room {
     }
 
     fn fault(&self, fault: CameraFault, within: Duration) -> CameraStatus {
-        self.status(fault.word(), within, |status| status.fault == fault)
+        self.status(fault.as_str(), within, |status| status.fault == fault)
     }
 
     fn online(&self) -> CameraStatus {
@@ -515,10 +515,10 @@ fn a_recording_starts_over_at_its_end_without_an_outage() {
         let (mut pictures, mut starts, mut sounds) = (0, 0, 0);
         room.wait("50 pictures", SOON, |message, _| {
             match message {
-                Message::Unit(unit) if unit.codec == Codec::H264 => {
+                Message::AccessUnit(unit) if unit.codec == Codec::H264 => {
                     (pictures, starts) = (pictures + 1, starts + u32::from(unit.fresh));
                 }
-                Message::Unit(unit) => sounds += u32::from(unit.codec == Codec::Aac),
+                Message::AccessUnit(unit) => sounds += u32::from(unit.codec == Codec::Aac),
                 Message::Status(status) => assert!(
                     matches!(status.fault, CameraFault::None | CameraFault::Connecting) && status.outages == 0,
                     "{status:?}"
@@ -549,7 +549,7 @@ fn a_changed_camera_leaves_the_other_one_alone() {
     let (left, right) = (Camera::builder().start(), Camera::builder().start());
     let order = |id, rtsp| configured(id, &format!("pair-{id}"), Source::Rtsp(rtsp));
     let room = Room::start(vec![order(0, left.rtsp()), order(1, right.rtsp())]);
-    let is = |id| move |unit: &Unit| unit.camera == CameraId(id);
+    let is = |id| move |unit: &AccessUnit| unit.camera == CameraId(id);
     room.unit("the left picture", is(0));
     let (mut last, _) = room.unit("the right picture", is(1));
     let mut changed = order(0, left.rtsp());
@@ -557,7 +557,7 @@ fn a_changed_camera_leaves_the_other_one_alone() {
     room.order(Order::SetCamera(Box::new(changed)), Vec::new());
     let mut restarted = None;
     room.wait("the left camera again, and two seconds of the right one", SOON, |message, _| {
-        let Message::Unit(unit) = message else { return None };
+        let Message::AccessUnit(unit) = message else { return None };
         if unit.camera == CameraId(1) {
             assert_eq!((unit.seq, unit.fresh), (last.seq + 1, false), "the right one goes on");
             last = *unit;
@@ -571,7 +571,7 @@ fn a_changed_camera_leaves_the_other_one_alone() {
     // The right camera alone for two seconds: what was under way of the left one came before that.
     let mut alone = 0;
     room.wait("the right camera alone", SOON, |message, _| {
-        let Message::Unit(unit) = message else { return None };
+        let Message::AccessUnit(unit) = message else { return None };
         alone = if unit.camera == CameraId(1) { alone + 1 } else { 0 };
         (30 < alone).then_some(())
     });
@@ -593,7 +593,7 @@ fn when_infer_does_not_read_the_oldest_goes_and_nothing_else_happens() {
     let room = Room { messages: reader(theirs), ..room };
     let mut last = None;
     let lost = room.wait("a gap in the numbers", SOON, |message, _| {
-        let Message::Unit(unit) = message else { return None };
+        let Message::AccessUnit(unit) = message else { return None };
         let expected = last.replace(unit.seq).map(|seq| seq + 1);
         expected.filter(|expected| *expected < unit.seq).map(|expected| unit.seq - expected)
     });

@@ -14,7 +14,7 @@ use edge_ger::{
     publish::page::STREAMS_MAX,
     wire::{
         CameraId,
-        control::{Order, PublishBegin},
+        control::{Order, PublishConfig},
         record::{CameraFault, CameraState, Emotion, Outcome, Reading, Record, SoundState, Vital, Withheld},
     },
 };
@@ -32,7 +32,7 @@ use crate::{
 const TOKEN: &str = "0123456789abcdef";
 
 /// A room whose page listens at loopback, at a port of the system's choice.
-fn with_page(mut begin: PublishBegin) -> (Room, SocketAddr) {
+fn with_page(mut begin: PublishConfig) -> (Room, SocketAddr) {
     if begin.page == Page::Off {
         begin.page = Page::Loopback(([127, 0, 0, 1], 0).into());
     }

@@ -14,8 +14,8 @@ use edge_ger::{
     time::{Clock as _, Grid, Span, SystemClock},
     wire::{
         CameraId,
-        control::{CameraOrder, InferBegin, IngestBegin, Order, Report, record_pair, unit_pair},
-        record::{RECORD_BYTES, Record, Step, Survey},
+        control::{CameraOrder, InferConfig, IngestConfig, Order, Report, record_pair, unit_pair},
+        record::{ProbeRecord, RECORD_BYTES, Record, Step},
     },
 };
 use gstreamer as gst;
@@ -159,7 +159,7 @@ impl Rooms {
         let (for_ingest, taken) = bounded(8);
         let order = |camera| CameraOrder { camera, password: None, paused: false };
         let cameras: Vec<_> = cameras.into_iter().map(order).collect();
-        let begin = IngestBegin { cameras: cameras.clone(), grid, survey };
+        let begin = IngestConfig { cameras: cameras.clone(), grid, survey };
         let telling = said.clone();
         let ingest = thread::Builder::new().name("ingest".into());
         let ingest = ingest.spawn(move || ingest::run(begin, out, &taken, &telling, Arc::new(SystemClock)).unwrap());
@@ -171,7 +171,7 @@ impl Rooms {
             threads: 1,
             cache_dir: std::env::temp_dir().join("edge-ger-test-engines"),
         };
-        let begin = InferBegin { cameras, model, reading: Reading::default(), grid, last_slot: None, survey };
+        let begin = InferConfig { cameras, model, reading: Reading::default(), grid, last_slot: None, survey };
         let infer = thread::Builder::new().name("infer".into()).spawn(move || {
             infer::run(begin, upstream, downstream, &taken, &said, Arc::new(SystemClock)).unwrap();
             drop(reports);
@@ -186,11 +186,11 @@ impl Rooms {
 
     /// Takes surveys until `enough` says so.
     #[track_caller]
-    fn watch(&self, what: &str, mut enough: impl FnMut(&Survey) -> bool) {
+    fn watch(&self, what: &str, mut enough: impl FnMut(&ProbeRecord) -> bool) {
         let deadline = SystemClock.now() + PATIENCE;
         let mut newest = None;
         while let Ok(record) = self.records.recv_timeout(deadline.after(SystemClock.now())) {
-            if let Record::Survey(survey) = record {
+            if let Record::ProbeRecord(survey) = record {
                 if enough(&survey) {
                     return;
                 }
@@ -253,7 +253,7 @@ fn claps_before_real_cameras_tell_the_offset() {
     let mut sure = [None; 3];
     let mut of_nothing = 0;
     rooms.watch("four estimates", |survey| {
-        let (id, is_sure) = (usize::from(survey.camera.0), Survey::CLAP_CONFIDENCE_MIN <= survey.clap_confidence);
+        let (id, is_sure) = (usize::from(survey.camera.0), ProbeRecord::CLAP_CONFIDENCE_MIN <= survey.clap_confidence);
         match sure.get_mut(id) {
             Some(sure) if is_sure => *sure = Some(survey.clap_offset_ms),
             Some(_) => {}
@@ -268,7 +268,7 @@ fn claps_before_real_cameras_tell_the_offset() {
         assert!((i32::from(sure) - late_ms.unwrap()).abs() <= 40, "{sure}, not {late_ms:?}");
     }
     // When the test is over nothing is left of it.
-    rooms.order(Order::EndClap, 0);
+    rooms.order(Order::EndClapTest, 0);
     rooms.watch("an end", |it| it.camera == CameraId(0) && (it.claps, it.clap_confidence) == (0, 0));
     rooms.stop();
 }
@@ -304,7 +304,7 @@ fn a_daemon_sends_no_survey() {
             recv(rooms.records) -> record => match record.unwrap() {
                 Record::Reading(_) => readings += 1,
                 Record::Vital(_) => {}
-                Record::Survey(survey) => panic!("{survey:?}"),
+                Record::ProbeRecord(survey) => panic!("{survey:?}"),
             },
             recv(late) -> _ => panic!("no three readings within {PATIENCE}"),
         }

@@ -23,7 +23,7 @@ use edge_ger::{
     time::{Clock, Moment, SetClock, Span, SystemClock},
     wire::{
         CameraId,
-        control::{CameraOrder, MqttSecrets, Order, PublishBegin, Report, record_pair},
+        control::{CameraOrder, MqttSecrets, Order, PublishConfig, Report, record_pair},
         record::{CameraFault, CameraState, Outcome, RECORD_BYTES, Reading, Record, Vital, Withheld, example},
     },
 };
@@ -39,8 +39,8 @@ pub(crate) const CAMERA: CameraId = CameraId(0);
 const STATUS: &str = "edge-ger/box/status";
 const READING: &str = "edge-ger/box/cam/reading";
 
-pub(crate) fn begin(port: u16, folder: &Path) -> PublishBegin {
-    PublishBegin {
+pub(crate) fn begin(port: u16, folder: &Path) -> PublishConfig {
+    PublishConfig {
         box_name: "box".into(),
         cameras: vec![(CAMERA, "cam".into())],
         mqtt: Mqtt {
@@ -114,19 +114,19 @@ pub(crate) struct Room {
 }
 
 impl Room {
-    fn start(begin: PublishBegin) -> Self {
+    fn start(begin: PublishConfig) -> Self {
         Self::resume(begin, FIRST_SLOT).0
     }
 
     /// Begins at this slot, and returns when the room is ready; with the words it said then.
-    pub(crate) fn resume(begin: PublishBegin, next_slot: u64) -> (Self, String) {
+    pub(crate) fn resume(begin: PublishConfig, next_slot: u64) -> (Self, String) {
         let room = Self::spawn(begin, next_slot);
         let ready = std::iter::from_fn(|| room.reports.recv_timeout(DEADLINE).ok())
             .find_map(|it| if let Report::Ready(text) = it { Some(text) } else { None });
         (room, ready.expect("the room is ready"))
     }
 
-    pub(crate) fn spawn(begin: PublishBegin, next_slot: u64) -> Self {
+    pub(crate) fn spawn(begin: PublishConfig, next_slot: u64) -> Self {
         let (from_room, records) = record_pair().unwrap();
         let (orders, room_orders) = bounded(8);
         let (room_reports, reports) = bounded(1000);
@@ -276,7 +276,7 @@ fn who_comes_late_finds_what_is_retained_and_no_reading() {
     room.stop();
 }
 
-fn with_tls(mut begin: PublishBegin, pki: &Pki, ca: &Pki) -> PublishBegin {
+fn with_tls(mut begin: PublishConfig, pki: &Pki, ca: &Pki) -> PublishConfig {
     begin.mqtt.tls = Some(Tls::default());
     begin.secrets.ca_pem = Some(ca.ca_pem.clone());
     begin.secrets.client = Some((pki.client_pem.clone(), Secret::new(pki.client_key.clone())));
@@ -306,7 +306,7 @@ fn a_broker_of_another_authority_is_not_spoken_to() {
     }
     let (pki, other) = (Pki::new(), Pki::new());
     let broker = Broker::with(Options { tls: Some(pki.clone()), ..Options::default() });
-    let check = |begin: PublishBegin| {
+    let check = |begin: PublishConfig| {
         let mut room = ChildRoom::start("a_broker_of_another_authority_is_not_spoken_to", &begin, 1);
         room.wait_for_line("no secure connection to the broker");
         room.stop();
@@ -894,7 +894,7 @@ struct ChildRoom {
 }
 
 impl ChildRoom {
-    fn start(test: &str, begin: &PublishBegin, readings: usize) -> Self {
+    fn start(test: &str, begin: &PublishConfig, readings: usize) -> Self {
         let mut process = child(test, &serde_json::to_string(begin).unwrap())
             .env(CHILD_READINGS, readings.to_string())
             .stdin(Stdio::piped())

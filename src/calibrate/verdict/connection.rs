@@ -4,7 +4,7 @@ use super::{Grade, Item, Section, View};
 use crate::{
     calibrate::bounds,
     config::Transport,
-    wire::record::{CameraFault, CameraState, Step, Survey},
+    wire::record::{CameraFault, CameraState, ProbeRecord, Step},
 };
 
 /// A drift of exactly nothing is one that is not known yet, in the first minute.
@@ -46,7 +46,7 @@ fn connection(view: &View<'_>) -> Item {
         (CameraState::Stale, CameraFault::None) => {
             item.is("stale").graded(Grade::Warn, cure(CameraFault::Stalled, view))
         }
-        (_, fault) => item.is(format!("{}{furthest}", fault.word())).graded(Grade::Fail, cure(fault, view)),
+        (_, fault) => item.is(format!("{}{furthest}", fault.as_str())).graded(Grade::Fail, cure(fault, view)),
     }
 }
 
@@ -96,7 +96,7 @@ fn outages(view: &View<'_>) -> Item {
 }
 
 /// The survey of a network camera whose packets arrive.
-fn rtp<'a>(view: &View<'a>) -> Option<&'a Survey> {
+fn rtp<'a>(view: &View<'a>) -> Option<&'a ProbeRecord> {
     let playing = view.seen.survey.as_ref().filter(|it| Step::Playing <= it.step);
     playing.or(view.seen.picture()).filter(|_| view.camera.rtp.is_some())
 }
@@ -175,7 +175,7 @@ mod tests {
         change(seen.vital.as_mut().unwrap());
     }
 
-    fn survey(seen: &mut Seen, change: impl FnOnce(&mut Survey)) {
+    fn survey(seen: &mut Seen, change: impl FnOnce(&mut ProbeRecord)) {
         change(seen.survey.as_mut().unwrap());
     }
 

@@ -45,13 +45,13 @@ fn inference(view: &View<'_>) -> Item {
             let cure = format!(
                 "model.providers asks for {} first, which does not work here: the log has a line `execution provider \
                  refused`",
-                wanted.word()
+                wanted.as_str()
             );
             (Grade::Warn, cure)
         }
         grade => (grade, "a longer reading.hop_s, fewer cameras, a smaller network, or a GPU".to_owned()),
     };
-    item.measured(ms, "ms").is(format!("{ms:.1} ms on {}", vital.provider.word())).graded(grade, cure)
+    item.measured(ms, "ms").is(format!("{ms:.1} ms on {}", vital.provider.as_str())).graded(grade, cure)
 }
 
 fn rung(choice: &ProviderChoice) -> Provider {
@@ -106,7 +106,7 @@ fn given(view: &View<'_>) -> Item {
     let technical = seen.withheld_for(TECHNICAL);
     let percent = 100.0 * f64::from(technical) / counted as f64;
     let labelled: u32 = seen.labels.iter().sum();
-    let withheld: Vec<_> = seen.withheld.iter().map(|(reason, count)| format!("{count} {}", reason.word())).collect();
+    let withheld: Vec<_> = seen.withheld.iter().map(|(reason, count)| format!("{count} {}", reason.as_str())).collect();
     let mut value = format!("{labelled} of {} labelled", seen.slots - seen.tested);
     if !withheld.is_empty() {
         value = format!("{value}; {}", withheld.join(", "));

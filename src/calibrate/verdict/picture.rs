@@ -85,7 +85,7 @@ mod tests {
         super::tests::{grades, item},
         *,
     };
-    use crate::{calibrate::history::Tally, wire::record::Survey};
+    use crate::{calibrate::history::Tally, wire::record::ProbeRecord};
 
     #[test]
     fn movement_is_told_in_the_gates_own_levels() {
@@ -109,7 +109,7 @@ mod tests {
         ] {
             grades("light", grade, |seen, _| seen.vital.as_mut().unwrap().luma = luma);
         }
-        let survey = |key: &str, grade, change: fn(&mut Survey)| {
+        let survey = |key: &str, grade, change: fn(&mut ProbeRecord)| {
             grades(key, grade, |seen, _| change(seen.survey.as_mut().unwrap()));
         };
         survey("contrast", Grade::Pass, |it| it.contrast = 20);

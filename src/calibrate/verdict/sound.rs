@@ -3,7 +3,7 @@
 use super::{Grade, Item, Section, View};
 use crate::{
     calibrate::bounds,
-    wire::record::{CameraState, HUM_NONE_CDB, LEVEL_NONE_CDB, SoundState, Survey, Vital},
+    wire::record::{CameraState, HUM_NONE_CDB, LEVEL_NONE_CDB, ProbeRecord, SoundState, Vital},
 };
 
 pub(super) fn items(view: &View<'_>) -> Vec<Item> {
@@ -53,7 +53,7 @@ fn heard<'a>(view: &View<'a>) -> Option<&'a Vital> {
 }
 
 /// The newest survey while sound comes.
-fn surveyed<'a>(view: &View<'a>) -> Option<&'a Survey> {
+fn surveyed<'a>(view: &View<'a>) -> Option<&'a ProbeRecord> {
     view.seen.survey.as_ref().filter(|it| heard(view).is_some() && it.noise_floor_cdb != LEVEL_NONE_CDB)
 }
 
@@ -158,7 +158,7 @@ mod tests {
         for (cdb, grade) in [(-6000, Grade::Pass), (-6001, Grade::Warn)] {
             grades("level", grade, |seen, _| seen.vital.as_mut().unwrap().level_cdb = cdb);
         }
-        let survey = |key: &str, grade, change: fn(&mut Survey)| {
+        let survey = |key: &str, grade, change: fn(&mut ProbeRecord)| {
             grades(key, grade, |seen, _| change(seen.survey.as_mut().unwrap()));
         };
         survey("noise", Grade::Unknown, |it| it.noise_floor_cdb = LEVEL_NONE_CDB);

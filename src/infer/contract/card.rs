@@ -14,7 +14,7 @@ impl Contract {
             ("created", self.told("/created")),
             ("inputs", self.inputs()),
             ("outputs", self.answers()),
-            ("classes", self.classes.map(crate::wire::record::Emotion::word).join(", ")),
+            ("classes", self.classes.map(crate::wire::record::Emotion::as_str).join(", ")),
             ("without sound", self.without_sound().to_owned()),
             ("precision", self.told("/precision")),
             ("calibration", self.calibration()),

@@ -54,7 +54,7 @@ fn word(node: &Node<'_>) -> Result<String, Fault> {
 }
 
 fn classes(node: &Node<'_>) -> Result<[Emotion; 3], Fault> {
-    let words = Emotion::ALL.map(|emotion| (emotion.word(), emotion));
+    let words = Emotion::ALL.map(|emotion| (emotion.as_str(), emotion));
     let all = || node.expected("the three words positive, neutral and negative, in the order of the logits");
     let mut classes = [Emotion::Positive; 3];
     for (class, element) in classes.iter_mut().zip(node.elements::<3>().map_err(|_| all())?) {

@@ -16,7 +16,7 @@ use crate::{
     time::{Moment, Span},
     wire::{
         CameraId,
-        access_unit::{Codec, Unit},
+        access_unit::{AccessUnit, Codec},
     },
 };
 
@@ -62,7 +62,7 @@ pub enum Unreadable {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Sounding {
     /// Compressed.
-    Unit(Unit, Vec<u8>),
+    AccessUnit(AccessUnit, Vec<u8>),
     /// Uncompressed: the moment of the first sample, samples per second, and one channel, -1 to 1.
     Samples(Moment, u32, Vec<f32>),
 }
@@ -71,7 +71,7 @@ pub enum Sounding {
 #[derive(Debug, Default)]
 pub struct Media {
     /// The access units of its first picture stream.
-    pub video: Vec<(Unit, Vec<u8>)>,
+    pub video: Vec<(AccessUnit, Vec<u8>)>,
     /// Its first sound stream.
     pub sound: Vec<Sounding>,
 }
@@ -293,7 +293,7 @@ impl Gathered {
             return Ok(gst::FlowSuccess::Ok);
         };
         let seq = if codec.is_video() { self.media.video.len() } else { self.media.sound.len() };
-        let unit = Unit {
+        let unit = AccessUnit {
             camera: CameraId(0),
             codec,
             key: !buffer.flags().contains(gst::BufferFlags::DELTA_UNIT),
@@ -308,7 +308,7 @@ impl Gathered {
         if codec.is_video() {
             self.media.video.push((unit, map.to_vec()));
         } else {
-            self.media.sound.push(Sounding::Unit(unit, map.to_vec()));
+            self.media.sound.push(Sounding::AccessUnit(unit, map.to_vec()));
         }
         Ok(gst::FlowSuccess::Ok)
     }

@@ -14,7 +14,7 @@ const SQUARE: u32 = 2;
 
 /// The masks of a camera, made ready for the size of its pictures. The default covers nothing.
 #[derive(Debug, Default)]
-pub struct Paint {
+pub struct MaskPainter {
     masks: Vec<Polygon>,
     colour: [u8; 3],
     size: (u32, u32),
@@ -25,7 +25,7 @@ pub struct Paint {
     row: Vec<u8>,
 }
 
-impl Paint {
+impl MaskPainter {
     /// With these masks, and red, green and blue of the network's zero: 0 to 1.
     #[must_use]
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to 8 bits")]
@@ -84,14 +84,14 @@ mod tests {
     use super::{super::colour, *};
     use crate::{
         infer::{
-            features::picture::{Normalise, Rgb, Squash},
+            features::picture::{Normalise, Resize, Rgb},
             ring::{FrameRing, KEPT},
         },
         time::{Moment, Span},
     };
 
-    fn paint(corners: &[[u16; 2]]) -> Paint {
-        Paint::new(vec![Polygon::new(corners.to_vec()).unwrap()], [0.485, 0.456, 0.406])
+    fn paint(corners: &[[u16; 2]]) -> MaskPainter {
+        MaskPainter::new(vec![Polygon::new(corners.to_vec()).unwrap()], [0.485, 0.456, 0.406])
     }
 
     #[test]
@@ -111,7 +111,7 @@ mod tests {
 
     #[test]
     fn without_masks_the_whole_picture_is_one_band() {
-        let mut paint = Paint::default();
+        let mut paint = MaskPainter::default();
         paint.fit((6, 5));
         assert_eq!(paint.bands(), slice::from_ref(&(0..5)));
         let mut rgb = [9; 6 * 5 * 3];
@@ -139,7 +139,7 @@ mod tests {
         bytes
     }
 
-    fn converted(info: &VideoInfo, bytes: Vec<u8>, paint: &Paint, bands: &[Range<u32>]) -> Vec<u8> {
+    fn converted(info: &VideoInfo, bytes: Vec<u8>, paint: &MaskPainter, bands: &[Range<u32>]) -> Vec<u8> {
         let frame = VideoFrame::from_buffer_readable(gst::Buffer::from_slice(bytes), info).unwrap();
         // Rows that are not converted must not be seen either.
         let mut rgb = vec![77; (info.width() * info.height() * 3) as usize];
@@ -151,7 +151,7 @@ mod tests {
     /// What the network and the gates get of pictures that follow each other.
     fn sensed(pictures: &[Vec<u8>], (width, height): (u32, u32), masks: &[Polygon]) -> (Vec<f32>, Vec<[f32; 2]>) {
         let (side, mut planes) = (12, Vec::new());
-        let (mut squash, normalise) = (Squash::new(side, side), Normalise::new([0.485, 0.456, 0.406], [0.22; 3]));
+        let (mut squash, normalise) = (Resize::new(side, side), Normalise::new([0.485, 0.456, 0.406], [0.22; 3]));
         let measured = Cells::touched(masks, (side, side), 1).left();
         let mut ring = FrameRing::new(side, side, KEPT, 1 << 20).measured_at(measured);
         for (n, bytes) in (0..).zip(pictures) {
@@ -178,7 +178,7 @@ mod tests {
         ) {
             gst::init().unwrap();
             let Ok(polygon) = Polygon::new(corners) else { return Ok(()) };
-            let mut paint = Paint::new(vec![polygon.clone()], [0.485, 0.456, 0.406]);
+            let mut paint = MaskPainter::new(vec![polygon.clone()], [0.485, 0.456, 0.406]);
             paint.fit((width, height));
             let rows: Vec<_> = paint.squares.rows().map(<[_]>::to_vec).collect();
             let is_covered = |x: u32, y: u32| rows[(y / SQUARE) as usize].iter().any(|it| it.contains(&(x / SQUARE)));
@@ -190,7 +190,7 @@ mod tests {
                     [3, 4].map(|open| converted(&info, picture(seed ^ open, seed ^ covered << 8), &paint, paint.bands()))
                 });
                 prop_assert!(seen[0] == seen[1], "{format}");
-                let unmasked = converted(&info, picture(seed ^ 3, seed), &Paint::default(), slice::from_ref(&whole));
+                let unmasked = converted(&info, picture(seed ^ 3, seed), &MaskPainter::default(), slice::from_ref(&whole));
                 for (at, (pixel, before)) in seen[0][0].chunks(3).zip(unmasked.chunks(3)).enumerate() {
                     let (x, y) = (u32::try_from(at).unwrap() % width, u32::try_from(at).unwrap() / width);
                     prop_assert_eq!(pixel, if is_covered(x, y) { &[124, 116, 104][..] } else { before }, "{} {}", x, y);

@@ -27,7 +27,7 @@ const CHAIN_ENDS_AFTER: gst::ClockTime = gst::ClockTime::from_mseconds(250);
 /// some units are decoded the later units do not come, so the decoder has to be drained: by the event that says of
 /// a DVD's menu that nothing follows for a while (a gap event does not drain). That voids what the decoder knows, so the next unit must be a key frame.
 #[derive(Default)]
-pub(super) struct Awaited {
+pub(super) struct PendingPictures {
     wanted: Mutex<Vec<Wanted>>,
     unanswered: AtomicU32,
     pictures: AtomicU64,
@@ -56,14 +56,14 @@ struct Flow {
 }
 
 /// The stream of units is nobody else's while this lives.
-pub(super) struct Gate<'a> {
-    awaited: &'a Arc<Awaited>,
+pub(super) struct PushGuard<'a> {
+    awaited: &'a Arc<PendingPictures>,
     flow: MutexGuard<'a, Flow>,
 }
 
-impl Awaited {
-    pub(super) fn gate(self: &Arc<Self>) -> Gate<'_> {
-        Gate { awaited: self, flow: lock(&self.flow) }
+impl PendingPictures {
+    pub(super) fn gate(self: &Arc<Self>) -> PushGuard<'_> {
+        PushGuard { awaited: self, flow: lock(&self.flow) }
     }
 
     /// The moment of the picture with this presentation time, if it is wanted; it is not a second time.
@@ -104,7 +104,7 @@ impl Awaited {
     }
 }
 
-impl Gate<'_> {
+impl PushGuard<'_> {
     /// Whether the decoder knows nothing of the units before.
     pub(super) fn was_drained(&self) -> bool {
         self.flow.is_drained

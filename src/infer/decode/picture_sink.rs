@@ -5,28 +5,28 @@ use std::sync::{Arc, Mutex};
 use gstreamer as gst;
 use gstreamer_video::{VideoFrameExt, VideoFrameRef, VideoInfo};
 
-use super::{colour, mask_painter::Paint, pipeline, video::Picture};
+use super::{colour, mask_painter::MaskPainter, pipeline, video::Picture};
 use crate::wire::access_unit::Codec;
 
 /// Shared by a decoder and its thread, also after the decoder was started anew.
-pub(super) type OnPicture = Arc<Mutex<Way<dyn FnMut(&Picture<'_>) + Send>>>;
+pub(super) type SharedPictureSink = Arc<Mutex<PictureSink<dyn FnMut(&Picture<'_>) + Send>>>;
 
 /// What is done with a wanted picture.
-pub(super) struct Way<F: ?Sized> {
-    paint: Paint,
+pub(super) struct PictureSink<F: ?Sized> {
+    paint: MaskPainter,
     on_picture: F,
 }
 
-impl<F> Way<F> {
+impl<F> PictureSink<F> {
     /// To this function, with nothing painted over.
     pub(super) fn new(on_picture: F) -> Self {
-        Self { paint: Paint::default(), on_picture }
+        Self { paint: MaskPainter::default(), on_picture }
     }
 }
 
-impl Way<dyn FnMut(&Picture<'_>) + Send> {
+impl PictureSink<dyn FnMut(&Picture<'_>) + Send> {
     /// From now on, pictures are painted over.
-    pub(super) fn paint(&mut self, paint: Paint) {
+    pub(super) fn paint(&mut self, paint: MaskPainter) {
         self.paint = paint;
     }
 

@@ -22,7 +22,7 @@ const HANGS_AFTER: gst::ClockTime = gst::ClockTime::from_seconds(30);
 
 /// A chain of elements that begins with an appsrc and ends with an appsink.
 #[derive(Debug)]
-pub(super) struct Line {
+pub(super) struct Pipeline {
     pipeline: gst::Pipeline,
     source: AppSrc,
     bus: gst::Bus,
@@ -62,7 +62,7 @@ fn package(element: &str) -> &'static str {
     }
 }
 
-impl Line {
+impl Pipeline {
     /// Builds and starts `appsrc (input) ! elements ! appsink (output)`; `on_sample` runs on the decoder's thread.
     pub(super) fn start(
         input: &gst::Caps,
@@ -165,7 +165,7 @@ fn reason(message: &gst::Message) -> String {
     }
 }
 
-impl Drop for Line {
+impl Drop for Pipeline {
     fn drop(&mut self) {
         // Software decoders end at once. A hardware decoder that does not is ended by the parent together with this
         // room, since no progress is reported meanwhile.

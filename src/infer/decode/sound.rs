@@ -6,11 +6,11 @@ use gstreamer as gst;
 
 use super::{
     Error,
-    pipeline::{self, Line},
+    pipeline::{self, Pipeline},
 };
 use crate::{
     time::Moment,
-    wire::access_unit::{Codec, Unit},
+    wire::access_unit::{AccessUnit, Codec},
 };
 
 type OnSound = Arc<Mutex<dyn FnMut(Moment, u32, &[f32]) + Send>>;
@@ -20,7 +20,7 @@ pub struct SoundDecoder {
     codec: Codec,
     rate_hz: u32,
     channels: u8,
-    line: Option<Line>,
+    line: Option<Pipeline>,
     on_sound: OnSound,
     dropped: u64,
 }
@@ -47,7 +47,7 @@ impl SoundDecoder {
 
     /// Whether this decoder is the right one for the unit; otherwise open another.
     #[must_use]
-    pub fn fits(&self, unit: &Unit) -> bool {
+    pub fn fits(&self, unit: &AccessUnit) -> bool {
         (unit.codec, unit.rate_hz, unit.channels) == (self.codec, self.rate_hz, self.channels)
     }
 
@@ -61,7 +61,7 @@ impl SoundDecoder {
     ///
     /// # Errors
     /// When the decoder failed at an earlier unit; it has been started anew.
-    pub fn decode(&mut self, unit: &Unit, bytes: &[u8]) -> Result<(), Error> {
+    pub fn decode(&mut self, unit: &AccessUnit, bytes: &[u8]) -> Result<(), Error> {
         if unit.codec != self.codec {
             return Err(Error::WrongKind { codec: unit.codec, wanted: self.codec.name() });
         }
@@ -82,8 +82,8 @@ impl SoundDecoder {
     ///
     /// # Errors
     /// As [`Self::decode`].
-    pub fn decode_in_turn(&mut self, unit: &Unit, bytes: &[u8]) -> Result<(), Error> {
-        self.line.as_ref().map_or(Ok(()), Line::wait_turn).or_else(|reason| self.fail(reason))?;
+    pub fn decode_in_turn(&mut self, unit: &AccessUnit, bytes: &[u8]) -> Result<(), Error> {
+        self.line.as_ref().map_or(Ok(()), Pipeline::wait_turn).or_else(|reason| self.fail(reason))?;
         self.decode(unit, bytes)
     }
 
@@ -92,7 +92,7 @@ impl SoundDecoder {
     /// # Errors
     /// When the decoder failed at an earlier unit.
     pub fn finish(&mut self) -> Result<(), Error> {
-        let finished = self.line.as_ref().map_or(Ok(()), Line::finish);
+        let finished = self.line.as_ref().map_or(Ok(()), Pipeline::finish);
         self.line = None;
         finished.map_err(|reason| Error::Failed { element: self.codec.name().to_owned(), reason })
     }
@@ -122,7 +122,7 @@ impl SoundDecoder {
         let output = output.field("layout", "interleaved").build();
         let on_sound = self.on_sound.clone();
         let mut samples = Vec::new();
-        let line = Line::start(&self.input_caps(), &elements, &output, move |sample| {
+        let line = Pipeline::start(&self.input_caps(), &elements, &output, move |sample| {
             hand_on(sample, &mut samples, &on_sound);
         })?;
         self.line = Some(line);

@@ -9,15 +9,15 @@ use tracing::{info, warn};
 
 use super::{
     Error, colour,
-    mask_painter::Paint,
-    pending_pictures::Awaited,
-    picture_sink::{OnPicture, Way},
-    pipeline::{self, Line},
+    mask_painter::MaskPainter,
+    pending_pictures::PendingPictures,
+    picture_sink::{PictureSink, SharedPictureSink},
+    pipeline::{self, Pipeline},
 };
 use crate::{
     mask::Polygon,
     time::Moment,
-    wire::access_unit::{Codec, Unit},
+    wire::access_unit::{AccessUnit, Codec},
 };
 
 /// A hardware decoder that failed so often is not asked again.
@@ -72,9 +72,9 @@ pub struct VideoDecoder {
     codec: Codec,
     elements: Vec<String>,
     failures: u32,
-    line: Option<Line>,
-    on_picture: OnPicture,
-    awaited: Arc<Awaited>,
+    line: Option<Pipeline>,
+    on_picture: SharedPictureSink,
+    awaited: Arc<PendingPictures>,
     next_seq: Option<u32>,
     /// The units since the last key frame, to decode them again where the decoder was drained too early. Empty
     /// where they are too many.
@@ -102,7 +102,7 @@ impl VideoDecoder {
             elements: candidates(codec, choice)?,
             failures: 0,
             line: None,
-            on_picture: Arc::new(Mutex::new(Way::new(on_picture))),
+            on_picture: Arc::new(Mutex::new(PictureSink::new(on_picture))),
             awaited: Arc::default(),
             next_seq: None,
             chain: Vec::new(),
@@ -124,7 +124,7 @@ impl VideoDecoder {
     /// `zero` (red, green and blue, 0 to 1) in their place. Say so before the first unit.
     #[must_use]
     pub fn masked(self, masks: Vec<Polygon>, zero: [f32; 3]) -> Self {
-        self.on_picture.lock().unwrap_or_else(PoisonError::into_inner).paint(Paint::new(masks, zero));
+        self.on_picture.lock().unwrap_or_else(PoisonError::into_inner).paint(MaskPainter::new(masks, zero));
         self
     }
 
@@ -139,8 +139,8 @@ impl VideoDecoder {
     ///
     /// # Errors
     /// As [`Self::decode`].
-    pub fn decode_in_turn(&mut self, unit: &Unit, bytes: &[u8], wanted: bool) -> Result<Fed, Error> {
-        match self.line.as_ref().map_or(Ok(()), Line::wait_turn) {
+    pub fn decode_in_turn(&mut self, unit: &AccessUnit, bytes: &[u8], wanted: bool) -> Result<Fed, Error> {
+        match self.line.as_ref().map_or(Ok(()), Pipeline::wait_turn) {
             Ok(()) => self.decode(unit, bytes, wanted),
             Err(reason) => Err(self.fail(reason)),
         }
@@ -151,7 +151,7 @@ impl VideoDecoder {
     /// # Errors
     /// When the decoder failed at an earlier unit.
     pub fn finish(&mut self) -> Result<(), Error> {
-        let finished = self.line.as_ref().map_or(Ok(()), Line::finish);
+        let finished = self.line.as_ref().map_or(Ok(()), Pipeline::finish);
         self.line = None;
         finished.map_err(|reason| Error::Failed { element: self.element().to_owned(), reason })
     }
@@ -179,7 +179,7 @@ impl VideoDecoder {
     /// # Errors
     /// When the decoder failed at an earlier unit. It has been started anew by then, and goes on with the next
     /// key frame.
-    pub fn decode(&mut self, unit: &Unit, bytes: &[u8], wanted: bool) -> Result<Fed, Error> {
+    pub fn decode(&mut self, unit: &AccessUnit, bytes: &[u8], wanted: bool) -> Result<Fed, Error> {
         if unit.codec != self.codec {
             return Err(Error::WrongKind { codec: unit.codec, wanted: self.codec.name() });
         }
@@ -211,7 +211,7 @@ impl VideoDecoder {
     }
 
     /// Pushes a unit, and drains the decoder where its picture would otherwise wait for units that do not come.
-    fn feed(&mut self, unit: &Unit, bytes: &[u8], wanted: bool) -> Result<Fed, String> {
+    fn feed(&mut self, unit: &AccessUnit, bytes: &[u8], wanted: bool) -> Result<Fed, String> {
         let Some(line) = &self.line else { return Ok(Fed::Useless) };
         line.check()?;
         if line.is_full() {
@@ -325,7 +325,12 @@ fn is_entry(codec: Codec, bytes: &[u8]) -> bool {
     }
 }
 
-fn build(codec: Codec, element: &str, on_picture: &OnPicture, awaited: &Arc<Awaited>) -> Result<Line, Error> {
+fn build(
+    codec: Codec,
+    element: &str,
+    on_picture: &SharedPictureSink,
+    awaited: &Arc<PendingPictures>,
+) -> Result<Pipeline, Error> {
     let decoder = pipeline::element(element)?;
     // One frame at a time: several in parallel would each come out later.
     pipeline::set(&decoder, "max-threads", "1");
@@ -356,7 +361,7 @@ fn build(codec: Codec, element: &str, on_picture: &OnPicture, awaited: &Arc<Awai
     let on_picture = on_picture.clone();
     let awaited = awaited.clone();
     let mut rgb = Vec::new();
-    Line::start(&input_caps(codec), &elements, &output, move |sample| {
+    Pipeline::start(&input_caps(codec), &elements, &output, move |sample| {
         match on_picture.lock().unwrap_or_else(PoisonError::into_inner).hand_on(codec, sample, &mut rgb) {
             Ok(()) => awaited.count_picture(),
             // It is missed as one that never came is: the decoder is started anew after a few.
@@ -366,7 +371,7 @@ fn build(codec: Codec, element: &str, on_picture: &OnPicture, awaited: &Arc<Awai
 }
 
 /// Drops pictures that are not wanted before they are converted, which costs more than decoding them.
-fn drop_unwanted(decoder: &gst::Element, awaited: &Arc<Awaited>) {
+fn drop_unwanted(decoder: &gst::Element, awaited: &Arc<PendingPictures>) {
     let awaited = awaited.clone();
     if let Some(pad) = decoder.static_pad("src") {
         pad.add_probe(gst::PadProbeType::BUFFER, move |_, info| {

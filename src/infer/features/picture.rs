@@ -70,7 +70,7 @@ impl Rgb<'_> {
 /// where a side shrinks to less than half. Otherwise two roundings can add up to 2/255 (on noise), so there the
 /// picture, which is then small, is made by Pillow's own arithmetic.
 #[derive(Debug)]
-pub struct Squash {
+pub struct Resize {
     resizer: Resizer,
     options: ResizeOptions,
     exact: pillow::Exact,
@@ -82,7 +82,7 @@ pub struct Squash {
     narrow: Vec<u8>,
 }
 
-impl Squash {
+impl Resize {
     /// Squashes to `width` times `height` pixels.
     #[must_use]
     pub fn new(width: u32, height: u32) -> Self {
@@ -98,7 +98,7 @@ impl Squash {
         self.width as usize * self.height as usize * 3
     }
 
-    /// Writes the small picture: R, G, B, row by row, without padding, [`Squash::bytes`] long.
+    /// Writes the small picture: R, G, B, row by row, without padding, [`Resize::bytes`] long.
     ///
     /// # Errors
     /// When the picture is not as large as it says, or `out` is not one small picture.
@@ -255,7 +255,7 @@ mod tests {
             let [width, height, to_width, to_height] = numbers[..] else { panic!("{name}") };
             let source = generate(name.split('-').next().unwrap(), width, height);
             let wanted = fs::read(&path).unwrap();
-            let mut squash = Squash::new(to_width, to_height);
+            let mut squash = Resize::new(to_width, to_height);
             let mut small = vec![0; squash.bytes()];
             squash.squash(packed(&source, width, height), &mut small).unwrap();
             let worst = small.iter().zip(&wanted).map(|(a, b)| a.abs_diff(*b)).max().unwrap();
@@ -277,7 +277,7 @@ mod tests {
     fn the_fast_way_stays_within_one_step_of_the_exact_way() {
         for (width, height) in [(448, 448), (449, 500), (640, 480), (704, 576), (1000, 450)] {
             let source = generate("hash", width, height);
-            let mut squash = Squash::new(224, 224);
+            let mut squash = Resize::new(224, 224);
             let mut fast = vec![0; squash.bytes()];
             squash.squash(packed(&source, width, height), &mut fast).unwrap();
             let mut exact = vec![0; squash.bytes()];
@@ -293,7 +293,7 @@ mod tests {
     fn padding_between_rows_is_not_seen() {
         let plain = generate("edges", 97, 61);
         let padded: Vec<u8> = plain.chunks(97 * 3).flat_map(|row| [row, &[0xaa; 5]].concat()).collect();
-        let mut squash = Squash::new(32, 32);
+        let mut squash = Resize::new(32, 32);
         let (mut of_plain, mut of_padded) = (vec![0; squash.bytes()], vec![1; squash.bytes()]);
         squash.squash(packed(&plain, 97, 61), &mut of_plain).unwrap();
         let picture = Rgb { bytes: &padded[..padded.len() - 5], width: 97, height: 61, stride: 97 * 3 + 5 };
@@ -303,7 +303,7 @@ mod tests {
 
     #[test]
     fn a_picture_smaller_than_it_says_is_refused() {
-        let mut squash = Squash::new(32, 32);
+        let mut squash = Resize::new(32, 32);
         let mut out = vec![0; squash.bytes()];
         let bytes = vec![0; 64 * 64 * 3];
         for (width, height, stride) in [(64, 65, 192), (65, 64, 195), (64, 64, 191), (0, 64, 192), (64, 0, 192)] {

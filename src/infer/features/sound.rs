@@ -46,7 +46,7 @@ pub struct Error {
 
 /// Makes a clip's samples into the network's numbers, as the contract says.
 #[derive(Debug)]
-pub enum Ear {
+pub enum SoundFeatures {
     /// The network does not hear.
     Deaf,
     /// It hears a spectrogram.
@@ -58,7 +58,7 @@ pub enum Ear {
     },
 }
 
-impl Ear {
+impl SoundFeatures {
     /// With everything prepared.
     #[must_use]
     pub fn new(sound: &Sound) -> Self {
@@ -391,18 +391,19 @@ mod tests {
             (SoundKind::Waveform { zscore: true }, SAMPLES),
             (SoundKind::None, 0),
         ] {
-            let mut ear = Ear::new(&sound(kind));
+            let mut ear = SoundFeatures::new(&sound(kind));
             let mut numbers = vec![0.0; len];
             let counted = allocation_counter::measure(|| ear.fill(&samples, &mut numbers).unwrap());
             assert_eq!(counted.count_total, 0, "{kind:?}");
         }
-        let counted = allocation_counter::measure(|| drop(Ear::new(&sound(SoundKind::Mel { mean: 0.0, std: 1.0 }))));
+        let counted =
+            allocation_counter::measure(|| drop(SoundFeatures::new(&sound(SoundKind::Mel { mean: 0.0, std: 1.0 }))));
         assert!(0 < counted.count_total, "the counter counts");
     }
 
     #[test]
     fn a_waveform_is_centred_and_scaled() {
-        let mut ear = Ear::Waveform { zscore: true };
+        let mut ear = SoundFeatures::Waveform { zscore: true };
         let samples: Vec<f32> = (0..80_000).map(|i| 0.25 + 0.1 * (i as f32 * 0.05).sin()).collect();
         let mut numbers = vec![0.0; samples.len()];
         ear.fill(&samples, &mut numbers).unwrap();

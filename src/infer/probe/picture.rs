@@ -4,7 +4,7 @@ use crate::{
     infer::features::picture::Rgb,
     mask::{Cells, Polygon},
     time::{Moment, Span},
-    wire::record::Survey,
+    wire::record::ProbeRecord,
 };
 
 /// A pixel must change by more than this, levels of 255, to count as moved: what codecs and sensors do alone stays
@@ -118,7 +118,7 @@ impl Sight {
 
 /// How many pixels of a picture, in both directions, become one.
 fn block(width: u32) -> u32 {
-    ((width + Survey::SHARPNESS_WIDTH / 2) / Survey::SHARPNESS_WIDTH).max(1)
+    ((width + ProbeRecord::SHARPNESS_WIDTH / 2) / ProbeRecord::SHARPNESS_WIDTH).max(1)
 }
 
 /// Which pixels of the small picture, `columns` wide, the masks touch.

@@ -33,7 +33,7 @@ impl fmt::Display for Refusals {
         if self.0.is_empty() {
             return f.write_str("none is named");
         }
-        let reasons: Vec<_> = self.0.iter().map(|(provider, why)| format!("{}: {why}", provider.word())).collect();
+        let reasons: Vec<_> = self.0.iter().map(|(provider, why)| format!("{}: {why}", provider.as_str())).collect();
         f.write_str(&reasons.join("; "))
     }
 }

@@ -88,7 +88,7 @@ impl Session {
                     }
                 }
             };
-            tracing::warn!(provider = provider.word(), reason, "execution provider refused");
+            tracing::warn!(provider = provider.as_str(), reason, "execution provider refused");
             refusals.0.push((provider, reason));
         }
         Err(Error::Providers { file: model.file.clone(), refusals })
@@ -236,7 +236,12 @@ impl Session {
         self.video.fill(0.0);
         self.sound.fill(0.0);
         self.present.fill([0.0; 2]);
-        tracing::info!(provider = self.provider.word(), network = self.contract.name, difference, "golden case right");
+        tracing::info!(
+            provider = self.provider.as_str(),
+            network = self.contract.name,
+            difference,
+            "golden case right"
+        );
         Ok(())
     }
 }

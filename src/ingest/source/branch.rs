@@ -10,7 +10,7 @@ use gst::prelude::*;
 use gstreamer as gst;
 use gstreamer_app as gst_app;
 
-use super::{Bytes, Event, Link, Piece, Sink, error::Trouble, make, moment_of};
+use super::{Bytes, ConnectionStats, Event, Piece, Sink, error::StreamError, make, moment_of};
 use crate::{
     time::{Moment, Span},
     wire::{access_unit::Codec, record::Step},
@@ -18,18 +18,18 @@ use crate::{
 
 /// Builds what comes after a source's pad.
 #[derive(Clone)]
-pub(super) struct Tails {
+pub(super) struct Branches {
     pub(super) sink: Sink,
     pub(super) events: Sender<Event>,
     pub(super) answered: Arc<AtomicBool>,
-    pub(super) link: Link,
+    pub(super) link: ConnectionStats,
     /// Our clock minus GStreamer's.
     pub(super) ahead: Span,
     pub(super) is_live: bool,
     pub(super) wants_sound: bool,
 }
 
-impl Tails {
+impl Branches {
     /// Adds the elements `names`, the parser of `codec` and an appsink, and links them to `pad`. With a `clock_rate_hz`,
     /// the pad brings RTP packets of that clock.
     pub(super) fn add(
@@ -39,7 +39,7 @@ impl Tails {
         names: &[&str],
         codec: Codec,
         clock_rate_hz: Option<i32>,
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), StreamError> {
         self.answered.store(true, Ordering::Release);
         if codec.is_video() {
             self.link.reach(Step::Described);
@@ -50,11 +50,11 @@ impl Tails {
         let parser = elements.last().filter(|it| it.find_property("config-interval").is_some());
         parser.into_iter().for_each(|parser| parser.set_property("config-interval", -1_i32));
         elements.push(self.appsink(codec, &caps, rtp_time.clone())?.upcast());
-        let failed = |_| Trouble::other("the elements of a pipeline do not fit together");
+        let failed = |_| StreamError::other("the elements of a pipeline do not fit together");
         bin.add_many(&elements).map_err(failed)?;
         gst::Element::link_many(&elements).map_err(failed)?;
         let sink_pad = elements.first().and_then(|first| first.static_pad("sink"));
-        let sink_pad = sink_pad.ok_or_else(|| Trouble::other("an element has no sink"))?;
+        let sink_pad = sink_pad.ok_or_else(|| StreamError::other("an element has no sink"))?;
         if let Some(rtp_time) = rtp_time.filter(|_| codec.is_video()) {
             rtp_time.watch(&sink_pad);
             watch_camera_clock(&sink_pad, &self.link, self.ahead);
@@ -63,12 +63,17 @@ impl Tails {
         for element in elements.iter().rev() {
             element.sync_state_with_parent().map_err(failed)?;
         }
-        pad.link(&sink_pad).map(drop).map_err(|_| Trouble::codec(&format!("{} in a form of its own", codec.name())))
+        pad.link(&sink_pad).map(drop).map_err(|_| StreamError::codec(&format!("{} in a form of its own", codec.name())))
     }
 
-    fn appsink(&self, codec: Codec, caps: &str, rtp_time: Option<Arc<RtpTime>>) -> Result<gst_app::AppSink, Trouble> {
-        let caps: gst::Caps = caps.parse().map_err(|_| Trouble::other("a format is not understood"))?;
-        let tail = Tail { codec, ahead: self.ahead, rtp_time, caps: None, format: None, is_new_format: true };
+    fn appsink(
+        &self,
+        codec: Codec,
+        caps: &str,
+        rtp_time: Option<Arc<RtpTime>>,
+    ) -> Result<gst_app::AppSink, StreamError> {
+        let caps: gst::Caps = caps.parse().map_err(|_| StreamError::other("a format is not understood"))?;
+        let tail = Branch { codec, ahead: self.ahead, rtp_time, caps: None, format: None, is_new_format: true };
         let (sink, ended, is_live) = (Arc::clone(&self.sink), self.events.clone(), self.is_live);
         let mut tail = tail;
         // No reference to the pipeline in here: it would keep the pipeline alive for ever.
@@ -114,7 +119,7 @@ fn parser(codec: Codec) -> (&'static [&'static str], String) {
 }
 
 /// What an appsink knows about its stream.
-struct Tail {
+struct Branch {
     codec: Codec,
     ahead: Span,
     rtp_time: Option<Arc<RtpTime>>,
@@ -131,7 +136,7 @@ struct Format {
     channels: u8,
 }
 
-impl Tail {
+impl Branch {
     fn piece(&mut self, appsink: &gst_app::AppSink, sample: &gst::Sample) -> Option<Piece<Bytes>> {
         let format = self.format(sample)?;
         let buffer = sample.buffer_owned()?;
@@ -184,7 +189,7 @@ impl Tail {
 
 /// Notes what the camera's clock says, where the packets that pass `pad` tell: after RTCP's first sender report, and
 /// only if that was asked for. `ahead` is our clock minus GStreamer's.
-fn watch_camera_clock(pad: &gst::Pad, link: &Link, ahead: Span) {
+fn watch_camera_clock(pad: &gst::Pad, link: &ConnectionStats, ahead: Span) {
     let link = link.clone();
     let note = move |pad: &gst::Pad, packet: &gst::BufferRef| {
         let is_ntp = |it: &gst::MetaRef<'_, gst::ReferenceTimestampMeta>| {

@@ -19,7 +19,7 @@ const NTP_TO_UNIX_MS: i64 = 2_208_988_800_000;
 
 /// The numbers of one connection, shared by all who measure. A new connection has a new one.
 #[derive(Clone, Debug, Default)]
-pub struct Link(Arc<Numbers>);
+pub struct ConnectionStats(Arc<Numbers>);
 
 #[derive(Debug, Default)]
 struct Numbers {
@@ -34,7 +34,7 @@ struct Numbers {
 
 type JitterBuffer = (Medium, glib::WeakRef<gst::Element>);
 
-impl Link {
+impl ConnectionStats {
     /// The packets of a medium that the jitter buffer gave up on since the connection was made. The decoder hides what
     /// that damages.
     #[must_use]
@@ -130,7 +130,7 @@ mod tests {
 
     #[test]
     fn a_round_trip_is_the_quickest_answer() {
-        let link = Link::default();
+        let link = ConnectionStats::default();
         assert_eq!((link.step(), link.round_trip_us()), (Step::None, 0));
         for ms in [100, 130, 142, 190] {
             link.asks(gst::ClockTime::from_mseconds(ms));
@@ -143,7 +143,7 @@ mod tests {
 
     #[test]
     fn the_cameras_clock_is_compared_with_ours_at_the_same_moment() {
-        let (link, clock) = (Link::default(), SetClock::at(Moment(0)));
+        let (link, clock) = (ConnectionStats::default(), SetClock::at(Moment(0)));
         assert_eq!(link.camera_clock_ms(&clock), i32::MIN);
         // 2026-01-01 and 90 s on the camera's clock, when ours said 2026-01-01 and 30 s.
         let ntp_ms = u64::try_from(1_767_225_600_000 + NTP_TO_UNIX_MS).unwrap() + 90_000;

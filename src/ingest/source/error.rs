@@ -11,14 +11,14 @@ const TEXT_CHARS_MAX: usize = 240;
 /// Why a stream failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{text}")]
-pub struct Trouble {
+pub struct StreamError {
     /// The word for it.
     pub fault: CameraFault,
     /// What exactly happened, without line breaks and without the password.
     pub text: String,
 }
 
-impl Trouble {
+impl StreamError {
     /// Something that no other word fits.
     #[must_use]
     pub fn other(text: &str) -> Self {
@@ -112,8 +112,8 @@ mod tests {
 
     #[test]
     fn a_password_and_control_characters_stay_out_of_the_text() {
-        let said = Trouble::other("no \u{1b}[31mentry\nfor hunter2").without(Some(&Secret::new("hunter2".into())));
+        let said = StreamError::other("no \u{1b}[31mentry\nfor hunter2").without(Some(&Secret::new("hunter2".into())));
         assert_eq!(said.text, "no [31mentryfor …");
-        assert!(Trouble::other(&"x".repeat(10_000)).text.len() <= TEXT_CHARS_MAX);
+        assert!(StreamError::other(&"x".repeat(10_000)).text.len() <= TEXT_CHARS_MAX);
     }
 }

@@ -11,11 +11,11 @@ use std::{
 use gst::prelude::*;
 use gstreamer as gst;
 
-use super::{Event, Medium, branch::Tails, error::Trouble, make};
+use super::{Event, Medium, branch::Branches, error::StreamError, make};
 use crate::wire::{access_unit::Codec, record::CameraFault};
 
 /// Adds a recording to a pipeline. Its container is told by the name of the file.
-pub(super) fn add_file(pipeline: &gst::Pipeline, path: &Path, tails: Tails) -> Result<(), Trouble> {
+pub(super) fn add_file(pipeline: &gst::Pipeline, path: &Path, tails: Branches) -> Result<(), StreamError> {
     let extension = path.extension().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
     let demuxer = match extension.as_str() {
         "mp4" | "m4v" | "mov" => "qtdemux",
@@ -23,12 +23,12 @@ pub(super) fn add_file(pipeline: &gst::Pipeline, path: &Path, tails: Tails) -> R
         "ts" | "mts" | "m2ts" => "tsdemux",
         _ => {
             let text = format!("{}: a recording ends in .mp4, .mov, .mkv, .webm or .ts", path.display());
-            return Err(Trouble { fault: CameraFault::Codec, text });
+            return Err(StreamError { fault: CameraFault::Codec, text });
         }
     };
     let (source, demuxer) = (make("filesrc")?, make(demuxer)?);
     source.set_property("location", path.to_string_lossy().as_ref());
-    let failed = |_| Trouble::other("the elements of a recording do not fit together");
+    let failed = |_| StreamError::other("the elements of a recording do not fit together");
     pipeline.add_many([&source, &demuxer]).map_err(failed)?;
     source.link(&demuxer).map_err(failed)?;
     let taken = Arc::new(AtomicU8::new(0));
@@ -40,7 +40,7 @@ pub(super) fn add_file(pipeline: &gst::Pipeline, path: &Path, tails: Tails) -> R
     });
     demuxer.connect_no_more_pads(move |_| {
         if taken.load(Ordering::Acquire) & bit(Medium::Video) == 0 {
-            drop(events.try_send(Event::Lost(Trouble::codec("no picture in one of these"))));
+            drop(events.try_send(Event::Lost(StreamError::codec("no picture in one of these"))));
         }
     });
     Ok(())
@@ -54,7 +54,7 @@ const fn bit(medium: Medium) -> u8 {
 }
 
 /// Takes the first picture and, where it is wanted, the first sound.
-fn link(demuxer: &gst::Element, pad: &gst::Pad, tails: &Tails, taken: &AtomicU8) -> Result<(), Trouble> {
+fn link(demuxer: &gst::Element, pad: &gst::Pad, tails: &Branches, taken: &AtomicU8) -> Result<(), StreamError> {
     let caps = pad.current_caps().unwrap_or_else(|| pad.query_caps(None));
     let Some(codec) = caps.structure(0).and_then(codec_of) else { return Ok(()) };
     let medium = Medium::of(codec);
@@ -83,13 +83,13 @@ fn codec_of(caps: &gst::StructureRef) -> Option<Codec> {
 
 /// Adds a camera at this machine to a pipeline: as JPEG where it has that, otherwise compressed here, because units
 /// on the wire always are.
-pub(super) fn add_v4l2(pipeline: &gst::Pipeline, path: &Path, tails: &Tails) -> Result<(), Trouble> {
+pub(super) fn add_v4l2(pipeline: &gst::Pipeline, path: &Path, tails: &Branches) -> Result<(), StreamError> {
     let source = make("v4l2src")?;
     source.set_property("device", path.to_string_lossy().as_ref());
-    pipeline.add(&source).map_err(|_| Trouble::other("v4l2src cannot be added"))?;
+    pipeline.add(&source).map_err(|_| StreamError::other("v4l2src cannot be added"))?;
     // Only an open device says what it can do. If it does not open, playing it will say why.
     let is_open = source.set_state(gst::State::Ready).is_ok();
-    let pad = source.static_pad("src").ok_or_else(|| Trouble::other("v4l2src has no pad"))?;
+    let pad = source.static_pad("src").ok_or_else(|| StreamError::other("v4l2src has no pad"))?;
     let offered = pad.query_caps(None);
     let has_jpeg = is_open && offered.iter().any(|caps| caps.name() == "image/jpeg");
     let names: &[&str] = if has_jpeg { &[] } else { &["videoconvert", "jpegenc"] };

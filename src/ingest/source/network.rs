@@ -16,7 +16,7 @@ use gstreamer as gst;
 use rustix::fs::{MemfdFlags, memfd_create};
 use sha2::{Digest as _, Sha256};
 
-use super::{Event, Link, Medium, Refine, branch::Tails, error::Trouble, make, set_if_there};
+use super::{ConnectionStats, Event, Medium, Refine, branch::Branches, error::StreamError, make, set_if_there};
 use crate::{
     config::{Rtsp, Secret, Transport},
     wire::{
@@ -67,7 +67,7 @@ fn lock(offer: &SharedOffer) -> MutexGuard<'_, Offer> {
 }
 
 /// Adds a camera to a pipeline.
-pub(super) fn add(pipeline: &gst::Pipeline, connect: &Connect<'_>, tails: Tails) -> Result<Refine, Trouble> {
+pub(super) fn add(pipeline: &gst::Pipeline, connect: &Connect<'_>, tails: Branches) -> Result<Refine, StreamError> {
     let source = make("rtspsrc")?;
     let rtsp = connect.rtsp;
     set_up(&source, rtsp, connect.password);
@@ -79,16 +79,16 @@ pub(super) fn add(pipeline: &gst::Pipeline, connect: &Connect<'_>, tails: Tails)
     select_streams(&source, &offer, &tails);
     find_jitter_buffers(&source, &offer, &tails.link);
     link_streams(&source, tails);
-    pipeline.add(&source).map_err(|_| Trouble::other("rtspsrc cannot be added"))?;
+    pipeline.add(&source).map_err(|_| StreamError::other("rtspsrc cannot be added"))?;
     Ok(Box::new(move |trouble| {
         if is_certificate_refused.load(Ordering::Acquire) {
             let text = "its certificate is not the pinned one, or is not trusted".to_owned();
-            return Trouble { fault: CameraFault::Certificate, text };
+            return StreamError { fault: CameraFault::Certificate, text };
         }
         let offer = lock(&offer);
         let is_offer_useless = !offer.refused.is_empty() && !offer.taken.iter().any(|it| it.1 == Medium::Video);
         if is_offer_useless && matches!(trouble.fault, CameraFault::Other | CameraFault::Unreachable) {
-            return Trouble::codec(&offer.refused.join(", "));
+            return StreamError::codec(&offer.refused.join(", "));
         }
         trouble
     }))
@@ -128,7 +128,7 @@ fn is_encrypted(rtsp: &Rtsp) -> bool {
 
 /// Has the certificate checked: against the pin and nothing else, or against the authorities of the camera or the
 /// system. The flag that it returns is set once a certificate was refused.
-fn check_certificate(source: &gst::Element, rtsp: &Rtsp) -> Result<Arc<AtomicBool>, Trouble> {
+fn check_certificate(source: &gst::Element, rtsp: &Rtsp) -> Result<Arc<AtomicBool>, StreamError> {
     let is_refused = Arc::new(AtomicBool::new(false));
     if !is_encrypted(rtsp) {
         return Ok(is_refused);
@@ -153,18 +153,18 @@ fn check_certificate(source: &gst::Element, rtsp: &Rtsp) -> Result<Arc<AtomicBoo
     Ok(is_refused)
 }
 
-fn authorities(file: &Path) -> Result<gio::TlsFileDatabase, Trouble> {
+fn authorities(file: &Path) -> Result<gio::TlsFileDatabase, StreamError> {
     let read = std::path::absolute(file).map_err(|err| err.to_string());
     let read = read.and_then(|file| gio::TlsFileDatabase::new(file).map_err(|err| err.to_string()));
     read.map_err(|err| {
         let text = format!("ca_file {} cannot be read: {err}", file.display());
-        Trouble { fault: CameraFault::Certificate, text }
+        StreamError { fault: CameraFault::Certificate, text }
     })
 }
 
 /// Authorities of which none signed any certificate. GIO reads them from a file, so they are in one, in memory.
-fn nobody() -> Result<gio::TlsFileDatabase, Trouble> {
-    let failed = |err: std::io::Error| Trouble::other(&format!("the pinned certificate cannot be checked: {err}"));
+fn nobody() -> Result<gio::TlsFileDatabase, StreamError> {
+    let failed = |err: std::io::Error| StreamError::other(&format!("the pinned certificate cannot be checked: {err}"));
     let memory = memfd_create("nobody.pem", MemfdFlags::CLOEXEC).map_err(|err| failed(err.into()))?;
     let mut file = File::from(memory);
     file.write_all(NOBODY_PEM.as_bytes()).map_err(failed)?;
@@ -195,7 +195,7 @@ fn described(caps: &gst::CapsRef) -> Result<(Codec, &'static str, i32), String> 
 }
 
 /// Takes the first picture and, where it is wanted, the first sound that has a depayloader; nothing else is set up.
-fn select_streams(source: &gst::Element, offer: &SharedOffer, tails: &Tails) {
+fn select_streams(source: &gst::Element, offer: &SharedOffer, tails: &Branches) {
     let (offer, link, wants_sound) = (Arc::clone(offer), tails.link.clone(), tails.wants_sound);
     source.connect("select-stream", false, move |args| {
         let number = args.get(1).and_then(|arg| arg.get::<u32>().ok())?;
@@ -223,7 +223,7 @@ fn select_streams(source: &gst::Element, offer: &SharedOffer, tails: &Tails) {
 }
 
 /// Notes how far the connection comes, and how long the camera takes to answer.
-fn watch_steps(source: &gst::Element, link: &Link) {
+fn watch_steps(source: &gst::Element, link: &ConnectionStats) {
     let clock = gst::SystemClock::obtain();
     let asking = link.clone();
     source.connect("before-send", false, move |_| {
@@ -238,7 +238,7 @@ fn watch_steps(source: &gst::Element, link: &Link) {
 }
 
 /// Finds the jitter buffers, whose session has the number of the stream.
-fn find_jitter_buffers(source: &gst::Element, offer: &SharedOffer, link: &Link) {
+fn find_jitter_buffers(source: &gst::Element, offer: &SharedOffer, link: &ConnectionStats) {
     let (offer, link) = (Arc::clone(offer), link.clone());
     source.connect("new-manager", false, move |args| {
         let manager = args.get(1).and_then(|arg| arg.get::<gst::Element>().ok())?;
@@ -254,19 +254,19 @@ fn find_jitter_buffers(source: &gst::Element, offer: &SharedOffer, link: &Link) 
     });
 }
 
-fn link_streams(source: &gst::Element, tails: Tails) {
+fn link_streams(source: &gst::Element, tails: Branches) {
     source.connect_pad_added(move |source, pad| {
         let linked = link(source, pad, &tails);
         linked.err().into_iter().for_each(|trouble| drop(tails.events.try_send(Event::Lost(trouble))));
     });
 }
 
-fn link(source: &gst::Element, pad: &gst::Pad, tails: &Tails) -> Result<(), Trouble> {
+fn link(source: &gst::Element, pad: &gst::Pad, tails: &Branches) -> Result<(), StreamError> {
     let parent = source.parent().and_then(|parent| parent.downcast::<gst::Bin>().ok());
     // Without a parent the pipeline is being torn down.
     let (Some(bin), Some(caps)) = (parent, pad.current_caps().or_else(|| Some(pad.query_caps(None)))) else {
         return Ok(());
     };
-    let (codec, name, clock_rate_hz) = described(&caps).map_err(|name| Trouble::codec(&name))?;
+    let (codec, name, clock_rate_hz) = described(&caps).map_err(|name| StreamError::codec(&name))?;
     tails.add(&bin, pad, &[name], codec, Some(clock_rate_hz))
 }

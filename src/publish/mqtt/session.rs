@@ -10,14 +10,14 @@ use tokio::time::{Instant, sleep_until};
 use tracing::warn;
 
 use super::{
-    Desk, GOODBYE, OutageLog,
+    GOODBYE, OutageLog, SharedState,
     connection::{self, Happening, Poller, Sender, Settings},
     failure::Failure,
 };
 use crate::publish::{
     outbox::RowId,
     payload,
-    retained::{Due, Rank},
+    retained::{Due, Priority},
 };
 
 /// So many readings are under way at once. Brokers allow 20 messages by default (mosquitto's
@@ -32,7 +32,7 @@ const LAST_BYTES: Duration = Duration::from_millis(100);
 
 /// One connection.
 pub(super) struct Session<'a> {
-    desk: &'a Desk,
+    desk: &'a SharedState,
     status_topic: &'a str,
     hears_birth: bool,
     sender: Sender,
@@ -63,7 +63,7 @@ enum Stage {
 #[derive(Debug, PartialEq, Eq)]
 enum Item {
     Row(RowId),
-    Note { rank: Rank, topic: String, version: u64 },
+    Note { rank: Priority, topic: String, version: u64 },
     Farewell,
 }
 
@@ -93,7 +93,7 @@ impl Flight {
 }
 
 impl<'a> Session<'a> {
-    pub(super) fn open(settings: &Settings, desk: &'a Desk, status_topic: &'a str) -> Self {
+    pub(super) fn open(settings: &Settings, desk: &'a SharedState, status_topic: &'a str) -> Self {
         // Room for all that is ever under way, the subscription, the farewell and the goodbye: giving never fails.
         let (sender, poller) = connection::open(settings, ROWS_MAX + NOTES_MAX + 3);
         Self {

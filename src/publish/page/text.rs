@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::{
     publish::{
-        history::{CameraNow, History, Minute, Point},
+        history::{CameraHistory, CameraNow, Minute, Point},
         metrics::Facts,
         payload::{Figures, HealthText, ReadingText, json},
     },
@@ -101,18 +101,18 @@ fn camera<'a>(now: &'a CameraNow, facts: &Facts, figures: &Figures, wall_ms: u64
     let withheld = Withheld::ALL.iter().zip(now.withheld).filter(|(_, count)| 0 < *count);
     Camera {
         name: &now.name,
-        state: now.state.word(),
+        state: now.state.as_str(),
         health: now.vital.as_ref().map(|it| HealthText::new(it, now.state, figures, wall_ms, facts.boot)),
         reading: now.reading.as_ref().map(|it| ReadingText::new(it, facts.boot)),
         positive,
         neutral,
         negative,
-        withheld: withheld.map(|(why, count)| (why.word(), count)).collect(),
+        withheld: withheld.map(|(why, count)| (why.as_str(), count)).collect(),
     }
 }
 
 /// A camera's past.
-pub(super) fn history(camera: &str, history: &History) -> Vec<u8> {
+pub(super) fn history(camera: &str, history: &CameraHistory) -> Vec<u8> {
     let recent = history.recent.iter().map(|it| {
         let [positive, neutral, negative] = it.probabilities;
         (it.end_ms, code(it), positive, neutral, negative, it.latency_ms)

@@ -1,7 +1,7 @@
 //! One room's life as the parent sees it, and how long each part of it may last.
 
 use crate::{
-    supervisor::process::Name,
+    supervisor::process::ProcessName,
     time::{Moment, Span},
 };
 
@@ -33,7 +33,7 @@ pub(super) enum Phase {
 
 /// What the parent remembers of a room.
 #[derive(Debug)]
-pub(super) struct Room {
+pub(super) struct WorkerState {
     pub(super) phase: Phase,
     /// Counts its processes; what an earlier one said no longer matters.
     pub(super) life: u32,
@@ -44,7 +44,7 @@ pub(super) struct Room {
     pub(super) on_trial: bool,
 }
 
-impl Room {
+impl WorkerState {
     pub(super) fn new() -> Self {
         Self { phase: Phase::Gone, life: 0, failures: 0, lost: None, on_trial: false }
     }
@@ -54,7 +54,7 @@ impl Room {
     }
 
     /// When something must be done about it if nothing is heard of it.
-    pub(super) fn due(&self, name: Name) -> Option<Moment> {
+    pub(super) fn due(&self, name: ProcessName) -> Option<Moment> {
         match self.phase {
             Phase::Waiting { until } => Some(until),
             Phase::Starting { since } => Some(since + start_up(name)),
@@ -65,7 +65,7 @@ impl Room {
     }
 
     /// For how long it may be silent now.
-    pub(super) fn limit(&self, name: Name) -> Span {
+    pub(super) fn limit(&self, name: ProcessName) -> Span {
         if self.works() { PROGRESS } else { start_up(name) }
     }
 
@@ -89,8 +89,8 @@ impl Room {
     }
 }
 
-fn start_up(name: Name) -> Span {
-    if name == Name::Infer { START_UP_INFER } else { START_UP }
+fn start_up(name: ProcessName) -> Span {
+    if name == ProcessName::Infer { START_UP_INFER } else { START_UP }
 }
 
 /// Doubles with every failure; half of it to all of it is chosen by `chance`, so that rooms that died together do
@@ -106,7 +106,7 @@ mod tests {
 
     #[test]
     fn the_wait_doubles_up_to_half_a_minute_and_a_minute_of_work_resets_it() {
-        let mut room = Room::new();
+        let mut room = WorkerState::new();
         let mut now = Moment(0);
         let waits: Vec<_> = (0..9).map(|_| room.fail(now, 1.0).as_ms()).collect();
         assert_eq!(waits, [500, 1000, 2000, 4000, 8000, 16_000, 30_000, 30_000, 30_000]);

@@ -8,7 +8,7 @@ use crate::{
     wire::record::{CameraState, Withheld},
 };
 
-const PAUSED: &str = Withheld::Paused.word();
+const PAUSED: &str = Withheld::Paused.as_str();
 
 /// One line of the table: a camera, or a box without any.
 #[derive(Clone, Copy, Debug)]
@@ -35,7 +35,7 @@ impl Row<'_> {
             (Some(false), _) => "box off",
             // A camera that is meant to be away is none to worry about.
             (_, Some(Some(CameraState::Offline))) if self.reading().is_some_and(|it| it.reason == PAUSED) => PAUSED,
-            (_, Some(Some(state))) => state.word(),
+            (_, Some(Some(state))) => state.as_str(),
             (Some(true), None) => "online",
             (_, Some(None)) | (None, None) => "unknown",
         }
@@ -76,7 +76,7 @@ impl Sort {
 
     /// The word that is shown.
     #[must_use]
-    pub const fn word(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Name => "name",
             Self::State => "state",
@@ -121,7 +121,7 @@ fn rows_of<'a>(box_name: &'a str, station: &'a Station) -> impl Iterator<Item = 
 
 fn matches(row: &Row<'_>, filter: &str) -> bool {
     let filter = filter.to_lowercase();
-    let reading = row.reading().map(|it| [it.label.word(), it.reason.as_str()]);
+    let reading = row.reading().map(|it| [it.label.as_str(), it.reason.as_str()]);
     row.name().contains(&filter)
         || row.state().contains(&filter)
         || reading.into_iter().flatten().any(|it| it.contains(&filter))

@@ -12,7 +12,7 @@ pub const MOTION_NONE_MILLI: u16 = u16::MAX;
 /// What one camera, its sound and the network on it look like, about once a second. Numbers that are measured over
 /// time forget what was before a few seconds ago, so that whoever turns a lens or a knob sees what it does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Survey {
+pub struct ProbeRecord {
     /// Which camera.
     pub camera: CameraId,
     /// How far the connection has come.
@@ -72,7 +72,7 @@ pub struct Survey {
     pub slot: u64,
 }
 
-impl Survey {
+impl ProbeRecord {
     /// The width that pictures are compared in for [`Self::sharpness`], pixels.
     pub const SHARPNESS_WIDTH: u32 = 640;
     /// From this [`Self::clap_confidence`] on the offset is within 40 ms, percent.
@@ -113,7 +113,7 @@ impl Survey {
     }
 }
 
-pub(super) fn write(bytes: &mut Writer, survey: &Survey) {
+pub(super) fn write(bytes: &mut Writer, survey: &ProbeRecord) {
     bytes.put(&[KIND_SURVEY, LAYOUT]);
     bytes.put(&survey.camera.0.to_le_bytes());
     bytes.put(&[survey.step.code(), survey.contrast, survey.hum_hz, survey.clap_confidence, survey.claps]);
@@ -132,11 +132,11 @@ pub(super) fn write(bytes: &mut Writer, survey: &Survey) {
     bytes.put(&survey.motion_milli.to_le_bytes());
 }
 
-pub(super) fn read(bytes: &mut Reader<'_>) -> Result<Survey, Malformed> {
+pub(super) fn read(bytes: &mut Reader<'_>) -> Result<ProbeRecord, Malformed> {
     let camera = CameraId(bytes.u16());
     let step = Step::from_code(bytes.u8()).ok_or(bad("step"))?;
     let (contrast, hum_hz, clap_confidence, claps) = (bytes.u8(), bytes.u8(), bytes.u8(), bytes.u8());
-    let survey = Survey {
+    let survey = ProbeRecord {
         camera,
         step,
         contrast,
@@ -170,8 +170,8 @@ pub(super) fn read(bytes: &mut Reader<'_>) -> Result<Survey, Malformed> {
 pub(super) mod tests {
     use super::{super::Record, *};
 
-    pub(in super::super) fn survey() -> Survey {
-        Survey {
+    pub(in super::super) fn survey() -> ProbeRecord {
+        ProbeRecord {
             camera: CameraId(7),
             step: Step::KeyFrame,
             contrast: 41,
@@ -198,7 +198,7 @@ pub(super) mod tests {
 
     #[test]
     fn a_survey_with_impossible_numbers_is_refused() {
-        let good = Record::Survey(survey()).to_bytes();
+        let good = Record::ProbeRecord(survey()).to_bytes();
         let check = |at: usize, value: u8, field: &'static str| {
             let mut bytes = good;
             bytes[at] = value;
@@ -213,6 +213,6 @@ pub(super) mod tests {
     #[test]
     fn motion_is_in_levels_where_it_is_known() {
         assert_eq!(survey().motion(), Some(1.234));
-        assert_eq!(Survey::unknown(CameraId(0)).motion(), None);
+        assert_eq!(ProbeRecord::unknown(CameraId(0)).motion(), None);
     }
 }

@@ -98,12 +98,12 @@ fn legend(dashboard: &Value, title: &str) -> BTreeMap<i32, String> {
 #[test]
 fn grafanas_words_are_those_of_the_program() {
     let dashboard: Value = serde_json::from_str(&read("dashboards/grafana.json")).unwrap();
-    let moods = Emotion::ALL.iter().map(|it| (i32::from(it.code()), it.word().to_owned()));
-    let reasons = Withheld::ALL.iter().map(|it| (-10 - i32::from(it.code()), it.word().to_owned()));
+    let moods = Emotion::ALL.iter().map(|it| (i32::from(it.code()), it.as_str().to_owned()));
+    let reasons = Withheld::ALL.iter().map(|it| (-10 - i32::from(it.code()), it.as_str().to_owned()));
     assert_eq!(legend(&dashboard, "Mood"), moods.chain(reasons).collect());
-    let states = CameraState::ALL.iter().map(|it| (it.code().into(), it.word().to_owned()));
+    let states = CameraState::ALL.iter().map(|it| (it.code().into(), it.as_str().to_owned()));
     assert_eq!(legend(&dashboard, "Cameras"), states.collect());
-    let faults = CameraFault::ALL.iter().map(|it| (it.code().into(), it.word().to_owned()));
+    let faults = CameraFault::ALL.iter().map(|it| (it.code().into(), it.as_str().to_owned()));
     assert_eq!(legend(&dashboard, "Why a camera is not online"), faults.collect());
 }
 

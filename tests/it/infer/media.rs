@@ -18,7 +18,7 @@ use edge_ger::{
     time::Moment,
     wire::{
         CameraId,
-        access_unit::{Codec, Unit},
+        access_unit::{AccessUnit, Codec},
     },
 };
 use gstreamer as gst;
@@ -68,9 +68,9 @@ fn encode(caps: &str, chain: &str, duration_ns: u64, buffers: impl IntoIterator<
     coded
 }
 
-fn unit(codec: Codec, seq: usize, coded: &Coded, rate_hz: u32, channels: u8) -> Unit {
+fn unit(codec: Codec, seq: usize, coded: &Coded, rate_hz: u32, channels: u8) -> AccessUnit {
     let moment = Moment(BEGIN.0 + coded.pts_ns);
-    Unit {
+    AccessUnit {
         camera: CameraId(0),
         codec,
         key: coded.key,

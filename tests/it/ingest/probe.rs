@@ -73,13 +73,13 @@ fn a_clap_test_gets_every_picture_from_a_key_frame_on() {
     let mut last = None;
     room.unit("a second of pictures", |it| {
         // Key frames may have been on their way; the first other one follows a key frame.
-        let follows = last.is_none_or(|last: Unit| last.key || it.moment - last.moment < Span::from_ms(100));
+        let follows = last.is_none_or(|last: AccessUnit| last.key || it.moment - last.moment < Span::from_ms(100));
         assert!(it.key || last.is_some() && follows, "{last:?} {it:?}");
         let is_in_chain = !it.key && it.seq > 30;
         last = Some(*it);
         is_in_chain
     });
-    room.order(Order::EndClap(CameraId(0)), Vec::new());
+    room.order(Order::EndClapTest(CameraId(0)), Vec::new());
     let mut keys = 0;
     room.unit("key frames alone", |it| {
         keys = if it.key { keys + 1 } else { 0 };

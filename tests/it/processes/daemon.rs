@@ -16,7 +16,7 @@ use edge_ger::{
         lock, logging,
         signals::{self, Hangup},
     },
-    supervisor::{self, Ask, Options, Sink},
+    supervisor::{self, DryRunRequest, Options, Sink},
     time::{Clock, Moment, Span, SystemClock},
     wire::CameraId,
 };
@@ -452,7 +452,7 @@ impl Manager {
 
     /// The next word that is not a status.
     #[track_caller]
-    fn word(&self) -> String {
+    fn as_str(&self) -> String {
         loop {
             let word = self.next().unwrap();
             if !word.starts_with("STATUS=") {
@@ -469,19 +469,19 @@ fn the_service_manager_hears_ready_watchdog_reloading_and_stopping() {
     // A third of 300 ms passes between two words.
     let environment = [("NOTIFY_SOCKET", path.as_str()), ("WATCHDOG_USEC", "300000")];
     let daemon = Daemon::start_with(&scratch, 1, &environment);
-    assert_eq!(manager.word(), "READY=1");
-    assert_eq!(manager.word(), "WATCHDOG=1");
-    assert_eq!(manager.word(), "WATCHDOG=1");
+    assert_eq!(manager.as_str(), "READY=1");
+    assert_eq!(manager.as_str(), "WATCHDOG=1");
+    assert_eq!(manager.as_str(), "WATCHDOG=1");
     daemon.signal(Signal::HUP);
     let reloading = loop {
-        let word = manager.word();
+        let word = manager.as_str();
         if word != "WATCHDOG=1" {
             break word;
         }
     };
     let since_us: i64 = reloading.strip_prefix("RELOADING=1\nMONOTONIC_USEC=").unwrap().parse().unwrap();
     assert!((0..10_000_000).contains(&(SystemClock.now().0 / 1000 - since_us)), "{reloading}");
-    assert_eq!(manager.word(), "READY=1");
+    assert_eq!(manager.as_str(), "READY=1");
     scratch.flow(|_| true);
     daemon.stop();
     manager.0.set_nonblocking(true).unwrap();
@@ -497,12 +497,12 @@ fn without_slots_there_is_no_watchdog() {
     let (manager, path) = Manager::listen(&scratch);
     let environment = [("NOTIFY_SOCKET", path.as_str()), ("WATCHDOG_USEC", "30000")];
     let daemon = Daemon::start_with(&scratch, 1, &environment);
-    assert_eq!(manager.word(), "READY=1");
+    assert_eq!(manager.as_str(), "READY=1");
     let status = manager.next().unwrap();
     assert_eq!(status, "STATUS=2 cameras, 0 slots");
     scratch.flow(|_| true);
     daemon.stop();
-    assert_eq!(manager.word(), "STOPPING=1");
+    assert_eq!(manager.as_str(), "STOPPING=1");
 }
 
 #[track_caller]
@@ -546,7 +546,7 @@ fn what_is_asked_of_a_dry_run_reaches_its_rooms_before_it_stops() {
     let mut asking = Some(asking);
     // With the first record all is asked at once; then nobody is left who could ask, which is a wish to stop, too.
     let take = move |_| {
-        let asked = [Ask::Clap(CameraId(0)), Ask::EndClap(CameraId(0))];
+        let asked = [DryRunRequest::Clap(CameraId(0)), DryRunRequest::EndClapTest(CameraId(0))];
         asking.take().into_iter().for_each(|it| asked.iter().for_each(|ask| it.send(*ask).unwrap()));
         supervisor::Flow::Continue
     };
@@ -559,6 +559,6 @@ fn what_is_asked_of_a_dry_run_reaches_its_rooms_before_it_stops() {
         clock: Arc::new(SystemClock),
     };
     supervisor::run(config, model, options).unwrap();
-    let (clap, end) = ("hears Clap(CameraId(0))", "hears EndClap(CameraId(0))");
+    let (clap, end) = ("hears Clap(CameraId(0))", "hears EndClapTest(CameraId(0))");
     scratch.wait_all(&[("ingest", clap), ("ingest", end), ("infer", clap), ("infer", end)]);
 }

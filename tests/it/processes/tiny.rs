@@ -18,14 +18,14 @@ use edge_ger::{
     config::Source,
     service::logging,
     supervisor::{
-        process::{Ended, Error, Name, Orders, Rooms, enter},
+        process::{Ended, Error, Orders, ProcessName, Processes, enter},
         worker::Program,
     },
     time::{Clock, SystemClock},
     wire::{
         CameraId,
-        access_unit::{Codec, Message, Unit, read, write},
-        control::{InferBegin, IngestBegin, Order, PublishBegin, Report},
+        access_unit::{AccessUnit, Codec, Message, read, write},
+        control::{InferConfig, IngestConfig, Order, PublishConfig, Report},
         record::{RECORD_BYTES, Reading, Record, example},
     },
 };
@@ -47,23 +47,23 @@ pub(crate) fn program() -> Program {
 
 #[test]
 fn as_ingest() {
-    room_or_refusal(Name::Ingest);
+    room_or_refusal(ProcessName::Ingest);
 }
 
 #[test]
 fn as_infer() {
-    room_or_refusal(Name::Infer);
+    room_or_refusal(ProcessName::Infer);
 }
 
 #[test]
 fn as_publish() {
-    room_or_refusal(Name::Publish);
+    room_or_refusal(ProcessName::Publish);
 }
 
 /// Under the parent, the room; under the test harness, the proof that nobody else can start it.
-fn room_or_refusal(name: Name) {
-    logging::start(name.word());
-    match enter(name, Rooms { ingest, infer, publish }, Arc::new(SystemClock)) {
+fn room_or_refusal(name: ProcessName) {
+    logging::start(name.as_str());
+    match enter(name, Processes { ingest, infer, publish }, Arc::new(SystemClock)) {
         Err(Error::NotARoom) => {}
         Ok(exit) => std::process::exit(exit.code().into()),
         Err(err) => panic!("{err}"),
@@ -95,7 +95,7 @@ fn temper(file: &Path) -> String {
 }
 
 fn ingest(
-    begin: IngestBegin,
+    begin: IngestConfig,
     out: OwnedFd,
     orders: &Orders,
     reports: &Sender<Report>,
@@ -113,7 +113,7 @@ fn ingest(
     for turn in 0.. {
         select! {
             recv(turns) -> _ => {
-                let unit = Unit {
+                let unit = AccessUnit {
                     camera: CameraId(0),
                     codec: Codec::H264,
                     key: true,
@@ -126,7 +126,7 @@ fn ingest(
                     arrival: SystemClock.now(),
                 };
                 // `infer` may be away; its next life brings a new socket.
-                write(&mut out, &Message::Unit(unit), b"access unit").ok();
+                write(&mut out, &Message::AccessUnit(unit), b"access unit").ok();
                 reports.try_send(Report::Progress(turn.into())).ok();
             }
             recv(orders) -> order => match order {
@@ -152,10 +152,10 @@ fn heard(order: &Order) -> String {
 }
 
 /// Hands the units of each upstream on, until it ends.
-fn units(from: OwnedFd, to: Sender<Unit>) {
+fn units(from: OwnedFd, to: Sender<AccessUnit>) {
     let read_all = move || {
         let (mut from, mut body) = (File::from(from), Vec::new());
-        while let Ok(Some(Message::Unit(unit))) = read(&mut from, &mut body) {
+        while let Ok(Some(Message::AccessUnit(unit))) = read(&mut from, &mut body) {
             if to.send(unit).is_err() {
                 break;
             }
@@ -165,7 +165,7 @@ fn units(from: OwnedFd, to: Sender<Unit>) {
 }
 
 fn infer(
-    begin: InferBegin,
+    begin: InferConfig,
     from: OwnedFd,
     mut out: OwnedFd,
     orders: &Orders,
@@ -229,7 +229,7 @@ fn records(from: OwnedFd) -> Receiver<Record> {
 }
 
 fn publish(
-    begin: PublishBegin,
+    begin: PublishConfig,
     from: OwnedFd,
     orders: &Orders,
     reports: &Sender<Report>,
@@ -255,7 +255,7 @@ fn publish(
                         witness.tell(&format!("data flows {ingest} {infer} {pid}"));
                     }
                 }
-                Ok(Record::Vital(_) | Record::Survey(_)) => {}
+                Ok(Record::Vital(_) | Record::ProbeRecord(_)) => {}
                 Err(_) => arrived = never(),
             },
             recv(turns) -> _ => drop(reports.try_send(Report::Progress(0))),

@@ -12,7 +12,7 @@ const OTHER: CameraId = CameraId(1);
 const OTHER_CONFIG: &str = "homeassistant/device/edge-ger_-box_-door__2/config";
 
 /// The room's begin with discovery on.
-fn discovering(port: u16, folder: &Path) -> PublishBegin {
+fn discovering(port: u16, folder: &Path) -> PublishConfig {
     let mut begin = begin(port, folder);
     begin.mqtt.discovery = Discovery::On { prefix: "homeassistant".into() };
     begin
@@ -388,7 +388,7 @@ fn two_cameras(broker: &Broker, folder: &Path) -> Room {
 }
 
 /// A room that was told about the second camera alone.
-fn one_camera(port: u16, folder: &Path) -> PublishBegin {
+fn one_camera(port: u16, folder: &Path) -> PublishConfig {
     let mut begin = discovering(port, folder);
     begin.cameras = vec![(OTHER, "door_2".into())];
     begin

@@ -10,7 +10,7 @@ use edge_ger::{
         ring::{KEPT, SoundRing},
     },
     time::{Moment, Span},
-    wire::access_unit::{Codec, Unit},
+    wire::access_unit::{AccessUnit, Codec},
 };
 
 use super::{BEGIN, Coded, Tone, encode, unit};
@@ -67,8 +67,8 @@ impl Case {
         (decoder.unwrap(), heard)
     }
 
-    fn unit(&self, seq: usize, coded: &Coded) -> Unit {
-        Unit { key: true, ..unit(self.codec, seq, coded, self.rate_hz, self.channels) }
+    fn unit(&self, seq: usize, coded: &Coded) -> AccessUnit {
+        AccessUnit { key: true, ..unit(self.codec, seq, coded, self.rate_hz, self.channels) }
     }
 }
 
@@ -123,7 +123,7 @@ fn damaged_sound_neither_panics_nor_ends_it() {
                 1 => bytes.fill_with(|| random.u8(..)),
                 _ => bytes.iter_mut().step_by(7).for_each(|byte| *byte ^= random.u8(..)),
             }
-            let unit = Unit { fresh: false, ..case.unit(seq, coded) };
+            let unit = AccessUnit { fresh: false, ..case.unit(seq, coded) };
             match decoder.decode(&unit, &bytes) {
                 Ok(()) | Err(Error::Failed { .. }) => {}
                 Err(err) => panic!("{err}"),

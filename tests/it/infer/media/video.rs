@@ -7,7 +7,7 @@ use edge_ger::{
     infer::decode::{Error, Fed, VideoDecoder},
     mask::Polygon,
     time::Span,
-    wire::access_unit::{Codec, Unit},
+    wire::access_unit::{AccessUnit, Codec},
 };
 
 use super::{BEGIN, Coded, encode, unit};
@@ -203,7 +203,7 @@ fn garbage_is_an_error_and_the_next_key_frame_a_picture() {
                 2 => bytes.iter_mut().skip(5).step_by(9).for_each(|byte| *byte ^= random.u8(..)),
                 _ => bytes = vec![0],
             }
-            let unit = Unit { key: true, ..unit(codec, seq, &coded[seq % 60], 0, 0) };
+            let unit = AccessUnit { key: true, ..unit(codec, seq, &coded[seq % 60], 0, 0) };
             match decoder.decode(&unit, &bytes, true) {
                 Ok(_) => {}
                 Err(Error::Failed { .. }) => failures += 1,
@@ -211,7 +211,7 @@ fn garbage_is_an_error_and_the_next_key_frame_a_picture() {
             }
         }
         assert!(0 < failures, "{codec:?}: no failure was noticed");
-        let again = Unit { fresh: true, ..unit(codec, 900, &coded[0], 0, 0) };
+        let again = AccessUnit { fresh: true, ..unit(codec, 900, &coded[0], 0, 0) };
         assert_eq!(decoder.decode(&again, &coded[0].bytes, true), Ok(Fed::Taken));
         while pictures.try_recv().is_ok() {}
         let last = coded.iter().rfind(|coded| coded.key).unwrap();
