@@ -120,12 +120,12 @@ fn section(roff: &mut Roff, section: &Section) {
 }
 
 fn key(roff: &mut Roff, key: &Key) {
-    let absent: [Inline; 2] = match key.absent {
-        Absent::Refused(example) => [roman("Must be given, for example "), bold(example)],
-        Absent::Value(value) => [roman("Default: "), bold(value)],
-        Absent::Words(words, _) => [roman("Default: "), roman(words)],
+    let absent: [Inline; 2] = match &key.absent {
+        Absent::Required(example) => [roman("Must be given, for example "), bold(example)],
+        Absent::Default(value) => [roman("Default: "), bold(value)],
+        Absent::Computed(words, _) => [roman("Default: "), roman(words)],
     };
-    roff.control("TP", []).text([bold(key.name)]);
-    roff.text([roman(format!("{} Write {}. ", key.doc, key.kind.expectation()))]);
+    roff.control("TP", []).text([bold(&key.name)]);
+    roff.text([roman(format!("{} Write {}. ", key.doc, key.expectation))]);
     roff.text(absent.into_iter().chain([roman(".")]).collect::<Vec<_>>());
 }

@@ -7,10 +7,18 @@ pub mod schedule;
 
 use std::{fmt, net::SocketAddr, path::PathBuf};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use self::schedule::Schedule;
-use crate::{mask::Polygon, time::Span, wire::CameraId};
+use crate::{mask::Polygon, time::Span};
+
+/// The least of the three shares of [`Reading::prior`]: what is thought impossible could never be seen.
+pub const SHARE_MIN: f64 = 0.02;
+
+/// Which camera: its index in the configuration that the parent read. The same number in every process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct CameraId(pub u16);
 
 /// A box: its cameras, its network, its broker.
 #[derive(Clone, Debug, PartialEq)]
@@ -104,7 +112,8 @@ pub struct Rtsp {
 }
 
 /// How RTP travels.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
 pub enum Transport {
     /// Interleaved in the RTSP connection.
     #[default]
@@ -114,7 +123,8 @@ pub enum Transport {
 }
 
 /// Which access units are decoded.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
 pub enum Decode {
     /// Key frames where they are near enough to the wanted moments, otherwise the chain up to them.
     #[default]
@@ -167,7 +177,8 @@ pub struct Model {
 }
 
 /// A rung of the ladder.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
 pub enum ProviderChoice {
     /// TensorRT.
     TensorRt,
@@ -233,12 +244,14 @@ pub enum Discovery {
 }
 
 /// The protocol's version.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum MqttVersion {
     /// 3.1.1.
+    #[serde(rename = "3.1.1")]
     V311,
     /// 5.
     #[default]
+    #[serde(rename = "5")]
     V5,
 }
 
@@ -322,6 +335,17 @@ impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Secret(…)")
     }
+}
+
+/// The contents of the files that [`Mqtt`] names, read by the parent.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct MqttSecrets {
+    /// The user's password.
+    pub password: Option<Secret>,
+    /// The authority that signed the broker's certificate, PEM; the system's where absent.
+    pub ca_pem: Option<String>,
+    /// Our certificate and its key, PEM.
+    pub client: Option<(String, Secret)>,
 }
 
 impl Default for Gates {

@@ -10,11 +10,7 @@ pub mod control;
 pub mod enums;
 pub mod record;
 
-use serde::{Deserialize, Serialize};
-
-/// Which camera: its index in the configuration that the parent read. The same number in every room.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct CameraId(pub u16);
+pub use crate::config::CameraId;
 
 /// Bytes that are not what they should be. Whoever sent them is broken or hostile.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -7,7 +7,7 @@
 //! Few windows must not make a prior extreme. So the network's own prior counts like [`WINDOWS_BEFORE`] windows that
 //! were seen before (the maximum a posteriori under a Dirichlet distribution), and no share leaves what the key allows.
 
-use crate::{config::file::schema::SHARE_MIN, infer::aggregate::shifted};
+use crate::{config::SHARE_MIN, infer::aggregate::shifted};
 
 /// Training counts like so many windows of the place: two minutes of them.
 pub const WINDOWS_BEFORE: f64 = 24.0;

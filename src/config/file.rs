@@ -1,18 +1,21 @@
 //! What was written in the configuration files, and what is wrong with it: all of it, at once.
 //!
-//! Two levels: `written` takes each key as [`schema`] wants it, `meant` makes a [`Config`] of all of them. No
-//! message repeats a value, so none can repeat a password that stands where it should not.
+//! Files and environment become layers (`parse`, `environment`, `layer`), which are checked one by one against the structs of
+//! `keys`, whose types (`value`) know what each key may be, and then merged; `resolve` makes a [`Config`] of them. No message
+//! repeats a value, so none can repeat a password that stands where it should not.
 
-mod meant;
-mod remark;
+mod diagnostic;
+mod environment;
+mod keys;
+mod layer;
+mod parse;
+mod problem;
+mod resolve;
 pub mod schema;
 pub mod secrets;
 mod suggest;
 mod summary;
-mod surroundings;
-mod url;
 mod value;
-mod written;
 
 use std::{
     collections::BTreeSet,
@@ -21,11 +24,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-pub use remark::{Faults, Place, Remark};
-use remark::{Remarks, Wrong};
-use surroundings::Surroundings;
-use value::Base;
-use written::Sheet;
+pub use diagnostic::{Diagnostic, Faults, Place};
+use diagnostic::{Diagnostics, Problem};
+use environment::Environment;
+use parse::{Base, ParsedFile};
 
 use super::Config;
 
@@ -38,7 +40,7 @@ pub struct Loaded {
     /// What is meant.
     pub config: Config,
     /// What is allowed and yet may not be meant. For the log, one line each.
-    pub warnings: Vec<Remark>,
+    pub warnings: Vec<Diagnostic>,
     /// All files that were read, in their order.
     pub files: Vec<PathBuf>,
     /// The files of the cameras, by the cameras' numbers.
@@ -84,7 +86,7 @@ pub fn check(paths: &[PathBuf], environment: impl Iterator<Item = (String, Strin
     if !loaded.config.model.file.is_file() {
         let what = "there is no such file".to_owned();
         let cure = "name the network, an .onnx with its contract, in file below [model]".to_owned();
-        return Err(Faults(vec![Remark { place: model_place, key: "model.file".into(), what, cure }]));
+        return Err(Faults(vec![Diagnostic { place: model_place, key: "model.file".into(), what, cure }]));
     }
     Ok(summary::of(&loaded))
 }
@@ -95,50 +97,47 @@ pub fn check(paths: &[PathBuf], environment: impl Iterator<Item = (String, Strin
 /// # Errors
 /// When a file cannot be read, is not TOML, or is wrong about one of the two.
 pub fn places(paths: &[PathBuf], environment: impl Iterator<Item = (String, String)>) -> Result<Places, Faults> {
-    let mut remarks = Remarks::default();
-    let surroundings = Surroundings::of(environment);
-    let sheets = sheets(paths, &surroundings, &mut remarks);
-    let (state_dir, pause_file) = meant::places(&sheets, &surroundings, &mut remarks);
-    remarks.sort();
+    let mut diagnostics = Diagnostics::default();
+    let environment = Environment::of(environment);
+    let files = parse_all(paths, &environment, &mut diagnostics);
+    let (state_dir, pause_file) = resolve::places(&files, &environment, &mut diagnostics);
+    diagnostics.sort();
     let keys = ["box", "box.state_dir", "privacy", "privacy.pause_file"];
-    let is_whole_file = |it: &Remark| it.key.is_empty() && !matches!(it.place, Place::Environment(_));
-    remarks.faults.retain(|it| is_whole_file(it) || keys.contains(&it.key.as_str()));
-    if remarks.faults.is_empty() { Ok(Places { state_dir, pause_file }) } else { Err(Faults(remarks.faults)) }
+    let is_whole_file = |fault: &Diagnostic| fault.key.is_empty() && !matches!(fault.place, Place::Environment(_));
+    diagnostics.faults.retain(|fault| is_whole_file(fault) || keys.contains(&fault.key.as_str()));
+    if diagnostics.faults.is_empty() { Ok(Places { state_dir, pause_file }) } else { Err(Faults(diagnostics.faults)) }
 }
 
 /// The configuration, and where its network is named.
 fn read(paths: &[PathBuf], environment: impl Iterator<Item = (String, String)>) -> (Result<Loaded, Faults>, Place) {
-    let mut remarks = Remarks::default();
-    let surroundings = Surroundings::of(environment);
-    let sheets = sheets(paths, &surroundings, &mut remarks);
-    let (config, model_place) = meant::config(&sheets, &surroundings, &mut remarks);
-    remarks.sort();
+    let mut diagnostics = Diagnostics::default();
+    let environment = Environment::of(environment);
+    let files = parse_all(paths, &environment, &mut diagnostics);
+    let (config, model_place) = resolve::config(&files, &environment, &mut diagnostics);
+    diagnostics.sort();
     let loaded = match config {
-        Some(config) if remarks.faults.is_empty() => {
-            let files = sheets.iter().map(|sheet| sheet.path.clone()).collect();
+        Some(config) if diagnostics.faults.is_empty() => {
             // Without a fault, every file that speaks of a camera has made one, in this order.
-            let of_cameras = sheets.iter().filter(|sheet| sheet.camera().is_some());
-            let camera_files = of_cameras.map(|sheet| sheet.path.clone()).collect();
-            Ok(Loaded { config, warnings: remarks.warnings, files, camera_files })
+            let of_cameras = files.iter().filter(|file| file.camera().is_some());
+            let camera_files = of_cameras.map(|file| file.path.clone()).collect();
+            let files = files.into_iter().map(|file| file.path).collect();
+            Ok(Loaded { config, warnings: diagnostics.warnings, files, camera_files })
         }
-        _ => Err(Faults(remarks.faults)),
+        _ => Err(Faults(diagnostics.faults)),
     };
     (loaded, model_place)
 }
 
 /// Reads every file once, however often it is named.
-fn sheets(paths: &[PathBuf], surroundings: &Surroundings, remarks: &mut Remarks) -> Vec<Sheet> {
+fn parse_all(paths: &[PathBuf], environment: &Environment, diagnostics: &mut Diagnostics) -> Vec<ParsedFile> {
     if paths.is_empty() {
-        remarks.fault(
-            Place::CommandLine,
-            "",
-            Wrong::new("no configuration is named", "name files, or folders of them"),
-        );
+        let problem = Problem::new("no configuration is named", "name files, or folders of them");
+        diagnostics.fault(Place::CommandLine, "", problem);
     }
     let mut seen = BTreeSet::new();
-    let mut sheets = Vec::new();
+    let mut parsed = Vec::new();
     for path in paths {
-        for path in files(path, &mut sheets, remarks) {
+        for path in files(path, &mut parsed, diagnostics) {
             if !seen.insert(path.canonicalize().unwrap_or_else(|_| path.clone())) {
                 continue;
             }
@@ -146,72 +145,70 @@ fn sheets(paths: &[PathBuf], surroundings: &Surroundings, remarks: &mut Remarks)
                 Ok(text) => {
                     let whole = std::path::absolute(&path).unwrap_or_else(|_| path.clone());
                     let folder = whole.parent().unwrap_or(Path::new("/"));
-                    let base = Base { folder, credentials: surroundings.credentials.as_deref() };
-                    sheets.push(written::read(&path, &text, base, remarks));
+                    let base = Base { folder, credentials: environment.credentials.as_deref() };
+                    parsed.push(parse::parse(&path, &text, base, diagnostics));
                 }
-                Err(wrong) => refuse(&path, wrong, &mut sheets, remarks),
+                Err(problem) => refuse(&path, problem, &mut parsed, diagnostics),
             }
         }
     }
-    sheets
+    parsed
 }
 
 /// The file itself, or the files of a folder.
-fn files(path: &Path, sheets: &mut Vec<Sheet>, remarks: &mut Remarks) -> Vec<PathBuf> {
+fn files(path: &Path, parsed: &mut Vec<ParsedFile>, diagnostics: &mut Diagnostics) -> Vec<PathBuf> {
     if !path.is_dir() {
         return vec![path.to_owned()];
     }
     let entries =
-        fs::read_dir(path).and_then(|entries| entries.map(|it| Ok(it?.path())).collect::<io::Result<Vec<_>>>());
+        fs::read_dir(path).and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>());
     let mut files = match entries {
         Ok(entries) => entries,
         Err(err) => {
-            refuse(path, unreadable(&err), sheets, remarks);
+            refuse(path, unreadable(&err), parsed, diagnostics);
             return Vec::new();
         }
     };
     // Editors keep their own copies under names that begin with a dot.
     let hidden = |path: &Path| path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
-    files.retain(|path| path.extension().is_some_and(|it| it == "toml") && !hidden(path) && !path.is_dir());
+    files.retain(|path| {
+        path.extension().is_some_and(|extension| extension == "toml") && !hidden(path) && !path.is_dir()
+    });
     files.sort();
     if files.is_empty() {
-        refuse(
-            path,
-            Wrong::new("there is no .toml in this folder", "put a file for each camera into it"),
-            sheets,
-            remarks,
-        );
+        let problem = Problem::new("there is no .toml in this folder", "put a file for each camera into it");
+        refuse(path, problem, parsed, diagnostics);
     }
     files
 }
 
-/// Remarks a file or folder that cannot be used; what seems missing elsewhere may stand in it.
-fn refuse(path: &Path, wrong: Wrong, sheets: &mut Vec<Sheet>, remarks: &mut Remarks) {
-    let sheet = Sheet::broken(path);
-    remarks.fault(sheet.place(0), "", wrong);
-    sheets.push(sheet);
+/// Notes a file or folder that cannot be used; what seems missing elsewhere may stand in it.
+fn refuse(path: &Path, problem: Problem, parsed: &mut Vec<ParsedFile>, diagnostics: &mut Diagnostics) {
+    let file = ParsedFile::broken(path);
+    diagnostics.fault(file.place(0), "", problem);
+    parsed.push(file);
 }
 
-fn text(path: &Path) -> Result<String, Wrong> {
+fn text(path: &Path) -> Result<String, Problem> {
     let mut text = String::new();
     File::open(path)
         .and_then(|file| file.take(FILE_BYTES_MAX + 1).read_to_string(&mut text))
         .map_err(|err| unreadable(&err))?;
     if FILE_BYTES_MAX < text.len() as u64 {
-        return Err(Wrong::new("longer than 1 MiB", "name a configuration"));
+        return Err(Problem::new("longer than 1 MiB", "name a configuration"));
     }
     Ok(text)
 }
 
-fn unreadable(err: &io::Error) -> Wrong {
+fn unreadable(err: &io::Error) -> Problem {
     match err.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
-            Wrong::new("there is no such file or folder", "name one that exists")
+            Problem::new("there is no such file or folder", "name one that exists")
         }
         io::ErrorKind::PermissionDenied => {
-            Wrong::new("it may not be read", "give it to the daemon's user, or run as that one")
+            Problem::new("it may not be read", "give it to the daemon's user, or run as that one")
         }
-        io::ErrorKind::InvalidData => Wrong::new("it is not text in UTF-8", "name a configuration"),
-        kind => Wrong::new(format!("it cannot be read: {kind}"), "look at the disk"),
+        io::ErrorKind::InvalidData => Problem::new("it is not text in UTF-8", "name a configuration"),
+        kind => Problem::new(format!("it cannot be read: {kind}"), "look at the disk"),
     }
 }

@@ -7,6 +7,8 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use crate::time::local::Local;
 
 /// So many entries are enough for two a day.
@@ -15,7 +17,8 @@ const DAYS: [&str; 7] = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
 const DAY: u16 = 24 * 60;
 
 /// When a camera is watched. The default is always.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Vec<String>", into = "Vec<String>")]
 pub struct Schedule(Vec<Hours>);
 
 /// One entry.
@@ -84,6 +87,25 @@ impl Schedule {
     #[must_use]
     pub fn is_always(&self) -> bool {
         self.0.is_empty()
+    }
+}
+
+/// Entries as they are written in a file, where an empty list is more likely a mistake than a wish.
+impl TryFrom<Vec<String>> for Schedule {
+    type Error = String;
+
+    fn try_from(entries: Vec<String>) -> Result<Self, String> {
+        if entries.is_empty() {
+            return Err("the list is empty; leave the key out for always, or take the camera out for never".to_owned());
+        }
+        Self::parse(entries.iter().map(String::as_str))
+            .map_err(|(number, fault)| format!("entry {number} {}", fault.words()))
+    }
+}
+
+impl From<Schedule> for Vec<String> {
+    fn from(schedule: Schedule) -> Self {
+        schedule.0.iter().map(ToString::to_string).collect()
     }
 }
 

@@ -16,6 +16,7 @@ use rustix::net::{
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::CameraId;
+pub use crate::config::MqttSecrets;
 use crate::{
     config::{Camera, Model, Mqtt, Outbox, Page, Reading, Secret},
     time::Grid,
@@ -115,17 +116,6 @@ pub struct PublishConfig {
     pub min_group: u8,
     /// From the end of one window to the next, ms, for `info`.
     pub hop_ms: u32,
-}
-
-/// The contents of the files that `mqtt` names, read by the parent.
-#[derive(Debug, Default, Serialize, Deserialize)]
-pub struct MqttSecrets {
-    /// The user's password.
-    pub password: Option<Secret>,
-    /// The authority that signed the broker's certificate, PEM; the system's where absent.
-    pub ca_pem: Option<String>,
-    /// Our certificate and its key, PEM.
-    pub client: Option<(String, Secret)>,
 }
 
 /// What a room tells the parent.

@@ -77,7 +77,7 @@ fn full_toml_names_every_key_once() {
         }
     }
     let known: Vec<_> =
-        SECTIONS.iter().flat_map(|it| it.keys.iter().map(|key| format!("{}.{}", it.name, key.name))).collect();
+        SECTIONS.iter().flat_map(|it| it.keys.iter().map(move |key| format!("{}.{}", it.name, key.name))).collect();
     assert_eq!(named, known);
 }
 
@@ -230,7 +230,7 @@ fn write(home: &Path, lines: &str) -> PathBuf {
 #[test]
 fn every_key_means_something_in_a_file_and_in_the_environment() {
     let known: Vec<_> =
-        SECTIONS.iter().flat_map(|it| it.keys.iter().map(|key| format!("{}.{}", it.name, key.name))).collect();
+        SECTIONS.iter().flat_map(|it| it.keys.iter().map(move |key| format!("{}.{}", it.name, key.name))).collect();
     assert_eq!(OTHER_VALUES.iter().map(|it| it.1).collect::<Vec<_>>(), known, "a key is not tried");
     let home = home();
     let of = |lines: &str, variables: &[(&str, &str)]| {

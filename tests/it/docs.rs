@@ -95,7 +95,7 @@ fn pairs(text: &str) -> Vec<(String, String)> {
 const CONFIGURE: &str = "\
 # Configuration
 
-<!-- Written from src/config/file/schema/keys.rs. After a change there:
+<!-- Written from src/config/file/keys.rs. After a change there:
      UPDATE_DOCS=1 cargo test --locked --features demo -- configure_md_is_the_schema -->
 
 One file is one camera, in [TOML](https://toml.io). Several files, or a folder of them (all `*.toml` in it), are several cameras at
@@ -117,7 +117,7 @@ a file.
 /// The page of all keys.
 fn configure_md() -> String {
     let mut page = CONFIGURE.to_owned();
-    for Section { name, scope, doc, keys } in SECTIONS {
+    for Section { name, scope, doc, keys } in SECTIONS.iter() {
         let whose = if *scope == Scope::Camera { "One for each camera." } else { "One for the box." };
         page += &format!("\n## {name}\n\n{doc} *{whose}*\n\n| key | meaning | write | default |\n|---|---|---|---|\n");
         keys.iter().for_each(|key| page += &row(key));
@@ -126,12 +126,12 @@ fn configure_md() -> String {
 }
 
 fn row(key: &Key) -> String {
-    let absent = match key.absent {
-        Absent::Refused(example) => format!("**must be given**, e.g. `{example}`"),
-        Absent::Value(value) => format!("`{value}`"),
-        Absent::Words(words, _) => words.to_owned(),
+    let absent = match &key.absent {
+        Absent::Required(example) => format!("**must be given**, e.g. `{example}`"),
+        Absent::Default(value) => format!("`{value}`"),
+        Absent::Computed(words, _) => words.clone(),
     };
-    let cells = [&format!("`{}`", key.name), key.doc, &key.kind.expectation(), &absent];
+    let cells = [&format!("`{}`", key.name), &key.doc, &key.expectation, &absent];
     format!("| {} |\n", cells.map(|cell| cell.replace('|', "\\|")).join(" | "))
 }
 

@@ -63,9 +63,9 @@ fn every_command_and_option_has_its_place_in_the_manual() {
         }
     }
     let page = read(folder.path().join("edge-ger.toml.5")).replace("\\-", "-");
-    for section in SECTIONS {
+    for section in SECTIONS.iter() {
         assert!(page.contains(&format!("[{}]", section.name)), "no section {}", section.name);
-        for key in section.keys {
+        for key in &section.keys {
             assert!(page.contains(&format!("\\fB{}\\fR\n", key.name)), "no key {}", key.name);
         }
     }

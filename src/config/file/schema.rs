@@ -1,22 +1,25 @@
-//! Every section and every key there is, in one place: what it means, what it may be, what it is when absent.
-//!
-//! The reader refuses whatever is not here; `configs/full.toml` is written from here.
+//! What the structs of [`keys`](super::keys) say of themselves: every section and every key, for messages and documentation.
 
-mod keys;
+use std::sync::LazyLock;
 
-pub use keys::SECTIONS;
+use indexmap::IndexMap;
+use schemars::{JsonSchema, generate::SchemaSettings};
+use serde::Serialize;
+use serde_json::Value as Json;
+
+use super::keys::{BoxKeys, CameraKeys};
 
 /// A section, such as `[mqtt]`.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Section {
     /// The word between the brackets.
-    pub name: &'static str,
+    pub name: String,
     /// Whose it is.
     pub scope: Scope,
     /// What it is for.
-    pub doc: &'static str,
+    pub doc: String,
     /// Its keys, in reading order.
-    pub keys: &'static [Key],
+    pub keys: Vec<Key>,
 }
 
 /// Whose a section is.
@@ -29,123 +32,57 @@ pub enum Scope {
 }
 
 /// A key.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Key {
     /// Its name, which ends in its unit where it has one.
-    pub name: &'static str,
-    /// What it may be.
-    pub kind: Kind,
+    pub name: String,
+    /// What it means.
+    pub doc: String,
+    /// What it may be, as the end of "write …".
+    pub expectation: String,
     /// What it is when absent.
     pub absent: Absent,
-    /// What it means.
-    pub doc: &'static str,
+    pub(super) form: Form,
+    /// Of what it is a number, in the plural; may be empty.
+    pub(super) unit: String,
+    /// The words that it can be, or that can stand in its list.
+    pub(super) choices: Vec<String>,
     /// Other words that people write for it.
-    pub synonyms: &'static [&'static str],
+    pub(super) synonyms: Vec<String>,
 }
 
 /// What a key is when it is absent.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Absent {
     /// It must not be. With an example, as TOML.
-    Refused(&'static str),
+    Required(String),
     /// This value, as TOML.
-    Value(&'static str),
+    Default(String),
     /// Something that only words can say, and an example, as TOML.
-    Words(&'static str, &'static str),
+    Computed(String, String),
 }
 
-/// What a key may be. Every text is free of control characters and at most [`TEXT_BYTES_MAX`] long.
-#[derive(Clone, Copy, Debug)]
-pub enum Kind {
-    /// Any text but an empty one.
+/// Of what kind a value is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    Integer,
+    Number,
+    Boolean,
     Text,
-    /// A user's name at a camera, which must not hold a `:` because HTTP's Basic and Digest schemes split there
-    /// (RFC 7617, section 2).
-    User,
-    /// A part of a topic: `[a-z0-9_-]`, 1 to 32 characters.
-    Name,
-    /// A host name or an address.
-    Host,
-    /// A part of a topic that may have levels.
-    Topic,
-    /// Where pictures come from.
-    Url,
-    /// A microphone.
-    Device,
-    /// A GStreamer element.
-    Element,
-    /// Where a page listens: `off`, `loopback` or an address.
-    Listen,
-    /// The SHA-256 of a certificate.
-    Fingerprint,
-    /// A file or a folder.
+    /// A text that is a path, relative to the folder of its source.
     Path,
-    /// A file whose content must not be seen. Its path is not shown either: people have put the password itself here.
+    /// Such a path, or the name of a credential.
     Secret,
-    /// A whole number.
-    Integer {
-        /// The least.
-        min: i64,
-        /// The most.
-        max: i64,
-        /// Of what, in the plural; may be empty.
-        unit: &'static str,
-    },
-    /// A number.
-    Number {
-        /// The least.
-        min: f64,
-        /// The most.
-        max: f64,
-        /// Of what, in the plural; may be empty.
-        unit: &'static str,
-    },
-    /// True or false.
-    Switch,
-    /// One of these words.
-    Choice(&'static [&'static str]),
-    /// At least one of these words, none twice.
-    Choices(&'static [&'static str]),
-    /// Three numbers that sum to 1, each from [`SHARE_MIN`] on: none is impossible.
-    Shares,
-    /// Polygons over the picture.
-    Masks,
-    /// Hours of the week.
-    Hours,
+    /// A text with a scheme, which may have such a path behind it.
+    Url,
+    Texts,
+    Numbers,
+    Lists,
 }
 
-/// The least of three shares: what is thought impossible could never be seen.
-pub const SHARE_MIN: f64 = 0.02;
-/// The shares may sum to 1 within this: people write two or three digits.
-pub const SHARES_TOLERANCE: f64 = 0.011;
-
-/// No text is longer. A hundred cameras must fit into one order to a room (192 KiB).
-pub const TEXT_BYTES_MAX: usize = 512;
-
-impl Key {
-    const fn new(name: &'static str, kind: Kind, absent: Absent, doc: &'static str) -> Self {
-        Self { name, kind, absent, doc, synonyms: &[] }
-    }
-
-    const fn or(self, synonyms: &'static [&'static str]) -> Self {
-        Self { synonyms, ..self }
-    }
-
-    /// A line that sets it, with its default or an example.
-    #[must_use]
-    pub fn example(&self) -> String {
-        let (Absent::Refused(value) | Absent::Value(value) | Absent::Words(_, value)) = self.absent;
-        format!("{} = {value}", self.name)
-    }
-}
-
-impl Section {
-    /// Its key of that name.
-    #[must_use]
-    pub fn key(&self, name: &str) -> Option<&'static Key> {
-        self.keys.iter().find(|key| key.name == name)
-    }
-}
+/// All sections, in the order in which `configs/full.toml` shows them.
+pub static SECTIONS: LazyLock<Vec<Section>> =
+    LazyLock::new(|| [sections::<CameraKeys>(Scope::Camera), sections::<BoxKeys>(Scope::Box)].concat());
 
 /// The section of that name.
 #[must_use]
@@ -153,46 +90,117 @@ pub fn section(name: &str) -> Option<&'static Section> {
     SECTIONS.iter().find(|section| section.name == name)
 }
 
-impl Kind {
-    /// What it may be, as the end of "write …".
+impl Section {
+    /// Its key of that name.
     #[must_use]
-    pub fn expectation(&self) -> String {
-        let of = |unit: &str| if unit.is_empty() { String::new() } else { format!(" of {unit}") };
-        match *self {
-            Self::Text => "text in quotes, not empty".into(),
-            Self::User => "a user's name in quotes, without a password".into(),
-            Self::Name => "a name in quotes of a-z, 0-9, _ and -, 1 to 32 characters".into(),
-            Self::Host => "a host name or an address in quotes, without scheme, port or user".into(),
-            Self::Topic => "1 to 64 of A-Z, a-z, 0-9, _, - and / in quotes, without / at either end".into(),
-            Self::Url => "rtsp://, rtsps://, file: or v4l2: in quotes, without user or password".into(),
-            Self::Device => "\"default\", \"pulseaudio:NAME\" or \"alsa:NAME\"".into(),
-            Self::Element => "the name of a GStreamer element in quotes".into(),
-            Self::Listen => "\"off\", \"loopback\" or an IP address in quotes, without a port".into(),
-            Self::Fingerprint => "\"sha256:\" and 64 hexadecimal digits, in quotes".into(),
-            Self::Path => "a path in quotes".into(),
-            Self::Secret => "the path of a file, or \"credential:NAME\", in quotes".into(),
-            Self::Integer { min, max, unit } => format!("a whole number{} from {min} to {max}", of(unit)),
-            Self::Number { min, max, unit } => format!("a number{} from {min} to {max}", of(unit)),
-            Self::Switch => "true or false".into(),
-            Self::Choice(words) => one_of(words),
-            Self::Shares => {
-                let most = 1.0 - 2.0 * SHARE_MIN;
-                format!("a list of three numbers from {SHARE_MIN} to {most} that sum to 1, such as [0.2, 0.7, 0.1]")
-            }
-            Self::Choices(words) => {
-                format!("a list such as [\"{}\"] out of {}", words.last().unwrap_or(&""), one_of(words))
-            }
-            Self::Masks => {
-                "a list of at most 16 polygons such as [[[0.0, 0.0], [0.3, 0.0], [0.3, 1.0], [0.0, 1.0]]], each a list \
-                 of 3 to 32 points [x, y] from 0 to 1"
-                    .into()
-            }
-            Self::Hours => "a list such as [\"Mon-Fri 08:00-18:00\", \"Sat 22:00-02:00\"]".into(),
+    pub fn key(&self, name: &str) -> Option<&Key> {
+        self.keys.iter().find(|key| key.name == name)
+    }
+}
+
+impl Key {
+    /// A line that sets it, with its default or an example.
+    #[must_use]
+    pub fn example(&self) -> String {
+        let (Absent::Required(value) | Absent::Default(value) | Absent::Computed(_, value)) = &self.absent;
+        format!("{} = {value}", self.name)
+    }
+
+    fn of(name: String, schema: &Json, default: &Json) -> Self {
+        let form = form(schema);
+        let unit = schema["x-unit"].as_str().unwrap_or_default().to_owned();
+        let choices = choices(if form == Form::Texts { &schema["items"] } else { schema });
+        let expectation = match schema["x-write"].as_str() {
+            Some(words) => words.to_owned(),
+            None => expectation(form, &unit, &choices, schema),
+        };
+        let example = toml(&schema["examples"][0]);
+        let absent = match schema["x-absent"].as_str() {
+            _ if !default.is_null() => Absent::Default(toml(default)),
+            _ if schema["x-required"] == true => Absent::Required(example),
+            words => Absent::Computed(words.unwrap_or("none").to_owned(), example),
+        };
+        Self {
+            name,
+            doc: doc(schema),
+            expectation,
+            absent,
+            form,
+            unit,
+            choices,
+            synonyms: words(&schema["x-synonyms"]),
         }
     }
 }
 
-fn one_of(words: &[&str]) -> String {
+fn sections<T: Default + Serialize + JsonSchema>(scope: Scope) -> Vec<Section> {
+    let settings = SchemaSettings::draft2020_12().with(|settings| settings.inline_subschemas = true);
+    let schema = settings.into_generator().into_root_schema_for::<T>().to_value();
+    // A schema's own maps are sorted; the text of the defaults has the order of the fields.
+    let defaults = serde_json::to_string(&T::default()).unwrap_or_default();
+    let defaults: IndexMap<String, IndexMap<String, Json>> = serde_json::from_str(&defaults).unwrap_or_default();
+    let section = |(name, defaults): (String, IndexMap<String, Json>)| {
+        let schema = &schema["properties"][&name];
+        let keys = defaults.into_iter().map(|(name, default)| {
+            let schema = &schema["properties"][&name];
+            Key::of(name, schema, &default)
+        });
+        Section { scope, doc: doc(schema), keys: keys.collect(), name }
+    };
+    defaults.into_iter().map(section).collect()
+}
+
+/// A key that may be absent has its type in a list with `null`.
+fn form(schema: &Json) -> Form {
+    let kind = |schema: &Json| schema["type"].as_str().or(schema["type"][0].as_str()).unwrap_or("string").to_owned();
+    match (kind(schema).as_str(), schema["format"].as_str()) {
+        ("integer", _) => Form::Integer,
+        ("number", _) => Form::Number,
+        ("boolean", _) => Form::Boolean,
+        ("array", _) => match kind(&schema["items"]).as_str() {
+            "number" => Form::Numbers,
+            "array" => Form::Lists,
+            _ => Form::Texts,
+        },
+        (_, Some("path")) => Form::Path,
+        (_, Some("secret")) => Form::Secret,
+        (_, Some("url")) => Form::Url,
+        _ => Form::Text,
+    }
+}
+
+/// The words of a closed list. One whose words have comments is a list of schemas.
+fn choices(schema: &Json) -> Vec<String> {
+    let alternatives = schema["oneOf"].as_array().into_iter().flatten();
+    let described =
+        alternatives.flat_map(|it| it["const"].as_str().map(str::to_owned).into_iter().chain(words(&it["enum"])));
+    described.chain(words(&schema["enum"])).collect()
+}
+
+fn words(list: &Json) -> Vec<String> {
+    list.as_array().into_iter().flatten().filter_map(|word| Some(word.as_str()?.to_owned())).collect()
+}
+
+/// The comment of a field or a struct, on one line.
+fn doc(schema: &Json) -> String {
+    schema["description"].as_str().unwrap_or_default().split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+fn expectation(form: Form, unit: &str, choices: &[String], schema: &Json) -> String {
+    let of = if unit.is_empty() { String::new() } else { format!(" of {unit}") };
+    let range = || format!("{of} from {} to {}", toml(&schema["minimum"]), toml(&schema["maximum"]));
+    match form {
+        Form::Integer => format!("a whole number{}", range()),
+        Form::Number => format!("a number{}", range()),
+        Form::Boolean => "true or false".into(),
+        Form::Texts => {
+            format!("a list such as [\"{}\"] out of {}", choices.last().map_or("", |it| it), one_of(choices))
+        }
+        _ => one_of(choices),
+    }
+}
+
+fn one_of(words: &[String]) -> String {
     match words {
         [] => String::new(),
         [word] => format!("\"{word}\""),
@@ -200,7 +208,16 @@ fn one_of(words: &[&str]) -> String {
     }
 }
 
-/// What a reader of the table must know first, in paragraphs.
+/// A value as TOML writes it. Whole numbers without a fraction, which TOML takes for any number.
+fn toml(value: &Json) -> String {
+    match value {
+        Json::Number(number) => number.as_f64().map(|number| number.to_string()).unwrap_or_default(),
+        Json::Array(items) => format!("[{}]", items.iter().map(toml).collect::<Vec<_>>().join(", ")),
+        other => other.to_string(),
+    }
+}
+
+/// What a reader of the keys must know first, in paragraphs.
 pub const HEADER: &str = "\
 Every key there is, with its meaning, what it may be, and its default. Keys with a default stand here with that
 default; a key behind a # has none, or one that no value can say. What must be given is camera.url, site.context,
@@ -218,44 +235,32 @@ LoadCredential=NAME:… provides.";
 /// The file that names every key: `configs/full.toml`.
 #[must_use]
 pub fn document() -> String {
-    let mut out = String::new();
-    for (i, paragraph) in HEADER.split("\n\n").enumerate() {
-        if 0 < i {
-            out.push_str("#\n");
-        }
-        comment(&mut out, paragraph);
-    }
-    for section in SECTIONS {
-        out.push('\n');
-        comment(&mut out, section.doc);
-        out.push_str(&format!("[{}]\n", section.name));
-        for key in section.keys {
-            out.push('\n');
-            let absent = match key.absent {
-                Absent::Refused(_) => "Must be given.".to_owned(),
-                Absent::Value(value) => format!("Default: {value}."),
-                Absent::Words(words, _) => format!("Default: {words}."),
+    let mut out = HEADER.split("\n\n").map(comment).collect::<Vec<_>>().join("#\n");
+    for section in SECTIONS.iter() {
+        out += &format!("\n{}[{}]\n", comment(&section.doc), section.name);
+        for key in &section.keys {
+            let (absent, off) = match &key.absent {
+                Absent::Required(_) => ("Must be given.".to_owned(), ""),
+                Absent::Default(value) => (format!("Default: {value}."), ""),
+                Absent::Computed(words, _) => (format!("Default: {words}."), "#"),
             };
-            comment(&mut out, &format!("{} Write {}. {absent}", key.doc, key.kind.expectation()));
-            let off = if matches!(key.absent, Absent::Words(..)) { "#" } else { "" };
-            out.push_str(&format!("{off}{}\n", key.example()));
+            let text = format!("{} Write {}. {absent}", key.doc, key.expectation);
+            out += &format!("\n{}{off}{}\n", comment(&text), key.example());
         }
     }
     out
 }
 
-/// Adds a comment, wrapped at 115 columns.
-fn comment(out: &mut String, text: &str) {
-    let mut width = 1;
-    out.push('#');
+/// Lines of a comment, wrapped at 115 columns.
+fn comment(text: &str) -> String {
+    let (mut out, mut width) = ("#".to_owned(), 1);
     for word in text.split_whitespace() {
         if 115 < width + 1 + word.chars().count() {
-            out.push_str("\n#");
+            out += "\n#";
             width = 1;
         }
-        out.push(' ');
-        out.push_str(word);
+        out += &format!(" {word}");
         width += 1 + word.chars().count();
     }
-    out.push('\n');
+    out + "\n"
 }

@@ -7,10 +7,7 @@ use std::{
     path::Path,
 };
 
-use crate::{
-    config::{Camera, Mqtt, Page, Secret, Source},
-    wire::control::MqttSecrets,
-};
+use crate::config::{Camera, Mqtt, MqttSecrets, Page, Secret, Source};
 
 /// No password and no chain of certificates is longer; the latter must fit into one order to a room (160 KiB).
 const BYTES_MAX: u64 = 32 << 10;

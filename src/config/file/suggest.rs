@@ -1,8 +1,8 @@
 //! "Did you mean": what somebody had in mind who wrote a key, a section or a word that does not exist.
 
 use super::{
-    remark::Wrong,
-    schema::{Key, Kind, SECTIONS, Section},
+    diagnostic::Problem,
+    schema::{Key, SECTIONS, Section},
 };
 
 /// At least this alike, of 0 to 1, to be worth a question: one letter wrong of three, or two swapped of four.
@@ -32,25 +32,25 @@ pub(super) fn nearest<'a>(written: &str, known: impl Iterator<Item = &'a str>) -
 }
 
 /// What is wrong with an unknown key, and the key that was meant where that is clear.
-pub(super) fn unknown_key(section: &'static Section, written: &str) -> (Wrong, Option<&'static Key>) {
+pub(super) fn unknown_key(section: &'static Section, written: &str) -> (Problem, Option<&'static Key>) {
     let plain = plain(written);
     if PASSWORDS.contains(&plain.as_str()) {
-        let own = section.keys.iter().find(|key| matches!(key.kind, Kind::Secret) && key.name == "token_file");
+        let own = section.key("token_file");
         return (own.map_or_else(inline_password, |_| inline_token()), own);
     }
     let question = |key: &'static Key| {
-        let cure = format!("did you mean {}, {}?", key.name, key.kind.expectation());
-        (Wrong::new("unknown key", cure), Some(key))
+        let cure = format!("did you mean {}, {}?", key.name, key.expectation);
+        (Problem::new("unknown key", cure), Some(key))
     };
     if let Some(key) = same(section, &plain) {
         return question(key);
     }
     if let Some(other) = super::schema::section(&plain) {
-        return (Wrong::new("unknown key", format!("[{}] is a section of its own", other.name)), None);
+        return (Problem::new("unknown key", format!("[{}] is a section of its own", other.name)), None);
     }
     let homes: Vec<_> = SECTIONS.iter().filter(|home| home.key(&plain).is_some()).map(in_brackets).collect();
     if !homes.is_empty() {
-        return (Wrong::new("unknown key", format!("it belongs below {}", homes.join(" or "))), None);
+        return (Problem::new("unknown key", format!("it belongs below {}", homes.join(" or "))), None);
     }
     if let Some(key) = similar(section, &plain) {
         return question(key);
@@ -58,17 +58,17 @@ pub(super) fn unknown_key(section: &'static Section, written: &str) -> (Wrong, O
     let meant = |other| same(other, &plain).or_else(|| similar(other, &plain));
     match SECTIONS.iter().find_map(|other| meant(other).map(|key| (other, key))) {
         Some((other, key)) => {
-            (Wrong::new("unknown key", format!("did you mean {} below {}?", key.name, in_brackets(other))), None)
+            (Problem::new("unknown key", format!("did you mean {} below {}?", key.name, in_brackets(other))), None)
         }
         None => {
-            let names: Vec<_> = section.keys.iter().map(|key| key.name).collect();
-            (Wrong::new("unknown key", format!("{} knows {}", in_brackets(section), names.join(", "))), None)
+            let names: Vec<_> = section.keys.iter().map(|key| key.name.as_str()).collect();
+            (Problem::new("unknown key", format!("{} knows {}", in_brackets(section), names.join(", "))), None)
         }
     }
 }
 
 /// What is wrong with a key that stands in no section, and the sections in which it could.
-pub(super) fn homeless_key(written: &str) -> (Wrong, Vec<(&'static Section, &'static Key)>) {
+pub(super) fn homeless_key(written: &str) -> (Problem, Vec<(&'static Section, &'static Key)>) {
     let plain = plain(written);
     if PASSWORDS.contains(&plain.as_str()) {
         return (inline_password(), Vec::new());
@@ -80,27 +80,27 @@ pub(super) fn homeless_key(written: &str) -> (Wrong, Vec<(&'static Section, &'st
         let names: Vec<_> = homes.iter().map(|(home, _)| in_brackets(home)).collect();
         format!("it belongs below {}", names.join(" or "))
     };
-    (Wrong::new("this key stands in no section", cure), homes)
+    (Problem::new("this key stands in no section", cure), homes)
 }
 
-fn inline_password() -> Wrong {
+fn inline_password() -> Problem {
     let cure = "put it into a file of its own and name that in password_file, below [camera] or [mqtt]";
-    Wrong::new("a password must not stand here", cure)
+    Problem::new("a password must not stand here", cure)
 }
 
-fn inline_token() -> Wrong {
+fn inline_token() -> Problem {
     let cure = "put it into a file of its own and name that in token_file, below [page]";
-    Wrong::new("a token must not stand here", cure)
+    Problem::new("a token must not stand here", cure)
 }
 
 /// What is wrong with an unknown section, and the section that was meant where that is clear.
-pub(super) fn unknown_section(written: &str) -> (Wrong, Option<&'static Section>) {
-    let near = nearest(written, SECTIONS.iter().map(|section| section.name)).and_then(super::schema::section);
+pub(super) fn unknown_section(written: &str) -> (Problem, Option<&'static Section>) {
+    let near = nearest(written, SECTIONS.iter().map(|section| section.name.as_str())).and_then(super::schema::section);
     let cure = near.map_or_else(
         || format!("there are {}", SECTIONS.iter().map(in_brackets).collect::<Vec<_>>().join(" ")),
         |section| format!("did you mean {}?", in_brackets(section)),
     );
-    (Wrong::new("unknown section", cure), near)
+    (Problem::new("unknown section", cure), near)
 }
 
 /// A name as it may be shown: what looks like a key, and not like a password in the wrong place.
@@ -113,13 +113,13 @@ pub(super) fn showable(written: &str) -> Option<&str> {
 fn same(section: &'static Section, plain: &str) -> Option<&'static Key> {
     let by = |fits: &dyn Fn(&Key) -> bool| section.keys.iter().find(|key| fits(key));
     by(&|key| key.name == plain)
-        .or_else(|| by(&|key| key.synonyms.contains(&plain)))
-        .or_else(|| by(&|key| without_unit(key.name) == without_unit(plain)))
+        .or_else(|| by(&|key| key.synonyms.iter().any(|synonym| synonym == plain)))
+        .or_else(|| by(&|key| without_unit(&key.name) == without_unit(plain)))
 }
 
 /// The section's key that is much like it.
 fn similar(section: &'static Section, plain: &str) -> Option<&'static Key> {
-    section.key(nearest(plain, section.keys.iter().map(|key| key.name))?)
+    section.key(nearest(plain, section.keys.iter().map(|key| key.name.as_str()))?)
 }
 
 fn without_unit(name: &str) -> &str {

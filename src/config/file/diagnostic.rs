@@ -1,11 +1,11 @@
-//! What there is to say about what was written: where, about which key, what is wrong, and the cure.
+//! What there is to say about a configuration: where, about which key, what is wrong, and the cure.
 //!
-//! No remark repeats a value of a file or of the environment: whoever writes `user = "admin:1234"` must not find it
+//! No diagnostic repeats a value of a file or of the environment: whoever writes `user = "admin:1234"` must not find it
 //! in the journal.
 
 use std::{fmt, path::PathBuf};
 
-/// Where something was written, or should have been. In the order in which remarks are shown.
+/// Where something was written, or should have been. In the order in which diagnostics are shown.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Place {
     /// On the command line.
@@ -23,13 +23,27 @@ pub enum Place {
     Default,
 }
 
+impl Place {
+    /// The place that a value's origin is the text of.
+    pub(super) fn from_origin(origin: &str) -> Self {
+        if let Some(name) = origin.strip_prefix(ENVIRONMENT) {
+            return Self::Environment(name.to_owned());
+        }
+        let (path, line) = origin.rsplit_once(':').unwrap_or((origin, ""));
+        Self::File { path: path.into(), line: line.parse().unwrap_or(0) }
+    }
+}
+
+/// Before the name of a variable.
+const ENVIRONMENT: &str = "environment: ";
+
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::CommandLine => f.write_str("command line"),
             Self::File { path, line: 0 } => write!(f, "{}", path.display()),
             Self::File { path, line } => write!(f, "{}:{line}", path.display()),
-            Self::Environment(name) => write!(f, "environment: {name}"),
+            Self::Environment(name) => write!(f, "{ENVIRONMENT}{name}"),
             Self::Default => f.write_str("default"),
         }
     }
@@ -37,18 +51,18 @@ impl fmt::Display for Place {
 
 /// A fault or a warning.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Remark {
+pub struct Diagnostic {
     /// Where.
     pub place: Place,
     /// `section.key`, `section`, or empty where it is about neither.
     pub key: String,
-    /// What is wrong.
+    /// What is problem.
     pub what: String,
     /// What to do; may be empty.
     pub cure: String,
 }
 
-impl fmt::Display for Remark {
+impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: ", self.place)?;
         if !self.key.is_empty() {
@@ -64,7 +78,7 @@ impl fmt::Display for Remark {
 
 /// Everything that is wrong with a configuration: at least one fault, sorted by place. One line each.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub struct Faults(pub Vec<Remark>);
+pub struct Faults(pub Vec<Diagnostic>);
 
 impl fmt::Display for Faults {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -80,12 +94,12 @@ impl fmt::Display for Faults {
 
 /// What is wrong with a value, and the cure.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Wrong {
+pub(super) struct Problem {
     pub(super) what: String,
     pub(super) cure: String,
 }
 
-impl Wrong {
+impl Problem {
     pub(super) fn new(what: impl Into<String>, cure: impl Into<String>) -> Self {
         Self { what: what.into(), cure: cure.into() }
     }
@@ -93,25 +107,25 @@ impl Wrong {
 
 /// Faults and warnings while they are gathered.
 #[derive(Debug, Default)]
-pub(super) struct Remarks {
-    pub(super) faults: Vec<Remark>,
-    pub(super) warnings: Vec<Remark>,
+pub(super) struct Diagnostics {
+    pub(super) faults: Vec<Diagnostic>,
+    pub(super) warnings: Vec<Diagnostic>,
 }
 
-impl Remarks {
-    pub(super) fn fault(&mut self, place: Place, key: impl Into<String>, wrong: Wrong) {
-        self.faults.push(Remark { place, key: key.into(), what: wrong.what, cure: wrong.cure });
+impl Diagnostics {
+    pub(super) fn fault(&mut self, place: Place, key: impl Into<String>, problem: Problem) {
+        self.faults.push(Diagnostic { place, key: key.into(), what: problem.what, cure: problem.cure });
     }
 
-    pub(super) fn warning(&mut self, place: Place, key: impl Into<String>, wrong: Wrong) {
-        self.warnings.push(Remark { place, key: key.into(), what: wrong.what, cure: wrong.cure });
+    pub(super) fn warning(&mut self, place: Place, key: impl Into<String>, problem: Problem) {
+        self.warnings.push(Diagnostic { place, key: key.into(), what: problem.what, cure: problem.cure });
     }
 
     /// Sorts by place. What was found for several cameras, because the environment says it of all, is said once.
     pub(super) fn sort(&mut self) {
-        for remarks in [&mut self.faults, &mut self.warnings] {
-            remarks.sort();
-            remarks.dedup();
+        for diagnostics in [&mut self.faults, &mut self.warnings] {
+            diagnostics.sort();
+            diagnostics.dedup();
         }
     }
 }

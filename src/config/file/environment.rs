@@ -1,0 +1,181 @@
+//! What the environment says: overrides of keys, and the folders that systemd or the user's session gives us.
+
+use std::path::{Path, PathBuf};
+
+use config_rs::ValueKind;
+
+use super::{
+    diagnostic::{Diagnostics, Place, Problem},
+    layer::Layer,
+    parse::{self, Base, ParsedFile},
+    schema::{self, Form, Key, SECTIONS, Section},
+    suggest,
+};
+
+/// Overrides begin with this; `__` stands between section and key.
+const PREFIX: &str = "EDGE_GER__";
+
+/// What the environment says.
+#[derive(Debug, Default)]
+pub(super) struct Environment {
+    overrides: Vec<(String, String)>,
+    pub(super) credentials: Option<PathBuf>,
+    state: Option<PathBuf>,
+    cache: Option<PathBuf>,
+    home_state: Option<PathBuf>,
+}
+
+impl Environment {
+    /// Picks what matters out of the environment.
+    pub(super) fn of(environment: impl Iterator<Item = (String, String)>) -> Self {
+        let (mut found, mut home, mut xdg) = (Self::default(), None, None);
+        for (name, value) in environment {
+            // systemd lists several folders with a colon between them; ours is the first.
+            let folder = || absolute(value.split(':').next().unwrap_or_default());
+            match name.as_str() {
+                "CREDENTIALS_DIRECTORY" => found.credentials = folder(),
+                "STATE_DIRECTORY" => found.state = folder(),
+                "CACHE_DIRECTORY" => found.cache = folder(),
+                "XDG_STATE_HOME" => xdg = absolute(&value),
+                "HOME" => home = absolute(&value),
+                name if name.starts_with(PREFIX) => found.overrides.push((name.to_owned(), value)),
+                _ => {}
+            }
+        }
+        found.home_state = xdg.or_else(|| Some(home?.join(".local/state")));
+        found.overrides.sort();
+        found
+    }
+
+    /// Where the box keeps its state unless it says otherwise.
+    pub(super) fn state_dir(&self) -> PathBuf {
+        let home = self.home_state.as_ref().filter(|_| !rustix::process::geteuid().is_root());
+        match (&self.state, home) {
+            (Some(state), _) => state.clone(),
+            (None, Some(home)) => home.join("edge-ger"),
+            (None, None) => "/var/lib/edge-ger".into(),
+        }
+    }
+
+    /// Where TensorRT's engines are kept unless the box says otherwise.
+    pub(super) fn cache_dir(&self, state_dir: &Path) -> PathBuf {
+        self.cache.clone().unwrap_or_else(|| state_dir.join("engines"))
+    }
+
+    /// The overrides as a layer over the files. Relative paths start at the working directory.
+    pub(super) fn layer(&self, files: &[ParsedFile], diagnostics: &mut Diagnostics) -> Layer {
+        let folder = std::path::absolute(".").unwrap_or_default();
+        let base = Base { folder: &folder, credentials: self.credentials.as_deref() };
+        let (mut layer, mut own) = (Layer::default(), Diagnostics::default());
+        for (name, written) in &self.overrides {
+            let place = Place::Environment(shown(name));
+            match find(&name[PREFIX.len()..]) {
+                Ok((section, key)) => {
+                    let value = value(key, written, base).unwrap_or_else(|problem| {
+                        own.fault(place.clone(), format!("{}.{}", section.name, key.name), problem);
+                        ValueKind::Nil
+                    });
+                    layer.insert(section, key, &place, value);
+                }
+                Err(unknown) => {
+                    if let Some((section, key)) = unknown.meant {
+                        layer.insert_unusable(section, key, &place);
+                    }
+                    own.fault(place, unknown.section, unknown.problem);
+                }
+            }
+        }
+        layer.check(&mut own);
+        for fault in &mut own.faults {
+            let hidden = fault.key.split_once('.').and_then(|(section, key)| {
+                files.iter().map(|file| file.layer.place(section, key)).find(|place| *place != Place::Default)
+            });
+            if let Some(hidden) = hidden {
+                fault.cure += &format!(" (this overrides {hidden})");
+            }
+        }
+        diagnostics.faults.append(&mut own.faults);
+        layer
+    }
+}
+
+/// A variable that no key has.
+struct Unknown {
+    /// The section that it names, or nothing.
+    section: &'static str,
+    problem: Problem,
+    /// The key that was meant, where that is clear.
+    meant: Option<(&'static Section, &'static Key)>,
+}
+
+/// The key that a variable overrides, by its name behind the prefix.
+fn find(name: &str) -> Result<(&'static Section, &'static Key), Unknown> {
+    let unknown = |problem| Unknown { section: "", problem, meant: None };
+    let levels: Vec<_> = name.split("__").collect();
+    let [section_name, key_name] = levels[..] else {
+        return Err(unknown(Problem::new("this is no section and key", "write EDGE_GER__SECTION__KEY")));
+    };
+    let Some(section) = schema::section(&section_name.to_lowercase()).filter(|_| is_upper(section_name)) else {
+        let cure = match suggest::unknown_section(section_name).1 {
+            Some(near) => format!("did you mean {PREFIX}{}__{}?", near.name.to_uppercase(), shown(key_name)),
+            None => {
+                let names: Vec<_> = SECTIONS.iter().map(|section| section.name.as_str()).collect();
+                format!("there are {}", names.join(", "))
+            }
+        };
+        return Err(unknown(Problem::new("unknown section", cure)));
+    };
+    if let Some(key) = section.key(&key_name.to_lowercase()).filter(|_| is_upper(key_name)) {
+        return Ok((section, key));
+    }
+    let (mut problem, meant) = suggest::unknown_key(section, key_name);
+    if let Some(key) = meant {
+        let name = format!("{PREFIX}{section_name}__{}", key.name.to_uppercase());
+        problem.cure = format!("did you mean {name}, {}?", key.expectation);
+    }
+    Err(Unknown { section: &section.name, problem, meant: meant.map(|key| (section, key)) })
+}
+
+/// A variable's text as its key wants it: everything is text there, and its key says what it means.
+fn value(key: &Key, written: &str, base: Base<'_>) -> Result<ValueKind, Problem> {
+    let refused = |what: &str, hint: &str| Problem::new(what, format!("write {}{hint}", key.expectation));
+    let items = || written.split(',').map(str::trim);
+    Ok(match key.form {
+        Form::Integer => match written.parse::<i64>() {
+            Ok(number) => number.into(),
+            // More than can be held is more than any key takes.
+            Err(_) if !written.is_empty() && written.bytes().all(|byte| byte.is_ascii_digit()) => i64::MAX.into(),
+            Err(_) => return Err(refused("this is not a whole number", ", without a unit")),
+        },
+        Form::Number => match written.parse::<f64>() {
+            Ok(number) => number.into(),
+            Err(_) => return Err(refused("this is not a number", ", without a unit")),
+        },
+        Form::Boolean => match written.parse::<bool>() {
+            Ok(on) => on.into(),
+            Err(_) => return Err(refused("this is neither true nor false", "")),
+        },
+        Form::Texts => items().collect::<Vec<_>>().into(),
+        // What is no number stays text, which the list refuses.
+        Form::Numbers => ValueKind::Array(
+            items().map(|item| item.parse::<f64>().map_or_else(|_| item.into(), ValueKind::from).into()).collect(),
+        ),
+        Form::Lists => parse::inline(key, written, base).ok_or_else(|| refused("this is no list of polygons", ""))?,
+        Form::Text | Form::Path | Form::Secret | Form::Url => base.resolve(key.form, written).into(),
+    })
+}
+
+fn absolute(folder: &str) -> Option<PathBuf> {
+    Some(PathBuf::from(folder)).filter(|folder| folder.is_absolute())
+}
+
+fn is_upper(name: &str) -> bool {
+    !name.bytes().any(|byte| byte.is_ascii_lowercase())
+}
+
+/// A variable's name, unless it looks like something else.
+fn shown(name: &str) -> String {
+    let plain = name.to_lowercase();
+    let fits = name.split("__").count() <= 3 && plain.split("__").all(|level| suggest::showable(level).is_some());
+    if fits { name.to_owned() } else { format!("{PREFIX}…") }
+}

@@ -1,0 +1,82 @@
+//! What is wrong with a value, in words. They never repeat the value, and so never serde's own messages, which do.
+
+use toml::Value;
+
+use super::{
+    diagnostic::{Place, Problem},
+    schema::{Form, Key},
+    suggest,
+};
+
+/// What is wrong with a value, or with one item of it, of which a type in `value` said `said`.
+pub(super) fn of(key: &Key, value: &Value, item: Option<&Value>, said: &str, place: &Place) -> Problem {
+    let mut problem = in_general(key, value, item, said);
+    if matches!(place, Place::Environment(_)) {
+        match key.form {
+            Form::Texts => problem.cure += ", here separated by commas",
+            Form::Numbers => problem.cure += ", here without brackets",
+            _ => {}
+        }
+    }
+    problem
+}
+
+fn in_general(key: &Key, value: &Value, item: Option<&Value>, said: &str) -> Problem {
+    let write = format!("write {}", key.expectation);
+    let is_text = |hint: &str| Problem::new("this is text", format!("{write}{hint}"));
+    match (key.form, value) {
+        (Form::Integer, Value::Float(_)) => not_whole(key),
+        (Form::Integer | Form::Number, Value::String(_)) => is_text(", without quotes and without a unit"),
+        (Form::Boolean, Value::String(_)) => is_text(", without quotes"),
+        (Form::Texts | Form::Numbers, Value::String(_)) => is_text(", in brackets"),
+        (form, value) if !fits(form, value) => Problem::new(format!("this is {}", name_of(value)), write),
+        (Form::Texts, _) if item.is_some_and(|item| !item.is_str()) => {
+            Problem::new("not everything here is text", write)
+        }
+        (Form::Numbers, _) if item.is_some_and(|item| !fits(Form::Number, item)) => {
+            Problem::new("not everything here is a number", write)
+        }
+        (Form::Number, _) if key.unit == "seconds" => {
+            Problem::new("out of range", format!("{write} (1000 milliseconds are a second)"))
+        }
+        _ if said.starts_with("unknown variant") => {
+            let written = item.unwrap_or(value).as_str().unwrap_or_default();
+            let near = suggest::nearest(written, key.choices.iter().map(String::as_str));
+            let question = near.map(|near| format!("did you mean \"{near}\"? ")).unwrap_or_default();
+            Problem::new("there is no such choice", question + &write)
+        }
+        // Serde's own words.
+        _ if said.starts_with("invalid") => Problem::new("this does not fit", write),
+        _ => match said.split_once("; ") {
+            Some((what, cure)) => Problem::new(what, cure),
+            None => Problem::new(said, write),
+        },
+    }
+}
+
+/// What is wrong with a fraction where a whole number should be.
+fn not_whole(key: &Key) -> Problem {
+    let hint = if key.unit == "milliseconds" { " (a second is 1000 milliseconds)" } else { "" };
+    Problem::new("this is not a whole number", format!("write {}{hint}", key.expectation))
+}
+
+fn fits(form: Form, value: &Value) -> bool {
+    match form {
+        Form::Integer => value.is_integer(),
+        Form::Number => value.is_integer() || value.is_float(),
+        Form::Boolean => value.is_bool(),
+        Form::Text | Form::Path | Form::Secret | Form::Url => value.is_str(),
+        Form::Texts | Form::Numbers | Form::Lists => value.is_array(),
+    }
+}
+
+fn name_of(value: &Value) -> &'static str {
+    match value {
+        Value::String(_) => "text",
+        Value::Integer(_) | Value::Float(_) => "a number",
+        Value::Boolean(_) => "true or false",
+        Value::Datetime(_) => "a date",
+        Value::Array(_) => "a list",
+        Value::Table(_) => "a section",
+    }
+}

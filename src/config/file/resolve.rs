@@ -1,0 +1,344 @@
+//! The configuration that is meant: what was written, with what is computed where nothing was, and what only several keys
+//! together can get wrong.
+
+mod camera;
+mod page;
+
+use std::{
+    net::IpAddr,
+    path::{Path, PathBuf},
+};
+
+use config_rs::{Value, ValueKind};
+
+use super::{
+    diagnostic::{Diagnostics, Place, Problem},
+    environment::Environment,
+    keys::{self, BoxKeys},
+    layer::Layer,
+    parse::ParsedFile,
+    schema::{Absent, Scope, section},
+    secrets,
+    value::{SecretFile, to_name},
+};
+use crate::{
+    config::{Config, Discovery, Model, Mqtt, Outbox, Privacy, ProviderChoice, Reading, Site, Tls},
+    time::Span,
+};
+
+/// More cameras than this would not fit into one message to a process, nor would any box keep up with them.
+const CAMERAS_MAX: usize = 100;
+/// Corners of the masks of all cameras: what fits into the same message.
+const CORNERS_MAX: usize = 2048;
+/// All published systems look at windows of 5 s.
+const WINDOW: Span = Span::from_ms(5000);
+/// The broker's port with TLS.
+const TLS_PORT: u16 = 8883;
+
+/// Where everything was written, and what there is to say about it. Keys are named as in messages: `mqtt.port`.
+pub(super) struct Context<'a> {
+    /// The sources over each other.
+    layer: &'a Layer,
+    /// Where a section begins to which a missing key would have to be added.
+    home: &'a dyn Fn(&str) -> Place,
+    /// Something could not be read, so nothing can be called missing.
+    is_unsure: bool,
+    environment: &'a Environment,
+    diagnostics: &'a mut Diagnostics,
+}
+
+impl Context<'_> {
+    fn value(&self, key: &str) -> Option<&Value> {
+        let (section, key) = key.split_once('.')?;
+        self.layer.get(section, key)
+    }
+
+    /// Whether something was written, right or wrong.
+    fn has(&self, key: &str) -> bool {
+        self.value(key).is_some()
+    }
+
+    /// Whether something was written that cannot be used.
+    fn is_wrong(&self, key: &str) -> bool {
+        self.value(key).is_some_and(|value| value.kind == ValueKind::Nil)
+    }
+
+    /// Where it was written.
+    fn place(&self, key: &str) -> Place {
+        key.split_once('.').map_or(Place::Default, |(section, key)| self.layer.place(section, key))
+    }
+
+    /// Whether it was written in a file. The environment speaks to all cameras, so it may say what does not fit one.
+    fn is_in_file(&self, key: &str) -> bool {
+        matches!(self.place(key), Place::File { .. })
+    }
+
+    fn fault(&mut self, key: &str, what: &str, cure: &str) {
+        self.diagnostics.fault(self.place(key), key, Problem::new(what, cure));
+    }
+
+    fn warning(&mut self, place: Place, key: &str, what: &str, cure: &str) {
+        self.diagnostics.warning(place, key, Problem::new(what, cure));
+    }
+
+    /// Says which keys of a section are missing.
+    fn require(&mut self, name: &str) {
+        let Some(section) = section(name).filter(|_| !self.is_unsure) else { return };
+        for key in &section.keys {
+            if matches!(key.absent, Absent::Required(_)) && self.layer.get(name, &key.name).is_none() {
+                let cure = format!("add {} below [{name}]: {}", key.name, key.expectation);
+                self.diagnostics.fault(
+                    (self.home)(name),
+                    format!("{name}.{}", key.name),
+                    Problem::new("missing", cure),
+                );
+            }
+        }
+    }
+
+    /// Tries to read a file, now, so that a fault in it is found before anything starts.
+    fn try_file<T>(&mut self, key: &str, path: Option<&PathBuf>, read: fn(&Path) -> Result<T, secrets::Why>) {
+        if let Some(Err((what, cure))) = path.map(|path| read(path)) {
+            self.fault(key, what, cure);
+        }
+    }
+
+    /// Tries to read a file with a secret, and warns if others than its owner may. Credentials are systemd's affair.
+    fn try_secret<T>(
+        &mut self,
+        key: &str,
+        file: Option<&SecretFile>,
+        read: fn(&Path) -> Result<T, secrets::Why>,
+    ) -> Option<PathBuf> {
+        let path = &file?.0;
+        self.try_file(key, Some(path), read);
+        let is_credential = self.environment.credentials.as_ref().is_some_and(|folder| path.starts_with(folder));
+        if !is_credential && secrets::is_open_to_others(path) {
+            let what = "others than the file's owner may read it";
+            self.warning(self.place(key), key, what, "chmod 600, or use a systemd credential");
+        }
+        Some(path.clone())
+    }
+}
+
+/// Builds the configuration, which is only right if there was no fault, and says where its network is named.
+pub(super) fn config(
+    files: &[ParsedFile],
+    environment: &Environment,
+    diagnostics: &mut Diagnostics,
+) -> (Option<Config>, Place) {
+    let over = environment.layer(files, diagnostics);
+    let merged = merge(files, &over, diagnostics);
+    let home = |name: &str| {
+        let there = files.iter().find_map(|file| file.section(name));
+        there.or_else(|| Some(files.first()?.place(1))).unwrap_or(Place::CommandLine)
+    };
+    let is_unsure = files.is_empty() || files.iter().any(|file| file.is_broken);
+    let context = &mut Context { layer: &merged, home: &home, is_unsure, environment, diagnostics };
+    let keys: BoxKeys = merged.read(Scope::Box);
+    let state_dir = state_dir(&keys, environment);
+    let site = site(context, keys.site);
+    let model = model(context, keys.model, &state_dir);
+    let reading = reading(context, &keys.reading);
+    let mqtt = mqtt(context, keys.mqtt);
+    let page = page::page(context, &keys.page);
+    let privacy = privacy(context, keys.privacy, &state_dir);
+    let model_place = context.place("model.file");
+    let cameras = camera::all(files, &over, environment, diagnostics);
+    limits(&cameras, diagnostics);
+    let config = site.zip(mqtt).map(|(site, mqtt)| Config {
+        box_name: keys.this_box.name.map_or_else(host_name, |name| name.0),
+        site,
+        cameras,
+        model,
+        reading,
+        mqtt,
+        outbox: Outbox {
+            file: keys.outbox.file.map_or_else(|| state_dir.join("outbox.sqlite"), |file| file.0),
+            rows_max: keys.outbox.rows_max.get(),
+            bytes_max: keys.outbox.mib_max.get::<u64>() << 20,
+            age_max_s: keys.outbox.age_max_h.get::<u32>() * 3600,
+        },
+        page,
+        privacy,
+        state_dir,
+    });
+    (config, model_place)
+}
+
+/// What all sources say of the box. It is a fault if two files differ in a key.
+fn merge(files: &[ParsedFile], over: &Layer, diagnostics: &mut Diagnostics) -> Layer {
+    for (i, file) in files.iter().enumerate() {
+        for (section, key, value) in file.layer.values().filter(|(section, ..)| section.scope == Scope::Box) {
+            let first = files[..i].iter().find_map(|file| file.layer.get(&section.name, &key.name));
+            let differs = |first: &&Value| {
+                first.kind != value.kind && first.kind != ValueKind::Nil && value.kind != ValueKind::Nil
+            };
+            if let Some(first) = first.filter(differs) {
+                let what = format!("this differs from {}", first.origin().unwrap_or_default());
+                let cure = "the box has one of it: write it once, or the same everywhere";
+                let place = file.layer.place(&section.name, &key.name);
+                diagnostics.fault(place, format!("{}.{}", section.name, key.name), Problem::new(what, cure));
+            }
+        }
+    }
+    // The first one of equals is the one that messages name.
+    Layer::merged(files.iter().rev().map(|file| &file.layer).chain([over]), Scope::Box)
+}
+
+fn limits(cameras: &[crate::config::Camera], diagnostics: &mut Diagnostics) {
+    if CAMERAS_MAX < cameras.len() {
+        let what = format!("there are more than {CAMERAS_MAX} cameras");
+        diagnostics.fault(Place::CommandLine, "", Problem::new(what, "share them out among several boxes"));
+    }
+    let corners: usize = cameras.iter().flat_map(|camera| &camera.masks).map(|mask| mask.corners().len()).sum();
+    if CORNERS_MAX < corners {
+        let what = format!("the masks of all cameras have more than {CORNERS_MAX} points together");
+        diagnostics.fault(Place::CommandLine, "camera.masks", Problem::new(what, "write simpler ones"));
+    }
+}
+
+/// The host's name as far as it can be a box's.
+fn host_name() -> String {
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    host.split('.').next().and_then(to_name).unwrap_or_else(|| "box".into())
+}
+
+fn state_dir(keys: &BoxKeys, environment: &Environment) -> PathBuf {
+    keys.this_box.state_dir.as_ref().map_or_else(|| environment.state_dir(), |folder| folder.0.clone())
+}
+
+/// Where the files say that the state is kept, and the pause file, whatever else is wrong with them: a box must be
+/// paused also while its configuration is being changed.
+pub(super) fn places(
+    files: &[ParsedFile],
+    environment: &Environment,
+    diagnostics: &mut Diagnostics,
+) -> (PathBuf, PathBuf) {
+    let over = environment.layer(files, diagnostics);
+    let keys: BoxKeys = merge(files, &over, diagnostics).read(Scope::Box);
+    let state_dir = state_dir(&keys, environment);
+    let pause_file = pause_file(keys.privacy, &state_dir);
+    (state_dir, pause_file)
+}
+
+fn pause_file(keys: keys::Privacy, state_dir: &Path) -> PathBuf {
+    keys.pause_file.map_or_else(|| state_dir.join("paused"), |file| file.0)
+}
+
+fn privacy(context: &mut Context<'_>, keys: keys::Privacy, state_dir: &Path) -> Privacy {
+    let is_written = keys.pause_file.is_some();
+    let pause_file = pause_file(keys, state_dir);
+    if is_written && !pause_file.parent().is_some_and(Path::is_dir) {
+        let what = "its folder is not there, so nobody can pause the box";
+        let cure = "make the folder, where the daemon can see it";
+        context.warning(context.place("privacy.pause_file"), "privacy.pause_file", what, cure);
+    }
+    Privacy { pause_file }
+}
+
+fn site(context: &mut Context<'_>, keys: keys::Site) -> Option<Site> {
+    context.require("site");
+    Some(Site { context: keys.context?.0, notice: keys.notice?.0 })
+}
+
+fn model(context: &mut Context<'_>, keys: keys::Model, state_dir: &Path) -> Model {
+    let providers = keys.providers.0;
+    if providers.iter().rev().skip(1).any(|provider| *provider == ProviderChoice::Cpu) {
+        let what = "what stands behind \"cpu\" would never be tried";
+        context.fault("model.providers", what, "write \"cpu\" last, or leave it out");
+    }
+    Model {
+        file: keys.file.0,
+        runtime_library: keys.runtime_library.map(|file| file.0),
+        providers,
+        threads: keys.threads.get(),
+        cache_dir: keys.cache_dir.map_or_else(|| context.environment.cache_dir(state_dir), |folder| folder.0),
+    }
+}
+
+fn reading(context: &mut Context<'_>, keys: &keys::Reading) -> Reading {
+    // Whole milliseconds, so that slots fall on the same moments everywhere.
+    let hop = Span::from_ms(Span::from_secs_f64((keys.hop_s.get() * 1e3).round() / 1e3).as_ms());
+    if hop < WINDOW {
+        let what = "a hop shorter than a window of 5 s makes windows overlap: neighbouring readings share frames";
+        let cure = "expect more work, and do not count them as independent";
+        context.warning(context.place("reading.hop_s"), "reading.hop_s", what, cure);
+    }
+    #[allow(clippy::cast_possible_truncation, reason = "seven digits are more than anybody knows of a place")]
+    let prior = keys.prior.map(|prior| prior.0.map(|share| share as f32));
+    Reading {
+        hop,
+        min_group: keys.min_group.get(),
+        min_confidence: keys.min_confidence.get_f32(),
+        hysteresis: keys.hysteresis.get_f32(),
+        smoothing: keys.smoothing.is_on(),
+        prior,
+    }
+}
+
+fn mqtt(context: &mut Context<'_>, keys: keys::Mqtt) -> Option<Mqtt> {
+    context.require("mqtt");
+    let tls = tls(context, &keys);
+    if context.has("mqtt.password_file") && !context.has("mqtt.user") {
+        context.fault("mqtt.password_file", "a password means nothing without a user", "add user");
+    }
+    let password_file = context.try_secret("mqtt.password_file", keys.password_file.as_ref(), secrets::password);
+    let host = keys.host?.0;
+    if tls.is_none() && !is_loopback(&host) {
+        let password = if context.has("mqtt.password_file") { " and a password" } else { "" };
+        let what = format!("readings{password} cross the network in the clear");
+        context.warning(context.place("mqtt.host"), "mqtt.tls", &what, "write tls = true if the broker can do it");
+    }
+    let version = keys.version;
+    let expiry_h: u32 = keys.expiry_h.get();
+    if context.has("mqtt.expiry_h") && version == crate::config::MqttVersion::V311 && 0 < expiry_h {
+        let what = "MQTT 3.1.1 knows no expiry: the broker keeps readings for as long as it likes";
+        let cure = "remove it, or write version = \"5\"";
+        context.warning(context.place("mqtt.expiry_h"), "mqtt.expiry_h", what, cure);
+    }
+    Some(Mqtt {
+        host,
+        port: match keys.port {
+            None if tls.is_some() => TLS_PORT,
+            port => port.unwrap_or_default().get(),
+        },
+        user: keys.user.map(|user| user.0),
+        password_file,
+        version,
+        tls,
+        topic_prefix: keys.topic_prefix.0,
+        keep_alive_s: keys.keep_alive_s.get(),
+        expiry_s: expiry_h * 3600,
+        discovery: match keys.discovery.is_on() {
+            true => Discovery::On { prefix: keys.discovery_prefix.0 },
+            false => Discovery::Off,
+        },
+    })
+}
+
+fn tls(context: &mut Context<'_>, keys: &keys::Mqtt) -> Option<Tls> {
+    let is_off = !keys.tls.is_on() && !context.is_wrong("mqtt.tls");
+    for key in ["mqtt.tls_ca_file", "mqtt.tls_certificate_file", "mqtt.tls_key_file"] {
+        if context.has(key) && is_off {
+            context.fault(key, "this means nothing without tls", "write tls = true, or remove it");
+        }
+    }
+    for (one, other) in [("tls_certificate_file", "tls_key_file"), ("tls_key_file", "tls_certificate_file")] {
+        let (one, is_alone) = (format!("mqtt.{one}"), !context.has(&format!("mqtt.{other}")));
+        if context.has(&one) && is_alone {
+            context.fault(&one, &format!("this means nothing without {other}"), &format!("add {other}"));
+        }
+    }
+    let [ca_file, certificate] =
+        [&keys.tls_ca_file, &keys.tls_certificate_file].map(|file| file.as_ref().map(|file| &file.0));
+    context.try_file("mqtt.tls_ca_file", ca_file, secrets::certificates);
+    context.try_file("mqtt.tls_certificate_file", certificate, secrets::certificates);
+    let key = context.try_secret("mqtt.tls_key_file", keys.tls_key_file.as_ref(), secrets::private_key);
+    keys.tls.is_on().then(|| Tls { ca_file: ca_file.cloned(), client: certificate.cloned().zip(key) })
+}
+
+/// Whether what is sent there stays on this machine.
+fn is_loopback(host: &str) -> bool {
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
