@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from ger import mel  # noqa: E402
+from ger.contract import mel
 
 GOLDEN = Path(__file__).resolve().parent.parent / "tests" / "data" / "golden"
 

@@ -16,12 +16,12 @@ from typing import Any
 
 import torch
 
-from .datasets import DatasetError, Split
-from .datasets.material import Heatmaps, Material, mel_statistics
-from .datasets.sources import FORMS, open_splits, open_synthetic
-from .recipes import RECIPES, Recipe
-from .recipes.run import Run, Settings
-from .recipes.trainee import Trainee, buckets, build
+from ger.datasets import DatasetError, Split
+from ger.datasets.clip_dataset import Heatmaps, Material, mel_statistics
+from ger.datasets.specs import FORMS, open_splits, open_synthetic
+from ger.recipes import RECIPES, Recipe
+from ger.recipes.training import Run, Settings
+from ger.recipes.trainable import Trainee, buckets, build
 
 
 def prepare(

@@ -10,8 +10,8 @@ import av
 import numpy as np
 
 from ger.contract import CLASSES
-from ger.scenes import Scene
-from ger.sounds import RATE, scene_sound
+from ger.synthetic.scenes import Scene
+from ger.synthetic.voices import RATE, scene_sound
 
 FPS = 8
 

@@ -9,12 +9,18 @@ import numpy as np
 import pytest
 from drawn import RATE, drawn_clip, frames_of, sound_of, write_clip
 
-from ger import mel
+from ger.contract import mel
 from ger.contract import VIDEO_MEAN, VIDEO_STD
-from ger.datasets import DatasetError, cache, class_counts, colour, folder, gavid, table, vgaf
+from ger.datasets import cache
+from ger.datasets import colour
+from ger.datasets import folder
+from ger.datasets import gavid
+from ger.datasets import table
+from ger.datasets import vgaf
+from ger.datasets import DatasetError, class_counts
 from ger.datasets.decode import Decoded, Rule, decode, hear, open_frames, squash
-from ger.datasets.senses import Senses, batch
-from ger.datasets.sources import open_splits, open_synthetic
+from ger.datasets.preprocessing import Senses, batch
+from ger.datasets.specs import open_splits, open_synthetic
 
 RULE = Rule(5.0, 5, 48, 40, RATE)
 

@@ -10,13 +10,14 @@ import pytest
 from drawn import drawn_table, frames_of, sound_of
 from onnx import TensorProto, helper
 
-from ger import evaluate, summary
-from ger.answers import Network
+from ger.evaluation import predictions
+from ger.evaluation import summary
+from ger.evaluation.inference import Network
 from ger.contract import KEY, VIDEO_MEAN, VIDEO_STD
 from ger.datasets import DatasetError, Split
 from ger.datasets.decode import Decoded
-from ger.datasets.degrade import FAULTS
-from ger.datasets.senses import Numbers
+from ger.evaluation.faults import FAULTS
+from ger.datasets.preprocessing import Numbers
 
 SHIPPED = Path(__file__).resolve().parents[1] / "edge-ger.onnx"
 COUNT = 6
@@ -28,9 +29,9 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 @pytest.fixture(scope="module")
-def evaluated(clips: tuple[Path, Path]) -> tuple[dict, evaluate.Collected, Network, Split]:
-    split = evaluate.read_split(*clips)
-    return *evaluate.evaluate(SHIPPED, split, curve_clips=1), split
+def evaluated(clips: tuple[Path, Path]) -> tuple[dict, predictions.Collected, Network, Split]:
+    split = predictions.read_split(*clips)
+    return *predictions.evaluate(SHIPPED, split, curve_clips=1), split
 
 
 def test_every_mode_is_scored(evaluated: tuple) -> None:
@@ -45,7 +46,7 @@ def test_every_mode_is_scored(evaluated: tuple) -> None:
 
 def test_one_sense_alone_is_the_networks_own_answer(evaluated: tuple, clips: tuple[Path, Path]) -> None:
     _, collected, network, split = evaluated
-    numbers = evaluate.clean(network, *evaluate.open_clip(network, split.clips[0]))
+    numbers = predictions.clean(network, *predictions.open_clip(network, split.clips[0]))
     inputs = {"video": numbers.video[None], "sound": numbers.sound[None], "present": np.float32([[1, 0]])}
     logits = network.session.run(["logits"], inputs)[0][0]
     assert np.allclose(collected.answers["picture"][0].logits, logits, atol=1e-4)
@@ -56,7 +57,7 @@ def test_one_sense_alone_is_the_networks_own_answer(evaluated: tuple, clips: tup
 
 def test_predictions_are_in_the_agreed_form(evaluated: tuple, tmp_path: Path) -> None:
     document, collected, network, split = evaluated
-    evaluate.write_predictions(tmp_path / "p.csv", split, collected.answers["both"], network.temperature)
+    predictions.write_predictions(tmp_path / "p.csv", split, collected.answers["both"], network.temperature)
     rows = list(csv.reader((tmp_path / "p.csv").open()))
     assert rows[0] == ["clip", "truth", "predicted", "p_positive", "p_neutral", "p_negative", "senses"]
     assert [row[0] for row in rows[1:]] == [clip.name for clip in split.clips]
@@ -89,9 +90,9 @@ def test_the_command_writes_all_three_files(
     outputs = {"--out": tmp_path / "r.html", "--json": tmp_path / "r.json", "--predictions": tmp_path / "p.csv"}
     monkeypatch.setattr("sys.argv", ["evaluate", *words, *(str(word) for pair in outputs.items() for word in pair)])
     with pytest.raises(SystemExit, match="share|sources lie on both sides"):
-        evaluate.main()  # Every second clip of a source is dim, so that the sources lie on both sides.
+        predictions.main()  # Every second clip of a source is dim, so that the sources lie on both sides.
     monkeypatch.setattr("sys.argv", ["evaluate", *words[:-2], *(str(word) for pair in outputs.items() for word in pair)])
-    evaluate.main()
+    predictions.main()
     assert all(path.stat().st_size for path in outputs.values())
     assert "2 positive, 2 neutral, 2 negative" in capsys.readouterr().out
     assert json.loads(outputs["--json"].read_text())["faults"] == []
@@ -102,11 +103,11 @@ def test_vgafs_labels_and_plain_folders_will_do(clips: tuple[Path, Path], tmp_pa
     (tmp_path / "Val").mkdir()
     (tmp_path / "Val" / "party_3.mp4").symlink_to(first)
     (tmp_path / "Val_labels.txt").write_text("Vid_name Label\nparty_3 1\n")
-    split = evaluate.read_split(tmp_path / "Val", tmp_path / "Val_labels.txt")
+    split = predictions.read_split(tmp_path / "Val", tmp_path / "Val_labels.txt")
     assert [(clip.name, clip.label, clip.source) for clip in split.clips] == [("party_3.mp4", 0, "party")]
     (tmp_path / "plain" / "neutral").mkdir(parents=True)
     (tmp_path / "plain" / "neutral" / "x.mp4").symlink_to(second)
-    document, collected, _ = evaluate.evaluate(SHIPPED, evaluate.read_split(tmp_path / "plain", None))
+    document, collected, _ = predictions.evaluate(SHIPPED, predictions.read_split(tmp_path / "plain", None))
     assert document["labels"]["counts"] == {"positive": 0, "neutral": 1, "negative": 0} and collected.answers["both"][0].senses == "both"
     assert document["labels"]["sha256"] is None and document["bootstrap"]["by"] == "clip"
 
@@ -259,6 +260,6 @@ def test_faults_do_what_they_say() -> None:
 def test_a_fault_is_repeated_by_the_clips_name(evaluated: tuple) -> None:
     split = evaluated[3]
     fault = next(fault for fault in FAULTS if fault.name.startswith("Noise"))
-    first, second = (evaluate.put_on(fault, split.clips[0], None, sound_of(1, 1))[1] for _ in range(2))
+    first, second = (predictions.put_on(fault, split.clips[0], None, sound_of(1, 1))[1] for _ in range(2))
     assert np.array_equal(first, second)
-    assert not np.array_equal(first, evaluate.put_on(fault, split.clips[1], None, sound_of(1, 1))[1])
+    assert not np.array_equal(first, predictions.put_on(fault, split.clips[1], None, sound_of(1, 1))[1])

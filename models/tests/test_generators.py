@@ -5,10 +5,12 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from ger import bursts, mixes, noises
-from ger.people import NEGATIVE, NEUTRAL, POSITIVE
-from ger.scenes import SIZE, Scene, bucket, clip_frames
-from ger.sounds import RATE, scene_sound
+from ger.synthetic import vocal_bursts
+from ger.synthetic import sound_mixes
+from ger.synthetic import noises
+from ger.synthetic.appearance import NEGATIVE, NEUTRAL, POSITIVE
+from ger.synthetic.scenes import SIZE, Scene, bucket, clip_frames
+from ger.synthetic.voices import RATE, scene_sound
 
 
 def test_a_clip_is_repeated_by_its_seed() -> None:
@@ -55,7 +57,7 @@ def test_a_sound_is_repeated_by_its_seed(label: int) -> None:
 
 @pytest.mark.parametrize("kind", noises.KINDS)
 def test_a_noise_is_repeated_and_finite(kind: str) -> None:
-    first, second = (mixes.background_sound(11, kind)[0] for _ in range(2))
+    first, second = (sound_mixes.background_sound(11, kind)[0] for _ in range(2))
     assert np.array_equal(first, second) and first.shape == (5 * RATE,) and first.dtype == np.float32
     assert np.isfinite(first).all() and np.abs(first).max() <= 1.0
     assert (np.sqrt(np.mean(first**2)) < 0.002) == (kind == "silence")
@@ -65,33 +67,33 @@ def test_a_noise_is_repeated_and_finite(kind: str) -> None:
 def made_bursts(tmp_path, monkeypatch):
     """A cache of synthesised bursts by 300 contributors: the real ones are not part of the repository."""
     rng = np.random.default_rng(0)
-    keys = [(person, category) for person in (1, 2, 270, 271, 300) for category in bursts.CATEGORIES]
+    keys = [(person, category) for person in (1, 2, 270, 271, 300) for category in vocal_bursts.CATEGORIES]
     samples = np.rint(rng.uniform(-0.5, 0.5, (len(keys), RATE)) * 32767).astype(np.int16)
     np.savez(tmp_path / "bursts.npz", samples=samples.ravel(), ends=np.arange(1, len(keys) + 1) * RATE,
              contributor=[k[0] for k in keys], category=[k[1] for k in keys])
     yield tmp_path
-    bursts.load.cache_clear()
+    vocal_bursts.load.cache_clear()
 
 
 def test_no_contributor_is_on_both_sides(made_bursts) -> None:
-    people = {side: {p for own in bursts.load(made_bursts, side).people.values() for p in own} for side in ("train", "held")}
+    people = {side: {p for own in vocal_bursts.load(made_bursts, side).people.values() for p in own} for side in ("train", "held")}
     assert people == {"train": {1, 2, 270}, "held": {271, 300}}
 
 
 @pytest.mark.parametrize("label", [POSITIVE, NEUTRAL, NEGATIVE])
 def test_a_mix_of_bursts_is_repeated(made_bursts, label: int) -> None:
-    first, second = (mixes.group_sound(4, label, 6, "train", made_bursts)[0] for _ in range(2))
+    first, second = (sound_mixes.group_sound(4, label, 6, "train", made_bursts)[0] for _ in range(2))
     assert np.array_equal(first, second) and first.shape == (5 * RATE,) and 0 < np.abs(first).max() <= 1.0
 
 
 def test_missing_media_are_named(tmp_path) -> None:
     with pytest.raises(FileNotFoundError, match="ger.bursts"):
-        bursts.Bursts(tmp_path, "train")
+        vocal_bursts.Bursts(tmp_path, "train")
 
 
 def test_every_named_sound_has_its_label(made_bursts) -> None:
-    assert {mixes.LABELS[k] for k in ("cheering", "applause", "laughter")} == {POSITIVE}
-    assert {mixes.LABELS[k] for k in ("screaming", "crying")} == {NEGATIVE}
-    for kind in mixes.KINDS:
-        samples, label = mixes.named_sound(8, kind, "held", made_bursts)
-        assert label == mixes.LABELS[kind] and samples.shape == (5 * RATE,) and np.isfinite(samples).all()
+    assert {sound_mixes.LABELS[k] for k in ("cheering", "applause", "laughter")} == {POSITIVE}
+    assert {sound_mixes.LABELS[k] for k in ("screaming", "crying")} == {NEGATIVE}
+    for kind in sound_mixes.KINDS:
+        samples, label = sound_mixes.named_sound(8, kind, "held", made_bursts)
+        assert label == sound_mixes.LABELS[kind] and samples.shape == (5 * RATE,) and np.isfinite(samples).all()

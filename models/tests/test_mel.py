@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ger import mel
+from ger.contract import mel
 
 GOLDEN = Path(__file__).resolve().parents[2] / "tests" / "data" / "golden" / "mel"
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
 
-from ger import metrics
+from ger.evaluation import metrics
 
 
 def random_answers(seed: int, count: int = 200) -> tuple[np.ndarray, np.ndarray]:

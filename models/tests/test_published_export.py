@@ -10,8 +10,9 @@ import onnxruntime
 import pytest
 import torch
 
-from ger import benchmark, contract
-from ger.export import ExportError, export
+from ger.systems import cost
+from ger import contract
+from ger.systems.export import ExportError, export
 from ger.systems import SYSTEMS, build, config_of
 from ger.systems.checkpoints import CheckpointError
 from ger.systems.precision import session
@@ -30,7 +31,7 @@ VARIANTS = [
 def terms_and_session(path: Path) -> tuple[dict[str, Any], onnxruntime.InferenceSession]:
     model = onnx.load(str(path))
     onnx.checker.check_model(model)
-    return benchmark.terms_of(path), session(path)
+    return cost.terms_of(path), session(path)
 
 
 def save(folder: Path, system: str, fields: dict[str, Any]) -> Path:
@@ -81,7 +82,7 @@ def test_a_lesser_precision_says_how_often_it_agrees(system: str, precision: str
 
 
 def test_too_little_agreement_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ger.export.agreement", lambda *_: (98, 100, 0.5))
+    monkeypatch.setattr("ger.systems.export.agreement", lambda *_: (98, 100, 0.5))
     words = ("--system", "augusma2023", "--size", "tiny", "--precision", "int8")
     with pytest.raises(ExportError, match="fewer than 99% of 100 inputs keep their label"):
         export(Path("random"), tmp_path / "m.onnx", *words)
@@ -148,9 +149,9 @@ def test_what_is_no_checkpoint_is_refused(content: object, words: str, tmp_path:
 
 def test_the_benchmark_counts_what_is_published_and_times_what_is_exported(tmp_path: Path) -> None:
     """Parameters and operations of system 1 as its authors' code has them."""
-    parameters, operations = benchmark.size_of("augusma2023")
+    parameters, operations = cost.size_of("augusma2023")
     assert parameters == 323_587_139 and 830e9 < operations < 850e9
     export(Path("random"), tmp_path / "m.onnx", "--system", "evtodienko2021", "--size", "tiny")
-    row = benchmark.measure(tmp_path / "m.onnx", 1, 2)
+    row = cost.measure(tmp_path / "m.onnx", 1, 2)
     assert 0 < row["fastest"] <= row["seconds a clip"] and row["precision"] == "fp32"
-    assert "evtodienko2021-tiny-random" in benchmark.table([row])
+    assert "evtodienko2021-tiny-random" in cost.table([row])

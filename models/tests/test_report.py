@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ger import report
+from ger.evaluation import report
 
 INTERVAL = {"value": 0.8125, "low": 0.75, "high": 0.9}
 

@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ger import photographs, published_scenes
-from ger.faces import draw_face
-from ger.groups import Group
-from ger.people import NEGATIVE, NEUTRAL, POSITIVE, expression_at, random_look
-from ger.photographs import Photographs, held_face, held_place, level
-from ger.scenes import clip_frames, face_maps, surface
-from ger.warps import lip_row, random_warp
+from ger.synthetic import photographs
+from ger.synthetic import published_scenes
+from ger.synthetic.person_drawing import draw_face
+from ger.synthetic.photo_groups import Group
+from ger.synthetic.appearance import NEGATIVE, NEUTRAL, POSITIVE, expression_at, random_look
+from ger.synthetic.photographs import Photographs, held_face, held_place, level
+from ger.synthetic.scenes import clip_frames, face_maps, surface
+from ger.synthetic.warps import lip_row, random_warp
 
 
 def drawn_face(seed: int, feeling: int) -> np.ndarray:

@@ -16,12 +16,15 @@ from drawn import drawn_table
 from torch import nn
 
 from ger import train
-from ger.datasets import DatasetError, table
+from ger.datasets import table
+from ger.datasets import DatasetError
 from ger.datasets.decode import Rule
-from ger.datasets.material import Heatmaps, Material
-from ger.datasets.senses import Senses
-from ger.recipes import RECIPES, Recipe, Stage, losses, run
-from ger.recipes.trainee import Trainee, buckets
+from ger.datasets.clip_dataset import Heatmaps, Material
+from ger.datasets.preprocessing import Senses
+from ger.recipes import losses
+from ger.recipes import training
+from ger.recipes import RECIPES, Recipe, Stage
+from ger.recipes.trainable import Trainee, buckets
 
 TINY = {
     "edge": ["size=64", "dim=16", "depth=1", "heads=2", "stem=(4,4,8)", "sound=(4,4,8,8)"],
@@ -163,14 +166,14 @@ def test_the_papers_numbers() -> None:
 def test_rates_go_by_the_longest_prefix_and_the_rest_is_frozen() -> None:
     network = nn.ModuleDict({"eye": nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2)), "eyelid": nn.Linear(2, 2), "head": nn.Linear(2, 3)})
     stage = Stage("s", 1, "clip", {"": 1e-2, "eye": 0.0, "eye.1": 1e-3}, "sgd")
-    groups = run.parameter_groups(network, stage)
+    groups = training.parameter_groups(network, stage)
     assert {group["lr"]: len(group["params"]) for group in groups} == {1e-2: 4, 1e-3: 2}
     assert not network["eye"][0].weight.requires_grad and network["eyelid"].weight.requires_grad
     network.train()
-    run.rest_frozen(network)
+    training.rest_frozen(network)
     assert not network["eye"][0].training and network["eye"][1].training and network["head"].training
     with pytest.raises(ValueError, match="no weights nose"):
-        run.parameter_groups(network, dataclasses.replace(stage, rates={"nose": 1.0}))
+        training.parameter_groups(network, dataclasses.replace(stage, rates={"nose": 1.0}))
 
 
 def test_losses_leave_out_what_is_not_known() -> None:
@@ -213,7 +216,7 @@ class TwoParts(nn.Module):
         return {"logits": self(video), "latent": latent, "heatmaps": self.bodies(latent).reshape(len(video), 5, 2, 4, 4)}
 
 
-def two_stage_run(data: Path, out: Path, **changes: float) -> run.Run:
+def two_stage_run(data: Path, out: Path, **changes: float) -> training.Run:
     stages = (
         Stage("frames", 2, "frames", {"encoder": 1e-1}, "sgd", momentum=0.9),
         Stage("fusion", 2, "clip", {"": 1e-1, "encoder": 0.0}, "adam"),
@@ -225,12 +228,12 @@ def two_stage_run(data: Path, out: Path, **changes: float) -> run.Run:
     trainee = Trainee("edge", {}, network, senses, network.encoder, network.train_on, (5, 2, 4, 4))
     split = table.load(data / "clips", data / "mapped.csv")
     material = Material(split.clips, senses, buckets(), out.parent / "cache", Heatmaps((5, 2, 4, 4)))
-    return run.Run(
+    return training.Run(
         recipe,
         trainee,
         material,
         Material(split.clips[:4], senses, buckets(), out.parent / "cache"),
-        run.Settings(out, "cpu", 0, 0, "two", "table", [None, None]),
+        training.Settings(out, "cpu", 0, 0, "two", "table", [None, None]),
     )
 
 
@@ -283,7 +286,7 @@ def test_senses_are_withheld_as_often_as_the_recipe_says_and_never_both(data: Pa
     options = train.arguments().parse_args(words(data, "edge", data / "vary"))
     recipe = dataclasses.replace(train.adjust(RECIPES["edge"], options), drop_picture=0.3, drop_sound=0.2)
     trainee = train.build("edge", recipe.config)
-    trial = run.Run.__new__(run.Run)
+    trial = training.Run.__new__(training.Run)
     trial.recipe, trial.trainee, trial.device = recipe, trainee, torch.device("cpu")
     present = torch.ones(4000, 2)
     present[:1000, 1] = 0

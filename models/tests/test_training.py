@@ -5,9 +5,11 @@ import pytest
 import torch
 from torch import nn
 
-from ger import augment, edge_measure, edge_train
-from ger.network import EdgeNetwork, Shape
-from ger.scenes import Scene, face_maps, squash
+from ger.edge import augment
+from ger.edge import figures
+from ger.edge import training
+from ger.edge.network import EdgeNetwork, Shape
+from ger.synthetic.scenes import Scene, face_maps, squash
 
 TINY = Shape(size=64, dim=16, depth=1, heads=2, stem=(8, 8, 16), sound=(4, 4, 8, 8), head_width=True)
 
@@ -31,7 +33,7 @@ def test_the_fine_map_learns_where_heads_are() -> None:
     losses = []
     for _ in range(50):
         _, area, centre = network.picture(x)
-        loss = edge_train.head_loss(heads, area, centre)
+        loss = training.head_loss(heads, area, centre)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -65,7 +67,7 @@ def test_adding_a_sound_of_the_same_label_only_adds_power() -> None:
 
 
 def test_a_run_goes_on_where_it_stopped(tmp_path) -> None:
-    def losses(run: edge_train.Run, upto: int) -> list[float]:
+    def losses(run: training.Run, upto: int) -> list[float]:
         out = []
         for epoch in range(run.first, upto):
             loss = (run.modules[0](torch.ones(1, 3)) - 2.0).square().sum()
@@ -74,9 +76,9 @@ def test_a_run_goes_on_where_it_stopped(tmp_path) -> None:
             run.keep(epoch)
         return out
 
-    def fresh(name: str) -> edge_train.Run:
+    def fresh(name: str) -> training.Run:
         torch.manual_seed(1)
-        return edge_train.Run(tmp_path / name, nn.ModuleList([nn.Linear(3, 2)]), 1e-2, 6, 1)
+        return training.Run(tmp_path / name, nn.ModuleList([nn.Linear(3, 2)]), 1e-2, 6, 1)
 
     whole = losses(fresh("whole.pt"), 6)
     halves = losses(fresh("halves.pt"), 3) + losses(fresh("halves.pt"), 6)
@@ -87,10 +89,10 @@ def test_a_run_goes_on_where_it_stopped(tmp_path) -> None:
 def test_measures() -> None:
     logits = torch.tensor([[4.0, 0, 0], [0, 4.0, 0], [0, 0, 4.0], [4.0, 0, 0]])
     labels = torch.tensor([0, 1, 2, 1])
-    assert edge_measure.score(labels.numpy(), logits.argmax(1).numpy())["accuracy"] == 0.75
-    assert edge_measure.calibration_error(logits, labels, 1.0) == pytest.approx(abs(0.75 - float(torch.softmax(logits, 1).max())), abs=1e-6)
-    assert edge_measure.fit_temperature(logits, labels) > 1.0  # it was too sure
-    low, high = edge_measure.interval(np.array([0.0, 1.0] * 50))
+    assert figures.score(labels.numpy(), logits.argmax(1).numpy())["accuracy"] == 0.75
+    assert figures.calibration_error(logits, labels, 1.0) == pytest.approx(abs(0.75 - float(torch.softmax(logits, 1).max())), abs=1e-6)
+    assert figures.fit_temperature(logits, labels) > 1.0  # it was too sure
+    low, high = figures.interval(np.array([0.0, 1.0] * 50))
     assert 0.35 < low < 0.5 < high < 0.65
 
 

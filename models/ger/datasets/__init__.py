@@ -6,6 +6,6 @@ network's numbers; `sources.open_splits` reads a data set named on a command lin
 whose message names the file, the line or key, and the cure.
 """
 
-from .clip import CLASSES, Clip, DatasetError, Split, class_counts, sha256
+from ger.datasets.clip import CLASSES, Clip, DatasetError, Split, class_counts, sha256
 
 __all__ = ["CLASSES", "Clip", "DatasetError", "Split", "class_counts", "sha256"]

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .decode import Decoded, Rule, decode
+from ger.datasets.decode import Decoded, Rule, decode
 
 
 def load(path: Path, rule: Rule, cache: Path | None) -> Decoded:

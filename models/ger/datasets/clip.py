@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..contract import CLASSES
+from ger.contract import CLASSES
 
 VIDEO_SUFFIXES = (".mp4", ".mkv", ".avi", ".mov", ".webm")
 # Of a long list of missing files, the first ones tell the cause; the count tells the rest.

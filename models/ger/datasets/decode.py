@@ -21,8 +21,8 @@ import numpy as np
 import soxr
 from PIL import Image
 
-from .clip import DatasetError
-from .colour import to_rgb
+from ger.datasets.clip import DatasetError
+from ger.datasets.colour import to_rgb
 
 # The same three numbers as in the daemon: src/infer/slots.rs and src/infer/ring/sound.rs.
 SOUND_SHARE_MIN = 0.9

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from .clip import CLASSES, VIDEO_SUFFIXES, Clip, DatasetError, Split
+from ger.datasets.clip import CLASSES, VIDEO_SUFFIXES, Clip, DatasetError, Split
 
 
 def load(root: Path, name: str = "clips") -> Split:

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from .clip import Split
-from .table import Columns
-from .table import load as load_table
+from ger.datasets.clip import Split
+from ger.datasets.table import Columns
+from ger.datasets.table import load as load_table
 
 CLIPS = 5091
 WORDS = {"positive": 0, "neutral": 1, "negative": 2, "p": 0, "ne": 1, "n": 2}

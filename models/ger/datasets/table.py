@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from . import vgaf
-from .clip import CLASSES, Clip, DatasetError, Split, check_present, check_unique, sha256
+from ger.datasets import vgaf
+from ger.datasets.clip import CLASSES, Clip, DatasetError, Split, check_present, check_unique, sha256
 
 WORDS = {name: index for index, name in enumerate(CLASSES)}
 

@@ -4,7 +4,7 @@ Published: SGD 1e-5 with momentum 0.9, batch 4, cross-entropy, 100 epochs, best 
 synthetic (1140 beside 2661); the ViT is trained alone on five frames first, then frozen while sound and fusion train.
 """
 
-from .recipe import Recipe, Stage
+from ger.recipes.recipe import Recipe, Stage
 
 RECIPE = Recipe(
     system="augusma2023",

@@ -4,7 +4,7 @@ Senses are withheld from some clips so that one alone is enough, a second head l
 tell it, and clips are mirrored. (Its training on generated scenes, in stages, is `ger.edge_train`.)
 """
 
-from .recipe import Recipe, Stage
+from ger.recipes.recipe import Recipe, Stage
 
 RECIPE = Recipe(
     system="edge",

@@ -3,7 +3,7 @@
 Published: Adam 1e-4 with weight decay 1e-3, both encoders at 1e-6, label smoothing 0.2, nothing frozen.
 """
 
-from .recipe import Recipe, Stage
+from ger.recipes.recipe import Recipe, Stage
 
 RECIPE = Recipe(
     system="evtodienko2021",

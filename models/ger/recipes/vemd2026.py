@@ -5,7 +5,7 @@ the emotion. Heatmaps come from a column `heatmaps` of the labels (`.npy`, [fram
 folder); where no clip has one, the decoder stays untrained, which the checkpoint then says.
 """
 
-from .recipe import Recipe, Stage
+from ger.recipes.recipe import Recipe, Stage
 
 RECIPE = Recipe(
     system="vemd2026",

@@ -16,7 +16,17 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from .parts import IMAGENET_MEAN, IMAGENET_STD, TINY_VIT, Attention, FramePooling, Interface, VitShape, clip_vit, sine_positions
+from ger.systems.parts import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    TINY_VIT,
+    Attention,
+    FramePooling,
+    Interface,
+    VitShape,
+    clip_vit,
+    sine_positions,
+)
 
 STEPS = 5  # frames, and segments of sound
 HEADS = ("mean", "flatten", "pooling")

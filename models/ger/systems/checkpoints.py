@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .. import contract
-from ..network import EdgeNetwork, Shape
-from . import SYSTEMS, build, configured
-from .parts import Interface
+from ger import contract
+from ger.edge.network import EdgeNetwork, Shape
+from ger.systems import SYSTEMS, build, configured
+from ger.systems.parts import Interface
 
 LISTED_MAX = 12
 # What the facts must say of a checkpoint that brings none.

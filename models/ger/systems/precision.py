@@ -12,7 +12,7 @@ from onnxruntime.quantization import QuantType, quantize_dynamic
 from onnxruntime.transformers.float16 import convert_float_to_float16
 from onnxruntime.transformers.onnx_model import OnnxModel
 
-from .parts import Interface
+from ger.systems.parts import Interface
 
 Arrays = dict[str, np.ndarray]
 

@@ -20,7 +20,17 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from .parts import IMAGENET_MEAN, IMAGENET_STD, TINY_VIT, Attention, FramePooling, Interface, VitShape, clip_vit, sine_positions
+from ger.systems.parts import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    TINY_VIT,
+    Attention,
+    FramePooling,
+    Interface,
+    VitShape,
+    clip_vit,
+    sine_positions,
+)
 
 FRAMES, SIDE, LIMBS, MAP_SIDE = 5, 7, 18, 56
 # The authors' two heads differ in batch handling, and in how many positions they keep.

@@ -1,0 +1,101 @@
+"""The contract `ger.contract` that an exported network carries, and its golden case `ramp-v1`."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ger.contract import mel
+from ger.synthetic.scenes import BUCKETS
+
+if TYPE_CHECKING:
+    from ger.systems.parts import Interface
+
+CLASSES = ["positive", "neutral", "negative"]
+KEY = "ger.contract"
+# Of the edge network. The published systems say theirs in their configuration or in the facts of a checkpoint.
+VIDEO_MEAN = [0.5, 0.5, 0.5]
+VIDEO_STD = [0.25, 0.25, 0.25]
+# label of a clip (row) to label of the next clip of the same video (column), VGAF; rows sum to 1
+TRANSITION = [[0.699, 0.235, 0.066], [0.208, 0.654, 0.138], [0.048, 0.136, 0.816]]
+TOLERANCE = 1e-3
+# What the daemon is told to allow of another machine's arithmetic: f16 keeps 11 bits, and int8 rounds activations, whose
+# last bits differ from processor to processor; both are then far below what changes an answer.
+TOLERANCES = {"fp32": TOLERANCE, "fp16": 2e-2, "int8": 5e-2}
+DRAWN = "drawn scenes and synthetic sounds by models/ger, no third-party data"
+
+
+def ramp(shape: tuple[int, ...]) -> np.ndarray:
+    """`ramp-v1`: element i is ((i * 2654435761 mod 2^32) >> 8) / 2^24 * 2 - 1, in f64, rounded to f32."""
+    index = np.arange(int(np.prod(shape)), dtype=np.uint64)
+    bits = ((index * np.uint64(2654435761)) & np.uint64(0xFFFF_FFFF)) >> np.uint64(8)
+    return (bits.astype(np.float64) / 2.0**24 * 2.0 - 1.0).astype(np.float32).reshape(shape)
+
+
+def golden_inputs(size: int) -> dict[str, np.ndarray]:
+    """The edge network's golden inputs, batch 1: ramps for both senses, both present. `size` in pixels."""
+    shapes = {"video": (1, 5, 3, size, size), "sound": (1, 5, 1, mel.BINS, mel.FRAMES), "present": (1, 2)}
+    return golden_of(shapes)
+
+
+def golden_of(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
+    """The golden inputs of these shapes: a ramp for each sense, both present."""
+    return {name: np.ones(shape, np.float32) if name == "present" else ramp(shape) for name, shape in shapes.items()}
+
+
+def sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def video(interface: Interface, facts: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "frames": interface.frames, "height": interface.size, "width": interface.size, "sampling": "midpoint",
+        "resize": "squash-bicubic-antialias", "layout": "NTCHW",
+        "mean": list(facts.get("video_mean", interface.mean)), "std": list(facts.get("video_std", interface.std)),
+    }
+
+
+def sound(interface: Interface, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Raises `KeyError` where the facts lack the spectrogram's mean and std: they have no defaults."""
+    if interface.sound == "none":
+        return {"kind": "none"}
+    rates = {"kind": interface.sound, "sample_rate": mel.SAMPLE_RATE, "samples": mel.SAMPLES}
+    spectrogram = {"mel": {**mel.contract(), "mean": facts["mel_mean"], "std": facts["mel_std"]}} if interface.sound == "mel" else {}
+    return {**rates, **spectrogram, "normalise": interface.normalise, "missing": interface.missing}
+
+
+def build(
+    facts: Mapping[str, Any], interface: Interface, golden: Mapping[str, list[float]], source: str, precision: str = "fp32"
+) -> dict[str, Any]:
+    """The whole contract.
+
+    `facts` come from the checkpoint: name, created, prior, calibration, evaluation, training, the spectrogram's mean and std in
+    dB (`mel_mean`, `mel_std`) where there is one, from which to which head's width it was trained (`head_width`) where it tells one,
+    and, if they differ from the system's, `video_mean`, `video_std` and `licence`.
+    `source` is the SHA-256 of the checkpoint, or words.
+    """
+    sizes = {"group_size": {"buckets": BUCKETS}} if interface.group_size else {}
+    widths = {"head_width": {"trained": facts["head_width"]}} if interface.head_width else {}
+    default = "edge" if interface.system == "edge" else "other"
+    licences = {
+        "edge": {"weights": "Apache-2.0 OR MIT", "data": [DRAWN]},
+        "other": {"weights": "not stated", "data": ["not stated"]},
+    }
+    return {
+        "version": 1, "system": interface.system, "name": facts["name"], "created": facts["created"],
+        "clip_seconds": 5.0, "classes": CLASSES,
+        "video": video(interface, facts), "sound": sound(interface, facts),
+        "batch": "any" if interface.any_batch else 1,
+        "outputs": {"logits": 3, **sizes, **widths},
+        "calibration": facts["calibration"], "prior": facts["prior"], "transition": TRANSITION,
+        "evaluation": facts["evaluation"],
+        "privacy": {"person_detection": "none", "faces": "none", "outputs": "group only"},
+        "licence": facts.get("licence", licences[default]),
+        "training": facts["training"], "precision": precision, "source_sha256": source,
+        "golden": {"input": "ramp-v1", **golden, "tolerance": TOLERANCES[precision]},
+    }

@@ -1,0 +1,245 @@
+"""The report of an evaluation: one HTML file with nothing outside it, for light and dark screens and for screen readers.
+
+`python -m ger.report figures.json --out report.html` makes it from what `python -m ger.evaluate --json` wrote. It holds numbers
+and plots of them; no frame, no sound and no clip's name ever enters it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import html
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from ger.evaluation import plots
+from ger.contract import CLASSES
+
+MODES = {"both": "both senses", "picture": "picture alone", "sound": "sound alone"}
+STYLE = """
+:root { color-scheme: light dark; --paper: #ffffff; --ink: #1b1b1f; --soft: #55555e; --line: #c4c4cc; --both: #0b57a4; --picture: #a33c00; --sound: #1d6b3a }
+@media (prefers-color-scheme: dark) {
+  :root { --paper: #16161a; --ink: #ececf0; --soft: #b2b2bc; --line: #4a4a54; --both: #7db8ff; --picture: #ffa666; --sound: #7fd69b }
+}
+* { box-sizing: border-box }
+body { margin: 0 auto; padding: 1.5rem; max-width: 64rem; background: var(--paper); color: var(--ink); font: 1rem/1.5 system-ui, sans-serif }
+h1 { line-height: 1.2 } h2 { margin-top: 2.5rem; border-bottom: 1px solid var(--line) }
+table { border-collapse: collapse; margin: 1rem 0; font-variant-numeric: tabular-nums }
+caption { text-align: start; color: var(--soft); padding-bottom: .3rem }
+th, td { padding: .25rem .8rem; border-bottom: 1px solid var(--line); text-align: end } th[scope=row], thead th:first-child { text-align: start }
+td.right { font-weight: 700 }
+.plots { display: flex; flex-wrap: wrap; gap: 1rem } figure { margin: 0; flex: 0 1 30rem } figure.small { flex-basis: 21rem } svg { width: 100%; height: auto }
+.table { overflow-x: auto } code { overflow-wrap: anywhere } p, li { max-width: 46rem } .soft { color: var(--soft) }
+"""
+
+
+def render(document: dict) -> str:
+    """The report of what `ger.summary.summarise` says, as one HTML page."""
+    name = html.escape(str(document["model"]["name"]))
+    parts = [
+        summary(document),
+        confusions(document),
+        calibration(document),
+        group_size(document),
+        columns(document),
+        faults(document),
+        method(document),
+    ]
+    return (
+        f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<meta name="viewport" content="width=device-width">\n'
+        f"<title>Evaluation of {name}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n<h1>Evaluation of {name}</h1>\n"
+        + "\n".join(part for part in parts if part)
+        + "\n</main>\n</body>\n</html>\n"
+    )
+
+
+def summary(document: dict) -> str:
+    labels = document["labels"]
+    counts = ", ".join(f"{count} {name}" for name, count in labels["counts"].items())
+    sources = f" from {labels['sources']} source videos" if labels["sources"] else ""
+    rows = []
+    for mode, title in MODES.items():
+        scores = document["modes"][mode]
+        if not scores["offered"]:
+            rows.append([title, "not offered", "", "", ""])
+        elif not scores["clips"]:
+            rows.append([title, "no clip has it", str(scores["withheld"]), "", ""])
+        else:
+            rows.append([title, str(scores["clips"]), str(scores["withheld"]), percent(scores["accuracy"]), number(scores["macro_f1"])])
+    told = table(
+        "Answers by the senses that were given, with 95 % intervals", ["senses", "clips answered", "withheld", "accuracy", "macro-F1"], rows
+    )
+    chance = max(labels["counts"].values()) / max(labels["clips"], 1)
+    return (
+        f"<p>{labels['clips']} clips ({counts}){sources}. Always giving the commonest label would be right in {chance:.1%} of them.</p>"
+        + told
+    )
+
+
+def confusions(document: dict) -> str:
+    tables = []
+    for mode, title in MODES.items():
+        scores = document["modes"][mode]
+        if scores["offered"] and scores["clips"]:
+            tables.append(counts_table(f"Clips by truth and answer, {title}", CLASSES, scores["confusion"]))
+    return section("What is taken for what", f'<div class="plots">{"".join(tables)}</div>')
+
+
+def calibration(document: dict) -> str:
+    told = document["calibration"]
+    rows = [
+        ["as the network gives it (temperature 1)", number(told["before"])],
+        [f"with the contract's temperature {told['temperature']}", number(told["after"])],
+    ]
+    if again := document.get("refit"):
+        rows += [
+            [f"the {again['measured_on']} other clips, before", number(again["before"])],
+            [
+                f"the same after temperature {again['temperature']}, fitted on the {again['fitted_on']} clips with {again['rule']}",
+                number(again["after"]),
+            ],
+        ]
+    figures = "".join(
+        f"<figure class=small>{plots.reliability(f'bins-{key}', f'Calibration {key} temperature', told[f'bins_{key}'])}"
+        f"<figcaption>{key} temperature</figcaption></figure>"
+        for key in ("before", "after")
+    )
+    fitted = html.escape(str(document["model"]["calibrated_on"]))
+    return section(
+        "Calibration",
+        "<p>How far the stated confidence is from the share of right answers, 15 bins, both senses; 0 is perfect. "
+        f"The contract says of its temperature: {fitted}. Where it was fitted on these very clips, the error after it is too good.</p>"
+        + table("Expected calibration error, with 95 % intervals", ["answers", "error"], rows)
+        + f'<div class="plots">{figures}</div>',
+    )
+
+
+def group_size(document: dict) -> str:
+    told = document["group_size"]
+    if told is None:
+        return section(
+            "Size of the group", "<p>Not measured: it needs a network that tells it and a column <code>people</code> in the labels.</p>"
+        )
+    lows = told["buckets"]
+    names = [str(low) if high == low + 1 else f"{low} to {high - 1}" for low, high in zip(lows, lows[1:])] + [f"{lows[-1]} and more"]
+    alone = told["under_two_labelled"]
+    under = (
+        f" Of the {told['under_two']} clips of an empty room or a single person, {percent(alone)} are taken for a group, and would be labelled."
+        if alone
+        else " No clip shows an empty room or a single person."
+    )
+    return section(
+        "Size of the group",
+        f"<p>Told within its bucket in {percent(told['accuracy'])} of {told['clips']} clips.{under}</p>"
+        + counts_table("Clips by true size and told size, people", names, told["confusion"]),
+    )
+
+
+def columns(document: dict) -> str:
+    figures = []
+    for index, told in enumerate(document["columns"]):
+        levels = [f"{point['level']}\n({point['clips']})" for point in told["points"]]
+        series = {mode: [triple(point[mode]) for point in told["points"]] for mode in MODES if mode in told["points"][0]}
+        title = f"Accuracy by {told['column']}"
+        figures.append(
+            figure(plots.curve(f"column-{index}", title, levels, series, f"{told['column']} (clips)"), title, told["points"], list(series))
+        )
+    if not figures:
+        return section("By what the labels say", "<p>The labels have no further columns that could be shown.</p>")
+    return section("By what the labels say", f'<div class="plots">{"".join(figures)}</div>')
+
+
+def faults(document: dict) -> str:
+    if not document["faults"]:
+        return ""
+    figures = []
+    for index, told in enumerate(document["faults"]):
+        series = {mode: [triple(point[mode]) for point in told["points"]] for mode in ("both", told["sense"])}
+        title = f"Accuracy by fault: {told['curve']}"
+        levels = [point["level"] for point in told["points"]]
+        figures.append(figure(plots.curve(f"fault-{index}", title, levels, series, told["curve"]), title, told["points"], list(series)))
+    return section(
+        "With faults put on",
+        f"<p>The same {document['fault_clips']} clips, drawn at random, with one fault at a time. "
+        "The network is not told of a fault.</p>"
+        f'<div class="plots">{"".join(figures)}</div>',
+    )
+
+
+def method(document: dict) -> str:
+    model, labels, boot = document["model"], document["labels"], document["bootstrap"]
+    facts = [
+        f"network {model['file']}, system {model['system']}, {model['precision']}, SHA-256 <code>{model['sha256']}</code>",
+        f"labels SHA-256 <code>{labels['sha256']}</code>" if labels["sha256"] else "labels are the folders' names",
+        f"a clip without sound: {model['without_sound']} (the contract's word)",
+        f"intervals: {boot['level']:.0%}, percentile bootstrap of {boot['resamples']} resamples by {boot['by']}"
+        + ("" if boot["by"] != "clip" else "; clips of one source video are alike, so where there are such the intervals are too narrow"),
+        "where every clip was right, or none, the interval has no width, which is not certainty: no other kind of clip was seen",
+        f"measured on {document['created']} with " + ", ".join(f"{name} {version}" for name, version in document["versions"].items()),
+    ]
+    return section(
+        "How it was measured",
+        "<ul>" + "".join(f"<li>{fact}</li>" for fact in facts) + "</ul>"
+        '<p class="soft">Labels are people\'s impressions of a group, and an expression is not an emotion. '
+        "Figures hold for clips like these and for no others.</p>",
+    )
+
+
+def section(title: str, body: str) -> str:
+    return f"<section>\n<h2>{title}</h2>\n{body}\n</section>"
+
+
+def table(caption: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table whose first column names the rows."""
+    head = "".join(f'<th scope="col">{html.escape(cell)}</th>' for cell in header)
+    body = "".join(
+        f'<tr><th scope="row">{html.escape(first)}</th>' + "".join(f"<td>{html.escape(cell)}</td>" for cell in rest) + "</tr>"
+        for first, *rest in rows
+    )
+    return f'<div class="table"><table><caption>{html.escape(caption)}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def counts_table(caption: str, names: Sequence[str], counts: Sequence[Sequence[int]]) -> str:
+    """A confusion matrix; what is right is in bold."""
+    head = "".join(f'<th scope="col">{name}</th>' for name in names)
+    rows = "".join(
+        f'<tr><th scope="row">{name}</th>'
+        + "".join(f"<td{' class=right' if i == j else ''}>{count}</td>" for j, count in enumerate(row))
+        + "</tr>"
+        for i, (name, row) in enumerate(zip(names, counts))
+    )
+    return (
+        f'<div class="table"><table><caption>{html.escape(caption)}</caption><thead><tr><th scope="col">truth \\ answer</th>{head}</tr></thead>'
+        f"<tbody>{rows}</tbody></table></div>"
+    )
+
+
+def figure(svg: str, title: str, points: Sequence[dict], modes: Sequence[str]) -> str:
+    """A plot, and its numbers as a table that unfolds."""
+    rows = [[point["level"], *(percent(point[mode]) for mode in modes)] for point in points]
+    numbers = table(title, ["", *(MODES[mode] for mode in modes)], rows)
+    return f"<figure>{svg}<figcaption>{html.escape(title)}</figcaption><details><summary>Numbers</summary>{numbers}</details></figure>"
+
+
+def triple(interval: dict[str, float] | None) -> plots.Point:
+    return None if interval is None else (interval["value"], interval["low"], interval["high"])
+
+
+def percent(interval: dict[str, float] | None) -> str:
+    return "–" if interval is None else f"{interval['value']:.1%} [{interval['low']:.1%}, {interval['high']:.1%}]"
+
+
+def number(interval: dict[str, float]) -> str:
+    return f"{interval['value']:.3f} [{interval['low']:.3f}, {interval['high']:.3f}]"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("figures", type=Path, help="what `python -m ger.evaluate --json` wrote")
+    parser.add_argument("--out", type=Path, required=True)
+    options = parser.parse_args()
+    options.out.write_text(render(json.loads(options.figures.read_text(encoding="utf-8"))), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,250 @@
+"""From answers to figures: the one document that an evaluation's JSON holds and its report shows."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnxruntime
+
+from ger.evaluation import metrics
+from ger.evaluation.inference import MODES, Answer, Network
+from ger.contract import CLASSES
+from ger.datasets import DatasetError, Split, class_counts, sha256
+from ger.evaluation.faults import FAULTS
+
+if TYPE_CHECKING:
+    from ger.evaluation.predictions import Collected
+
+# Columns that say where a clip comes from, not what it shows.
+NOT_CURVES = {"source", "split"}
+POINTS_MAX = 12
+QUANTILES = 4
+PEOPLE = "people"
+
+
+def summarise(model: Path, network: Network, split: Split, collected: Collected, calibrate: str | None = None) -> dict[str, object]:
+    """All figures, ready for JSON. Intervals resample source videos where they are known."""
+    truths = np.array([clip.label for clip in split.clips])
+    sources = [clip.source for clip in split.clips] if split.sources_known else None
+    document = {
+        "created": datetime.date.today().isoformat(),
+        "model": describe_model(model, network),
+        "labels": describe_labels(split),
+        "modes": {mode: mode_figures(collected.answers.get(mode), truths, sources) for mode in MODES},
+        "calibration": calibration(collected.answers["both"], truths, sources, network.temperature),
+        "group_size": group_size(collected.answers["both"], split, sources, network.buckets),
+        "columns": column_curves(collected, split, sources, network.buckets),
+        "faults": fault_curves(collected, truths, sources),
+        "fault_clips": len(collected.faulted),
+        "versions": {"onnxruntime": onnxruntime.__version__, "numpy": np.__version__},
+        "bootstrap": {"resamples": metrics.RESAMPLES, "level": metrics.LEVEL, "by": "source video" if sources else "clip"},
+    }
+    if calibrate:
+        document["refit"] = refit(collected.answers["both"], split, sources, calibrate)
+    return document
+
+
+def describe_model(model: Path, network: Network) -> dict[str, object]:
+    terms = network.terms
+    return {
+        "file": model.name,
+        "sha256": sha256(model),
+        "name": terms["name"],
+        "system": terms["system"],
+        "precision": terms.get("precision", "fp32"),
+        "without_sound": network.missing,
+        "calibrated_on": terms["calibration"].get("data", "not told"),
+    }
+
+
+def describe_labels(split: Split) -> dict[str, object]:
+    return {
+        "clips": len(split.clips),
+        "counts": dict(zip(CLASSES, class_counts(split.clips))),
+        "sha256": split.labels_sha256,
+        "sources": len({clip.source for clip in split.clips}) if split.sources_known else None,
+    }
+
+
+def pick(answers: Sequence[Answer], truths: np.ndarray, sources: Sequence[str] | None) -> tuple[np.ndarray, np.ndarray, list[str] | None]:
+    """(logits, truths, sources) of the clips that were answered."""
+    rows = [row for row, answer in enumerate(answers) if answer.logits is not None]
+    logits = np.array([answers[row].logits for row in rows]).reshape(len(rows), len(CLASSES))
+    return logits, truths[rows], None if sources is None else [sources[row] for row in rows]
+
+
+def mode_figures(answers: Sequence[Answer] | None, truths: np.ndarray, sources: Sequence[str] | None) -> dict[str, object]:
+    if answers is None:
+        return {"offered": False}
+    logits, of_answered, groups = pick(answers, truths, sources)
+    if not len(logits):
+        return {"offered": True, "withheld": len(answers), "clips": 0}
+    return {"offered": True, "withheld": len(answers) - len(logits), **metrics.score(logits, of_answered, groups).to_json()}
+
+
+def calibration(answers: Sequence[Answer], truths: np.ndarray, sources: Sequence[str] | None, temperature: float) -> dict[str, object]:
+    """The error of the raw answers and of those with the contract's temperature, and the bins of both."""
+    logits, truths, sources = pick(answers, truths, sources)
+    if not len(logits):
+        raise DatasetError("no clip was answered: none has the senses that this network needs (its contract's sound.missing says which).")
+    before, bins_before = metrics.calibration(logits, truths, 1.0, sources)
+    after, bins_after = metrics.calibration(logits, truths, temperature, sources)
+    return {
+        "temperature": round(temperature, 4),
+        "before": before.to_json(),
+        "after": after.to_json(),
+        "bins_before": bins_before.round(4).tolist(),
+        "bins_after": bins_after.round(4).tolist(),
+    }
+
+
+def refit(answers: Sequence[Answer], split: Split, sources: Sequence[str] | None, rule: str) -> dict[str, object]:
+    """A temperature fitted on the clips whose COLUMN is VALUE, and the error before and after it on all others."""
+    column, separator, value = rule.partition("=")
+    if not separator or any(column not in clip.columns for clip in split.clips):
+        known = ", ".join(split.clips[0].columns) or "no further columns"
+        raise DatasetError(f"--calibrate {rule!r}: write COLUMN=VALUE with a column of the labels, which has {known}.")
+    fits = np.array([clip.columns[column] == value for clip in split.clips])
+    shared = {clip.source for clip, fit in zip(split.clips, fits) if fit} & {clip.source for clip, fit in zip(split.clips, fits) if not fit}
+    truths = np.array([clip.label for clip in split.clips])
+    parts = []
+    for chosen in (fits, ~fits):
+        rows = np.flatnonzero(chosen)
+        parts.append(pick([answers[row] for row in rows], truths[rows], None if sources is None else [sources[row] for row in rows]))
+    if not all(len(logits) for logits, _, _ in parts) or shared:
+        raise DatasetError(
+            f"--calibrate {rule!r}: {fits.sum()} of {fits.size} clips are meant, and {len(shared)} sources lie on both sides; "
+            "there must be answered clips on both sides and no shared source."
+        )
+    (fit_logits, fit_truths, _), (logits, rest, groups) = parts
+    temperature = metrics.fit_temperature(fit_logits, fit_truths)
+    before, after = (metrics.calibration(logits, rest, t, groups)[0].to_json() for t in (1.0, temperature))
+    return {
+        "rule": rule,
+        "fitted_on": len(fit_logits),
+        "measured_on": len(logits),
+        "temperature": round(temperature, 4),
+        "before": before,
+        "after": after,
+    }
+
+
+def group_size(
+    answers: Sequence[Answer], split: Split, sources: Sequence[str] | None, buckets: list[int] | None
+) -> dict[str, object] | None:
+    """How the sizes of the groups are told, where the network tells them and the labels have a column `people`.
+
+    `under_two_labelled` is the share of empty rooms and single persons that are taken for a group, and so would be labelled.
+    """
+    rows = [row for row, answer in enumerate(answers) if answer.group_size is not None and PEOPLE in split.clips[row].columns]
+    if not buckets or not rows:
+        return None
+    people = np.array([whole_number(split.clips[row].columns[PEOPLE], split.clips[row].name) for row in rows])
+    told = np.array([int(answers[row].group_size.argmax()) for row in rows])
+    truths = np.searchsorted(buckets, people, "right") - 1
+    groups = None if sources is None else [sources[row] for row in rows]
+    matrix = metrics.one_hot_confusion(truths, told, len(buckets))
+    alone = people < 2
+    is_group = np.array(buckets)[told] >= 2
+    taken = np.stack([is_group[alone], ~is_group[alone]], -1)[:, None, :].astype(float)
+    share = metrics.bootstrap(
+        taken,
+        lambda sums: sums[..., 0, 0] / np.maximum(sums[..., 0, :].sum(-1), 1),
+        None if groups is None else [g for g, one in zip(groups, alone) if one],
+    )
+    return {
+        "clips": len(rows),
+        "buckets": buckets,
+        "accuracy": metrics.bootstrap(matrix, metrics.accuracy, groups).to_json(),
+        "confusion": matrix.sum(0).astype(int).tolist(),
+        "under_two": int(alone.sum()),
+        "under_two_labelled": share.to_json() if alone.any() else None,
+    }
+
+
+def whole_number(text: str, name: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise DatasetError(f"column {PEOPLE} of {name} is {text!r}; it must be a whole number of people.") from None
+
+
+def column_curves(collected: Collected, split: Split, sources: Sequence[str] | None, buckets: list[int] | None) -> list[dict[str, object]]:
+    """Accuracy in every mode over each further column of the labels that has few values or numbers."""
+    curves = []
+    names = [name for name in (split.clips[0].columns if split.clips else {}) if name not in NOT_CURVES]
+    truths = np.array([clip.label for clip in split.clips])
+    for name in names:
+        levels = bin_column([clip.columns.get(name, "") for clip in split.clips], buckets if name == PEOPLE else None)
+        if levels is None:
+            continue
+        points = []
+        for level, rows in levels:
+            point: dict[str, object] = {"level": level, "clips": len(rows)}
+            for mode, answers in collected.answers.items():
+                point[mode] = accuracy_of(
+                    [answers[row] for row in rows], truths[rows], None if sources is None else [sources[r] for r in rows]
+                )
+            points.append(point)
+        curves.append({"column": name, "points": points})
+    return curves
+
+
+def bin_column(values: Sequence[str], lows: list[int] | None = None) -> list[tuple[str, list[int]]] | None:
+    """(name, rows) of the column's bins: its values where they are few, else ranges of its numbers; None where it is neither.
+
+    Numbers are cut at `lows` where they are given, else at their quartiles.
+    """
+    try:
+        numbers = np.array([float(value) for value in values])
+    except ValueError:
+        distinct = sorted(set(values))
+        return _by_value(values, distinct) if 2 <= len(distinct) <= POINTS_MAX else None
+    if not np.isfinite(numbers).all() or np.ptp(numbers) == 0:
+        return None
+    if lows is None and len(set(numbers)) <= POINTS_MAX:
+        return _by_value([f"{number:g}" for number in numbers], [f"{number:g}" for number in sorted(set(numbers))])
+    edges = np.array(lows, float) if lows else np.unique(np.quantile(numbers, np.arange(QUANTILES) / QUANTILES))
+    at = np.clip(np.searchsorted(edges, numbers, "right") - 1, 0, None)
+    bins = [(index, np.flatnonzero(at == index).tolist()) for index in range(len(edges))]
+    return [(_range(numbers[rows]), rows) for index, rows in bins if rows]
+
+
+def _range(numbers: np.ndarray) -> str:
+    low, high = numbers.min(), numbers.max()
+    return f"{low:g}" if low == high else f"{low:g} to {high:g}"
+
+
+def _by_value(values: Sequence[str], distinct: Sequence[str]) -> list[tuple[str, list[int]]]:
+    return [(level or "(empty)", [row for row, value in enumerate(values) if value == level]) for level in distinct]
+
+
+def fault_curves(collected: Collected, truths: np.ndarray, sources: Sequence[str] | None) -> list[dict[str, object]]:
+    """Accuracy with each fault, with both senses and with the faulty one alone, beside the same clips as they are."""
+    rows = collected.faulted
+    of_faulted = truths[rows]
+    groups = None if sources is None else [sources[row] for row in rows]
+    curves: dict[str, dict[str, object]] = {}
+    for fault in FAULTS:
+        modes = [mode for mode in ("both", fault.sense) if (fault.name, mode) in collected.faults]
+        if not modes:
+            continue
+        if fault.curve not in curves:
+            clean = {mode: accuracy_of([collected.answers[mode][row] for row in rows], of_faulted, groups) for mode in modes}
+            curves[fault.curve] = {"curve": fault.curve, "sense": fault.sense, "points": [{"level": "as it is", **clean}]}
+        point = {mode: accuracy_of(collected.faults[fault.name, mode], of_faulted, groups) for mode in modes}
+        curves[fault.curve]["points"].append({"level": fault.level, **point})
+    return list(curves.values())
+
+
+def accuracy_of(answers: Sequence[Answer], truths: np.ndarray, sources: Sequence[str] | None) -> dict[str, float] | None:
+    """The accuracy over the clips that were answered; None where none was."""
+    logits, truths, groups = pick(answers, truths, sources)
+    if not len(logits):
+        return None
+    rows = metrics.one_hot_confusion(truths, logits.argmax(-1))
+    return metrics.bootstrap(rows, metrics.accuracy, groups).to_json()

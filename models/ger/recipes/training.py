@@ -1,0 +1,363 @@
+"""The training itself: stages, epochs, what is kept between them, and how a broken run goes on."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import random
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from torch.utils.tensorboard import SummaryWriter
+from tqdm import tqdm
+
+from ger.datasets import DatasetError
+from ger.datasets.clip_dataset import Material
+from ger.recipes.facts import figures
+from ger.recipes.losses import clip_loss, group_loss, heatmap_loss, mmd
+from ger.recipes.recipe import Recipe, Stage
+from ger.recipes.trainable import Trainee, head_for
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is not the recipe's."""
+
+    out: Path
+    device: str  # auto, cpu or cuda
+    seed: int
+    workers: int
+    name: str
+    data: str  # the kind of data, for the contract; no path
+    digests: list[str | None]  # SHA-256 of the labels files, training and validation
+    start: Path | None = None
+
+
+class Run:
+    """One training, from its beginning or from where it was stopped."""
+
+    def __init__(self, recipe: Recipe, trainee: Trainee, train: Material, val: Material, settings: Settings) -> None:
+        """Raises `DatasetError` where `out` holds a training of other settings or data."""
+        self.recipe, self.trainee, self.train, self.val, self.settings = recipe, trainee, train, val, settings
+        self.device = torch.device(pick_device(settings.device))
+        settings.out.mkdir(parents=True, exist_ok=True)
+        if settings.start:
+            trainee.network.load_state_dict(read_weights(settings.start, recipe.system))
+        trainee.network.to(self.device)
+        self.history: list[dict[str, Any]] = []
+        self.stage_index, self.epoch, self.best = 0, 0, None
+        self.head: nn.Module | None = None
+        self.enter(0)
+        if self.last.exists():
+            self.restore()
+
+    @property
+    def last(self) -> Path:
+        return self.settings.out / "last.pt"
+
+    @property
+    def stage(self) -> Stage:
+        return self.recipe.stages[self.stage_index]
+
+    def fingerprint(self) -> str:
+        """What must be the same for a run to go on: recipe, configuration, seed and clips."""
+        clips = [[clip.name, clip.label] for material in (self.train, self.val) for clip in material.clips]
+        recipe = dataclasses.asdict(self.recipe)
+        return json.dumps([recipe, self.trainee.config, self.settings.seed, self.settings.digests, clips], sort_keys=True, default=str)
+
+    def run(self, at_most: int | None = None) -> None:
+        """Trains to the end, or for at most so many epochs now."""
+        with SummaryWriter(str(self.settings.out / "tensorboard"), purge_step=len(self.history)) as board:
+            while at_most is None or at_most > 0:
+                if self.epoch == self.stage.epochs:
+                    if self.stage_index + 1 == len(self.recipe.stages):
+                        break
+                    self.trainee.network.load_state_dict(self.best_weights())
+                    self.enter(self.stage_index + 1)
+                self.one_epoch(board)
+                at_most = None if at_most is None else at_most - 1
+        if self.epoch == self.stage.epochs and self.stage_index + 1 == len(self.recipe.stages):
+            self.finish()
+
+    def enter(self, index: int) -> None:
+        """Prepares a stage: its head, which weights it trains, its optimiser and schedule."""
+        self.stage_index, self.epoch, self.best = index, 0, None
+        torch.manual_seed(self.settings.seed * 1000 + index)
+        self.head = head_for(self.trainee).to(self.device) if self.stage.objective == "frames" else None
+        groups = parameter_groups(self.trainee.network, self.stage)
+        if self.head is not None:
+            groups.append({"params": list(self.head.parameters()), "lr": max(group["lr"] for group in groups)})
+        self.optimiser = make_optimiser(self.stage, groups)
+        self.schedule = None
+        if self.stage.schedule == "one-cycle":
+            steps = max(self.stage.epochs * len(self.batches(0)), 1)
+            self.schedule = torch.optim.lr_scheduler.OneCycleLR(
+                self.optimiser, [group["lr"] for group in groups], total_steps=steps, pct_start=0.15
+            )
+
+    def generator(self, purpose: int) -> np.random.Generator:
+        """Chance that hangs on stage, epoch and purpose alone, so that it is the same after a break."""
+        return np.random.default_rng([self.settings.seed, self.stage_index, self.epoch, purpose])
+
+    def batches(self, epoch: int) -> list[list[int]]:
+        """The clips' indices in the epoch's order. A last batch of a single clip is left out: it has no batch statistics."""
+        rng = np.random.default_rng([self.settings.seed, self.stage_index, epoch, 0])
+        order, size = rng.permutation(len(self.train)).tolist(), self.recipe.batch_size
+        parts = [order[start : start + size] for start in range(0, len(order), size)]
+        return [part for part in parts if len(part) > 1 or size == 1] or parts
+
+    def one_epoch(self, board: SummaryWriter) -> None:
+        """Trains on every clip once, validates, keeps the best, and writes down everything."""
+        since, losses, hits, seen = time.monotonic(), [], 0, 0
+        self.trainee.network.train()
+        rest_frozen(self.trainee.network)
+        chance = self.generator(1)
+        noise = torch.Generator().manual_seed(int(self.generator(2).integers(2**62)))
+        for batch in self.load(self.train, self.batches(self.epoch), f"{self.stage.name} {self.epoch + 1}/{self.stage.epochs}"):
+            self.vary(batch, chance)
+            loss, logits = self.losses(batch, noise)
+            self.step(loss)
+            losses.append(float(loss.detach()))
+            hits, seen = hits + int((logits.argmax(1) == batch["label"]).sum()), seen + len(logits)
+        val_loss, val_accuracy = self.validate()
+        self.epoch += 1
+        entry = {
+            "stage": self.stage.name,
+            "epoch": self.epoch,
+            "loss": float(np.mean(losses)),
+            "accuracy": hits / max(seen, 1),
+            "val_loss": val_loss,
+            "val_accuracy": val_accuracy,
+        }
+        for key in ("loss", "accuracy", "val_loss", "val_accuracy"):
+            board.add_scalar(f"{self.stage.name}/{key}", entry[key], len(self.history))
+        self.history.append(entry)
+        # Of epochs that are right equally often, the surer one is the better.
+        if self.best is None or (val_accuracy, -val_loss) > tuple(self.best):
+            self.best = [val_accuracy, -val_loss]
+            write_whole({"model_state_dict": self.trainee.network.state_dict()}, self.best_file())
+        self.keep()
+        print(
+            f"{self.stage.name} {self.epoch}: loss {entry['loss']:.4f}, accuracy {entry['accuracy']:.3f}; validation loss {val_loss:.4f}, "
+            f"accuracy {val_accuracy:.3f}; {time.monotonic() - since:.0f} s",
+            flush=True,
+        )
+
+    def load(self, material: Material, batches: list[list[int]], title: str) -> Iterator[dict[str, Tensor]]:
+        """The batches, on the device."""
+        loader = DataLoader(material, batch_sampler=batches, num_workers=self.settings.workers, pin_memory=self.device.type == "cuda")
+        for batch in tqdm(loader, title, leave=False, file=sys.stderr):
+            yield {name: value.to(self.device, non_blocking=True) for name, value in batch.items()}
+
+    def vary(self, batch: dict[str, Tensor], chance: np.random.Generator) -> None:
+        """Mirrors clips and withholds senses, where the recipe says so. No clip loses the only sense that it has."""
+        count = len(batch["label"])
+        if self.recipe.flip:
+            mirrored = torch.from_numpy(chance.random(count) < 0.5).to(self.device)
+            batch["video"] = torch.where(mirrored[:, None, None, None, None], batch["video"].flip(-1), batch["video"])
+        fate = chance.random(count)
+        if self.trainee.takes_present and (self.recipe.drop_picture or self.recipe.drop_sound):
+            no_picture = fate < self.recipe.drop_picture
+            no_sound = ~no_picture & (fate < self.recipe.drop_picture + self.recipe.drop_sound)
+            kept = batch["present"] * torch.from_numpy(~np.stack([no_picture, no_sound], 1)).to(self.device)
+            batch["present"] = torch.where(kept.any(1, keepdim=True), kept, batch["present"])
+
+    def losses(self, batch: dict[str, Tensor], noise: torch.Generator) -> tuple[Tensor, Tensor]:
+        """(the loss, logits [N, 3]) of a batch."""
+        recipe = self.recipe
+        if self.head is not None:
+            logits = self.head(self.trainee.frames(batch["video"]))
+            return clip_loss(logits, batch["label"], batch["present"][:, 0], recipe.label_smoothing), logits
+        given = self.trainee.answer(batch, training=True)
+        # A clip without any sense teaches nothing, nor does one that lacks a sense which the network cannot do without.
+        weights = (
+            batch["present"].amax(1)
+            if self.trainee.takes_present
+            else batch["present"].amin(1)
+            if "sound" in batch
+            else batch["present"][:, 0]
+        )
+        loss = clip_loss(given["logits"], batch["label"], weights, recipe.label_smoothing)
+        if recipe.group_weight and "group_size" in given:
+            loss = loss + recipe.group_weight * group_loss(
+                given["group_size"], torch.where(batch["present"][:, 0] > 0, batch["bucket"], -1)
+            )
+        if recipe.mmd_weight and "latent" in given:
+            loss = loss + recipe.mmd_weight * mmd(given["latent"], noise)
+        if recipe.heatmap_weight and "heatmaps" in given and "heatmaps" in batch:
+            loss = loss + recipe.heatmap_weight * heatmap_loss(given["heatmaps"], batch["heatmaps"], batch["has_heatmaps"])
+        return loss, given["logits"]
+
+    def step(self, loss: Tensor) -> None:
+        self.optimiser.zero_grad()
+        loss.backward()
+        if self.recipe.gradient_norm_max:
+            nn.utils.clip_grad_norm_([p for group in self.optimiser.param_groups for p in group["params"]], self.recipe.gradient_norm_max)
+        self.optimiser.step()
+        if self.schedule is not None:
+            self.schedule.step()
+
+    @torch.no_grad()
+    def validate(self) -> tuple[float, float]:
+        """(loss, accuracy) over the validation clips, as they are."""
+        logits, labels = self.answers()
+        loss = nn.functional.cross_entropy(logits, labels)
+        return float(loss), float((logits.argmax(1) == labels).float().mean())
+
+    @torch.no_grad()
+    def answers(self) -> tuple[Tensor, Tensor]:
+        """(logits [N, 3], labels [N]) of all validation clips, on the CPU."""
+        self.trainee.network.eval()
+        size = self.recipe.batch_size
+        parts = [list(range(start, min(start + size, len(self.val)))) for start in range(0, len(self.val), size)]
+        logits, labels = [], []
+        for batch in self.load(self.val, parts, "validation"):
+            given = self.head(self.trainee.frames(batch["video"])) if self.head is not None else self.trainee.answer(batch)["logits"]
+            logits.append(given.float().cpu())
+            labels.append(batch["label"].cpu())
+        return torch.cat(logits), torch.cat(labels)
+
+    def best_file(self) -> Path:
+        return self.settings.out / f"best-{self.stage.name}.pt"
+
+    def best_weights(self) -> dict[str, Tensor]:
+        return torch.load(self.best_file(), map_location=self.device, weights_only=True)["model_state_dict"]
+
+    def keep(self) -> None:
+        """Writes `last.pt` whole or not at all, and the history beside it."""
+        write_whole(
+            {
+                "system": self.recipe.system,
+                "config": self.trainee.config,
+                "model_state_dict": self.trainee.network.state_dict(),
+                "head_state_dict": None if self.head is None else self.head.state_dict(),
+                "optimizer_state_dict": self.optimiser.state_dict(),
+                "scheduler_state_dict": None if self.schedule is None else self.schedule.state_dict(),
+                "stage": self.stage_index,
+                "epoch": self.epoch,
+                "best": self.best,
+                "history": self.history,
+                "rng": random_states(),
+                "fingerprint": self.fingerprint(),
+            },
+            self.last,
+        )
+        (self.settings.out / "history.json").write_text(json.dumps(self.history, indent=1) + "\n", encoding="utf-8")
+
+    def restore(self) -> None:
+        """Goes back to the end of the last whole epoch."""
+        kept = torch.load(self.last, map_location=self.device, weights_only=True)
+        if kept["fingerprint"] != self.fingerprint():
+            raise DatasetError(
+                f"{self.last} is of a training with another recipe, configuration, seed or data; choose another --out, or the same settings."
+            )
+        self.enter(kept["stage"])
+        self.epoch, self.best, self.history = kept["epoch"], kept["best"], kept["history"]
+        self.trainee.network.load_state_dict(kept["model_state_dict"])
+        if self.head is not None:
+            self.head.load_state_dict(kept["head_state_dict"])
+        self.optimiser.load_state_dict(kept["optimizer_state_dict"])
+        if self.schedule is not None:
+            self.schedule.load_state_dict(kept["scheduler_state_dict"])
+        set_random_states(kept["rng"])
+        print(f"going on after epoch {self.epoch} of stage {self.stage.name}", flush=True)
+
+    def finish(self) -> None:
+        """Writes `best.pt`: the best weights with what their contract will say."""
+        self.trainee.network.load_state_dict(self.best_weights())
+        logits, labels = self.answers()
+        facts = figures(self, logits.numpy(), labels.numpy())
+        write_whole(
+            {
+                "system": self.recipe.system,
+                "config": self.trainee.config,
+                "model_state_dict": self.trainee.network.state_dict(),
+                "facts": facts,
+                "epoch": self.epoch,
+                "best_metric": self.best[0],
+            },
+            self.settings.out / "best.pt",
+        )
+        told = facts["evaluation"]
+        print(
+            f"best.pt: accuracy {told['accuracy']:.3f}, macro-F1 {told['macro_f1']:.3f} on {told['clips']} validation clips, which also chose it"
+        )
+
+
+def pick_device(wanted: str) -> str:
+    if wanted == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return wanted
+
+
+def read_weights(path: Path, system: str) -> dict[str, Tensor]:
+    kept = torch.load(path, map_location="cpu", weights_only=True)
+    if kept.get("system") != system:
+        raise DatasetError(f"{path}: system {kept.get('system')!r}, not {system!r}; start from a checkpoint of the same system.")
+    return kept["model_state_dict"]
+
+
+def parameter_groups(network: nn.Module, stage: Stage) -> list[dict[str, Any]]:
+    """Parameters by learning rate; those with none, or 0, are frozen. Refuses a prefix that fits nothing: a rate would be lost silently."""
+    groups: dict[float, list[nn.Parameter]] = {}
+    used = set()
+    for name, parameter in network.named_parameters():
+        matches = [prefix for prefix in stage.rates if name == prefix or not prefix or name.startswith(prefix + ".")]
+        longest = max(matches, key=len, default=None)
+        used.update(matches)
+        rate = stage.rates[longest] if longest is not None else 0.0
+        parameter.requires_grad_(rate > 0)
+        if rate > 0:
+            groups.setdefault(rate, []).append(parameter)
+    if lost := set(stage.rates) - used:
+        raise ValueError(f"stage {stage.name}: the network has no weights {', '.join(sorted(lost))}")
+    return [{"params": parameters, "lr": rate} for rate, parameters in groups.items()]
+
+
+def rest_frozen(network: nn.Module) -> None:
+    """Puts wholly frozen parts to evaluation: their dropout is off, and their batch statistics stay as they are."""
+    for module in network.modules():
+        parameters = list(module.parameters())
+        if parameters and not any(parameter.requires_grad for parameter in parameters):
+            module.eval()
+
+
+def make_optimiser(stage: Stage, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+    if stage.optimiser == "sgd":
+        return torch.optim.SGD(groups, momentum=stage.momentum, weight_decay=stage.weight_decay)
+    kinds = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+    return kinds[stage.optimiser](groups, weight_decay=stage.weight_decay)
+
+
+def random_states() -> dict[str, Any]:
+    """The states of every source of chance that a network may use."""
+    version, words, gauss = random.getstate()
+    return {
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "python": [version, list(words), gauss],
+    }
+
+
+def set_random_states(kept: dict[str, Any]) -> None:
+    torch.set_rng_state(kept["torch"].cpu())
+    if torch.cuda.is_available() and kept["cuda"]:
+        torch.cuda.set_rng_state_all([state.cpu() for state in kept["cuda"]])
+    version, words, gauss = kept["python"]
+    random.setstate((version, tuple(words), gauss))
+
+
+def write_whole(content: dict[str, Any], path: Path) -> None:
+    """Writes a checkpoint whole or not at all, so that a kill leaves the one before."""
+    part = path.with_suffix(".part")
+    torch.save(content, part)
+    os.replace(part, path)
