@@ -16,29 +16,12 @@ from typing import Any
 
 import torch
 
-from ger.datasets import DatasetError, Split
-from ger.datasets.clip_dataset import Heatmaps, Material, mel_statistics
+from ger.datasets import DatasetError
 from ger.datasets.specs import FORMS, open_splits, open_synthetic
 from ger.recipes import RECIPES, Recipe
-from ger.recipes.training import Run, Settings
-from ger.recipes.trainable import Trainee, buckets, build
-
-
-def prepare(
-    recipe: Recipe, trainee: Trainee, train: Split, val: Split, synthetic: Split | None, cache: Path | None, seed: int
-) -> tuple[Material, Material]:
-    """(training material with its synthetic share, validation material). Measures the spectrogram's mean and std on the way."""
-    clips, added = train.clips, 0
-    if recipe.synthetic_share and synthetic is not None:
-        wanted = round(len(clips) * recipe.synthetic_share / (1 - recipe.synthetic_share))
-        order = torch.randperm(len(synthetic.clips), generator=torch.Generator().manual_seed(seed)).tolist()
-        clips += tuple(synthetic.clips[row] for row in sorted(order[:wanted]))
-        added = min(wanted, len(order))
-        print(f"synthetic: {added} of {len(order)} clips; {wanted} make up {recipe.synthetic_share:.0%}")
-    if trainee.senses.kind == "mel":
-        trainee.senses = mel_statistics(train.clips, trainee.senses, cache)
-    maps = Heatmaps(trainee.heatmap_shape) if recipe.heatmap_weight and trainee.heatmap_shape else None
-    return (Material(clips, trainee.senses, buckets(), cache, maps, added), Material(val.clips, trainee.senses, buckets(), cache))
+from ger.recipes.job import Job, Settings, build_datasets
+from ger.recipes.trainable import build
+from ger.recipes.training import Training
 
 
 def adjust(recipe: Recipe, options: argparse.Namespace) -> Recipe:
@@ -103,14 +86,19 @@ def main(words: list[str] | None = None) -> None:
         print(description, flush=True)
         synthetic = open_synthetic(options.synthetic) if options.synthetic else None
         torch.manual_seed(options.seed)
-        trainee = build(recipe.system, recipe.config)
-        material, checks = prepare(recipe, trainee, train, val, synthetic, options.cache, options.seed)
-        name = options.name or f"{recipe.system}-{options.preset}"
-        digests = [split.labels_sha256 for split in (train, val)]
+        system = build(recipe.system, recipe.config)
+        datasets = build_datasets(recipe, system, train, val, synthetic, options.cache, options.seed)
         settings = Settings(
-            options.out, options.device, options.seed, options.workers, name, options.data.partition(":")[0], digests, options.start
+            out=options.out,
+            device=options.device,
+            seed=options.seed,
+            workers=options.workers,
+            name=options.name or f"{recipe.system}-{options.preset}",
+            data=options.data.partition(":")[0],
+            digests=[split.labels_sha256 for split in (train, val)],
+            start=options.start,
         )
-        Run(recipe, trainee, material, checks, settings).run(options.at_most)
+        Training(Job(recipe, system, *datasets, settings)).run(options.at_most)
     except (DatasetError, ValueError) as error:
         raise SystemExit(str(error)) from error
 

@@ -9,17 +9,10 @@ import numpy as np
 import pytest
 from drawn import RATE, drawn_clip, frames_of, sound_of, write_clip
 
-from ger.contract import mel
-from ger.contract import VIDEO_MEAN, VIDEO_STD
-from ger.datasets import cache
-from ger.datasets import colour
-from ger.datasets import folder
-from ger.datasets import gavid
-from ger.datasets import table
-from ger.datasets import vgaf
-from ger.datasets import DatasetError, class_counts
-from ger.datasets.decode import Decoded, Rule, decode, hear, open_frames, squash
-from ger.datasets.preprocessing import Senses, batch
+from ger.contract import VIDEO_MEAN, VIDEO_STD, mel, resize
+from ger.datasets import DatasetError, cache, class_counts, colour, folder, gavid, table, vgaf
+from ger.datasets.decode import Decoded, Rule, decode, decode_frames, decode_sound
+from ger.datasets.preprocessing import Preprocessing, batch
 from ger.datasets.specs import open_splits, open_synthetic
 
 RULE = Rule(5.0, 5, 48, 40, RATE)
@@ -200,7 +193,7 @@ def grey_clip(path: Path, levels: list[int], fps: int, seconds: float | None = N
 
 
 def chosen(path: Path, rule: Rule, step: int) -> list[int]:
-    pictures = open_frames(path, rule)
+    pictures = decode_frames(path, rule)
     assert pictures is not None
     return [int(round(float(picture.mean()) / step)) for picture in pictures]
 
@@ -265,7 +258,7 @@ def test_the_golden_squash_is_reproduced() -> None:
     wanted, width, height, to_width, to_height = golden / "hash-640x360-160x160.rgb", 640, 360, 160, 160
     x, y = np.meshgrid(np.arange(width, dtype=np.int64), np.arange(height, dtype=np.int64))
     source = np.stack([((x * 7 + y * 13 + c * 29 + (x * y) // 17) * 2_654_435_761 % 2**32) >> 24 for c in range(3)], -1).astype(np.uint8)
-    assert np.array_equal(squash(source, to_width, to_height).ravel(), np.frombuffer(wanted.read_bytes(), np.uint8))
+    assert np.array_equal(resize(source, to_width, to_height).ravel(), np.frombuffer(wanted.read_bytes(), np.uint8))
 
 
 def test_both_senses_come_as_they_were_encoded(tmp_path: Path) -> None:
@@ -273,7 +266,7 @@ def test_both_senses_come_as_they_were_encoded(tmp_path: Path) -> None:
     write_clip(tmp_path / "c.mov", frames, samples)
     decoded = decode(tmp_path / "c.mov", RULE)
     assert decoded.pictures is not None and decoded.pictures.shape == (5, 48, 40, 3)
-    wanted = np.stack([squash(frames[index], 40, 48) for index in (3, 11, 19, 27, 35)])
+    wanted = np.stack([resize(frames[index], 40, 48) for index in (3, 11, 19, 27, 35)])
     assert np.abs(decoded.pictures.astype(int) - wanted).mean() < 4
     assert decoded.samples is not None and np.abs(decoded.samples - samples).max() < 1e-4
 
@@ -282,7 +275,7 @@ def test_both_senses_come_as_they_were_encoded(tmp_path: Path) -> None:
 def test_sound_of_another_rate_keeps_its_place(tmp_path: Path, rate_hz: int) -> None:
     at = np.arange(5 * rate_hz) / rate_hz
     write_clip(tmp_path / "t.mov", None, (0.5 * np.sin(2 * np.pi * 1000 * at)).astype(np.float32), rate_hz=rate_hz)
-    heard = hear(tmp_path / "t.mov", RULE)
+    heard = decode_sound(tmp_path / "t.mov", RULE)
     assert heard is not None and heard.shape == (80_000,)
     wanted = 0.5 * np.sin(2 * np.pi * 1000 * np.arange(80_000) / 16_000)
     assert np.abs(heard - wanted)[400:-400].max() < 0.002
@@ -297,18 +290,18 @@ def test_channels_are_averaged(tmp_path: Path) -> None:
         frame.sample_rate, frame.pts = 16_000, 0
         out.mux(stream.encode(frame))
         out.mux(stream.encode(None))
-    heard = hear(tmp_path / "s.mov", RULE)
+    heard = decode_sound(tmp_path / "s.mov", RULE)
     assert heard is not None and np.allclose(heard[:2] * 32768, [6000, 2000])
 
 
 def test_senses_are_missing_by_the_daemons_rules(tmp_path: Path) -> None:
     sound = sound_of(1, 2)
     drawn_clip(tmp_path / "mute.mov", 1, 2, has_sound=False)
-    assert hear(tmp_path / "mute.mov", RULE) is None
+    assert decode_sound(tmp_path / "mute.mov", RULE) is None
     write_clip(tmp_path / "silent.mov", None, np.zeros(80_000, np.float32))
-    assert hear(tmp_path / "silent.mov", RULE) is None
+    assert decode_sound(tmp_path / "silent.mov", RULE) is None
     write_clip(tmp_path / "half.mov", None, sound[:40_000])
-    assert hear(tmp_path / "half.mov", RULE) is None
+    assert decode_sound(tmp_path / "half.mov", RULE) is None
     write_clip(tmp_path / "most.mov", None, sound[:76_000])
     most = decode(tmp_path / "most.mov", RULE)
     assert most.pictures is None and most.samples is not None
@@ -354,30 +347,30 @@ TERMS = {
 
 
 def test_numbers_are_the_contracts() -> None:
-    senses = Senses.of(TERMS)
+    preprocessing = Preprocessing.of(TERMS)
     samples = sound_of(2, 1)
-    numbers = senses.numbers(Decoded(np.full((5, 48, 40, 3), 51, np.uint8), samples))
-    assert numbers.video.shape == (5, 3, 48, 40) and np.allclose(numbers.video, (0.2 - 0.5) / 0.25)
-    assert numbers.sound is not None and numbers.sound.shape == (5, 1, 128, 128)
-    assert np.allclose(numbers.sound[:, 0], (mel.log_mel(samples) + 30) / 12, atol=1e-5)
-    deaf = senses.numbers(Decoded(np.zeros((5, 48, 40, 3), np.uint8), None))
-    assert deaf.present == (True, False) and not deaf.sound.any()
-    inputs = batch([numbers, deaf])
-    assert inputs["video"].shape == (2, 5, 3, 48, 40) and inputs["present"].tolist() == [[1, 1], [1, 0]]
+    inputs = preprocessing.apply(Decoded(np.full((5, 48, 40, 3), 51, np.uint8), samples))
+    assert inputs.video.shape == (5, 3, 48, 40) and np.allclose(inputs.video, (0.2 - 0.5) / 0.25)
+    assert inputs.sound is not None and inputs.sound.shape == (5, 1, 128, 128)
+    assert np.allclose(inputs.sound[:, 0], (mel.log_mel(samples) + 30) / 12, atol=1e-5)
+    mute = preprocessing.apply(Decoded(np.zeros((5, 48, 40, 3), np.uint8), None))
+    assert mute.present == (True, False) and not mute.sound.any()
+    batched = batch([inputs, mute])
+    assert batched["video"].shape == (2, 5, 3, 48, 40) and batched["present"].tolist() == [[1, 1], [1, 0]]
 
 
 def test_a_waveform_is_centred_and_scaled_as_hubert_does() -> None:
     terms = TERMS | {"sound": {"kind": "waveform", "sample_rate": 16_000, "normalise": "zscore-clip"}}
     samples = (0.3 + 0.1 * np.random.default_rng(0).standard_normal(80_000)).astype(np.float32)
-    scaled = Senses.of(terms).sound(samples)
+    scaled = Preprocessing.of(terms).sound(samples)
     assert scaled is not None and abs(scaled.mean()) < 1e-5 and abs(scaled.std() - 1) < 1e-4
     terms["sound"]["normalise"] = "none"
-    assert np.array_equal(Senses.of(terms).sound(samples), samples)
-    assert Senses.of(TERMS | {"sound": {"kind": "none"}}).sound(samples) is None
+    assert np.array_equal(Preprocessing.of(terms).sound(samples), samples)
+    assert Preprocessing.of(TERMS | {"sound": {"kind": "none"}}).sound(samples) is None
 
 
 def test_another_preprocessing_is_refused() -> None:
     with pytest.raises(DatasetError, match="video.resize"):
-        Senses.of(TERMS | {"video": TERMS["video"] | {"resize": "crop"}})
+        Preprocessing.of(TERMS | {"video": TERMS["video"] | {"resize": "crop"}})
     with pytest.raises(KeyError, match="std"):
-        Senses.of(TERMS | {"video": {key: value for key, value in TERMS["video"].items() if key != "std"}})
+        Preprocessing.of(TERMS | {"video": {key: value for key, value in TERMS["video"].items() if key != "std"}})

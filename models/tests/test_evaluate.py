@@ -10,14 +10,15 @@ import pytest
 from drawn import drawn_table, frames_of, sound_of
 from onnx import TensorProto, helper
 
-from ger.evaluation import predictions
-from ger.evaluation import summary
-from ger.evaluation.inference import Network
+from ger import evaluate
 from ger.contract import KEY, VIDEO_MEAN, VIDEO_STD
 from ger.datasets import DatasetError, Split
 from ger.datasets.decode import Decoded
+from ger.datasets.preprocessing import ModelInput
+from ger.evaluation import summary
 from ger.evaluation.faults import FAULTS
-from ger.datasets.preprocessing import Numbers
+from ger.evaluation.inference import Network
+from ger.evaluation.predictions import Media, Predictions, open_clip, preprocess, with_fault, write_predictions
 
 SHIPPED = Path(__file__).resolve().parents[1] / "edge-ger.onnx"
 COUNT = 6
@@ -29,9 +30,9 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 @pytest.fixture(scope="module")
-def evaluated(clips: tuple[Path, Path]) -> tuple[dict, predictions.Collected, Network, Split]:
-    split = predictions.read_split(*clips)
-    return *predictions.evaluate(SHIPPED, split, curve_clips=1), split
+def evaluated(clips: tuple[Path, Path]) -> tuple[dict, Predictions, Network, Split]:
+    split = evaluate.read_split(*clips)
+    return *evaluate.evaluate(SHIPPED, split, fault_clips=1), split
 
 
 def test_every_mode_is_scored(evaluated: tuple) -> None:
@@ -45,24 +46,24 @@ def test_every_mode_is_scored(evaluated: tuple) -> None:
 
 
 def test_one_sense_alone_is_the_networks_own_answer(evaluated: tuple, clips: tuple[Path, Path]) -> None:
-    _, collected, network, split = evaluated
-    numbers = predictions.clean(network, *predictions.open_clip(network, split.clips[0]))
-    inputs = {"video": numbers.video[None], "sound": numbers.sound[None], "present": np.float32([[1, 0]])}
-    logits = network.session.run(["logits"], inputs)[0][0]
-    assert np.allclose(collected.answers["picture"][0].logits, logits, atol=1e-4)
-    assert not np.allclose(collected.answers["both"][0].logits, logits, atol=1e-2)
-    assert [answer.senses for answer in collected.answers["both"]] == ["both"] * (COUNT - 1) + ["picture"]
-    assert collected.answers["sound"][-1].logits is None and collected.answers["sound"][-1].senses == "none"
+    _, predictions, network, split = evaluated
+    inputs = preprocess(network, open_clip(network, split.clips[0]))
+    arrays = {"video": inputs.video[None], "sound": inputs.sound[None], "present": np.float32([[1, 0]])}
+    logits = network.session.run(["logits"], arrays)[0][0]
+    assert np.allclose(predictions.by_mode["picture"][0].logits, logits, atol=1e-4)
+    assert not np.allclose(predictions.by_mode["both"][0].logits, logits, atol=1e-2)
+    assert [answer.modalities for answer in predictions.by_mode["both"]] == ["both"] * (COUNT - 1) + ["picture"]
+    assert predictions.by_mode["sound"][-1].logits is None and predictions.by_mode["sound"][-1].modalities == "none"
 
 
 def test_predictions_are_in_the_agreed_form(evaluated: tuple, tmp_path: Path) -> None:
-    document, collected, network, split = evaluated
-    predictions.write_predictions(tmp_path / "p.csv", split, collected.answers["both"], network.temperature)
+    document, predictions, network, split = evaluated
+    write_predictions(tmp_path / "p.csv", split, predictions.by_mode["both"], network.temperature)
     rows = list(csv.reader((tmp_path / "p.csv").open()))
     assert rows[0] == ["clip", "truth", "predicted", "p_positive", "p_neutral", "p_negative", "senses"]
     assert [row[0] for row in rows[1:]] == [clip.name for clip in split.clips]
     assert rows[1][1] == "positive" and rows[2][1] == "neutral" and rows[-1][6] == "picture"
-    for row, answer in zip(rows[1:], collected.answers["both"]):
+    for row, answer in zip(rows[1:], predictions.by_mode["both"]):
         chances = np.array(row[3:6], float)
         assert all(len(cell) == 8 for cell in row[3:6]) and chances.sum() == pytest.approx(1, abs=2e-6)
         scaled = np.exp(answer.logits / json.loads(network.session.get_modelmeta().custom_metadata_map[KEY])["calibration"]["temperature"])
@@ -90,9 +91,9 @@ def test_the_command_writes_all_three_files(
     outputs = {"--out": tmp_path / "r.html", "--json": tmp_path / "r.json", "--predictions": tmp_path / "p.csv"}
     monkeypatch.setattr("sys.argv", ["evaluate", *words, *(str(word) for pair in outputs.items() for word in pair)])
     with pytest.raises(SystemExit, match="share|sources lie on both sides"):
-        predictions.main()  # Every second clip of a source is dim, so that the sources lie on both sides.
+        evaluate.main()  # Every second clip of a source is dim, so that the sources lie on both sides.
     monkeypatch.setattr("sys.argv", ["evaluate", *words[:-2], *(str(word) for pair in outputs.items() for word in pair)])
-    predictions.main()
+    evaluate.main()
     assert all(path.stat().st_size for path in outputs.values())
     assert "2 positive, 2 neutral, 2 negative" in capsys.readouterr().out
     assert json.loads(outputs["--json"].read_text())["faults"] == []
@@ -103,12 +104,12 @@ def test_vgafs_labels_and_plain_folders_will_do(clips: tuple[Path, Path], tmp_pa
     (tmp_path / "Val").mkdir()
     (tmp_path / "Val" / "party_3.mp4").symlink_to(first)
     (tmp_path / "Val_labels.txt").write_text("Vid_name Label\nparty_3 1\n")
-    split = predictions.read_split(tmp_path / "Val", tmp_path / "Val_labels.txt")
+    split = evaluate.read_split(tmp_path / "Val", tmp_path / "Val_labels.txt")
     assert [(clip.name, clip.label, clip.source) for clip in split.clips] == [("party_3.mp4", 0, "party")]
     (tmp_path / "plain" / "neutral").mkdir(parents=True)
     (tmp_path / "plain" / "neutral" / "x.mp4").symlink_to(second)
-    document, collected, _ = predictions.evaluate(SHIPPED, predictions.read_split(tmp_path / "plain", None))
-    assert document["labels"]["counts"] == {"positive": 0, "neutral": 1, "negative": 0} and collected.answers["both"][0].senses == "both"
+    document, predictions, _ = evaluate.evaluate(SHIPPED, evaluate.read_split(tmp_path / "plain", None))
+    assert document["labels"]["counts"] == {"positive": 0, "neutral": 1, "negative": 0} and predictions.by_mode["both"][0].modalities == "both"
     assert document["labels"]["sha256"] is None and document["bootstrap"]["by"] == "clip"
 
 
@@ -122,8 +123,8 @@ def test_bins_of_columns() -> None:
 
 
 def test_a_refitted_temperature_is_measured_on_the_other_clips(evaluated: tuple) -> None:
-    _, collected, _, split = evaluated
-    answers = collected.answers["both"]
+    _, predictions, _, split = evaluated
+    answers = predictions.by_mode["both"]
     told = summary.refit(answers, split, [clip.source for clip in split.clips], "source=video-0")
     assert (told["fitted_on"], told["measured_on"]) == (2, 4)
     with pytest.raises(DatasetError, match="--calibrate 'weather=dry'.*people, source, light"):
@@ -181,8 +182,8 @@ def tiny_network(path: Path, outputs: list[str], missing: str, classes: list[str
 ORDER = ["positive", "neutral", "negative"]
 
 
-def numbers(picture: bool, sound: bool) -> Numbers:
-    return Numbers(np.zeros((5, 3, 16, 16), np.float32), np.zeros((5, 1, 128, 128), np.float32), (picture, sound))
+def model_input(picture: bool, sound: bool) -> ModelInput:
+    return ModelInput(np.zeros((5, 3, 16, 16), np.float32), np.zeros((5, 1, 128, 128), np.float32), (picture, sound))
 
 
 @pytest.mark.parametrize(
@@ -199,28 +200,28 @@ def test_a_missing_sense_is_answered_as_the_contract_says(
 ) -> None:
     network = Network(tiny_network(tmp_path / "t.onnx", outputs, missing, ORDER, has_present=has_present))
     assert [mode for mode in ("both", "picture", "sound") if network.offers(mode)] == offered
-    full, deaf, blind, nothing = network.answer([numbers(True, True), numbers(True, False), numbers(False, True), numbers(False, False)])
-    assert blind.senses == ("sound" if missing == "mask" else "none")
-    assert full.logits is not None and full.logits.tolist() == [0, 1, 2] and full.senses == "both"
-    assert nothing.logits is None and nothing.senses == "none"
+    full, mute, blind, nothing = network.predict([model_input(True, True), model_input(True, False), model_input(False, True), model_input(False, False)])
+    assert blind.modalities == ("sound" if missing == "mask" else "none")
+    assert full.logits is not None and full.logits.tolist() == [0, 1, 2] and full.modalities == "both"
+    assert nothing.logits is None and nothing.modalities == "none"
     if without_sound is None:
-        assert deaf.logits is None and deaf.senses == "none"
+        assert mute.logits is None and mute.modalities == "none"
     else:
-        assert deaf.logits is not None and deaf.logits[0] == without_sound and deaf.senses == "picture"
+        assert mute.logits is not None and mute.logits[0] == without_sound and mute.modalities == "picture"
     if "logits_sound" in outputs:
-        assert network.answer([numbers(True, True)], "sound")[0].logits.tolist() == [20, 21, 22]
+        assert network.predict([model_input(True, True)], "sound")[0].logits.tolist() == [20, 21, 22]
 
 
 def test_logits_are_put_into_our_order_of_the_classes(tmp_path: Path) -> None:
     network = Network(tiny_network(tmp_path / "t.onnx", ["logits"], "mask", ["negative", "positive", "neutral"]))
-    assert network.answer([numbers(True, True)])[0].logits.tolist() == [1, 2, 0]
+    assert network.predict([model_input(True, True)])[0].logits.tolist() == [1, 2, 0]
 
 
 def test_a_network_that_does_not_hear_answers_by_the_picture(tmp_path: Path) -> None:
     network = Network(tiny_network(tmp_path / "t.onnx", ["logits"], "mask", ORDER, kind="none"))
     assert network.offers("picture") and not network.offers("sound")
-    deaf = network.senses.numbers(Decoded(np.zeros((5, 16, 16, 3), np.uint8), None))
-    assert deaf.sound is None and network.answer([deaf])[0].senses == "picture"
+    mute = network.preprocessing.apply(Decoded(np.zeros((5, 16, 16, 3), np.uint8), None))
+    assert mute.sound is None and network.predict([mute])[0].modalities == "picture"
 
 
 def test_what_is_no_network_is_refused(tmp_path: Path) -> None:
@@ -260,6 +261,6 @@ def test_faults_do_what_they_say() -> None:
 def test_a_fault_is_repeated_by_the_clips_name(evaluated: tuple) -> None:
     split = evaluated[3]
     fault = next(fault for fault in FAULTS if fault.name.startswith("Noise"))
-    first, second = (predictions.put_on(fault, split.clips[0], None, sound_of(1, 1))[1] for _ in range(2))
+    first, second = (with_fault(fault, split.clips[0], Media(None, sound_of(1, 1))).samples for _ in range(2))
     assert np.array_equal(first, second)
-    assert not np.array_equal(first, predictions.put_on(fault, split.clips[1], None, sound_of(1, 1))[1])
+    assert not np.array_equal(first, with_fault(fault, split.clips[1], Media(None, sound_of(1, 1))).samples)

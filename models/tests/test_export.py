@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from ger import contract
-from ger.systems.export import export
 from ger.edge.network import EdgeNetwork, Shape
+from ger.systems.export import export
 
 INPUTS, OUTPUTS = ["video", "sound", "present"], ["logits", "group_size", "head_width"]
 SHIPPED = Path(__file__).resolve().parents[1] / "edge-ger.onnx"

@@ -5,11 +5,10 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from ger.synthetic import vocal_bursts
-from ger.synthetic import sound_mixes
-from ger.synthetic import noises
-from ger.synthetic.appearance import NEGATIVE, NEUTRAL, POSITIVE
-from ger.synthetic.scenes import SIZE, Scene, bucket, clip_frames
+from ger.contract import NEGATIVE, NEUTRAL, POSITIVE, bucket
+from ger.synthetic import noises, sound_mixes, vocal_bursts
+from ger.synthetic.camera import SIZE, clip_frames
+from ger.synthetic.scenes import Scene
 from ger.synthetic.voices import RATE, scene_sound
 
 
@@ -26,19 +25,19 @@ def test_a_clip_is_repeated_by_its_seed() -> None:
 def test_the_label_is_the_majority(label: int, people: int) -> None:
     for family in ("train", "held", "demo"):
         scene = Scene(9, label, people, family)
-        feelings = Counter(seat.look.feeling for seat in scene.seats)
+        feelings = Counter(person.look.feeling for person in scene.placed)
         assert sum(feelings.values()) == people == len(scene.heads(0.0))
         assert feelings[label] * 2 > people
 
 
 def test_an_empty_room_is_neutral() -> None:
     scene = Scene(1, NEGATIVE, 0)
-    assert scene.label == NEUTRAL and not scene.seats and scene.heads(0.0).shape == (0, 5)
+    assert scene.label == NEUTRAL and not scene.placed and scene.heads(0.0).shape == (0, 5)
 
 
 def test_held_out_styles_are_not_seen_in_training() -> None:
     def traits(family: str) -> set[str]:
-        return {look.eyes for seed in range(30) for look in (s.look for s in Scene(seed, seed % 3, 6, family).seats)}
+        return {look.eyes for seed in range(30) for look in (person.look for person in Scene(seed, seed % 3, 6, family).placed)}
 
     assert traits("train").isdisjoint(traits("held"))
 
@@ -88,7 +87,7 @@ def test_a_mix_of_bursts_is_repeated(made_bursts, label: int) -> None:
 
 def test_missing_media_are_named(tmp_path) -> None:
     with pytest.raises(FileNotFoundError, match="ger.bursts"):
-        vocal_bursts.Bursts(tmp_path, "train")
+        vocal_bursts.VocalBursts(tmp_path, "train")
 
 
 def test_every_named_sound_has_its_label(made_bursts) -> None:

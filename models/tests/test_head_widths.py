@@ -6,7 +6,7 @@ import torch
 
 from ger.edge import head_width
 from ger.edge.network import EdgeNetwork, HeadWidth, Shape
-from ger.synthetic.scenes import SIZE
+from ger.synthetic.camera import SIZE
 
 TINY = Shape(size=64, dim=16, depth=1, heads=2, stem=(8, 8, 16), sound=(4, 4, 8, 8), head_width=True)
 
@@ -32,9 +32,9 @@ def test_a_shrunk_picture_is_whole_and_the_rest_is_nobody() -> None:
 def test_widths_shrink_with_their_pictures() -> None:
     network = EdgeNetwork(Shape(**{**TINY.to_dict(), "size": SIZE})).eval()
     frames, empty = [np.full((SIZE, SIZE, 3), 200, np.uint8)] * 3, [np.zeros((SIZE, SIZE, 3), np.uint8)]
-    vectors, widths = head_width.look_shrunk(network, frames, np.full(3, 0.1, np.float32), empty, "held", 1)
+    vectors, widths = head_width.encode_shrunk(network, frames, np.full(3, 0.1, np.float32), empty, "held", 1)
     assert vectors.shape == (3, 1, TINY.dim)
-    assert ((0.1 * head_width.SMALLEST["held"] <= widths) & (widths <= 0.1)).all() and len(set(widths.tolist())) == 3
+    assert ((0.1 * head_width.SCALE_MIN["held"] <= widths) & (widths <= 0.1)).all() and len(set(widths.tolist())) == 3
 
 
 def test_a_share_is_a_share_whatever_is_seen() -> None:

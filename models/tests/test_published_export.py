@@ -10,11 +10,10 @@ import onnxruntime
 import pytest
 import torch
 
-from ger.systems import cost
 from ger import contract
-from ger.systems.export import ExportError, export
-from ger.systems import SYSTEMS, build, config_of
+from ger.systems import SYSTEMS, build, config_of, cost
 from ger.systems.checkpoints import CheckpointError
+from ger.systems.export import ExportError, Options, export
 from ger.systems.precision import session
 
 FACTS = {
@@ -67,14 +66,14 @@ def test_ours_is_exported_with_its_contract_and_golden_case(system: str, fields:
 @pytest.mark.parametrize("precision", ["fp16", "int8"])
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_a_lesser_precision_says_how_often_it_agrees(system: str, precision: str, tmp_path: Path) -> None:
-    export(Path("random"), tmp_path / "exact.onnx", "--system", system, "--size", "tiny")
-    export(Path("random"), tmp_path / "m.onnx", "--system", system, "--size", "tiny", "--precision", precision, "--inputs", "6", "--allow")
+    export(Path("random"), tmp_path / "exact.onnx", Options(system, "tiny"))
+    export(Path("random"), tmp_path / "m.onnx", Options(system, "tiny", precision=precision, inputs=6, allow=True))
     terms, runtime = terms_and_session(tmp_path / "m.onnx")
     exact = session(tmp_path / "exact.onnx")
     told = terms["agreement"]
     assert (terms["precision"], told["with"], told["count"]) == (precision, "fp32", 6) and 0 <= told["same_label"] <= 6
     shapes = {given.name: tuple(1 if isinstance(n, str) else n for n in given.shape) for given in exact.get_inputs()}
-    one, other = (it.run(["logits"], contract.golden_of(shapes))[0] for it in (exact, runtime))
+    one, other = (network.run(["logits"], contract.golden_of(shapes))[0] for network in (exact, runtime))
     # It is another network, and nearly the same one.
     assert 0 < np.abs(one - other).max() < 0.1 * max(1.0, float(np.abs(one).max()))
     kinds = {tensor.data_type for tensor in onnx.load(str(tmp_path / "m.onnx")).graph.initializer}
@@ -83,9 +82,9 @@ def test_a_lesser_precision_says_how_often_it_agrees(system: str, precision: str
 
 def test_too_little_agreement_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ger.systems.export.agreement", lambda *_: (98, 100, 0.5))
-    words = ("--system", "augusma2023", "--size", "tiny", "--precision", "int8")
+    options = Options("augusma2023", "tiny", precision="int8")
     with pytest.raises(ExportError, match="fewer than 99% of 100 inputs keep their label"):
-        export(Path("random"), tmp_path / "m.onnx", *words)
+        export(Path("random"), tmp_path / "m.onnx", options)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -109,7 +108,7 @@ def published(system: str, head: str) -> dict[str, torch.Tensor]:
 def test_the_authors_layout_gives_the_same_network(system: str, head: str, tmp_path: Path, facts: Path) -> None:
     """`module.` before every name, as DataParallel saves it, and only the weights."""
     torch.save({"epoch": 3, "best_metric": 0.5, "model_state_dict": published(system, head)}, tmp_path / "theirs.tar")
-    terms = export(tmp_path / "theirs.tar", tmp_path / "theirs.onnx", "--system", system, "--size", "tiny", "--facts", str(facts))
+    terms = export(tmp_path / "theirs.tar", tmp_path / "theirs.onnx", Options(system, "tiny", facts))
     ours = export(save(tmp_path, system, {"head": head}), tmp_path / "ours.onnx")
     assert terms["golden"]["logits"] == pytest.approx(ours["golden"]["logits"], abs=1e-5)
     assert terms["licence"] == FACTS["licence"]
@@ -123,7 +122,7 @@ def test_what_does_not_fit_is_listed_whole(tmp_path: Path, facts: Path) -> None:
     weights["module.head.bias"] = torch.zeros(4)
     torch.save({"model_state_dict": weights}, tmp_path / "theirs.pt")
     with pytest.raises(CheckpointError) as refused:
-        export(tmp_path / "theirs.pt", tmp_path / "m.onnx", "--system", "augusma2023", "--size", "tiny", "--facts", str(facts))
+        export(tmp_path / "theirs.pt", tmp_path / "m.onnx", Options("augusma2023", "tiny", facts))
     told = str(refused.value)
     assert f"missing (1): {gone.removeprefix('module.')}" in told and "unexpected (1): extra.weight" in told
     assert "of another shape (1): head.bias [4] instead of [3]" in told
@@ -133,7 +132,7 @@ def test_what_does_not_fit_is_listed_whole(tmp_path: Path, facts: Path) -> None:
 def test_preprocessing_is_not_guessed(tmp_path: Path) -> None:
     torch.save({"model_state_dict": published("augusma2023", "mean")}, tmp_path / "theirs.pt")
     with pytest.raises(CheckpointError, match="facts: missing .*video_mean.*mel_std.*--facts"):
-        export(tmp_path / "theirs.pt", tmp_path / "m.onnx", "--system", "augusma2023", "--size", "tiny")
+        export(tmp_path / "theirs.pt", tmp_path / "m.onnx", Options("augusma2023", "tiny"))
 
 
 @pytest.mark.parametrize(
@@ -151,7 +150,7 @@ def test_the_benchmark_counts_what_is_published_and_times_what_is_exported(tmp_p
     """Parameters and operations of system 1 as its authors' code has them."""
     parameters, operations = cost.size_of("augusma2023")
     assert parameters == 323_587_139 and 830e9 < operations < 850e9
-    export(Path("random"), tmp_path / "m.onnx", "--system", "evtodienko2021", "--size", "tiny")
+    export(Path("random"), tmp_path / "m.onnx", Options("evtodienko2021", "tiny"))
     row = cost.measure(tmp_path / "m.onnx", 1, 2)
     assert 0 < row["fastest"] <= row["seconds a clip"] and row["precision"] == "fp32"
     assert "evtodienko2021-tiny-random" in cost.table([row])

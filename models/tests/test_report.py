@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from ger import report as command
 from ger.evaluation import report
 
 INTERVAL = {"value": 0.8125, "low": 0.75, "high": 0.9}
@@ -154,5 +155,5 @@ def test_a_report_without_extras_is_whole_too(document: dict, tmp_path: Path, mo
     document["modes"]["picture"] = {"offered": True, "clips": 0, "withheld": 35}
     (tmp_path / "f.json").write_text(json.dumps(document))
     monkeypatch.setattr("sys.argv", ["report", str(tmp_path / "f.json"), "--out", str(tmp_path / "r.html")])
-    report.main()
+    command.main()
     assert "no clip has it" in (tmp_path / "r.html").read_text() and not Page((tmp_path / "r.html").read_text()).open

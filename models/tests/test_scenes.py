@@ -4,13 +4,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ger.synthetic import photographs
-from ger.synthetic import published_scenes
+from ger.contract import NEGATIVE, NEUTRAL, POSITIVE
+from ger.edge.face_maps import face_maps
+from ger.synthetic import photographs, published_scenes
+from ger.synthetic.appearance import expression_at, random_look
+from ger.synthetic.camera import clip_frames
+from ger.synthetic.canvas import surface
 from ger.synthetic.person_drawing import draw_face
-from ger.synthetic.photo_groups import Group
-from ger.synthetic.appearance import NEGATIVE, NEUTRAL, POSITIVE, expression_at, random_look
+from ger.synthetic.photo_groups import PhotoGroup
 from ger.synthetic.photographs import Photographs, held_face, held_place, level
-from ger.synthetic.scenes import clip_frames, face_maps, surface
 from ger.synthetic.warps import lip_row, random_warp
 
 
@@ -38,7 +40,7 @@ def drawn_photographs() -> Photographs:
 
 @pytest.mark.parametrize("people", [0, 1, 4, 12, 30])
 def test_a_group_shows_its_label_and_is_repeated_by_its_seed(drawn_photographs: Photographs, people: int) -> None:
-    first, second = (Group(7, NEGATIVE, people, drawn_photographs, "mixed", "train", (320, 180)) for _ in range(2))
+    first, second = (PhotoGroup(7, NEGATIVE, people, drawn_photographs, "mixed", "train", (320, 180)) for _ in range(2))
     heads = first.heads(1.0)
     assert heads.shape == (people, 5)
     assert np.array_equal(first.frame(1.0), second.frame(1.0))
@@ -50,7 +52,7 @@ def test_a_group_shows_its_label_and_is_repeated_by_its_seed(drawn_photographs: 
 
 
 def test_a_clip_of_a_group_is_what_the_network_sees(drawn_photographs: Photographs) -> None:
-    video = clip_frames(Group(3, POSITIVE, 5, drawn_photographs, "photo", "train", (320, 180)), 3, 1.0)
+    video = clip_frames(PhotoGroup(3, POSITIVE, 5, drawn_photographs, "photo", "train", (320, 180)), 3, 1.0)
     assert video.shape == (5, 192, 192, 3) and video.dtype == np.uint8 and video.std() > 5
 
 

@@ -16,15 +16,15 @@ from drawn import drawn_table
 from torch import nn
 
 from ger import train
-from ger.datasets import table
-from ger.datasets import DatasetError
+from ger.contract import BUCKETS
+from ger.datasets import DatasetError, table
+from ger.datasets.clip_dataset import ClipDataset, Heatmaps
 from ger.datasets.decode import Rule
-from ger.datasets.clip_dataset import Heatmaps, Material
-from ger.datasets.preprocessing import Senses
-from ger.recipes import losses
-from ger.recipes import training
-from ger.recipes import RECIPES, Recipe, Stage
-from ger.recipes.trainable import Trainee, buckets
+from ger.datasets.preprocessing import Preprocessing
+from ger.recipes import RECIPES, Recipe, Stage, losses
+from ger.recipes.job import Job, Settings
+from ger.recipes.trainable import TrainableSystem
+from ger.recipes.training import Training, freeze_modules, parameter_groups
 
 TINY = {
     "edge": ["size=64", "dim=16", "depth=1", "heads=2", "stem=(4,4,8)", "sound=(4,4,8,8)"],
@@ -166,14 +166,14 @@ def test_the_papers_numbers() -> None:
 def test_rates_go_by_the_longest_prefix_and_the_rest_is_frozen() -> None:
     network = nn.ModuleDict({"eye": nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2)), "eyelid": nn.Linear(2, 2), "head": nn.Linear(2, 3)})
     stage = Stage("s", 1, "clip", {"": 1e-2, "eye": 0.0, "eye.1": 1e-3}, "sgd")
-    groups = training.parameter_groups(network, stage)
+    groups = parameter_groups(network, stage)
     assert {group["lr"]: len(group["params"]) for group in groups} == {1e-2: 4, 1e-3: 2}
     assert not network["eye"][0].weight.requires_grad and network["eyelid"].weight.requires_grad
     network.train()
-    training.rest_frozen(network)
+    freeze_modules(network)
     assert not network["eye"][0].training and network["eye"][1].training and network["head"].training
     with pytest.raises(ValueError, match="no weights nose"):
-        training.parameter_groups(network, dataclasses.replace(stage, rates={"nose": 1.0}))
+        parameter_groups(network, dataclasses.replace(stage, rates={"nose": 1.0}))
 
 
 def test_losses_leave_out_what_is_not_known() -> None:
@@ -216,7 +216,7 @@ class TwoParts(nn.Module):
         return {"logits": self(video), "latent": latent, "heatmaps": self.bodies(latent).reshape(len(video), 5, 2, 4, 4)}
 
 
-def two_stage_run(data: Path, out: Path, **changes: float) -> training.Run:
+def two_stage_run(data: Path, out: Path, **changes: float) -> Training:
     stages = (
         Stage("frames", 2, "frames", {"encoder": 1e-1}, "sgd", momentum=0.9),
         Stage("fusion", 2, "clip", {"": 1e-1, "encoder": 0.0}, "adam"),
@@ -224,17 +224,12 @@ def two_stage_run(data: Path, out: Path, **changes: float) -> training.Run:
     recipe = dataclasses.replace(Recipe("edge", "this test", stages, 4), **changes)
     torch.manual_seed(0)
     network = TwoParts()
-    senses = Senses(Rule(5.0, 5, 32, 32, 0), (0.5, 0.5, 0.5), (0.25, 0.25, 0.25), "none")
-    trainee = Trainee("edge", {}, network, senses, network.encoder, network.train_on, (5, 2, 4, 4))
+    preprocessing = Preprocessing(Rule(5.0, 5, 32, 32, 0), (0.5, 0.5, 0.5), (0.25, 0.25, 0.25), "none")
+    system = TrainableSystem("edge", {}, network, preprocessing, network.encoder, network.train_on, (5, 2, 4, 4))
     split = table.load(data / "clips", data / "mapped.csv")
-    material = Material(split.clips, senses, buckets(), out.parent / "cache", Heatmaps((5, 2, 4, 4)))
-    return training.Run(
-        recipe,
-        trainee,
-        material,
-        Material(split.clips[:4], senses, buckets(), out.parent / "cache"),
-        training.Settings(out, "cpu", 0, 0, "two", "table", [None, None]),
-    )
+    material = ClipDataset(split.clips, preprocessing, BUCKETS, out.parent / "cache", Heatmaps((5, 2, 4, 4)))
+    val = ClipDataset(split.clips[:4], preprocessing, BUCKETS, out.parent / "cache")
+    return Training(Job(recipe, system, material, val, Settings(out, "cpu", 0, 0, "two", "table", [None, None])))
 
 
 @pytest.fixture(scope="module")
@@ -251,7 +246,7 @@ def mapped(data: Path) -> Path:
 
 def test_the_second_stage_starts_from_the_firsts_best_and_leaves_it_alone(mapped: Path, tmp_path: Path) -> None:
     training = two_stage_run(mapped, tmp_path)
-    begun = {name: value.clone() for name, value in training.trainee.network.state_dict().items()}
+    begun = {name: value.clone() for name, value in training.job.system.network.state_dict().items()}
     training.run(at_most=2)
     seen = torch.load(tmp_path / "best-frames.pt", weights_only=True)["model_state_dict"]
     assert not torch.equal(seen["encoder.2.weight"], begun["encoder.2.weight"]) and torch.equal(seen["head.weight"], begun["head.weight"])
@@ -271,23 +266,25 @@ def test_bodies_are_learnt_from_the_clips_that_have_them(mapped: Path, tmp_path:
         training.run()
     errors = []
     for training in (plain, drawing):
-        video = training.train[0]["video"][None]
-        errors.append(float((training.trainee.network.train_on(video)["heatmaps"].detach() - 0.25).square().mean()))
+        video = training.job.train[0]["video"][None]
+        errors.append(float((training.job.system.network.train_on(video)["heatmaps"].detach() - 0.25).square().mean()))
     assert errors[1] < 0.5 * errors[0]
-    assert drawing.train[1]["has_heatmaps"] == 0 and drawing.train[0]["has_heatmaps"] == 1
+    assert drawing.job.train[1]["has_heatmaps"] == 0 and drawing.job.train[0]["has_heatmaps"] == 1
     facts = torch.load(tmp_path / "b" / "best.pt", weights_only=True)["facts"]
     assert facts["training"]["clips_with_heatmaps"] == 5 and "mel_mean" not in facts
     np.save(mapped / "clips" / "0.npy", np.zeros((5, 2, 4, 3)))
     with pytest.raises(DatasetError, match=r"0.npy: heatmaps of shape \(5, 2, 4, 3\)"):
-        drawing.train[0]
+        drawing.job.train[0]
 
 
 def test_senses_are_withheld_as_often_as_the_recipe_says_and_never_both(data: Path) -> None:
     options = train.arguments().parse_args(words(data, "edge", data / "vary"))
     recipe = dataclasses.replace(train.adjust(RECIPES["edge"], options), drop_picture=0.3, drop_sound=0.2)
-    trainee = train.build("edge", recipe.config)
-    trial = training.Run.__new__(training.Run)
-    trial.recipe, trial.trainee, trial.device = recipe, trainee, torch.device("cpu")
+    trial = Training.__new__(Training)
+    clips = ClipDataset([], Preprocessing(Rule(), (0.5, 0.5, 0.5), (0.25, 0.25, 0.25), "none"), BUCKETS, None)
+    settings = Settings(data / "vary", "cpu", 0, 0, "vary", "table", [])
+    trial.job = Job(recipe, train.build("edge", recipe.config), clips, clips, settings)
+    trial.device = torch.device("cpu")
     present = torch.ones(4000, 2)
     present[:1000, 1] = 0
     video = torch.arange(2.0).expand(4000, 1, 1, 1, 2)

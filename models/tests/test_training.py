@@ -5,11 +5,12 @@ import pytest
 import torch
 from torch import nn
 
-from ger.edge import augment
-from ger.edge import figures
-from ger.edge import training
+from ger.contract import resize
+from ger.edge import augment, figures
+from ger.edge.face_maps import face_maps
 from ger.edge.network import EdgeNetwork, Shape
-from ger.synthetic.scenes import Scene, face_maps, squash
+from ger.edge.training import StageRun, head_loss
+from ger.synthetic.scenes import Scene
 
 TINY = Shape(size=64, dim=16, depth=1, heads=2, stem=(8, 8, 16), sound=(4, 4, 8, 8), head_width=True)
 
@@ -20,7 +21,7 @@ def frames(count: int) -> tuple[np.ndarray, np.ndarray]:
     heads = np.full((count, 32, 5), -1, np.float32)
     for i, scene in enumerate(scenes):
         heads[i, : scene.people] = scene.heads(0.0)
-    return np.stack([squash(s.frame(0.0), 64) for s in scenes]), heads
+    return np.stack([resize(s.frame(0.0), 64, 64) for s in scenes]), heads
 
 
 def test_the_fine_map_learns_where_heads_are() -> None:
@@ -33,7 +34,7 @@ def test_the_fine_map_learns_where_heads_are() -> None:
     losses = []
     for _ in range(50):
         _, area, centre = network.picture(x)
-        loss = training.head_loss(heads, area, centre)
+        loss = head_loss(heads, area, centre)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -49,7 +50,7 @@ def test_heads_go_with_their_faces() -> None:
     heads = np.full((16, 2, 5), -1, np.float32)
     heads[:, 0] = 0.6, 0.4, 0.1, 0.1, 2
     x[:, :, 35:42, 54:61] = 1.0  # a mark where the head is
-    moved, after = augment.turn(x, heads, np.random.default_rng(3))
+    moved, after = augment.transform(x, heads, np.random.default_rng(3))
     assert (after[:, 1] == -1).all()
     for picture, head in zip(moved, after[:, 0]):
         rows, columns = np.nonzero(picture[0].numpy() > 0.5)
@@ -67,18 +68,18 @@ def test_adding_a_sound_of_the_same_label_only_adds_power() -> None:
 
 
 def test_a_run_goes_on_where_it_stopped(tmp_path) -> None:
-    def losses(run: training.Run, upto: int) -> list[float]:
+    def losses(run: StageRun, upto: int) -> list[float]:
         out = []
         for epoch in range(run.first, upto):
             loss = (run.modules[0](torch.ones(1, 3)) - 2.0).square().sum()
             out.append(loss.item())
             run.step(loss, torch.ones(1))
-            run.keep(epoch)
+            run.save_epoch(epoch)
         return out
 
-    def fresh(name: str) -> training.Run:
+    def fresh(name: str) -> StageRun:
         torch.manual_seed(1)
-        return training.Run(tmp_path / name, nn.ModuleList([nn.Linear(3, 2)]), 1e-2, 6, 1)
+        return StageRun(tmp_path / name, nn.ModuleList([nn.Linear(3, 2)]), 1e-2, 6, 1)
 
     whole = losses(fresh("whole.pt"), 6)
     halves = losses(fresh("halves.pt"), 3) + losses(fresh("halves.pt"), 6)

@@ -1,21 +1,16 @@
-"""The contract `ger.contract` that an exported network carries, and its golden case `ramp-v1`."""
+"""The contract `ger.contract`, the document in the metadata of an exported network."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import Any
 
 from ger.contract import mel
-from ger.synthetic.scenes import BUCKETS
+from ger.contract.interface import Interface
+from ger.contract.labels import BUCKETS, CLASSES
 
-if TYPE_CHECKING:
-    from ger.systems.parts import Interface
-
-CLASSES = ["positive", "neutral", "negative"]
 KEY = "ger.contract"
 # Of the edge network. The published systems say theirs in their configuration or in the facts of a checkpoint.
 VIDEO_MEAN = [0.5, 0.5, 0.5]
@@ -27,24 +22,6 @@ TOLERANCE = 1e-3
 # last bits differ from processor to processor; both are then far below what changes an answer.
 TOLERANCES = {"fp32": TOLERANCE, "fp16": 2e-2, "int8": 5e-2}
 DRAWN = "drawn scenes and synthetic sounds by models/ger, no third-party data"
-
-
-def ramp(shape: tuple[int, ...]) -> np.ndarray:
-    """`ramp-v1`: element i is ((i * 2654435761 mod 2^32) >> 8) / 2^24 * 2 - 1, in f64, rounded to f32."""
-    index = np.arange(int(np.prod(shape)), dtype=np.uint64)
-    bits = ((index * np.uint64(2654435761)) & np.uint64(0xFFFF_FFFF)) >> np.uint64(8)
-    return (bits.astype(np.float64) / 2.0**24 * 2.0 - 1.0).astype(np.float32).reshape(shape)
-
-
-def golden_inputs(size: int) -> dict[str, np.ndarray]:
-    """The edge network's golden inputs, batch 1: ramps for both senses, both present. `size` in pixels."""
-    shapes = {"video": (1, 5, 3, size, size), "sound": (1, 5, 1, mel.BINS, mel.FRAMES), "present": (1, 2)}
-    return golden_of(shapes)
-
-
-def golden_of(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
-    """The golden inputs of these shapes: a ramp for each sense, both present."""
-    return {name: np.ones(shape, np.float32) if name == "present" else ramp(shape) for name, shape in shapes.items()}
 
 
 def sha256(path: Path) -> str:

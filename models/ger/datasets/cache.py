@@ -1,7 +1,7 @@
 """Decoded clips kept on disk, so that a hundred epochs decode each clip once.
 
-The cache holds what the network sees and hears, so it is as confidential as the clips: it is readable by its owner alone, and
-is to be deleted with them. An entry is named by the file's path, size and time and by the rule, so a changed clip is decoded anew.
+The cache holds pictures and sound, so it is as confidential as the clips: it is readable by its owner alone, and
+must be deleted with them. An entry is named by the file's path, size and time and by the rule, so a changed clip is decoded again.
 """
 
 from __future__ import annotations

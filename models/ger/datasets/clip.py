@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -51,12 +50,6 @@ def class_counts(clips: Iterable[Clip]) -> tuple[int, int, int]:
     """How many clips are positive, neutral and negative."""
     counts = Counter(clip.label for clip in clips)
     return counts[0], counts[1], counts[2]
-
-
-def sha256(path: Path) -> str:
-    """The file's SHA-256, 64 hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def check_present(clips: Sequence[Clip], labels: Path) -> None:

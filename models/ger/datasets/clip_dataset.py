@@ -1,4 +1,4 @@
-"""Clips as tensors for training: what goes into a network, and what should come out."""
+"""Clips as tensors for training: inputs and targets of a network."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 
 from ger.datasets import cache
 from ger.datasets.clip import Clip, DatasetError
-from ger.datasets.preprocessing import Senses, log_mel
+from ger.datasets.preprocessing import Preprocessing, log_mel
 
 STATISTICS_CLIPS_MAX = 256
 
@@ -25,21 +25,21 @@ class Heatmaps:
     shape: tuple[int, int, int, int]
 
 
-class Material(Dataset):
+class ClipDataset(Dataset[dict[str, Tensor]]):
     """Clips, decoded on demand. An item's tensors: `video`, `sound`, `present` [2], `label`, `bucket` (-1: unknown), and with
     `heatmaps` also `heatmaps` and `has_heatmaps`."""
 
     def __init__(
         self,
         clips: Sequence[Clip],
-        senses: Senses,
+        preprocessing: Preprocessing,
         buckets: Sequence[int],
         folder: Path | None,
         heatmaps: Heatmaps | None = None,
         synthetic: int = 0,
     ) -> None:
-        """`folder` is the cache of decoded clips, `buckets` the lower ends of the group sizes, people; the last `synthetic` clips are."""
-        self.clips, self.senses, self.buckets, self.folder = clips, senses, buckets, folder
+        """`folder` is the cache of decoded clips, `buckets` the lower ends of the group sizes, people; the last `synthetic` clips are synthetic."""
+        self.clips, self.preprocessing, self.buckets, self.folder = clips, preprocessing, buckets, folder
         self.heatmaps, self.synthetic = heatmaps, synthetic
 
     def __len__(self) -> int:
@@ -47,19 +47,19 @@ class Material(Dataset):
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         clip = self.clips[index]
-        numbers = self.senses.numbers(cache.load(clip.path, self.senses.rule, self.folder))
+        inputs = self.preprocessing.apply(cache.load(clip.path, self.preprocessing.rule, self.folder))
         item = {
-            "video": torch.from_numpy(np.ascontiguousarray(numbers.video)),
-            "present": torch.tensor(numbers.present, dtype=torch.float32),
+            "video": torch.from_numpy(np.ascontiguousarray(inputs.video)),
+            "present": torch.tensor(inputs.present, dtype=torch.float32),
             "label": torch.tensor(clip.label),
             "bucket": torch.tensor(self.bucket(clip)),
         }
-        if numbers.sound is not None:
-            item["sound"] = torch.from_numpy(np.ascontiguousarray(numbers.sound))
+        if inputs.sound is not None:
+            item["sound"] = torch.from_numpy(np.ascontiguousarray(inputs.sound))
         return item | (self.maps(clip) if self.heatmaps else {})
 
     def bucket(self, clip: Clip) -> int:
-        """The index of the group's size, -1 where the labels do not tell it."""
+        """The index of the group's size, -1 where the labels do not state it."""
         people = clip.columns.get("people", "").strip()
         if not people:
             return -1
@@ -87,16 +87,16 @@ class Material(Dataset):
         return clip.path.parents[len(Path(clip.name).parts) - 1] / name if name else None
 
 
-def mel_statistics(clips: Sequence[Clip], senses: Senses, folder: Path | None) -> Senses:
-    """The senses with mean and standard deviation, dB, of the clips' log-mels: of up to 256 clips, evenly chosen.
+def mel_statistics(clips: Sequence[Clip], preprocessing: Preprocessing, folder: Path | None) -> Preprocessing:
+    """The preprocessing with mean and standard deviation, dB, of the clips' log-mels: of up to 256 clips, evenly chosen.
 
     Raises `DatasetError` where no clip has sound.
     """
     step = max(len(clips) // STATISTICS_CLIPS_MAX, 1)
-    decoded = (cache.load(clip.path, senses.rule, folder) for clip in clips[::step])
+    decoded = (cache.load(clip.path, preprocessing.rule, folder) for clip in clips[::step])
     spectra = [log_mel(clip.samples) for clip in decoded if clip.samples is not None]
     if not spectra:
-        raise DatasetError("no training clip has sound, so a network that hears cannot be trained on them.")
+        raise DatasetError("no training clip has sound, so a network with sound cannot be trained on them.")
     mean = np.mean([spectrum.mean(dtype=np.float64) for spectrum in spectra])
     variance = np.mean([np.square(spectrum - mean, dtype=np.float64).mean() for spectrum in spectra])
-    return replace(senses, mel_mean=round(float(mean), 4), mel_std=round(float(np.sqrt(variance)), 4))
+    return replace(preprocessing, mel_mean=round(float(mean), 4), mel_std=round(float(np.sqrt(variance)), 4))

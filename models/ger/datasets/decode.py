@@ -2,11 +2,11 @@
 
 Frames: for each i of T the last frame shown before (i + 0.5) * D / T seconds after the first one, D = `clip_seconds`. A
 clip that is shorter repeats its last frame; where the first frame comes later than a wanted moment, the first is taken.
-Only the first D seconds count. Each frame is converted by `colour` and squashed as Pillow's bicubic does.
+Only the first D seconds count. Each frame is converted by `colour` and resized as Pillow's bicubic does.
 
 Sound: mixed to one channel (the mean of all), placed by its time stamps relative to the first frame, resampled by soxr HQ,
-and cut to D seconds. What is missing is zero. A sense is missing by the daemon's rules: no sound where less than nine
-tenths of the clip are there, or where it is digitally silent; no picture where no frame can be decoded.
+and cut to D seconds. What is missing is zero. A modality is missing by the daemon's rules: no sound where less than
+nine tenths of the clip are present, or where it is digitally silent; no picture where no frame can be decoded.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from pathlib import Path
 import av
 import numpy as np
 import soxr
-from PIL import Image
 
+from ger.contract import resize
 from ger.datasets.clip import DatasetError
 from ger.datasets.colour import to_rgb
 
 # The same three numbers as in the daemon: src/infer/slots.rs and src/infer/ring/sound.rs.
 SOUND_SHARE_MIN = 0.9
 DIGITAL_STEP = 1.0 / 32_768.0
-JOINED_S = 0.02
+GAP_S = 0.02
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Rule:
     frames: int = 5
     height: int = 224  # pixels
     width: int = 224  # pixels
-    sample_rate: int = 16_000  # Hz; 0 for a network that does not hear
+    sample_rate: int = 16_000  # Hz; 0 for a network without sound
 
     @property
     def samples(self) -> int:
@@ -47,23 +47,23 @@ class Rule:
 
 @dataclass(frozen=True)
 class Decoded:
-    """A clip before normalisation. `None` is a missing sense."""
+    """A clip before normalisation. `None` is a missing modality."""
 
     pictures: np.ndarray | None  # u8 RGB [frames, height, width, 3]
     samples: np.ndarray | None  # f32 [samples], -1 to 1
 
 
 def decode(path: Path, rule: Rule) -> Decoded:
-    """Decodes both senses. Raises `DatasetError` where the file is no media, or its streams cannot be read."""
-    pictures, samples = open_frames(path, rule), None
+    """Decodes both modalities. Raises `DatasetError` where the file is not media, or its streams cannot be read."""
+    pictures, samples = decode_frames(path, rule), None
     if rule.sample_rate:
-        samples = hear(path, rule)
-    return Decoded(None if pictures is None else np.stack([squash(p, rule.width, rule.height) for p in pictures]), samples)
+        samples = decode_sound(path, rule)
+    return Decoded(None if pictures is None else np.stack([resize(p, rule.width, rule.height) for p in pictures]), samples)
 
 
-def open_frames(path: Path, rule: Rule) -> list[np.ndarray] | None:
+def decode_frames(path: Path, rule: Rule) -> list[np.ndarray] | None:
     """The chosen frames at the camera's own size, u8 RGB [height, width, 3] each; None without a picture."""
-    # In fractions: whether a frame comes before a moment must not hang on how a float was rounded.
+    # In fractions: whether a frame comes before a moment must not depend on how a float was rounded.
     moments = [Fraction(rule.clip_seconds) * (2 * i + 1) / (2 * rule.frames) for i in range(rule.frames)]
     chosen: list[av.VideoFrame] = []
     before: av.VideoFrame | None = None
@@ -82,12 +82,7 @@ def open_frames(path: Path, rule: Rule) -> list[np.ndarray] | None:
     return [converted[id(frame)] for frame in chosen]
 
 
-def squash(picture: np.ndarray, width: int, height: int) -> np.ndarray:
-    """The contract's resize `squash-bicubic-antialias`, u8 RGB [height, width, 3]."""
-    return np.asarray(Image.fromarray(picture).resize((width, height), Image.Resampling.BICUBIC))
-
-
-def hear(path: Path, rule: Rule) -> np.ndarray | None:
+def decode_sound(path: Path, rule: Rule) -> np.ndarray | None:
     """The clip's sound, f32 [samples] at the rule's rate; None where it is missing by the daemon's rules."""
     zero = next((at for at, _ in _frames(path, "video")), None)
     track, rate_hz, covered_s = _track(path, zero, rule.clip_seconds)
@@ -99,29 +94,29 @@ def hear(path: Path, rule: Rule) -> np.ndarray | None:
 
 
 def _track(path: Path, zero: Fraction | None, clip_seconds: float) -> tuple[np.ndarray, int, float]:
-    """The clip's samples at their own rate from `zero` on, f32, their rate in Hz, and how many seconds were heard.
+    """The clip's samples at their own rate from `zero` on, f32, their rate in Hz, and how many seconds it covers.
 
-    Blocks are placed by their time stamps; what is off by at most 20 ms is joined, as time stamps are no better.
+    Blocks are placed by their time stamps; a gap or an overlap of at most 20 ms is closed, as time stamps are no more exact.
     """
-    track, rate_hz, heard, next_at = np.zeros(0, np.float32), 0, 0, 0
+    track, rate_hz, covered, next_at = np.zeros(0, np.float32), 0, 0, 0
     for moment, frame in _frames(path, "audio"):
         zero = moment if zero is None else zero
         if not rate_hz:
             rate_hz = frame.sample_rate
-            # A little more than the clip, so that the resampler's filter sees what follows its end.
+            # A little more than the clip, so that the resampler's filter sees the samples after its end.
             track = np.zeros(round((clip_seconds + 0.1) * rate_hz), np.float32)
             next_at = round((moment - zero) * rate_hz)
         at = round((moment - zero) * rate_hz)
-        at = next_at if abs(at - next_at) <= JOINED_S * rate_hz else at
+        at = next_at if abs(at - next_at) <= GAP_S * rate_hz else at
         mono = _mono(frame)
         next_at = at + mono.size
         first, last = max(at, 0), min(next_at, track.size)
         if first < last:
             track[first:last] = mono[first - at : last - at]
-            heard += max(min(last, round(clip_seconds * rate_hz)) - first, 0)
+            covered += max(min(last, round(clip_seconds * rate_hz)) - first, 0)
         if track.size <= at:
             break
-    return track, rate_hz, heard / max(rate_hz, 1)
+    return track, rate_hz, covered / max(rate_hz, 1)
 
 
 def _mono(frame: av.AudioFrame) -> np.ndarray:

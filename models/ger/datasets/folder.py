@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ger.datasets.clip import CLASSES, VIDEO_SUFFIXES, Clip, DatasetError, Split
+from ger.contract import CLASSES
+from ger.datasets.clip import VIDEO_SUFFIXES, Clip, DatasetError, Split
 
 
 def load(root: Path, name: str = "clips") -> Split:

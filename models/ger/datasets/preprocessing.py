@@ -1,4 +1,4 @@
-"""Frames and samples to the numbers that a network's contract asks for, and to batches of its inputs."""
+"""Frames and samples to the inputs that a network's contract asks for, and to batches of them."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from typing import Any
 import numpy as np
 
 from ger.contract import mel
-from ger.datasets.threads import one_blas_thread
 from ger.datasets.clip import DatasetError
 from ger.datasets.decode import Decoded, Rule
+from ger.datasets.threads import one_blas_thread
 
 # HuBERT's feature extractor: (x - mean) / sqrt(variance + 1e-7).
 ZSCORE_EPSILON = 1e-7
 
 
 @dataclass(frozen=True)
-class Numbers:
-    """One clip as a network takes it: f32 [T, 3, H, W], f32 [5, 1, 128, 128] or [samples] or None, and which senses are there."""
+class ModelInput:
+    """One clip as a network takes it: f32 [T, 3, H, W], f32 [5, 1, 128, 128] or [samples] or None, and which modalities are present."""
 
     video: np.ndarray
     sound: np.ndarray | None
@@ -27,7 +27,7 @@ class Numbers:
 
 
 @dataclass(frozen=True)
-class Senses:
+class Preprocessing:
     """The preprocessing of one contract."""
 
     rule: Rule
@@ -39,13 +39,13 @@ class Senses:
     zscore: bool = False
 
     @classmethod
-    def of(cls, terms: Mapping[str, Any]) -> Senses:
-        """As a contract's `clip_seconds`, `video` and `sound` say. Mean, std and the kind of sound have no defaults."""
+    def of(cls, terms: Mapping[str, Any]) -> Preprocessing:
+        """The preprocessing that a contract's `clip_seconds`, `video` and `sound` state. Mean, std and the kind of sound have no defaults."""
         video, sound = terms["video"], terms["sound"]
         if video.get("sampling") != "midpoint" or video.get("resize") != "squash-bicubic-antialias":
             raise DatasetError(
                 f"contract: video.sampling {video.get('sampling')!r} and video.resize {video.get('resize')!r} are not "
-                '"midpoint" and "squash-bicubic-antialias", the only ones there are; export the network anew.'
+                '"midpoint" and "squash-bicubic-antialias", the only ones known; export the network again.'
             )
         kind = sound["kind"]
         rate_hz = 0 if kind == "none" else int(sound["sample_rate"])
@@ -54,17 +54,17 @@ class Senses:
         zscore = kind == "waveform" and sound.get("normalise") == "zscore-clip"
         return cls(rule, tuple(video["mean"]), tuple(video["std"]), kind, zscore=zscore, **statistics)
 
-    def numbers(self, clip: Decoded) -> Numbers:
-        """Normalises a clip. A missing sense is zeros."""
+    def apply(self, clip: Decoded) -> ModelInput:
+        """Normalises a clip. A missing modality is zeros."""
         rule = self.rule
         video = np.zeros((rule.frames, 3, rule.height, rule.width), np.float32)
         if clip.pictures is not None:
             scaled = clip.pictures.astype(np.float32) / np.float32(255)
             video = ((scaled - np.float32(self.mean)) / np.float32(self.std)).transpose(0, 3, 1, 2)
-        return Numbers(video, self.sound(clip.samples), (clip.pictures is not None, clip.samples is not None))
+        return ModelInput(video, self.sound(clip.samples), (clip.pictures is not None, clip.samples is not None))
 
     def sound(self, samples: np.ndarray | None) -> np.ndarray | None:
-        """The clip's sound as numbers; None for a network that does not hear."""
+        """The clip's sound as the network takes it; None for a network without sound."""
         if self.kind == "none":
             return None
         if samples is None:
@@ -84,7 +84,7 @@ def log_mel(samples: np.ndarray) -> np.ndarray:
         return mel.log_mel(samples)
 
 
-def batch(clips: Sequence[Numbers]) -> dict[str, np.ndarray]:
+def batch(clips: Sequence[ModelInput]) -> dict[str, np.ndarray]:
     """The inputs `video`, `sound` (where there is any) and `present` of several clips, f32."""
     inputs = {
         "video": np.ascontiguousarray(np.stack([clip.video for clip in clips])),

@@ -1,6 +1,6 @@
 """Data sets as named on a command line: `vgaf:ROOT`, `folder:ROOT`, `table:CLIPS:LABELS.csv`, `gavid:CLIPS:LABELS.csv:CLIP:LABEL`.
 
-Every one gives a training and a validation split that share no source video. VGAF brings its own; a `folder` may hold `train`
+Each gives a training and a validation split that share no source video. VGAF brings its own; a `folder` may hold `train`
 and `val`; a table may have a column `split` (train or val); all others are divided by source video, from a seed.
 """
 
@@ -11,10 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ger.datasets import folder
-from ger.datasets import gavid
-from ger.datasets import table
-from ger.datasets import vgaf
+from ger.datasets import folder, gavid, table, vgaf
 from ger.datasets.clip import DatasetError, Split, check_apart
 
 FORMS = __doc__.splitlines()[0].partition(": ")[2].rstrip(".")
@@ -22,7 +19,7 @@ TRAIN_WORDS, VAL_WORDS = {"train", "training"}, {"val", "valid", "validation", "
 
 
 def open_splits(spec: str, val_share: float = 0.2, seed: int = 0) -> tuple[Split, Split, str]:
-    """(training split, validation split, what to print about them). Raises `DatasetError`."""
+    """(training split, validation split, a description of them to print). Raises `DatasetError`."""
     kind, _, rest = spec.partition(":")
     parts = rest.split(":")
     if kind == "vgaf" and len(parts) == 1:
@@ -68,7 +65,7 @@ def divide(whole: Split, val_share: float, seed: int) -> tuple[Split, Split]:
     if not train.clips or not val.clips:
         raise DatasetError(
             f"{whole.name}: {len(train.clips)} clips to train on and {len(val.clips)} to validate on; "
-            "there must be both. Write train and val into the column split, or bring more source videos."
+            "both are needed. Write train and val into the column split, or add more source videos."
         )
     return train, val
 

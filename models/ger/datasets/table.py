@@ -12,8 +12,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ger.contract import CLASSES, sha256
 from ger.datasets import vgaf
-from ger.datasets.clip import CLASSES, Clip, DatasetError, Split, check_present, check_unique, sha256
+from ger.datasets.clip import Clip, DatasetError, Split, check_present, check_unique
 
 WORDS = {name: index for index, name in enumerate(CLASSES)}
 

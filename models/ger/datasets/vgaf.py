@@ -10,7 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from ger.datasets.clip import Clip, DatasetError, Split, check_apart, check_present, check_unique, class_counts, sha256
+from ger.contract import sha256
+from ger.datasets.clip import Clip, DatasetError, Split, check_apart, check_present, check_unique, class_counts
 
 HEADER = ["Vid_name", "Label"]
 LABELS = {"1": 0, "2": 1, "3": 2}

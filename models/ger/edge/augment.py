@@ -17,7 +17,7 @@ def normalise(frames: np.ndarray) -> Tensor:
     return (x - mean) / std
 
 
-def turn(x: Tensor, heads: np.ndarray, rng: np.random.Generator) -> tuple[Tensor, np.ndarray]:
+def transform(x: Tensor, heads: np.ndarray, rng: np.random.Generator) -> tuple[Tensor, np.ndarray]:
     """Mirrors, scales, moves and slightly turns frames f32 [M, 3, H, W]; heads f32 [M, K, 5] go along, those that leave become padding."""
     count = len(x)
     flip = np.where(rng.random(count) < 0.5, -1.0, 1.0)
@@ -84,6 +84,6 @@ def sounds(mels: Tensor, rng: np.random.Generator) -> Tensor:
 
 
 def presence(count: int, rng: np.random.Generator) -> Tensor:
-    """Which senses are there, f32 [N, 2] (video, sound): both 60 %, one of them 20 % each."""
+    """Which modalities are present, f32 [N, 2] (video, sound): both 60 %, one of them 20 % each."""
     kind = rng.random(count)
     return torch.from_numpy(np.stack([kind >= 0.2, kind < 0.8], 1).astype(np.float32))

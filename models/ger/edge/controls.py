@@ -1,159 +1,164 @@
-"""Controls for the edge network's figures: `python -m ger.edge_controls --cache DIR [--onnx FILE] [--published] [--video FILE ...]`.
-
-* How much of the label the brightness and colour of the held-out clips alone give away (a linear model on means and deviations).
-* How another exported network does on the same held-out clips (`--onnx`; its frames are made from the cache's by one more resize).
-* How it does on the synthetic scenes of system 1's paper, made of held-out raw faces and held-out places (`--published`; picture alone).
-* How often real recordings that hold nobody or one person are withheld by the group size (`--video`; nothing is trained on them).
-"""
+"""Controls for the edge network's figures: what brightness alone gives away, other networks, published scenes, recordings."""
 
 from __future__ import annotations
 
-import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import av
 import numpy as np
+import onnxruntime
 import torch
 from PIL import Image
 from torch.nn import functional as F
 
+from ger.contract import BUCKETS, CLASSES, KEY, bucket, mel, resize
 from ger.edge import training_sets
-from ger.synthetic import photographs
-from ger.synthetic import published_scenes
-from ger.contract import CLASSES, KEY
-from ger.edge.figures import SENSES, alone_labels, score, strata
-from ger.synthetic.scenes import BUCKETS, bucket, squash
+from ger.edge.figures import MODALITIES, score, single_modality_labels, strata
+from ger.edge.training_sets import Record
+from ger.synthetic import photographs, published_scenes
+
+FRAMES = 5  # of a window, one a second
 
 
-def colour_facts(kept: training_sets.Record) -> np.ndarray:
-    """Mean and deviation of each channel over a clip, and of the middle of the picture, f32 [N, 12]."""
+def colour_statistics(record: Record) -> np.ndarray:
+    """Mean and standard deviation of each channel over a clip, and over the middle of its pictures, f32 [N, 12]."""
     rows = []
-    for video in kept["video"]:
+    for video in record["video"]:
         x = video[:, ::4, ::4].astype(np.float32) / 255
         middle = x[:, 12:36, 12:36]
         rows.append(np.concatenate([f(part, axis=(0, 1, 2)) for part in (x, middle) for f in (np.mean, np.std)]))
     return np.array(rows, np.float32)
 
 
-def brightness_control(cache: Path) -> dict[str, object]:
-    """Accuracy on the held-out clips' pictures of a linear model that sees brightness, contrast and tint only; chance is about 1/3."""
+def brightness_control(cache: Path) -> dict[str, Any]:
+    """Accuracy on the held-out clips' pictures of a linear model of brightness, contrast and tint; chance is about 1/3."""
     train, held = training_sets.load("clips", cache), training_sets.load("held", cache)
-    x, z = colour_facts(train), colour_facts(held)
+    x, z = colour_statistics(train), colour_statistics(held)
     mean, spread = x.mean(0), x.std(0) + 1e-6
-    x, z = ((torch.from_numpy((v - mean) / spread)) for v in (x, z))
-    goal, truth = torch.from_numpy(alone_labels(train)[0]), alone_labels(held)[0]
+    inputs, checks = (
+        torch.cat([torch.from_numpy((values - mean) / spread), torch.ones(len(values), 1)], 1) for values in (x, z)
+    )
+    goal, truth = torch.from_numpy(single_modality_labels(train)[0]), single_modality_labels(held)[0]
     weights = torch.zeros(13, 3, requires_grad=True)
-    join = lambda v: torch.cat([v, torch.ones(len(v), 1)], 1)  # noqa: E731
     optimiser = torch.optim.LBFGS([weights], max_iter=200)
 
-    def closure() -> torch.Tensor:
+    def closure() -> float:
         optimiser.zero_grad()
-        loss = F.cross_entropy(join(x) @ weights, goal) + 1e-3 * weights.square().sum()
+        loss = F.cross_entropy(inputs @ weights, goal) + 1e-3 * weights.square().sum()
         loss.backward()
-        return loss
+        return float(loss)
 
     optimiser.step(closure)
-    people = np.array(held["people"]) > 1
-    return score(truth[people], (join(z) @ weights).argmax(1).detach().numpy()[people])
+    groups = np.array(held["people"]) > 1
+    return score(truth[groups], (checks @ weights).argmax(1).detach().numpy()[groups])
 
 
-def onnx_figures(model: Path, cache: Path) -> dict[str, object]:
-    """Accuracy of an exported edge network on the held-out clips: whole, and by the source of the faces."""
-    import onnxruntime
+class ExportedNetwork:
+    """An exported edge network and its contract."""
 
-    session = onnxruntime.InferenceSession(str(model), providers=["CPUExecutionProvider"])
-    terms = json.loads(session.get_modelmeta().custom_metadata_map[KEY])
-    kept, side = training_sets.load("held", cache), terms["video"]["height"]
-    mean, std = np.float32(terms["video"]["mean"]), np.float32(terms["video"]["std"])
-    bands = terms["sound"]["mel"]
-    seen, heard = alone_labels(kept)
-    own = {"both": np.array(kept["label"]), "video_only": seen, "sound_only": heard}
-    guesses: dict[str, list[int]] = {name: [] for name in SENSES}
+    def __init__(self, path: Path) -> None:
+        self.session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        self.terms: dict[str, Any] = json.loads(self.session.get_modelmeta().custom_metadata_map[KEY])
+        self.side: int = self.terms["video"]["height"]  # pixels, both sides
+
+    def video(self, frames: Sequence[np.ndarray]) -> np.ndarray:
+        """Frames u8 RGB [H, W, 3] of any size as the input `video`."""
+        side = self.side
+        pictures = np.stack([f if f.shape[:2] == (side, side) else resize(f, side, side) for f in frames])
+        mean, std = (np.array(self.terms["video"][key], np.float32) for key in ("mean", "std"))
+        return ((pictures.astype(np.float32) / 255 - mean) / std).transpose(0, 3, 1, 2)[None].astype(np.float32)
+
+    def sound(self, log_mel: np.ndarray) -> np.ndarray:
+        """A log-mel [5, 128, 128] in dB as the input `sound`."""
+        terms = self.terms["sound"]["mel"]
+        return ((log_mel.astype(np.float32) - terms["mean"]) / terms["std"])[None, :, None].astype(np.float32)
+
+    def probabilities(
+        self, video: np.ndarray, sound: np.ndarray, present: tuple[float, float]
+    ) -> tuple[np.ndarray, int]:
+        """(probabilities [3] after temperature, index of the group-size bucket)."""
+        inputs = {"video": video, "sound": sound, "present": np.array([present], np.float32)}
+        logits, size = self.session.run(["logits", "group_size"], inputs)
+        exponentials = np.exp(logits[0] / self.terms["calibration"]["temperature"])
+        return exponentials / exponentials.sum(), int(size[0].argmax())
+
+    def answer(self, video: np.ndarray, sound: np.ndarray, present: tuple[float, float]) -> tuple[int, int]:
+        """(index of the label, index of the group-size bucket)."""
+        probabilities, size = self.probabilities(video, sound, present)
+        return int(probabilities.argmax()), size
+
+    def answer_picture(self, frames: Sequence[np.ndarray]) -> tuple[int, int]:
+        """The same from five frames without sound."""
+        no_sound = np.zeros((1, mel.SEGMENTS, 1, mel.BINS, mel.FRAMES), np.float32)
+        return self.answer(self.video(frames), no_sound, MODALITIES["video_only"])
+
+
+def held_out_figures(network: ExportedNetwork, cache: Path) -> dict[str, Any]:
+    """Accuracy on the held-out clips: of all, and by the source of the faces."""
+    record = training_sets.load("held", cache)
+    of_picture, of_sound = single_modality_labels(record)
+    truth = {"both": np.array(record["label"]), "video_only": of_picture, "sound_only": of_sound}
+    predicted: dict[str, list[int]] = {name: [] for name in MODALITIES}
     sizes = []
-    for video, sound in zip(kept["video"], kept["sound"]):
-        frames = np.stack([f if f.shape[0] == side else squash(f, side) for f in video])
-        inputs = {"video": ((frames.astype(np.float32) / 255 - mean) / std).transpose(0, 3, 1, 2)[None].astype(np.float32),
-                  "sound": ((sound.astype(np.float32) - bands["mean"]) / bands["std"])[None, :, None].astype(np.float32)}
-        for name, present in SENSES.items():
-            logits, size = session.run(["logits", "group_size"], {**inputs, "present": np.float32([present])})
-            guesses[name].append(int(logits[0].argmax()))
+    for frames, log_mel in zip(record["video"], record["sound"], strict=True):
+        video, sound = network.video(frames), network.sound(log_mel)
+        for name, present in MODALITIES.items():
+            label, size = network.answer(video, sound, present)
+            predicted[name].append(label)
             if name == "both":
-                sizes.append(int(size[0].argmax()))
-    people = np.array([bucket(int(p)) for p in kept["people"]])
-    out: dict[str, object] = {"name": terms["name"], "group_size": float((people == np.array(sizes)).mean())}
-    groups = {"all": np.ones(len(people), bool)} | {n: m for n, m in strata(kept).items() if n.startswith("faces ") and "px" not in n}
+                sizes.append(size)
+    people = np.array([bucket(int(number)) for number in record["people"]])
+    figures: dict[str, Any] = {
+        "name": network.terms["name"],
+        "group_size": float((people == np.array(sizes)).mean()),
+    }
+    groups = {"all": np.ones(len(people), bool)}
+    groups |= {name: rows for name, rows in strata(record).items() if name.startswith("faces ") and "px" not in name}
     for name, rows in groups.items():
-        out[name] = {sense: {k: v for k, v in score(own[sense][rows], np.array(guesses[sense])[rows]).items() if k != "confusion"} for sense in SENSES}
-    return out
+        scores = {mode: score(truth[mode][rows], np.array(predicted[mode])[rows]) for mode in MODALITIES}
+        figures[name] = {
+            mode: {key: value for key, value in own.items() if key != "confusion"} for mode, own in scores.items()
+        }
+    return figures
 
 
-def published_figures(model: Path, cache: Path, count: int = 150) -> dict[str, object]:
-    """Picture alone on published scenes: 5 frames of 3 to 15 held-out faces of one class."""
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(str(model), providers=["CPUExecutionProvider"])
-    terms = json.loads(session.get_modelmeta().custom_metadata_map[KEY])
-    mean, std = np.float32(terms["video"]["mean"]), np.float32(terms["video"]["std"])
-    kept, mask = photographs.load(cache, "held"), (photographs.oval_mask() * 255).astype(np.uint8)
-    truth, guess, near = [], [], []
+def published_figures(network: ExportedNetwork, cache: Path, count: int = 150) -> dict[str, Any]:
+    """The picture alone on published scenes: five frames of 3 to 15 held-out faces of one class."""
+    pool, mask = photographs.load(cache, "held"), (photographs.oval_mask() * 255).astype(np.uint8)
+    truth, predicted, size_right = [], [], []
     for number in range(count):
         rng = np.random.default_rng([number, 77])
         label, people = number % 3, int(rng.integers(3, 16))
-        faces = [np.dstack([kept.pick(rng, label, photographs.RAW), mask])[6:120, 18:110] for _ in range(people)]
-        place = Image.fromarray(kept.backgrounds[int(rng.integers(len(kept.backgrounds)))])
-        frames = [squash(f, terms["video"]["height"]) for f in published_scenes.frames([Image.fromarray(f) for f in faces], place, 5, number)]
-        video = ((np.stack(frames).astype(np.float32) / 255 - mean) / std).transpose(0, 3, 1, 2)[None].astype(np.float32)
-        logits, size = session.run(["logits", "group_size"], {"video": video, "sound": np.zeros((1, 5, 1, 128, 128), np.float32), "present": np.float32([[1, 0]])})
+        faces = [np.dstack([pool.pick(rng, label, photographs.RAW), mask])[6:120, 18:110] for _ in range(people)]
+        place = Image.fromarray(pool.backgrounds[int(rng.integers(len(pool.backgrounds)))])
+        cut_outs = [Image.fromarray(face) for face in faces]
+        answer, size = network.answer_picture(list(published_scenes.frames(cut_outs, place, FRAMES, number)))
         truth.append(label)
-        guess.append(int(logits[0].argmax()))
-        near.append(int(size[0].argmax()) == bucket(people))
-    return score(np.array(truth), np.array(guess)) | {"group_size": float(np.mean(near))}
+        predicted.append(answer)
+        size_right.append(size == bucket(people))
+    return score(np.array(truth), np.array(predicted)) | {"group_size": float(np.mean(size_right))}
 
 
-def video_figures(model: Path, path: Path) -> dict[str, object]:
-    """Answers over 5-second windows of a recording, picture alone: counts of group sizes and of labels that would be said."""
-    import av
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(str(model), providers=["CPUExecutionProvider"])
-    terms = json.loads(session.get_modelmeta().custom_metadata_map[KEY])
-    mean, std = np.float32(terms["video"]["mean"]), np.float32(terms["video"]["std"])
+def recording_figures(network: ExportedNetwork, path: Path) -> dict[str, Any]:
+    """Counts of estimated group sizes, and of the labels of groups, over the 5-second windows of a recording."""
     pictures: list[np.ndarray] = []
     with av.open(str(path)) as media:
-        rate = float(media.streams.video[0].average_rate or 25)
-        step = max(int(round(rate)), 1)
+        frames_per_second = max(int(round(float(media.streams.video[0].average_rate or 25))), 1)
         for number, frame in enumerate(media.decode(video=0)):
-            if number % step == step // 2:
-                pictures.append(squash(frame.to_ndarray(format="rgb24"), terms["video"]["height"]))
-    pictures = pictures + pictures[-1:] * max(0, 5 - len(pictures))  # a recording shorter than 5 s stands still at its end
-    counts, said = np.zeros(len(BUCKETS), int), np.zeros(3, int)
-    for first in range(0, len(pictures) - 4):
-        video = ((np.stack(pictures[first : first + 5]).astype(np.float32) / 255 - mean) / std).transpose(0, 3, 1, 2)[None].astype(np.float32)
-        logits, size = session.run(["logits", "group_size"], {"video": video, "sound": np.zeros((1, 5, 1, 128, 128), np.float32), "present": np.float32([[1, 0]])})
-        counts[size[0].argmax()] += 1
-        if size[0].argmax() > 1:
-            said[logits[0].argmax()] += 1
-    return {"windows": int(counts.sum()), "group size from": dict(zip(map(str, BUCKETS), counts.tolist())), "labels said": dict(zip(CLASSES, said.tolist()))}
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--cache", type=Path, required=True)
-    parser.add_argument("--onnx", type=Path)
-    parser.add_argument("--published", action="store_true")
-    parser.add_argument("--video", type=Path, nargs="*", default=[])
-    options = parser.parse_args()
-    if options.video:
-        for path in options.video:
-            print(path.name, json.dumps(video_figures(options.onnx, path)), flush=True)
-        return
-    if options.published:
-        print("published scenes:", json.dumps(published_figures(options.onnx, options.cache)))
-        return
-    print("brightness alone:", json.dumps(brightness_control(options.cache)))
-    if options.onnx:
-        print(json.dumps(onnx_figures(options.onnx, options.cache), indent=1))
-
-
-if __name__ == "__main__":
-    main()
+            if number % frames_per_second == frames_per_second // 2:
+                pictures.append(resize(frame.to_ndarray(format="rgb24"), network.side, network.side))
+    pictures += pictures[-1:] * max(0, FRAMES - len(pictures))  # a shorter recording repeats its last frame
+    sizes, labels = np.zeros(len(BUCKETS), int), np.zeros(3, int)
+    for first in range(len(pictures) - FRAMES + 1):
+        label, size = network.answer_picture(pictures[first : first + FRAMES])
+        sizes[size] += 1
+        if BUCKETS[size] > 1:
+            labels[label] += 1
+    return {
+        "windows": int(sizes.sum()),
+        "group size from": dict(zip(map(str, BUCKETS), sizes.tolist(), strict=True)),
+        "labels said": dict(zip(CLASSES, labels.tolist(), strict=True)),
+    }

@@ -1,13 +1,14 @@
-"""Faults put on a decoded clip on the fly, to see where answers begin to suffer. Each is one number with a unit.
+"""Faults added to a decoded clip, to find where predictions get worse. Each has one strength with a unit.
 
-Pictures are changed at the camera's own size, before the squash; sound at the network's rate. A muted sound or a black
-picture is fed as if it were there: the network is not told. (Told so, it answers with one sense: that is a mode of its own.)
+Pictures are changed at the camera's own size, before it is resized; sound at the network's rate. A muted sound or a black
+picture is given as if it were present. (A network that is told that a modality is missing is measured in the modes of one modality.)
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageFilter
@@ -21,8 +22,8 @@ class Fault:
 
     curve: str  # title of the curve that it is a point of
     level: str  # as written at the axis
-    sense: str  # picture or sound
-    apply: Callable  # (pictures or samples, generator) -> the same, changed
+    modality: str  # picture or sound
+    apply: Callable[..., Any]  # (pictures or samples, generator) -> the same, changed
 
     @property
     def name(self) -> str:

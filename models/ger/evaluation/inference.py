@@ -1,4 +1,4 @@
-"""A network's answers: an `.onnx` with a contract, run by ONNX Runtime on decoded clips, with both senses or one of them."""
+"""An `.onnx` with a contract, run by ONNX Runtime on decoded clips with both modalities or one of them."""
 
 from __future__ import annotations
 
@@ -6,13 +6,16 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
 
 from ger.contract import CLASSES, KEY
 from ger.datasets import DatasetError
-from ger.datasets.preprocessing import Numbers, Senses, batch
+from ger.datasets.preprocessing import ModelInput, Preprocessing, batch
+
+Present = tuple[bool, bool]  # (picture, sound)
 
 BOTH, PICTURE, SOUND = (True, True), (True, False), (False, True)
 MODES = {"both": BOTH, "picture": PICTURE, "sound": SOUND}
@@ -21,33 +24,43 @@ BATCH_MAX = 8
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What a network says of one clip."""
+class Prediction:
+    """A network's answer to one clip."""
 
-    logits: np.ndarray | None  # f64 [3] positive, neutral, negative, before temperature; None where it gives no answer
+    logits: np.ndarray | None  # f64 [3] positive, neutral, negative, before temperature; None where it is withheld
     group_size: np.ndarray | None  # f64 [buckets] logits
-    senses: str  # what it was given: both, picture, sound or none
+    modalities: str  # what it was computed from: both, picture, sound or none
+
+
+@dataclass(frozen=True)
+class _Request:
+    """One clip to run."""
+
+    index: int
+    clip: ModelInput
+    present: Present
+    output: str  # the output that answers
 
 
 class Network:
     """An `.onnx` file with a contract."""
 
     def __init__(self, path: Path, threads: int = 2) -> None:
-        """Raises `DatasetError` where the file is no network or has no contract."""
+        """Raises `DatasetError` where the file is not a network or has no contract."""
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         try:
             self.session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # ONNX Runtime's errors share no public base class.
+        except Exception as error:  # ONNX Runtime's errors have no public base class.
             raise DatasetError(f"{path}: ONNX Runtime cannot open it: {error}") from error
         try:
-            self.terms = json.loads(self.session.get_modelmeta().custom_metadata_map[KEY])
+            self.terms: dict[str, Any] = json.loads(self.session.get_modelmeta().custom_metadata_map[KEY])
         except (KeyError, json.JSONDecodeError) as error:
             raise DatasetError(f"{path}: no {KEY} in its metadata; write it with `python -m ger.export`.") from error
-        self.senses = Senses.of(self.terms)
-        self.inputs = {put.name for put in self.session.get_inputs()}
-        self.outputs = [out.name for out in self.session.get_outputs()]
-        self.missing = self.terms["sound"].get("missing", "mask")
+        self.preprocessing = Preprocessing.of(self.terms)
+        self.inputs = {node.name for node in self.session.get_inputs()}
+        self.outputs = [node.name for node in self.session.get_outputs()]
+        self.missing: str = self.terms["sound"].get("missing", "mask")
         self.batch_max = BATCH_MAX if self.terms.get("batch") == "any" else 1
         # Logits come in the contract's order of the classes.
         self.order = [self.terms["classes"].index(name) for name in CLASSES]
@@ -58,69 +71,70 @@ class Network:
 
     @property
     def buckets(self) -> list[int] | None:
-        """Lower ends of the group-size buckets, people; None where the network does not tell."""
+        """Lower ends of the group-size buckets, people; None where the network does not estimate the size."""
         size = self.terms["outputs"].get("group_size")
         return None if size is None else list(size["buckets"])
 
     def offers(self, mode: str) -> bool:
-        """Whether the network answers with these senses at all."""
+        """Whether the network answers in this mode at all."""
         return self._output(MODES[mode], mode) is not None
 
-    def _output(self, given: tuple[bool, bool], mode: str) -> str | None:
-        """The output that answers with these senses; None where none does.
+    def _output(self, present: Present, mode: str) -> str | None:
+        """The output that answers with these modalities; None where none does.
 
-        A clip that came without a sense is answered as the contract's `sound.missing` says. A network that withholds such
-        clips may still offer its picture's own answer where the picture alone is asked for.
+        A clip without sound is answered as the contract's `sound.missing` says. A network that withholds such clips may
+        still offer an output of the picture alone where that mode is asked for.
         """
-        hears = self.senses.kind != "none"
-        if given == PICTURE and hears:
+        takes_sound = self.preprocessing.kind != "none"
+        if present == PICTURE and takes_sound:
             of_missing = {"withhold": None, "mask": "logits", "logits_video": "logits_video"}[self.missing]
-            return of_missing or ("logits_video" if mode == "picture" and "logits_video" in self.outputs else None)
-        if given == SOUND and mode == "both":
-            # Whoever was trained with a sense masked can do without pictures, too.
-            return "logits" if hears and self.missing == "mask" else None
-        if given == SOUND:
-            alone = "logits" if "present" in self.inputs else "logits_sound" if "logits_sound" in self.outputs else None
-            return alone if hears else None
-        return "logits" if given[0] else None
+            offered = "logits_video" if mode == "picture" and "logits_video" in self.outputs else None
+            return of_missing or offered
+        if present == SOUND and mode == "both":
+            # A network that was trained with modalities masked can do without pictures, too.
+            return "logits" if takes_sound and self.missing == "mask" else None
+        if present == SOUND:
+            alone = "logits_sound" if "logits_sound" in self.outputs else None
+            return ("logits" if "present" in self.inputs else alone) if takes_sound else None
+        return "logits" if present[0] else None
 
-    def answer(self, clips: Sequence[Numbers], mode: str = "both") -> list[Answer]:
-        """One answer for each clip, with no more senses than the mode's and than the clip has."""
-        kept = [_withheld(clip, MODES[mode]) for clip in clips]
-        answers: list[Answer | None] = [None] * len(kept)
-        asked = []
-        for index, clip in enumerate(kept):
-            given = clip.present[0], clip.present[1] and self.senses.kind != "none"
-            output = self._output(given, mode)
-            if output is None:
-                answers[index] = Answer(None, None, "none")
-            else:
-                asked.append((index, clip, given, output))
-        for start in range(0, len(asked), self.batch_max):
-            part = asked[start : start + self.batch_max]
-            for row, answer in zip(part, self._run(part)):
-                answers[row[0]] = answer
-        return [answer for answer in answers if answer is not None]
+    def predict(self, clips: Sequence[ModelInput], mode: str = "both") -> list[Prediction]:
+        """One prediction for each clip, from no more modalities than the mode and the clip have."""
+        predictions = [Prediction(None, None, "none")] * len(clips)
+        requests = []
+        for index, clip in enumerate(_restricted(clip, MODES[mode]) for clip in clips):
+            present = clip.present[0], clip.present[1] and self.preprocessing.kind != "none"
+            output = self._output(present, mode)
+            if output is not None:
+                requests.append(_Request(index, clip, present, output))
+        for start in range(0, len(requests), self.batch_max):
+            part = requests[start : start + self.batch_max]
+            for request, prediction in zip(part, self._run(part), strict=True):
+                predictions[request.index] = prediction
+        return predictions
 
-    def _run(self, asked: Sequence[tuple[int, Numbers, tuple[bool, bool], str]]) -> list[Answer]:
-        """One run of the network for rows of (index, clip, senses given, the output that answers)."""
-        inputs = {name: value for name, value in batch([clip for _, clip, _, _ in asked]).items() if name in self.inputs}
-        outputs = dict(zip(self.outputs, self.session.run(None, inputs)))
+    def _run(self, requests: Sequence[_Request]) -> list[Prediction]:
+        """One run of the network."""
+        arrays = batch([request.clip for request in requests])
+        inputs = {name: value for name, value in arrays.items() if name in self.inputs}
+        outputs = dict(zip(self.outputs, self.session.run(None, inputs), strict=True))
         sizes = outputs.get("group_size") if self.buckets else None
-        answers = []
-        for row, (_, _, senses, output) in enumerate(asked):
-            logits = np.asarray(outputs[output][row], np.float64)[self.order]
+        predictions = []
+        for row, request in enumerate(requests):
+            logits = np.asarray(outputs[request.output][row], np.float64)[self.order]
             if not np.isfinite(logits).all():
-                raise DatasetError(f"{self.terms['name']}: an answer is not finite; the network or its precision is broken.")
+                raise DatasetError(
+                    f"{self.terms['name']}: an answer is not finite; the network or its precision is broken."
+                )
             # Without a picture nobody can be counted.
-            size = np.asarray(sizes[row], np.float64) if sizes is not None and senses[0] else None
-            answers.append(Answer(logits, size, NAMES[senses]))
-        return answers
+            size = np.asarray(sizes[row], np.float64) if sizes is not None and request.present[0] else None
+            predictions.append(Prediction(logits, size, NAMES[request.present]))
+        return predictions
 
 
-def _withheld(clip: Numbers, mode: tuple[bool, bool]) -> Numbers:
-    """The clip with the senses that the mode leaves out zeroed, as the daemon fills in what is missing."""
+def _restricted(clip: ModelInput, mode: Present) -> ModelInput:
+    """The clip with the modalities that the mode leaves out set to zero, as the daemon fills in what is missing."""
     present = clip.present[0] and mode[0], clip.present[1] and mode[1]
     video = clip.video if present[0] else np.zeros_like(clip.video)
     sound = clip.sound if clip.sound is None or present[1] else np.zeros_like(clip.sound)
-    return Numbers(video, sound, present)
+    return ModelInput(video, sound, present)

@@ -6,14 +6,11 @@ and plots of them; no frame, no sound and no clip's name ever enters it.
 
 from __future__ import annotations
 
-import argparse
 import html
-import json
 from collections.abc import Sequence
-from pathlib import Path
 
-from ger.evaluation import plots
 from ger.contract import CLASSES
+from ger.evaluation import plots
 
 MODES = {"both": "both senses", "picture": "picture alone", "sound": "sound alone"}
 STYLE = """
@@ -231,15 +228,3 @@ def percent(interval: dict[str, float] | None) -> str:
 
 def number(interval: dict[str, float]) -> str:
     return f"{interval['value']:.3f} [{interval['low']:.3f}, {interval['high']:.3f}]"
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("figures", type=Path, help="what `python -m ger.evaluate --json` wrote")
-    parser.add_argument("--out", type=Path, required=True)
-    options = parser.parse_args()
-    options.out.write_text(render(json.loads(options.figures.read_text(encoding="utf-8"))), encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main()

@@ -5,19 +5,17 @@ from __future__ import annotations
 import datetime
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 import onnxruntime
 
+from ger.contract import CLASSES, sha256
+from ger.datasets import DatasetError, Split, class_counts
 from ger.evaluation import metrics
-from ger.evaluation.inference import MODES, Answer, Network
-from ger.contract import CLASSES
-from ger.datasets import DatasetError, Split, class_counts, sha256
 from ger.evaluation.faults import FAULTS
-
-if TYPE_CHECKING:
-    from ger.evaluation.predictions import Collected
+from ger.evaluation.inference import MODES, Network, Prediction
+from ger.evaluation.predictions import Predictions
 
 # Columns that say where a clip comes from, not what it shows.
 NOT_CURVES = {"source", "split"}
@@ -26,7 +24,7 @@ QUANTILES = 4
 PEOPLE = "people"
 
 
-def summarise(model: Path, network: Network, split: Split, collected: Collected, calibrate: str | None = None) -> dict[str, object]:
+def summarise(model: Path, network: Network, split: Split, predictions: Predictions, calibrate: str | None = None) -> dict[str, Any]:
     """All figures, ready for JSON. Intervals resample source videos where they are known."""
     truths = np.array([clip.label for clip in split.clips])
     sources = [clip.source for clip in split.clips] if split.sources_known else None
@@ -34,21 +32,21 @@ def summarise(model: Path, network: Network, split: Split, collected: Collected,
         "created": datetime.date.today().isoformat(),
         "model": describe_model(model, network),
         "labels": describe_labels(split),
-        "modes": {mode: mode_figures(collected.answers.get(mode), truths, sources) for mode in MODES},
-        "calibration": calibration(collected.answers["both"], truths, sources, network.temperature),
-        "group_size": group_size(collected.answers["both"], split, sources, network.buckets),
-        "columns": column_curves(collected, split, sources, network.buckets),
-        "faults": fault_curves(collected, truths, sources),
-        "fault_clips": len(collected.faulted),
+        "modes": {mode: mode_figures(predictions.by_mode.get(mode), truths, sources) for mode in MODES},
+        "calibration": calibration(predictions.by_mode["both"], truths, sources, network.temperature),
+        "group_size": group_size(predictions.by_mode["both"], split, sources, network.buckets),
+        "columns": column_curves(predictions, split, sources, network.buckets),
+        "faults": fault_curves(predictions, truths, sources),
+        "fault_clips": len(predictions.fault_rows),
         "versions": {"onnxruntime": onnxruntime.__version__, "numpy": np.__version__},
         "bootstrap": {"resamples": metrics.RESAMPLES, "level": metrics.LEVEL, "by": "source video" if sources else "clip"},
     }
     if calibrate:
-        document["refit"] = refit(collected.answers["both"], split, sources, calibrate)
+        document["refit"] = refit(predictions.by_mode["both"], split, sources, calibrate)
     return document
 
 
-def describe_model(model: Path, network: Network) -> dict[str, object]:
+def describe_model(model: Path, network: Network) -> dict[str, Any]:
     terms = network.terms
     return {
         "file": model.name,
@@ -61,7 +59,7 @@ def describe_model(model: Path, network: Network) -> dict[str, object]:
     }
 
 
-def describe_labels(split: Split) -> dict[str, object]:
+def describe_labels(split: Split) -> dict[str, Any]:
     return {
         "clips": len(split.clips),
         "counts": dict(zip(CLASSES, class_counts(split.clips))),
@@ -70,14 +68,14 @@ def describe_labels(split: Split) -> dict[str, object]:
     }
 
 
-def pick(answers: Sequence[Answer], truths: np.ndarray, sources: Sequence[str] | None) -> tuple[np.ndarray, np.ndarray, list[str] | None]:
+def pick(answers: Sequence[Prediction], truths: np.ndarray, sources: Sequence[str] | None) -> tuple[np.ndarray, np.ndarray, list[str] | None]:
     """(logits, truths, sources) of the clips that were answered."""
     rows = [row for row, answer in enumerate(answers) if answer.logits is not None]
     logits = np.array([answers[row].logits for row in rows]).reshape(len(rows), len(CLASSES))
     return logits, truths[rows], None if sources is None else [sources[row] for row in rows]
 
 
-def mode_figures(answers: Sequence[Answer] | None, truths: np.ndarray, sources: Sequence[str] | None) -> dict[str, object]:
+def mode_figures(answers: Sequence[Prediction] | None, truths: np.ndarray, sources: Sequence[str] | None) -> dict[str, Any]:
     if answers is None:
         return {"offered": False}
     logits, of_answered, groups = pick(answers, truths, sources)
@@ -86,7 +84,7 @@ def mode_figures(answers: Sequence[Answer] | None, truths: np.ndarray, sources: 
     return {"offered": True, "withheld": len(answers) - len(logits), **metrics.score(logits, of_answered, groups).to_json()}
 
 
-def calibration(answers: Sequence[Answer], truths: np.ndarray, sources: Sequence[str] | None, temperature: float) -> dict[str, object]:
+def calibration(answers: Sequence[Prediction], truths: np.ndarray, sources: Sequence[str] | None, temperature: float) -> dict[str, Any]:
     """The error of the raw answers and of those with the contract's temperature, and the bins of both."""
     logits, truths, sources = pick(answers, truths, sources)
     if not len(logits):
@@ -102,7 +100,7 @@ def calibration(answers: Sequence[Answer], truths: np.ndarray, sources: Sequence
     }
 
 
-def refit(answers: Sequence[Answer], split: Split, sources: Sequence[str] | None, rule: str) -> dict[str, object]:
+def refit(answers: Sequence[Prediction], split: Split, sources: Sequence[str] | None, rule: str) -> dict[str, Any]:
     """A temperature fitted on the clips whose COLUMN is VALUE, and the error before and after it on all others."""
     column, separator, value = rule.partition("=")
     if not separator or any(column not in clip.columns for clip in split.clips):
@@ -134,8 +132,8 @@ def refit(answers: Sequence[Answer], split: Split, sources: Sequence[str] | None
 
 
 def group_size(
-    answers: Sequence[Answer], split: Split, sources: Sequence[str] | None, buckets: list[int] | None
-) -> dict[str, object] | None:
+    answers: Sequence[Prediction], split: Split, sources: Sequence[str] | None, buckets: list[int] | None
+) -> dict[str, Any] | None:
     """How the sizes of the groups are told, where the network tells them and the labels have a column `people`.
 
     `under_two_labelled` is the share of empty rooms and single persons that are taken for a group, and so would be labelled.
@@ -173,7 +171,7 @@ def whole_number(text: str, name: str) -> int:
         raise DatasetError(f"column {PEOPLE} of {name} is {text!r}; it must be a whole number of people.") from None
 
 
-def column_curves(collected: Collected, split: Split, sources: Sequence[str] | None, buckets: list[int] | None) -> list[dict[str, object]]:
+def column_curves(predictions: Predictions, split: Split, sources: Sequence[str] | None, buckets: list[int] | None) -> list[dict[str, Any]]:
     """Accuracy in every mode over each further column of the labels that has few values or numbers."""
     curves = []
     names = [name for name in (split.clips[0].columns if split.clips else {}) if name not in NOT_CURVES]
@@ -184,8 +182,8 @@ def column_curves(collected: Collected, split: Split, sources: Sequence[str] | N
             continue
         points = []
         for level, rows in levels:
-            point: dict[str, object] = {"level": level, "clips": len(rows)}
-            for mode, answers in collected.answers.items():
+            point: dict[str, Any] = {"level": level, "clips": len(rows)}
+            for mode, answers in predictions.by_mode.items():
                 point[mode] = accuracy_of(
                     [answers[row] for row in rows], truths[rows], None if sources is None else [sources[r] for r in rows]
                 )
@@ -223,25 +221,25 @@ def _by_value(values: Sequence[str], distinct: Sequence[str]) -> list[tuple[str,
     return [(level or "(empty)", [row for row, value in enumerate(values) if value == level]) for level in distinct]
 
 
-def fault_curves(collected: Collected, truths: np.ndarray, sources: Sequence[str] | None) -> list[dict[str, object]]:
+def fault_curves(predictions: Predictions, truths: np.ndarray, sources: Sequence[str] | None) -> list[dict[str, Any]]:
     """Accuracy with each fault, with both senses and with the faulty one alone, beside the same clips as they are."""
-    rows = collected.faulted
+    rows = predictions.fault_rows
     of_faulted = truths[rows]
     groups = None if sources is None else [sources[row] for row in rows]
-    curves: dict[str, dict[str, object]] = {}
+    curves: dict[str, dict[str, Any]] = {}
     for fault in FAULTS:
-        modes = [mode for mode in ("both", fault.sense) if (fault.name, mode) in collected.faults]
+        modes = [mode for mode in ("both", fault.modality) if (fault.name, mode) in predictions.by_fault]
         if not modes:
             continue
         if fault.curve not in curves:
-            clean = {mode: accuracy_of([collected.answers[mode][row] for row in rows], of_faulted, groups) for mode in modes}
-            curves[fault.curve] = {"curve": fault.curve, "sense": fault.sense, "points": [{"level": "as it is", **clean}]}
-        point = {mode: accuracy_of(collected.faults[fault.name, mode], of_faulted, groups) for mode in modes}
+            clean = {mode: accuracy_of([predictions.by_mode[mode][row] for row in rows], of_faulted, groups) for mode in modes}
+            curves[fault.curve] = {"curve": fault.curve, "sense": fault.modality, "points": [{"level": "as it is", **clean}]}
+        point = {mode: accuracy_of(predictions.by_fault[fault.name, mode], of_faulted, groups) for mode in modes}
         curves[fault.curve]["points"].append({"level": fault.level, **point})
     return list(curves.values())
 
 
-def accuracy_of(answers: Sequence[Answer], truths: np.ndarray, sources: Sequence[str] | None) -> dict[str, float] | None:
+def accuracy_of(answers: Sequence[Prediction], truths: np.ndarray, sources: Sequence[str] | None) -> dict[str, float] | None:
     """The accuracy over the clips that were answered; None where none was."""
     logits, truths, groups = pick(answers, truths, sources)
     if not len(logits):

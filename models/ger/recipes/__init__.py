@@ -1,9 +1,6 @@
 """The recipes by name: those of the papers, as published, and ours."""
 
-from ger.recipes import augusma2023
-from ger.recipes import edge
-from ger.recipes import evtodienko2021
-from ger.recipes import vemd2026
+from ger.recipes import augusma2023, edge, evtodienko2021, vemd2026
 from ger.recipes.recipe import Recipe, Stage
 
 RECIPES: dict[str, Recipe] = {

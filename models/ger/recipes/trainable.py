@@ -1,4 +1,4 @@
-"""A system under training: how it is built, what it takes, and what it gives, the same for all of them."""
+"""A system that can be trained: how it is built, its inputs and its outputs, the same for all of them."""
 
 from __future__ import annotations
 
@@ -10,24 +10,21 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ger import contract
+from ger import contract, systems
 from ger.contract import mel
-from ger import systems
-from ger.datasets import DatasetError
 from ger.datasets.decode import Rule
-from ger.datasets.preprocessing import Senses
+from ger.datasets.preprocessing import Preprocessing
 from ger.edge.network import EdgeNetwork, Shape
-from ger.synthetic.scenes import BUCKETS
 
 
 @dataclass
-class Trainee:
+class TrainableSystem:
     """A network, and what training must know about it."""
 
     system: str
     config: dict[str, Any]
     network: nn.Module
-    senses: Senses  # mean and std of the spectrogram still to be measured
+    preprocessing: Preprocessing  # mean and std of the spectrogram still to be measured
     picture: Callable[[Tensor], Tensor]  # the picture encoder: frames [M, 3, H, W] to vectors [M, D]
     # What training needs beside the answers, by the same inputs: `logits`, `latent` [M, D], `heatmaps` [N, T, J, h, w].
     training: Callable[..., dict[str, Tensor]] | None = None
@@ -40,11 +37,11 @@ class Trainee:
 
     @property
     def takes_present(self) -> bool:
-        """Whether the network can be told that a sense is missing."""
+        """Whether the network can be told that a modality is missing."""
         return "present" in self.inputs
 
-    def answer(self, batch: Mapping[str, Tensor], training: bool = False) -> dict[str, Tensor]:
-        """`logits` [N, 3], and `group_size` [N, 5] where the network tells it; in training also what only that needs."""
+    def predict(self, batch: Mapping[str, Tensor], training: bool = False) -> dict[str, Tensor]:
+        """`logits` [N, 3], and `group_size` [N, 5] where the network estimates it; in training also what only that needs."""
         given = {name: batch[name] for name in self.inputs}
         if training and self.training is not None:
             return self.training(**given)
@@ -57,7 +54,7 @@ class Trainee:
         return self.picture(video.flatten(0, 1)).reshape(count, video.shape[1], -1).mean(1)
 
 
-def build(system: str, config: Mapping[str, Any]) -> Trainee:
+def build(system: str, config: Mapping[str, Any]) -> TrainableSystem:
     """A system with random weights. Raises `ValueError` for one that is not known, or a key that it does not have.
 
     Of a published system, `size` in the configuration may be "full" or "tiny"; other keys are those of its `Config`.
@@ -65,32 +62,27 @@ def build(system: str, config: Mapping[str, Any]) -> Trainee:
     if system == "edge":
         shape = Shape(**config)
         rule = Rule(5.0, 5, shape.size, shape.size, mel.SAMPLE_RATE)
-        senses = Senses(rule, tuple(contract.VIDEO_MEAN), tuple(contract.VIDEO_STD), "mel")
+        preprocessing = Preprocessing(rule, tuple(contract.VIDEO_MEAN), tuple(contract.VIDEO_STD), "mel")
         edge = EdgeNetwork(shape)
-        return Trainee(system, shape.to_dict(), edge, senses, lambda frames: edge.picture(frames)[0])
+        return TrainableSystem(system, shape.to_dict(), edge, preprocessing, lambda frames: edge.picture(frames)[0])
     network: Any = systems.build(system, config)
-    face = network.interface
-    rule = Rule(5.0, face.frames, face.size, face.size, 0 if face.sound == "none" else mel.SAMPLE_RATE)
-    senses = Senses(rule, face.mean, face.std, face.sound, zscore=face.normalise == "zscore-clip")
-    trainee = Trainee(system, systems.config_of(network), network, senses, network.picture)
+    interface = network.interface
+    rule = Rule(5.0, interface.frames, interface.size, interface.size, 0 if interface.sound == "none" else mel.SAMPLE_RATE)
+    preprocessing = Preprocessing(rule, interface.mean, interface.std, interface.sound, zscore=interface.normalise == "zscore-clip")
+    trainable = TrainableSystem(system, systems.config_of(network), network, preprocessing, network.picture)
     if system == "vemd2026":
-        trainee.training = network.training_answers
-        trainee.heatmap_shape = network.heatmap_shape
-    return trainee
+        trainable.training = network.training_answers
+        trainable.heatmap_shape = network.heatmap_shape
+    return trainable
 
 
-def buckets() -> list[int]:
-    """Lower ends of the group-size buckets, people."""
-    return list(BUCKETS)
-
-
-def head_for(trainee: Trainee) -> nn.Linear:
+def head_for(trainable: TrainableSystem) -> nn.Linear:
     """A linear head of three classes for the picture encoder's vectors, to be thrown away after its stage."""
-    rule = trainee.senses.rule
+    rule = trainable.preprocessing.rule
     with torch.no_grad():
-        was_training = trainee.network.training
-        width = trainee.frames(
-            torch.zeros(1, rule.frames, 3, rule.height, rule.width, device=next(trainee.network.parameters()).device)
+        was_training = trainable.network.training
+        width = trainable.frames(
+            torch.zeros(1, rule.frames, 3, rule.height, rule.width, device=next(trainable.network.parameters()).device)
         ).shape[1]
-        trainee.network.train(was_training)
+        trainable.network.train(was_training)
     return nn.Linear(width, len(contract.CLASSES))

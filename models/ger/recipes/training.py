@@ -9,7 +9,6 @@ import random
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,38 +20,25 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from ger.datasets import DatasetError
-from ger.datasets.clip_dataset import Material
-from ger.recipes.facts import figures
+from ger.datasets.clip_dataset import ClipDataset
+from ger.recipes.facts import facts_of
+from ger.recipes.job import Job
 from ger.recipes.losses import clip_loss, group_loss, heatmap_loss, mmd
-from ger.recipes.recipe import Recipe, Stage
-from ger.recipes.trainable import Trainee, head_for
+from ger.recipes.recipe import Stage
+from ger.recipes.trainable import head_for
 
 
-@dataclass(frozen=True)
-class Settings:
-    """What is not the recipe's."""
-
-    out: Path
-    device: str  # auto, cpu or cuda
-    seed: int
-    workers: int
-    name: str
-    data: str  # the kind of data, for the contract; no path
-    digests: list[str | None]  # SHA-256 of the labels files, training and validation
-    start: Path | None = None
-
-
-class Run:
+class Training:
     """One training, from its beginning or from where it was stopped."""
 
-    def __init__(self, recipe: Recipe, trainee: Trainee, train: Material, val: Material, settings: Settings) -> None:
+    def __init__(self, job: Job) -> None:
         """Raises `DatasetError` where `out` holds a training of other settings or data."""
-        self.recipe, self.trainee, self.train, self.val, self.settings = recipe, trainee, train, val, settings
-        self.device = torch.device(pick_device(settings.device))
-        settings.out.mkdir(parents=True, exist_ok=True)
-        if settings.start:
-            trainee.network.load_state_dict(read_weights(settings.start, recipe.system))
-        trainee.network.to(self.device)
+        self.job = job
+        self.device = torch.device(pick_device(job.settings.device))
+        job.settings.out.mkdir(parents=True, exist_ok=True)
+        if job.settings.start:
+            job.system.network.load_state_dict(read_weights(job.settings.start, job.recipe.system))
+        job.system.network.to(self.device)
         self.history: list[dict[str, Any]] = []
         self.stage_index, self.epoch, self.best = 0, 0, None
         self.head: nn.Module | None = None
@@ -62,38 +48,38 @@ class Run:
 
     @property
     def last(self) -> Path:
-        return self.settings.out / "last.pt"
+        return self.job.settings.out / "last.pt"
 
     @property
     def stage(self) -> Stage:
-        return self.recipe.stages[self.stage_index]
+        return self.job.recipe.stages[self.stage_index]
 
     def fingerprint(self) -> str:
         """What must be the same for a run to go on: recipe, configuration, seed and clips."""
-        clips = [[clip.name, clip.label] for material in (self.train, self.val) for clip in material.clips]
-        recipe = dataclasses.asdict(self.recipe)
-        return json.dumps([recipe, self.trainee.config, self.settings.seed, self.settings.digests, clips], sort_keys=True, default=str)
+        clips = [[clip.name, clip.label] for part in (self.job.train, self.job.val) for clip in part.clips]
+        recipe = dataclasses.asdict(self.job.recipe)
+        return json.dumps([recipe, self.job.system.config, self.job.settings.seed, self.job.settings.digests, clips], sort_keys=True, default=str)
 
     def run(self, at_most: int | None = None) -> None:
         """Trains to the end, or for at most so many epochs now."""
-        with SummaryWriter(str(self.settings.out / "tensorboard"), purge_step=len(self.history)) as board:
+        with SummaryWriter(str(self.job.settings.out / "tensorboard"), purge_step=len(self.history)) as board:
             while at_most is None or at_most > 0:
                 if self.epoch == self.stage.epochs:
-                    if self.stage_index + 1 == len(self.recipe.stages):
+                    if self.stage_index + 1 == len(self.job.recipe.stages):
                         break
-                    self.trainee.network.load_state_dict(self.best_weights())
+                    self.job.system.network.load_state_dict(self.best_weights())
                     self.enter(self.stage_index + 1)
                 self.one_epoch(board)
                 at_most = None if at_most is None else at_most - 1
-        if self.epoch == self.stage.epochs and self.stage_index + 1 == len(self.recipe.stages):
+        if self.epoch == self.stage.epochs and self.stage_index + 1 == len(self.job.recipe.stages):
             self.finish()
 
     def enter(self, index: int) -> None:
         """Prepares a stage: its head, which weights it trains, its optimiser and schedule."""
         self.stage_index, self.epoch, self.best = index, 0, None
-        torch.manual_seed(self.settings.seed * 1000 + index)
-        self.head = head_for(self.trainee).to(self.device) if self.stage.objective == "frames" else None
-        groups = parameter_groups(self.trainee.network, self.stage)
+        torch.manual_seed(self.job.settings.seed * 1000 + index)
+        self.head = head_for(self.job.system).to(self.device) if self.stage.objective == "frames" else None
+        groups = parameter_groups(self.job.system.network, self.stage)
         if self.head is not None:
             groups.append({"params": list(self.head.parameters()), "lr": max(group["lr"] for group in groups)})
         self.optimiser = make_optimiser(self.stage, groups)
@@ -106,23 +92,23 @@ class Run:
 
     def generator(self, purpose: int) -> np.random.Generator:
         """Chance that hangs on stage, epoch and purpose alone, so that it is the same after a break."""
-        return np.random.default_rng([self.settings.seed, self.stage_index, self.epoch, purpose])
+        return np.random.default_rng([self.job.settings.seed, self.stage_index, self.epoch, purpose])
 
     def batches(self, epoch: int) -> list[list[int]]:
         """The clips' indices in the epoch's order. A last batch of a single clip is left out: it has no batch statistics."""
-        rng = np.random.default_rng([self.settings.seed, self.stage_index, epoch, 0])
-        order, size = rng.permutation(len(self.train)).tolist(), self.recipe.batch_size
+        rng = np.random.default_rng([self.job.settings.seed, self.stage_index, epoch, 0])
+        order, size = rng.permutation(len(self.job.train)).tolist(), self.job.recipe.batch_size
         parts = [order[start : start + size] for start in range(0, len(order), size)]
         return [part for part in parts if len(part) > 1 or size == 1] or parts
 
     def one_epoch(self, board: SummaryWriter) -> None:
         """Trains on every clip once, validates, keeps the best, and writes down everything."""
         since, losses, hits, seen = time.monotonic(), [], 0, 0
-        self.trainee.network.train()
-        rest_frozen(self.trainee.network)
+        self.job.system.network.train()
+        freeze_modules(self.job.system.network)
         chance = self.generator(1)
         noise = torch.Generator().manual_seed(int(self.generator(2).integers(2**62)))
-        for batch in self.load(self.train, self.batches(self.epoch), f"{self.stage.name} {self.epoch + 1}/{self.stage.epochs}"):
+        for batch in self.load(self.job.train, self.batches(self.epoch), f"{self.stage.name} {self.epoch + 1}/{self.stage.epochs}"):
             self.vary(batch, chance)
             loss, logits = self.losses(batch, noise)
             self.step(loss)
@@ -144,7 +130,7 @@ class Run:
         # Of epochs that are right equally often, the surer one is the better.
         if self.best is None or (val_accuracy, -val_loss) > tuple(self.best):
             self.best = [val_accuracy, -val_loss]
-            write_whole({"model_state_dict": self.trainee.network.state_dict()}, self.best_file())
+            write_whole({"model_state_dict": self.job.system.network.state_dict()}, self.best_file())
         self.keep()
         print(
             f"{self.stage.name} {self.epoch}: loss {entry['loss']:.4f}, accuracy {entry['accuracy']:.3f}; validation loss {val_loss:.4f}, "
@@ -152,36 +138,36 @@ class Run:
             flush=True,
         )
 
-    def load(self, material: Material, batches: list[list[int]], title: str) -> Iterator[dict[str, Tensor]]:
+    def load(self, clips: ClipDataset, batches: list[list[int]], title: str) -> Iterator[dict[str, Tensor]]:
         """The batches, on the device."""
-        loader = DataLoader(material, batch_sampler=batches, num_workers=self.settings.workers, pin_memory=self.device.type == "cuda")
+        loader = DataLoader(clips, batch_sampler=batches, num_workers=self.job.settings.workers, pin_memory=self.device.type == "cuda")
         for batch in tqdm(loader, title, leave=False, file=sys.stderr):
             yield {name: value.to(self.device, non_blocking=True) for name, value in batch.items()}
 
     def vary(self, batch: dict[str, Tensor], chance: np.random.Generator) -> None:
         """Mirrors clips and withholds senses, where the recipe says so. No clip loses the only sense that it has."""
         count = len(batch["label"])
-        if self.recipe.flip:
+        if self.job.recipe.flip:
             mirrored = torch.from_numpy(chance.random(count) < 0.5).to(self.device)
             batch["video"] = torch.where(mirrored[:, None, None, None, None], batch["video"].flip(-1), batch["video"])
         fate = chance.random(count)
-        if self.trainee.takes_present and (self.recipe.drop_picture or self.recipe.drop_sound):
-            no_picture = fate < self.recipe.drop_picture
-            no_sound = ~no_picture & (fate < self.recipe.drop_picture + self.recipe.drop_sound)
+        if self.job.system.takes_present and (self.job.recipe.drop_picture or self.job.recipe.drop_sound):
+            no_picture = fate < self.job.recipe.drop_picture
+            no_sound = ~no_picture & (fate < self.job.recipe.drop_picture + self.job.recipe.drop_sound)
             kept = batch["present"] * torch.from_numpy(~np.stack([no_picture, no_sound], 1)).to(self.device)
             batch["present"] = torch.where(kept.any(1, keepdim=True), kept, batch["present"])
 
     def losses(self, batch: dict[str, Tensor], noise: torch.Generator) -> tuple[Tensor, Tensor]:
         """(the loss, logits [N, 3]) of a batch."""
-        recipe = self.recipe
+        recipe = self.job.recipe
         if self.head is not None:
-            logits = self.head(self.trainee.frames(batch["video"]))
+            logits = self.head(self.job.system.frames(batch["video"]))
             return clip_loss(logits, batch["label"], batch["present"][:, 0], recipe.label_smoothing), logits
-        given = self.trainee.answer(batch, training=True)
+        given = self.job.system.predict(batch, training=True)
         # A clip without any sense teaches nothing, nor does one that lacks a sense which the network cannot do without.
         weights = (
             batch["present"].amax(1)
-            if self.trainee.takes_present
+            if self.job.system.takes_present
             else batch["present"].amin(1)
             if "sound" in batch
             else batch["present"][:, 0]
@@ -200,8 +186,8 @@ class Run:
     def step(self, loss: Tensor) -> None:
         self.optimiser.zero_grad()
         loss.backward()
-        if self.recipe.gradient_norm_max:
-            nn.utils.clip_grad_norm_([p for group in self.optimiser.param_groups for p in group["params"]], self.recipe.gradient_norm_max)
+        if self.job.recipe.gradient_norm_max:
+            nn.utils.clip_grad_norm_([p for group in self.optimiser.param_groups for p in group["params"]], self.job.recipe.gradient_norm_max)
         self.optimiser.step()
         if self.schedule is not None:
             self.schedule.step()
@@ -209,25 +195,25 @@ class Run:
     @torch.no_grad()
     def validate(self) -> tuple[float, float]:
         """(loss, accuracy) over the validation clips, as they are."""
-        logits, labels = self.answers()
+        logits, labels = self.validation_logits()
         loss = nn.functional.cross_entropy(logits, labels)
         return float(loss), float((logits.argmax(1) == labels).float().mean())
 
     @torch.no_grad()
-    def answers(self) -> tuple[Tensor, Tensor]:
+    def validation_logits(self) -> tuple[Tensor, Tensor]:
         """(logits [N, 3], labels [N]) of all validation clips, on the CPU."""
-        self.trainee.network.eval()
-        size = self.recipe.batch_size
-        parts = [list(range(start, min(start + size, len(self.val)))) for start in range(0, len(self.val), size)]
+        self.job.system.network.eval()
+        size = self.job.recipe.batch_size
+        parts = [list(range(start, min(start + size, len(self.job.val)))) for start in range(0, len(self.job.val), size)]
         logits, labels = [], []
-        for batch in self.load(self.val, parts, "validation"):
-            given = self.head(self.trainee.frames(batch["video"])) if self.head is not None else self.trainee.answer(batch)["logits"]
+        for batch in self.load(self.job.val, parts, "validation"):
+            given = self.head(self.job.system.frames(batch["video"])) if self.head is not None else self.job.system.predict(batch)["logits"]
             logits.append(given.float().cpu())
             labels.append(batch["label"].cpu())
         return torch.cat(logits), torch.cat(labels)
 
     def best_file(self) -> Path:
-        return self.settings.out / f"best-{self.stage.name}.pt"
+        return self.job.settings.out / f"best-{self.stage.name}.pt"
 
     def best_weights(self) -> dict[str, Tensor]:
         return torch.load(self.best_file(), map_location=self.device, weights_only=True)["model_state_dict"]
@@ -236,9 +222,9 @@ class Run:
         """Writes `last.pt` whole or not at all, and the history beside it."""
         write_whole(
             {
-                "system": self.recipe.system,
-                "config": self.trainee.config,
-                "model_state_dict": self.trainee.network.state_dict(),
+                "system": self.job.recipe.system,
+                "config": self.job.system.config,
+                "model_state_dict": self.job.system.network.state_dict(),
                 "head_state_dict": None if self.head is None else self.head.state_dict(),
                 "optimizer_state_dict": self.optimiser.state_dict(),
                 "scheduler_state_dict": None if self.schedule is None else self.schedule.state_dict(),
@@ -251,7 +237,7 @@ class Run:
             },
             self.last,
         )
-        (self.settings.out / "history.json").write_text(json.dumps(self.history, indent=1) + "\n", encoding="utf-8")
+        (self.job.settings.out / "history.json").write_text(json.dumps(self.history, indent=1) + "\n", encoding="utf-8")
 
     def restore(self) -> None:
         """Goes back to the end of the last whole epoch."""
@@ -262,7 +248,7 @@ class Run:
             )
         self.enter(kept["stage"])
         self.epoch, self.best, self.history = kept["epoch"], kept["best"], kept["history"]
-        self.trainee.network.load_state_dict(kept["model_state_dict"])
+        self.job.system.network.load_state_dict(kept["model_state_dict"])
         if self.head is not None:
             self.head.load_state_dict(kept["head_state_dict"])
         self.optimiser.load_state_dict(kept["optimizer_state_dict"])
@@ -273,19 +259,19 @@ class Run:
 
     def finish(self) -> None:
         """Writes `best.pt`: the best weights with what their contract will say."""
-        self.trainee.network.load_state_dict(self.best_weights())
-        logits, labels = self.answers()
-        facts = figures(self, logits.numpy(), labels.numpy())
+        self.job.system.network.load_state_dict(self.best_weights())
+        logits, labels = self.validation_logits()
+        facts = facts_of(self.job, logits.numpy(), labels.numpy())
         write_whole(
             {
-                "system": self.recipe.system,
-                "config": self.trainee.config,
-                "model_state_dict": self.trainee.network.state_dict(),
+                "system": self.job.recipe.system,
+                "config": self.job.system.config,
+                "model_state_dict": self.job.system.network.state_dict(),
                 "facts": facts,
                 "epoch": self.epoch,
                 "best_metric": self.best[0],
             },
-            self.settings.out / "best.pt",
+            self.job.settings.out / "best.pt",
         )
         told = facts["evaluation"]
         print(
@@ -323,7 +309,7 @@ def parameter_groups(network: nn.Module, stage: Stage) -> list[dict[str, Any]]:
     return [{"params": parameters, "lr": rate} for rate, parameters in groups.items()]
 
 
-def rest_frozen(network: nn.Module) -> None:
+def freeze_modules(network: nn.Module) -> None:
     """Puts wholly frozen parts to evaluation: their dropout is off, and their batch statistics stay as they are."""
     for module in network.modules():
         parameters = list(module.parameters())

@@ -1,6 +1,6 @@
 """Drawn people: faces with an expression, hair, clothes and arms, in skia, in units of half a head's width.
 
-A `Look` is fixed for a person's life in a scene; an `Expression` is a set of continuous face parameters that
+A `Appearance` is fixed for a person's life in a scene; an `Expression` is a set of continuous face parameters that
 `expression_at` moves smoothly with time. `FAMILIES` keeps some traits for held-out clips only.
 """
 
@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import skia
 
-POSITIVE, NEUTRAL, NEGATIVE = 0, 1, 2
-Colour = tuple[int, int, int]
+from ger.contract import NEGATIVE, NEUTRAL, POSITIVE
+from ger.synthetic.canvas import Colour
 
 # traits that only one side sees: (eyes, jaws, shading)
 FAMILIES: dict[str, dict[str, list[str]]] = {
@@ -44,7 +44,7 @@ class Expression:
 
 
 @dataclass
-class Look:
+class Appearance:
     """Everything about a person that does not change within a scene."""
 
     skin: Colour
@@ -72,7 +72,7 @@ def random_shirt(rng: np.random.Generator) -> Colour:
     return tuple(int(np.clip(grey + d, 15, 240)) for d in rng.normal(0, 38, 3))
 
 
-def random_look(rng: np.random.Generator, family: str, feeling: int) -> Look:
+def random_look(rng: np.random.Generator, family: str, feeling: int) -> Appearance:
     """Draws a person of a style family with a feeling."""
     traits = FAMILIES[family]
     mix = rng.random()
@@ -84,7 +84,7 @@ def random_look(rng: np.random.Generator, family: str, feeling: int) -> Look:
     if rng.random() < 0.15:  # a raised arm alone must not give the class away
         arm = str(rng.choice(["up", "wave", "fist", "folded"]))
     low = 0.55 if family != "demo" else 0.85
-    return Look(
+    return Appearance(
         skin=skin, hair=HAIRS[int(rng.integers(len(HAIRS)))], shirt=random_shirt(rng),
         eyes=str(rng.choice(traits["eyes"])), jaw=str(rng.choice(traits["jaw"])), shade=str(rng.choice(traits["shade"])),
         style=str(rng.choice(styles)), collar=str(rng.choice(["v", "round", "shirt", "stripe"])),
@@ -95,7 +95,7 @@ def random_look(rng: np.random.Generator, family: str, feeling: int) -> Look:
     )
 
 
-def expression_at(look: Look, t: float) -> Expression:
+def expression_at(look: Appearance, t: float) -> Expression:
     """The face at time t: the feeling's shape, with the mouth and eyes moving."""
     s, p = look.strength, look.phase
     slow = 0.5 + 0.5 * math.sin(1.7 * t + p[0])
@@ -126,26 +126,7 @@ def expression_at(look: Look, t: float) -> Expression:
     return e
 
 
-def tint(colour: Colour, gain: float, alpha: int = 255) -> int:
-    """The colour times a gain, as skia's ARGB integer."""
-    r, g, b = (max(0, min(255, int(c * gain))) for c in colour)
-    return skia.Color(r, g, b, alpha)
-
-
-def fill(colour: int) -> skia.Paint:
-    return skia.Paint(AntiAlias=True, Color=colour)
-
-
-def stroke(colour: int, width: float) -> skia.Paint:
-    return skia.Paint(AntiAlias=True, Color=colour, Style=skia.Paint.kStroke_Style, StrokeWidth=width,
-                      StrokeCap=skia.Paint.kRound_Cap, StrokeJoin=skia.Paint.kRound_Join)
-
-
-def oval(x: float, y: float, rx: float, ry: float) -> skia.Rect:
-    return skia.Rect.MakeLTRB(x - rx, y - ry, x + rx, y + ry)
-
-
-def head_path(look: Look) -> skia.Path:
+def head_path(look: Appearance) -> skia.Path:
     """The outline of the head: forehead, then a jaw of the look's shape."""
     a = look.aspect
     jaw = {"oval": (0.86, 0.55), "round": (0.98, 0.7), "heart": (0.75, 0.4), "square": (0.98, 0.82), "long": (0.88, 0.62)}[look.jaw]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import skia
 
-from ger.synthetic.appearance import fill, stroke, tint
+from ger.synthetic.canvas import fill, stroke, tint
 
 TRAIN = ["room", "stage", "park", "street", "blobs", "plain"]
 HELD = ["cafe", "beach", "hall"]

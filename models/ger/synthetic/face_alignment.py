@@ -6,7 +6,6 @@ upright in a 128x128 picture, with both eyes on fixed points, so that cutting ou
 
 from __future__ import annotations
 
-import argparse
 import csv
 import multiprocessing
 from functools import lru_cache
@@ -102,15 +101,3 @@ def prepare(media: Path, cache: Path) -> None:
     np.savez(cache / "faces.npz", name=[k[0] for k in kept], generator=[k[1] for k in kept], label=[k[2] for k in kept],
              pixels=np.stack([k[3] for k in kept]))
     print(f"{len(kept)} of {len(rows)} portraits have a face that was found whole")
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--media", type=Path, required=True, help="the folder that holds train/faces")
-    parser.add_argument("--cache", type=Path, required=True)
-    options = parser.parse_args()
-    prepare(options.media, options.cache)
-
-
-if __name__ == "__main__":
-    main()

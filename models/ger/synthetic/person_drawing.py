@@ -1,4 +1,4 @@
-"""Draws a `Look` with its `Expression` on a skia canvas whose origin is the head's centre."""
+"""Draws a `Appearance` with its `Expression` on a skia canvas whose origin is the head's centre."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import math
 
 import skia
 
-from ger.synthetic.appearance import Expression, Look, expression_at, fill, head_path, oval, stroke, tint
+from ger.synthetic.appearance import Appearance, Expression, expression_at, head_path
+from ger.synthetic.canvas import fill, oval, stroke, tint
 
 WHITE = (250, 248, 244)
 DARK = (38, 26, 26)
@@ -20,7 +21,7 @@ def curve(points: list[tuple[float, float]]) -> skia.Path:
     return path
 
 
-def shaded(look: Look, colour: tuple[int, int, int], x: float, y: float, radius: float) -> skia.Paint:
+def shaded(look: Appearance, colour: tuple[int, int, int], x: float, y: float, radius: float) -> skia.Paint:
     """Fill paint: a soft radial light for the soft style, plain colour else."""
     paint = fill(tint(colour, 1.0))
     if look.shade == "soft":
@@ -30,7 +31,7 @@ def shaded(look: Look, colour: tuple[int, int, int], x: float, y: float, radius:
     return paint
 
 
-def outlined(canvas: skia.Canvas, look: Look, path: skia.Path, paint: skia.Paint) -> None:
+def outlined(canvas: skia.Canvas, look: Appearance, path: skia.Path, paint: skia.Paint) -> None:
     canvas.drawPath(path, paint)
     if look.shade == "line":
         canvas.drawPath(path, stroke(tint(DARK, 1.0), 0.07))
@@ -38,7 +39,7 @@ def outlined(canvas: skia.Canvas, look: Look, path: skia.Path, paint: skia.Paint
         canvas.drawPath(path, stroke(tint((60, 30, 70), 1.0), 0.1))
 
 
-def draw_body(canvas: skia.Canvas, look: Look) -> None:
+def draw_body(canvas: skia.Canvas, look: Appearance) -> None:
     """Shoulders, shirt, collar and neck."""
     neck = skia.Path()
     neck.addRoundRect(skia.Rect.MakeLTRB(-0.42, 0.6, 0.42, 1.95), 0.25, 0.25)
@@ -73,7 +74,7 @@ def draw_body(canvas: skia.Canvas, look: Look) -> None:
             canvas.drawPath(flap, fill(tint(look.shirt, 1.25)))
 
 
-def limb(canvas: skia.Canvas, look: Look, points: list[tuple[float, float]], fist: bool) -> None:
+def limb(canvas: skia.Canvas, look: Appearance, points: list[tuple[float, float]], fist: bool) -> None:
     """A sleeve through three points with a hand at the end."""
     sleeve = skia.Path()
     sleeve.moveTo(*points[0])
@@ -92,7 +93,7 @@ def limb(canvas: skia.Canvas, look: Look, points: list[tuple[float, float]], fis
             canvas.drawLine(x + k, y - 0.2, x + k * 1.7, y - 0.62, stroke(tint(look.skin, 0.95), 0.16))
 
 
-def draw_arms(canvas: skia.Canvas, look: Look, t: float) -> None:
+def draw_arms(canvas: skia.Canvas, look: Appearance, t: float) -> None:
     """Raised, clapping, waving, shaking, folded or head-holding arms; "down" draws none."""
     wave = math.sin((5.0 + look.phase[5] * 0.4) * t + look.phase[4])
     for side in (-1, 1):
@@ -111,7 +112,7 @@ def draw_arms(canvas: skia.Canvas, look: Look, t: float) -> None:
             limb(canvas, look, [(side * 1.9, 2.9), (side * 1.6, 4.3), (-side * 0.8, 4.0 + 0.25 * side)], True)
 
 
-def draw_hair_back(canvas: skia.Canvas, look: Look) -> None:
+def draw_hair_back(canvas: skia.Canvas, look: Appearance) -> None:
     a, colour = look.aspect, tint(look.hair, 0.8)
     if look.style == "long":
         path = skia.Path()
@@ -131,7 +132,7 @@ def draw_hair_back(canvas: skia.Canvas, look: Look) -> None:
         outlined(canvas, look, path, fill(tint(look.hair if sum(look.hair) > 300 else (120, 60, 110), 1.0)))
 
 
-def draw_hair_front(canvas: skia.Canvas, look: Look) -> None:
+def draw_hair_front(canvas: skia.Canvas, look: Appearance) -> None:
     a = look.aspect
     paint = shaded(look, look.hair, 0, -a, 1.8)
     path = skia.Path()
@@ -159,7 +160,7 @@ def draw_hair_front(canvas: skia.Canvas, look: Look) -> None:
     outlined(canvas, look, path, paint)
 
 
-def draw_eye(canvas: skia.Canvas, look: Look, e: Expression, side: int) -> None:
+def draw_eye(canvas: skia.Canvas, look: Appearance, e: Expression, side: int) -> None:
     x, y = side * 0.4, -0.12
     height = {"round": 0.2, "almond": 0.15, "dot": 0.15, "wide": 0.25, "narrow": 0.12}[look.eyes] * min(e.eye * 1.1, 1.15)
     if e.eye < 0.45:  # closed or squeezed: an arc, upwards when laughing, downwards when crying or blinking
@@ -181,7 +182,7 @@ def draw_eye(canvas: skia.Canvas, look: Look, e: Expression, side: int) -> None:
         canvas.drawLine(x, y + 0.14, x + side * 0.05, y + 0.5, stroke(skia.Color(150, 205, 255, 180), 0.07))
 
 
-def draw_mouth(canvas: skia.Canvas, look: Look, e: Expression) -> None:
+def draw_mouth(canvas: skia.Canvas, look: Appearance, e: Expression) -> None:
     a = look.aspect
     y, w, c = a * 0.52, e.width, e.curve
     left, right = (-w, y - 0.16 * c), (w, y - 0.16 * c)
@@ -209,7 +210,7 @@ def draw_mouth(canvas: skia.Canvas, look: Look, e: Expression) -> None:
     canvas.drawPath(path, stroke(tint((140, 52, 52), 0.9), 0.07))
 
 
-def draw_face(canvas: skia.Canvas, look: Look, e: Expression) -> None:
+def draw_face(canvas: skia.Canvas, look: Appearance, e: Expression) -> None:
     a = look.aspect
     for side in (-1, 1):
         canvas.drawOval(oval(side * 1.02, 0.05, 0.2, 0.3), fill(tint(look.skin, 0.85)))
@@ -242,7 +243,7 @@ def draw_face(canvas: skia.Canvas, look: Look, e: Expression) -> None:
         canvas.drawLine(-0.08, -0.12, 0.08, -0.12, stroke(tint(DARK, 1.0), 0.07))
 
 
-def draw_person(canvas: skia.Canvas, look: Look, t: float, x: float, y: float, half: float, tilt: float) -> None:
+def draw_person(canvas: skia.Canvas, look: Appearance, t: float, x: float, y: float, half: float, tilt: float) -> None:
     """Draws one person with the head's centre at (x, y) and half a head's width of `half` pixels."""
     canvas.save()
     canvas.translate(x, y)

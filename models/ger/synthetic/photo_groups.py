@@ -1,6 +1,6 @@
 """Groups of photographic faces: cut-outs on drawn bodies or floating, in rows or scattered, before photographs of places.
 
-`Group` has the same door as `scenes.Scene`: `frame(t)` draws the moment t, `heads(t)` says where heads are (for training only).
+`PhotoGroup` has the same door as `scenes.Scene`: `frame(t)` draws the moment t, `heads(t)` says where heads are (for training only).
 """
 
 from __future__ import annotations
@@ -12,10 +12,12 @@ import numpy as np
 import skia
 from PIL import Image, ImageFilter
 
+from ger.contract import NEUTRAL
+from ger.synthetic.appearance import Appearance, random_look
+from ger.synthetic.canvas import fill, surface, tint
 from ger.synthetic.person_drawing import draw_arms, draw_body, draw_hair_back
-from ger.synthetic.appearance import NEGATIVE, NEUTRAL, Look, fill, random_look, tint
 from ger.synthetic.photographs import JOINED, RAW, UNLABELLED, WARPED, Photographs, oval_mask
-from ger.synthetic.scenes import Scene, feelings, surface
+from ger.synthetic.scenes import Scene, feelings
 
 HALF = 37.0  # half a head's width in the 128-pixel cut-outs
 SAMPLING = skia.SamplingOptions(skia.FilterMode.kLinear, skia.MipmapMode.kLinear)
@@ -37,7 +39,7 @@ class Person:
     tilt: float
     feeling: int
     picture: skia.Image | None
-    look: Look
+    look: Appearance
     stretch: tuple[float, float] = (1.0, 1.0)
     sway: np.ndarray = field(default_factory=lambda: np.zeros(3))
 
@@ -61,7 +63,7 @@ def cut_out(face: np.ndarray, rng: np.random.Generator, light: np.ndarray, contr
     return skia.Image.fromarray(np.ascontiguousarray(pixels), colorType=skia.kRGBA_8888_ColorType)
 
 
-class Group:
+class PhotoGroup:
     """A group of `people` whose majority shows `label`, from the photographs of one side of the split."""
 
     def __init__(self, seed: int, label: int, people: int, photographs: Photographs, source: str = "mixed", side: str = "train",
@@ -103,8 +105,8 @@ class Group:
             return [self._distant(rng, feeling) for feeling in own]
         if kind < 0.7:
             zoom = rng.uniform(0.5 if self.people < 10 else 0.75, 1.0)
-            seats = Scene(seed, self.label, self.people, self.side, (self.width, self.height)).seats
-            return [self._person(rng, f, s.x, s.y, s.half * zoom * rng.uniform(0.85, 1.1), rng.normal(0, 8)) for f, s in zip(own, seats)]
+            places = Scene(seed, self.label, self.people, self.side, (self.width, self.height)).placed
+            return [self._person(rng, f, s.x, s.y, s.half * zoom * rng.uniform(0.85, 1.1), rng.normal(0, 8)) for f, s in zip(own, places)]
         return self._scatter(rng, own)
 
     def _scatter(self, rng: np.random.Generator, own: list[int]) -> list[Person]:

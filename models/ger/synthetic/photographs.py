@@ -7,7 +7,6 @@ Every face has the same brightness and contrast, whatever its class. The split i
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 from functools import lru_cache
 from pathlib import Path
@@ -15,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ger.synthetic.appearance import NEGATIVE, NEUTRAL, POSITIVE
+from ger.contract import NEGATIVE, NEUTRAL, POSITIVE
 from ger.synthetic.warps import lip_row, random_warp
 
 LABELS = {"positive": POSITIVE, "neutral": NEUTRAL, "negative": NEGATIVE, "unlabelled_mostly_neutral": NEUTRAL}
@@ -124,18 +123,14 @@ def load(cache: Path, side: str) -> Photographs:
     return Photographs(cache, side)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--media", type=Path, required=True)
-    parser.add_argument("--cache", type=Path, required=True)
-    options = parser.parse_args()
-    with np.load(options.cache / "faces.npz") as kept:
-        pool = build_pool({k: kept[k] for k in kept.files})
-    np.savez(options.cache / "pool.npz", **pool)
-    places = read_backgrounds(options.media / "train" / "backgrounds")
-    np.savez(options.cache / "backgrounds.npz", **places)
-    print(f"{len(pool['held'])} faces, {int(pool['held'].sum())} of them held out; {len(places['held'])} backgrounds, {int(places['held'].sum())} held out")
-
-
-if __name__ == "__main__":
-    main()
+def prepare(media: Path, cache: Path) -> None:
+    """Writes `pool.npz` from `faces.npz`, and `backgrounds.npz`."""
+    with np.load(cache / "faces.npz") as stored:
+        pool = build_pool({key: stored[key] for key in stored.files})
+    np.savez(cache / "pool.npz", allow_pickle=True, **pool)
+    places = read_backgrounds(media / "train" / "backgrounds")
+    np.savez(cache / "backgrounds.npz", allow_pickle=True, **places)
+    print(
+        f"{len(pool['held'])} faces, {int(pool['held'].sum())} of them held out; "
+        f"{len(places['held'])} backgrounds, {int(places['held'].sum())} held out"
+    )

@@ -10,10 +10,9 @@ from pathlib import Path
 import numpy as np
 from scipy.signal import butter, sosfilt
 
-from ger.synthetic import vocal_bursts
-from ger.synthetic import noises
+from ger.contract import NEGATIVE, NEUTRAL, POSITIVE
 from ger.contract.mel import SAMPLES
-from ger.synthetic.appearance import NEGATIVE, NEUTRAL, POSITIVE
+from ger.synthetic import noises, vocal_bursts
 from ger.synthetic.voices import RATE, Array, applause, cheer, cry, far, laugh, reverberate, scream, shout, talk
 
 # kinds that the held-out sounds are sorted by, with the label that each must get
@@ -26,7 +25,7 @@ BURST_KINDS = {"real amusement": (2,), "real elation and triumph": (13, 28, 30),
 BY_LABEL = {label: [c for c, (_, its) in vocal_bursts.CATEGORIES.items() if its == label] for label in range(3)}
 
 
-def burst_voice(rng: np.random.Generator, kept: vocal_bursts.Bursts, categories: list[int], n: int) -> Array:
+def burst_voice(rng: np.random.Generator, kept: vocal_bursts.VocalBursts, categories: list[int], n: int) -> Array:
     """One person of the set: bursts of one category of theirs, one after another with pauses, pitch and level a little changed."""
     category = int(rng.choice(categories))
     person = int(rng.choice(kept.people[category]))
@@ -69,7 +68,7 @@ def synthetic(rng: np.random.Generator, label: int, n: int, people: int) -> Arra
     return sum(far(rng, makers[int(rng.integers(len(makers)))](rng, n)) for _ in range(int(np.clip(people, 1, 6))))
 
 
-def real(rng: np.random.Generator, label: int, n: int, people: int, kept: vocal_bursts.Bursts) -> Array:
+def real(rng: np.random.Generator, label: int, n: int, people: int, kept: vocal_bursts.VocalBursts) -> Array:
     """1 to 15 real voices: most of the label, the others of any."""
     count = int(np.clip(rng.integers(max(people // 2, 1), people + 1), 1, 15))
     out = np.zeros(n)

@@ -1,6 +1,6 @@
 """Nobody, one or two people close to the camera among things that look a little like people: what teaches the network not to see groups.
 
-`Few` has the door of `groups.Group`. Bottles, vases, lamps and pictures on walls have the outline of a head over a body; hands have the
+`SparseScene` has the door of `groups.PhotoGroup`. Bottles, vases, lamps and pictures on walls have the outline of a head over a body; hands have the
 colour of faces. None of them is anybody.
 """
 
@@ -11,10 +11,10 @@ import math
 import numpy as np
 import skia
 
-from ger.synthetic.photo_groups import Group, Person
-from ger.synthetic.appearance import fill, tint
+from ger.synthetic.canvas import fill, surface, tint
+from ger.synthetic.photo_groups import Person, PhotoGroup
 from ger.synthetic.photographs import Photographs
-from ger.synthetic.scenes import feelings, surface
+from ger.synthetic.scenes import feelings
 
 
 def draw_few(rng: np.random.Generator) -> int:
@@ -57,7 +57,7 @@ def draw_thing(canvas: skia.Canvas, rng: np.random.Generator, x: float, foot: fl
         canvas.drawRoundRect(skia.Rect.MakeLTRB(x - 1.6 * wide, foot - high, x + 1.6 * wide, foot), wide * 0.5, wide * 0.5, fill(body))
 
 
-class Few(Group):
+class SparseScene(PhotoGroup):
     """At most a few people, seen from near, with their hands about, among things."""
 
     def __init__(self, seed: int, label: int, people: int, photographs: Photographs, source: str = "mixed", side: str = "train",

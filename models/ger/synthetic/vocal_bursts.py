@@ -6,14 +6,13 @@ A file is named CCCCCC-EE-I: contributor, category, instance. Contributors 1-270
 
 from __future__ import annotations
 
-import argparse
 import multiprocessing
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
-from ger.synthetic.appearance import NEGATIVE, NEUTRAL, POSITIVE
+from ger.contract import NEGATIVE, NEUTRAL, POSITIVE
 
 RATE = 16_000
 LAST_TRAINING_CONTRIBUTOR = 270
@@ -57,7 +56,7 @@ def prepare(media: Path, cache: Path, workers: int = 2) -> None:
     print(f"{len(paths)} bursts, {sum(len(p) for p in parts) / RATE / 60:.0f} minutes")
 
 
-class Bursts:
+class VocalBursts:
     """The decoded bursts of one side of the split (`train` or `held`)."""
 
     def __init__(self, cache: Path, side: str) -> None:
@@ -81,18 +80,6 @@ class Bursts:
 
 
 @lru_cache(maxsize=2)
-def load(cache: Path, side: str) -> Bursts:
+def load(cache: Path, side: str) -> VocalBursts:
     """The bursts of a side, read once a process."""
-    return Bursts(cache, side)
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--media", type=Path, required=True, help="the folder that holds train/bursts")
-    parser.add_argument("--cache", type=Path, required=True)
-    options = parser.parse_args()
-    prepare(options.media, options.cache)
-
-
-if __name__ == "__main__":
-    main()
+    return VocalBursts(cache, side)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.signal import butter, fftconvolve, lfilter, sosfilt
 
-from ger.synthetic.appearance import NEGATIVE, NEUTRAL, POSITIVE
+from ger.contract import NEGATIVE, NEUTRAL, POSITIVE
 
 RATE = 16_000
 VOWELS = [(730, 1090, 2440), (530, 1840, 2480), (390, 1990, 2550), (570, 840, 2410), (440, 1020, 2240), (300, 870, 2240)]

@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.ndimage import gaussian_filter1d, map_coordinates
 
-from ger.synthetic.appearance import NEGATIVE, POSITIVE
+from ger.contract import NEGATIVE, POSITIVE
 
 Y, X = np.mgrid[0:128, 0:128].astype(np.float32)
 EYES, MIDDLE = 56.0, 64.0

@@ -10,10 +10,8 @@ from typing import Any
 
 from torch import nn
 
-from ger.systems import augusma2023
-from ger.systems import evtodienko2021
-from ger.systems import vemd2026
-from ger.systems.parts import Interface
+from ger.contract import Interface
+from ger.systems import augusma2023, evtodienko2021, vemd2026
 
 SYSTEMS: dict[str, types.ModuleType] = {"augusma2023": augusma2023, "evtodienko2021": evtodienko2021, "vemd2026": vemd2026}
 

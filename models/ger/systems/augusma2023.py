@@ -16,13 +16,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from ger.contract import Interface
 from ger.systems.parts import (
     IMAGENET_MEAN,
     IMAGENET_STD,
     TINY_VIT,
     Attention,
     FramePooling,
-    Interface,
     VitShape,
     clip_vit,
     sine_positions,

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from ger import contract
+from ger.contract import Interface
 from ger.edge.network import EdgeNetwork, Shape
 from ger.systems import SYSTEMS, build, configured
-from ger.systems.parts import Interface
 
 LISTED_MAX = 12
 # What the facts must say of a checkpoint that brings none.
@@ -41,6 +41,14 @@ def edge_interface(network: EdgeNetwork) -> Interface:
     mean, std = tuple(contract.VIDEO_MEAN), tuple(contract.VIDEO_STD)
     return Interface("edge", 5, network.shape.size, mean, std, "mel", missing="mask", present=True, group_size=True,
                      head_width=network.shape.head_width)
+
+
+def load_edge(path: Path) -> tuple[EdgeNetwork, dict[str, Any]]:
+    """The edge network of a checkpoint in evaluation mode, and the facts that training measured. Raises `CheckpointError`."""
+    loaded = load(path, "edge")
+    if not isinstance(loaded.network, EdgeNetwork):
+        raise CheckpointError(f"{path}: system: is not edge")
+    return loaded.network, loaded.facts
 
 
 def random_weights(system: str, size: str, seed: int) -> Loaded:

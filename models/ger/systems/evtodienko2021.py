@@ -21,7 +21,8 @@ import torch
 import torchaudio
 from torch import Tensor, nn
 
-from ger.systems.parts import IMAGENET_MEAN, IMAGENET_STD, Attention, Interface
+from ger.contract import Interface
+from ger.systems.parts import IMAGENET_MEAN, IMAGENET_STD, Attention
 
 # HuBERT's and wav2vec 2.0's feature extractor: kernel and stride of its seven layers (Baevski et al. 2020, section 4.2).
 KERNELS, STRIDES = (10, 3, 3, 3, 3, 2, 2), (5, 2, 2, 2, 2, 2, 2)

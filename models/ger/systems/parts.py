@@ -10,8 +10,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ger.contract import mel
-
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 VIT_NAME = "vit_large_patch14_clip_224.laion2b"
 
@@ -78,35 +76,3 @@ class FramePooling(nn.Module):
 
     def forward(self, steps: Tensor) -> Tensor:
         return (self.attention(steps) * steps).sum(1)
-
-
-@dataclass(frozen=True)
-class Interface:
-    """What a network takes and gives, as its contract says it. Video mean and std are of R, G, B in 0 to 1."""
-
-    system: str
-    frames: int
-    size: int  # pixels, both sides
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-    sound: str  # mel, waveform or none
-    normalise: str = "none"  # or zscore-clip, of a waveform
-    missing: str = "withhold"  # what stands for an answer where sound is missing: withhold or mask
-    present: bool = False  # takes which senses are there
-    group_size: bool = False  # tells the group's size
-    head_width: bool = False  # tells how large people appear
-    any_batch: bool = True
-
-    def inputs(self) -> dict[str, tuple[int, ...]]:
-        """Name to shape for batch 1, in the order of the network's arguments."""
-        shapes: dict[str, tuple[int, ...]] = {"video": (1, self.frames, 3, self.size, self.size)}
-        if self.sound == "mel":
-            shapes["sound"] = (1, mel.SEGMENTS, 1, mel.BINS, mel.FRAMES)
-        if self.sound == "waveform":
-            shapes["sound"] = (1, mel.SAMPLES)
-        if self.present:
-            shapes["present"] = (1, 2)
-        return shapes
-
-    def outputs(self) -> list[str]:
-        return ["logits"] + ["group_size"] * self.group_size + ["head_width"] * self.head_width

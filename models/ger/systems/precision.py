@@ -1,4 +1,4 @@
-"""An fp32 .onnx as fp16 or int8, and how often the lesser precision gives the same label."""
+"""An fp32 .onnx as fp16 or int8, and how often the reduced precision gives the same label."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from onnxruntime.quantization import QuantType, quantize_dynamic
 from onnxruntime.transformers.float16 import convert_float_to_float16
 from onnxruntime.transformers.onnx_model import OnnxModel
 
-from ger.systems.parts import Interface
+from ger.contract import Interface
 
 Arrays = dict[str, np.ndarray]
 
@@ -25,7 +25,7 @@ def to_fp16(source: Path, out: Path) -> None:
 
 
 def to_int8(source: Path, out: Path) -> None:
-    """Weights of MatMul and Gemm as int8 by channel, activations quantised as they come; convolutions stay f32.
+    """Weights of MatMul and Gemm as int8 by channel, activations quantised dynamically; convolutions stay f32.
 
     Weights use 7 bits (`reduce_range`), so that processors without VNNI do not overflow their 16-bit sums.
     """
@@ -35,13 +35,13 @@ def to_int8(source: Path, out: Path) -> None:
 
 
 def random_inputs(interface: Interface, rng: np.random.Generator) -> Arrays:
-    """Normal noise for each sense, both present."""
+    """Normal noise for each modality, both present."""
     shapes = interface.inputs()
     return {name: np.ones(s, np.float32) if name == "present" else rng.standard_normal(s, np.float32) for name, s in shapes.items()}
 
 
-def lifelike_inputs(interface: Interface, rng: np.random.Generator) -> Arrays:
-    """Inputs with the statistics of clips: smooth coloured pictures that move little, and tones in quiet noise."""
+def realistic_inputs(interface: Interface, rng: np.random.Generator) -> Arrays:
+    """Inputs with the statistics of clips: smooth coloured pictures that hardly move, and tones in quiet noise."""
     given = {name: np.ones(shape, np.float32) for name, shape in interface.inputs().items()}
     place = np.linspace(0, 1, interface.size, dtype=np.float32)
     wave = sum(
@@ -63,13 +63,13 @@ def lifelike_inputs(interface: Interface, rng: np.random.Generator) -> Arrays:
 
 
 def seeded_inputs(interface: Interface, count: int, seed: int) -> Iterator[Arrays]:
-    """Alternately lifelike and random."""
+    """Alternately realistic and random."""
     rng = np.random.default_rng(seed)
     for index in range(count):
-        yield (lifelike_inputs, random_inputs)[index % 2](interface, rng)
+        yield (realistic_inputs, random_inputs)[index % 2](interface, rng)
 
 
-def clips_of(path: Path, interface: Interface) -> Iterator[Arrays]:
+def clip_inputs(path: Path, interface: Interface) -> Iterator[Arrays]:
     """Clips of an `.npz` whose arrays are named as the inputs, normalised as the contract says, the first axis counting clips."""
     with np.load(path) as arrays:
         for name, shape in interface.inputs().items():
@@ -88,13 +88,13 @@ def session(path: Path, threads: int = 0) -> onnxruntime.InferenceSession:
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
-def agreement(exact: Path, lesser: Path, inputs: Iterator[Mapping[str, np.ndarray]]) -> tuple[int, int, float]:
+def agreement(exact: Path, reduced: Path, inputs: Iterator[Mapping[str, np.ndarray]]) -> tuple[int, int, float]:
     """(inputs with the same label, inputs, the largest difference of a logit)."""
-    both = [session(exact), session(lesser)]
+    both = [session(exact), session(reduced)]
     same = count = 0
     worst = 0.0
     for given in inputs:
-        first, second = (one.run(["logits"], dict(given))[0] for one in both)
+        first, second = (network.run(["logits"], dict(given))[0] for network in both)
         same += int(first.argmax() == second.argmax())
         count += 1
         worst = max(worst, float(np.abs(first - second).max()))

@@ -20,13 +20,13 @@ import timm
 import torch
 from torch import Tensor, nn
 
+from ger.contract import Interface
 from ger.systems.parts import (
     IMAGENET_MEAN,
     IMAGENET_STD,
     TINY_VIT,
     Attention,
     FramePooling,
-    Interface,
     VitShape,
     clip_vit,
     sine_positions,

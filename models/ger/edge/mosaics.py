@@ -13,12 +13,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ger.synthetic import photographs
-from ger.edge.augment import colours
 from ger.contract import VIDEO_MEAN, VIDEO_STD
-from ger.synthetic.person_drawing import draw_face, draw_hair_back, draw_hair_front
+from ger.edge.augment import colours
+from ger.synthetic import photographs
 from ger.synthetic.appearance import expression_at, random_look
-from ger.synthetic.scenes import SIZE, surface
+from ger.synthetic.camera import SIZE
+from ger.synthetic.canvas import surface
+from ger.synthetic.person_drawing import draw_face, draw_hair_back, draw_hair_front
 
 FULL, HALF_FACE = 128, 37.0
 DRAWN = 2400
