@@ -3,7 +3,7 @@
 //! `ger-mel-1`: 16 kHz mono, five segments of one second, each padded by itself with 512 reflected samples on both
 //! sides; 1024-point FFT of a periodic Hann window every 125 samples, the first 128 frames kept; |X|²; 128 triangular
 //! filters of height 1 on the HTK mel scale from 20 to 8000 Hz; 10·log10(max(x, 1e-10)); nothing more than 80 dB below
-//! the clip's loudest value; then (x - mean) / std. `models/ger/mel.py` is the same in NumPy.
+//! the clip's loudest value; then (x - mean) / std. `models/ger/contract/mel.py` is the same in NumPy.
 
 use std::{fmt, sync::Arc};
 

@@ -24,7 +24,7 @@ mod tests {
     fn the_ramp_is_the_one_of_the_exporter() {
         let mut tensor = vec![0.0; 384_000];
         ramp(&mut tensor);
-        // By `ramp` of models/ger/contract.py.
+        // By `ramp` of models/ger/contract/golden.py.
         assert_eq!(tensor[383_999], -0.134_227_51);
         assert_eq!(tensor[..5], [-1.0, 0.236_067_89, -0.527_864_1, 0.708_203_9, -0.055_728_197]);
     }
