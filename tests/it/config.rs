@@ -89,7 +89,8 @@ fn full_toml_shows_the_defaults() {
     assert_eq!(full, minimal);
 }
 
-/// Every broken configuration says at its top what must be said of it, and nothing else is said.
+/// Every broken configuration says at its top what must be said of it, and nothing else is said. Below that, it may say
+/// which variables are set.
 #[test]
 fn broken_configurations() {
     let broken = format!("{CONFIGS}/broken/");
@@ -100,7 +101,8 @@ fn broken_configurations() {
         let mut files = if path.is_dir() { files_of(&path) } else { vec![path.clone()] };
         files.sort();
         let expected: Vec<String> = files.iter().flat_map(|path| expectations(path)).collect();
-        let said = match load(std::slice::from_ref(&path), environment(&[])) {
+        let variables: Vec<_> = files.iter().flat_map(|path| variables(path)).collect();
+        let said = match load(std::slice::from_ref(&path), variables.into_iter()) {
             Ok(_) => "no fault".to_owned(),
             Err(faults) => faults.to_string().replace(&broken, ""),
         };
@@ -122,6 +124,13 @@ fn files_of(folder: &Path) -> Vec<PathBuf> {
 fn expectations(path: &Path) -> Vec<String> {
     let text = fs::read_to_string(path).unwrap();
     text.lines().map_while(|line| line.strip_prefix("# expect: ")).map(str::to_owned).collect()
+}
+
+/// `# environment: NAME=VALUE`.
+fn variables(path: &Path) -> Vec<(String, String)> {
+    let text = fs::read_to_string(path).unwrap();
+    let set = text.lines().filter_map(|line| line.strip_prefix("# environment: ")?.split_once('='));
+    set.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
 }
 
 /// A value for every key that is neither its default nor an example. The first column is what else it takes.
