@@ -10,6 +10,7 @@ use std::{fmt, net::SocketAddr, path::PathBuf};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use self::file::{keys::Gates, value::Decimal};
 use self::schedule::Schedule;
 use crate::{mask::Polygon, time::Span};
 
@@ -144,21 +145,6 @@ pub enum Sound {
     Camera,
     /// A microphone at this machine, by name: `pulseaudio:NAME`, `alsa:NAME`, or `default`.
     Microphone(String),
-}
-
-/// When the picture is not good enough to be read.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Gates {
-    /// A frame farther than this from its wanted moment is missing: 50 ms to 2 s.
-    pub frame_offset_max: Span,
-    /// How many frames of a window may be missing (each is replaced by its neighbour): 0 to frames - 1.
-    pub frames_missing_max: u32,
-    /// More lost RTP packets than this in a window are damage.
-    pub packets_lost_max: u32,
-    /// A window whose mean luma is below this is dark: 0 to 255.
-    pub luma_min: f32,
-    /// A window whose frames differ by less than this, in mean luma levels per pixel, is frozen: 0 switches off.
-    pub motion_min: f32,
 }
 
 /// The network and how it is run.
@@ -346,18 +332,6 @@ pub struct MqttSecrets {
     pub ca_pem: Option<String>,
     /// Our certificate and its key, PEM.
     pub client: Option<(String, Secret)>,
-}
-
-impl Default for Gates {
-    fn default() -> Self {
-        Self {
-            frame_offset_max: Span::from_ms(600),
-            frames_missing_max: 1,
-            packets_lost_max: 20,
-            luma_min: 12.0,
-            motion_min: 0.05,
-        }
-    }
 }
 
 impl Default for Reading {

@@ -96,7 +96,7 @@ fn luma_min(seen: &Seen, camera: &CameraFacts) -> Option<Fit> {
     let measured = stretches(seen).into_iter().filter(|it| WINDOWS_MIN <= it.windows as usize);
     let darkest = measured.filter_map(|it| it.darkest).min()?;
     let (wanted, limit) = at_most((f64::from(darkest) * LUMA_SHARE).floor(), LUMA_MIN_MAX);
-    let set = f64::from(camera.gates.luma_min);
+    let set = camera.gates.luma_min.get();
     let reason =
         format!("half of the darkest moment of the baseline, {darkest} of 255{limit}: below it the lights are off");
     Some(if set < wanted {
@@ -126,7 +126,7 @@ fn motion_min(seen: &Seen, camera: &CameraFacts) -> Option<Fit> {
         return (0 < *windows).then(|| Fit::Keep(reason()));
     };
     let stillest = seen.baseline.usual.motion(STILL_SHARE).map_or(empty, |usual| usual.min(empty));
-    let set = f64::from(camera.gates.motion_min);
+    let set = camera.gates.motion_min.get();
     let (wanted, limit) = at_most((stillest * MOTION_SHARE * 100.0).floor() / 100.0, MOTION_MIN_MAX);
     Some(if set == 0.0 {
         Fit::Keep("it is 0, which switches the gate off; that is nobody's decision but yours".into())
@@ -214,7 +214,7 @@ mod tests {
         super::{facts::tests::facts, observations::Clap, settings},
         *,
     };
-    use crate::{time::Moment, wire::CameraId};
+    use crate::{config::Decimal, time::Moment, wire::CameraId};
 
     /// A phase of a baseline whose windows all are like this.
     #[derive(Clone, Copy)]
@@ -280,7 +280,7 @@ mod tests {
             phase(seen, Phase::Empty, 24, Like { motion: empty, ..PLAIN });
             phase(seen, Phase::Usual, 24, Like { motion: usual, ..PLAIN });
         });
-        site.facts.cameras[0].gates.motion_min = set;
+        site.facts.cameras[0].gates.motion_min = Decimal::new(f64::from(set)).unwrap();
         site
     }
 

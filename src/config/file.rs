@@ -6,7 +6,7 @@
 
 mod diagnostic;
 mod environment;
-mod keys;
+pub(super) mod keys;
 mod layer;
 mod parse;
 mod problem;
@@ -15,7 +15,7 @@ pub mod schema;
 pub mod secrets;
 mod suggest;
 mod summary;
-mod value;
+pub mod value;
 
 use std::{
     collections::BTreeSet,

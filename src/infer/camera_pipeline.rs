@@ -188,8 +188,8 @@ impl CameraPipeline {
         survey: bool,
         clock: &Arc<dyn Clock>,
     ) -> io::Result<Self> {
-        let motion_min = camera.gates.motion_min;
-        let motion_min = if 0.0 < motion_min { motion_min } else { Gates::default().motion_min };
+        let motion_min = camera.gates.motion_min.get_f32();
+        let motion_min = if 0.0 < motion_min { motion_min } else { Gates::default().motion_min.get_f32() };
         let gauge = survey.then(|| CameraProbe::new(motion_min, camera.masks.clone()));
         let rings = Arc::new(Rings::new(contract, &camera.masks, gauge));
         let (route, packets) = intake.add(camera.id);

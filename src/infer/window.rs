@@ -114,15 +114,15 @@ impl Window {
             return Err(Withheld::FormatChange);
         }
         let (frames, frame_offset) = chosen.ok_or(Withheld::VideoGap)?;
-        if u64::from(self.gates.packets_lost_max) < self.lost(slot, &ring) {
+        if self.gates.packets_lost_max.get::<u64>() < self.lost(slot, &ring) {
             return Err(Withheld::Damaged);
         }
         let luma = frames.iter().map(|at| ring[*at].luma).sum::<f32>() / frames.len().max(1) as f32;
-        if luma < self.gates.luma_min {
+        if luma < self.gates.luma_min.get_f32() {
             return Err(Withheld::Dark);
         }
         let motion = frames.iter().map(|at| &ring[*at]).chain(inside).map(|it| it.motion).fold(0.0, f32::max);
-        if motion < self.gates.motion_min {
+        if motion < self.gates.motion_min.get_f32() {
             return Err(Withheld::Frozen);
         }
         // Digital silence is a muted or broken microphone, not a quiet room: the network was not trained on it.
@@ -167,11 +167,11 @@ impl Window {
             .map(|wanted| {
                 let nearest = (0..ring.len()).min_by_key(|at| (ring[*at].moment - *wanted).abs())?;
                 let distance = (ring[nearest].moment - *wanted).abs();
-                (distance <= self.gates.frame_offset_max).then_some(nearest)
+                (distance <= self.gates.frame_offset_max_ms.span()).then_some(nearest)
             })
             .collect();
         let missing = near.iter().filter(|it| it.is_none()).count();
-        if self.gates.frames_missing_max < u32::try_from(missing).unwrap_or(u32::MAX) {
+        if self.gates.frames_missing_max.get::<usize>() < missing {
             return None;
         }
         let mut frames = Vec::with_capacity(wanted.len());
@@ -197,6 +197,7 @@ impl Window {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Decimal;
 
     const GRID: Grid = Grid { clip: Span::from_ms(5000), hop: Span::from_ms(5000), frames: 5 };
     /// From 10 s to 15 s; frames are wanted at 10.5, 11.5, … s.
@@ -317,7 +318,8 @@ mod tests {
         frozen[9].motion = f32::INFINITY;
         check(&frozen, online(), Ok((&[5, 6, 7, 8, 9], 0)));
         frozen[9].motion = 0.0;
-        let off = Window::new(GRID, Gates { motion_min: 0.0, ..Gates::default() }, Missing::Withhold);
+        let off =
+            Window::new(GRID, Gates { motion_min: Decimal::new(0.0).unwrap(), ..Gates::default() }, Missing::Withhold);
         assert!(off.cut(SLOT, &frozen, online()).is_ok());
     }
 

@@ -181,7 +181,7 @@ impl Keeper {
     fn connect_once(&mut self, begun: Moment) -> End {
         let camera = &self.order.camera;
         let link = ConnectionStats::default();
-        let sampler = Sampler::new(self.room.grid, camera.decode, camera.gates.frame_offset_max);
+        let sampler = Sampler::new(self.room.grid, camera.decode, camera.gates.frame_offset_max_ms.span());
         let count = link.clone();
         let tap = Arc::new(StreamTimestamper::new(
             camera.id,

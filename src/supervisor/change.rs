@@ -112,8 +112,8 @@ mod tests {
     use super::*;
     use crate::{
         config::{
-            Camera, Decode, Gates, Model, Mqtt, Outbox, Page, Privacy, ProviderChoice, Reading, Rtsp, Site, Sound,
-            Source, schedule::Schedule,
+            Camera, Decimal, Decode, Gates, Model, Mqtt, Outbox, Page, Privacy, ProviderChoice, Reading, Rtsp, Site,
+            Sound, Source, schedule::Schedule,
         },
         mask::Polygon,
         supervisor::worker_config::ModelFacts,
@@ -219,7 +219,11 @@ mod tests {
         // `info` names these two, and frames are wanted elsewhere.
         check(&|it| it.reading.min_group = 6, &[Infer, Publish], &[]);
         check(&|it| it.reading.hop = Span::from_ms(2500), &[Ingest, Infer, Publish], &[]);
-        check(&|it| it.cameras[1].gates.luma_min = 20.0, &[], &[(Ingest, "set 1 stage"), (Infer, "set 1 stage")]);
+        check(
+            &|it| it.cameras[1].gates.luma_min = Decimal::new(20.0).unwrap(),
+            &[],
+            &[(Ingest, "set 1 stage"), (Infer, "set 1 stage")],
+        );
         // The rooms' part in a schedule is the pause, and masks are of no interest to whoever sees no picture.
         let mask = || Polygon::new(vec![[0, 0], [1, 0], [0, 1]]).unwrap();
         check(&|it| it.cameras[1].masks.push(mask()), &[], &[(Infer, "set 1 stage")]);

@@ -286,8 +286,8 @@ outbox.mib_max = 2\noutbox.age_max_h = 3",
     assert_eq!((rtsp.user.as_deref(), rtsp.fingerprint), (Some("viewer"), Some([0xAB; 32])));
     assert_eq!(rtsp.password_file.as_ref(), Some(&at("password")));
     assert_eq!(camera.sound, Sound::Microphone("pulseaudio:mic.monitor".into()));
-    assert_eq!((camera.sync_offset, camera.gates.frame_offset_max), (Span::from_ms(120), Span::from_ms(250)));
-    assert_eq!((camera.gates.luma_min, camera.gates.frames_missing_max), (20.5, 1));
+    assert_eq!((camera.sync_offset, camera.gates.frame_offset_max_ms.span()), (Span::from_ms(120), Span::from_ms(250)));
+    assert_eq!((camera.gates.luma_min.get(), camera.gates.frames_missing_max.get()), (20.5, 1));
     assert_eq!(config.model.file, at("net.onnx"));
     assert_eq!(config.model.providers, [ProviderChoice::Cuda, ProviderChoice::Cpu]);
     assert_eq!(config.model.cache_dir, at("state/engines"));

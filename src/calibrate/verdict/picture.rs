@@ -8,7 +8,7 @@ pub(super) fn items(view: &View<'_>) -> Vec<Item> {
 }
 
 fn light(view: &View<'_>) -> Item {
-    let min = f64::from(view.camera.gates.luma_min);
+    let min = view.camera.gates.luma_min.get();
     let bound = format!("{} to {}; below {min} (gates.luma_min) it fails", bounds::LUMA.warn, bounds::LUMA_BRIGHT.warn);
     let item = Item::new(Section::Picture, "light", "light").should_be(bound);
     let Some(vital) = view.seen.online().filter(|_| !view.seen.luma.points().is_empty()) else { return item };

@@ -20,7 +20,7 @@ pub(super) fn stream(view: &View<'_>, vital: &Vital) -> Option<Stream> {
         fps: f64::from(vital.fps_x100) / 100.0,
         key_distance_s: Some(f64::from(vital.key_distance_ms) / 1000.0).filter(|it| 0.0 < *it),
         decode: view.camera.decode,
-        offset_max_s: view.camera.gates.frame_offset_max.as_secs_f64(),
+        offset_max_s: view.camera.gates.frame_offset_max_ms.span().as_secs_f64(),
         frames: view.facts.network.frames,
         clip_s: view.facts.network.clip_s,
         hop_s: view.facts.hop_s,
@@ -86,7 +86,7 @@ fn frame_rate(view: &View<'_>) -> Item {
 }
 
 fn key_frames(view: &View<'_>) -> Item {
-    let allowed_s = 2.0 * view.camera.gates.frame_offset_max.as_secs_f64();
+    let allowed_s = 2.0 * view.camera.gates.frame_offset_max_ms.span().as_secs_f64();
     let item = Item::new(Section::Stream, "key_frames", "key frames")
         .should_be(format!("one every {:.2} s or more often", allowed_s * 0.9));
     let stream = view.seen.online().and_then(|vital| stream(view, vital));

@@ -8,8 +8,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::value::{
-    Context, Device, DiscoveryPrefix, Distribution, Element, FilePath, Fingerprint, Frames, Host, Hours, Integer,
-    Levels, Listen, Masks, Mebibytes, Milliseconds, ModelFile, Name, Number, Packets, People, Providers, Pure,
+    Context, Decimal, Device, DiscoveryPrefix, Distribution, Element, FilePath, Fingerprint, Frames, Host, Hours,
+    Integer, Levels, Listen, Masks, Mebibytes, Milliseconds, ModelFile, Name, Packets, People, Providers, Pure,
     Readings, Seconds, SecretFile, Switch, Text, Threads, TopicPrefix, Url, User,
 };
 use crate::config::{Decode, MqttVersion, Transport, schedule::Schedule};
@@ -122,20 +122,20 @@ pub(super) struct Sync {
 }
 
 /// When a window of the picture is not good enough to be read. Its reading is then "withheld", with the reason.
-#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub(super) struct Gates {
+pub struct Gates {
     /// A frame farther than this from its wanted moment is missing.
-    pub(super) frame_offset_max_ms: Integer<Milliseconds, 50, 2000, 600>,
+    pub frame_offset_max_ms: Integer<Milliseconds, 50, 2000, 600>,
     /// How many frames of a window may be missing (each is replaced by its neighbour). Fewer than the network sees.
-    pub(super) frames_missing_max: Integer<Frames, 0, 7, 1>,
+    pub frames_missing_max: Integer<Frames, 0, 7, 1>,
     /// More lost RTP packets than this in a window are damage.
-    pub(super) packets_lost_max: Integer<Packets, 0, 100_000, 20>,
+    pub packets_lost_max: Integer<Packets, 0, 100_000, 20>,
     /// A window whose mean brightness is below this is dark. --dry-run can fit it.
-    pub(super) luma_min: Number<Levels, 0, 255_000, 12_000>,
+    pub luma_min: Decimal<Levels, 0, 255_000, 12_000>,
     /// A window whose frames differ by less than this, per pixel on average, is frozen. 0 switches off. --dry-run can fit
     /// it.
-    pub(super) motion_min: Number<Levels, 0, 255_000, 50>,
+    pub motion_min: Decimal<Levels, 0, 255_000, 50>,
 }
 
 /// This machine. From here on, everything is the box's.
@@ -193,15 +193,15 @@ pub(super) struct Model {
 pub(super) struct Reading {
     /// From the end of one window to the end of the next. A window is 5 seconds long; with a shorter hop they overlap.
     #[schemars(extend("x-synonyms" = ["interval_s", "period_s", "every_s"]))]
-    pub(super) hop_s: Number<Seconds, 1000, 5000, 5000>,
+    pub(super) hop_s: Decimal<Seconds, 1000, 5000, 5000>,
     /// A smaller group is not read: the mood of a group of one is a person's. Only where the network estimates it.
     #[schemars(extend("x-synonyms" = ["group_min", "min_people"]))]
     pub(super) min_group: Integer<People, 2, 100, 5>,
     /// Below this probability there is no label. --dry-run can fit it.
     #[schemars(extend("x-synonyms" = ["confidence_min", "confidence", "threshold"]))]
-    pub(super) min_confidence: Number<Pure, 340, 990, 500>,
+    pub(super) min_confidence: Decimal<Pure, 340, 990, 500>,
     /// How much a new label's probability must exceed the present label's.
-    pub(super) hysteresis: Number<Pure, 0, 500, 50>,
+    pub(super) hysteresis: Decimal<Pure, 0, 500, 50>,
     /// Whether the network's transition matrix smooths over readings.
     pub(super) smoothing: Switch<true>,
     /// How often this place is positive, neutral and negative, in this order, where that is not as in the network's

@@ -11,24 +11,26 @@ use std::{borrow::Cow, marker::PhantomData};
 
 pub(super) use list::{Distribution, Masks, Providers};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 pub(super) use text::{
     Context, Device, DiscoveryPrefix, Element, FilePath, Fingerprint, Host, Listen, ModelFile, Name, SecretFile, Text,
     TopicPrefix, User, to_name,
 };
 pub(super) use url::{Source, Url, without_slashes};
 
-use crate::config::schedule::Schedule;
+use crate::time::Span;
 
-/// The unit of a number, in the plural, as messages say it.
-pub(super) trait Unit {
+/// The unit of a number.
+pub trait Unit {
+    /// As messages say it.
     const NAME: &'static str;
 }
 
 macro_rules! units {
     ($($unit:ident = $name:literal),* $(,)?) => {$(
-        #[derive(Clone, Copy, Debug)]
-        pub(super) enum $unit {}
+        #[doc = concat!("A unit: ", stringify!($unit), ".")]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum $unit {}
 
         impl Unit for $unit {
             const NAME: &'static str = $name;
@@ -41,94 +43,108 @@ units! {
     Packets = "packets", People = "people", Pure = "", Readings = "readings", Seconds = "seconds", Threads = "threads",
 }
 
-/// A whole number of `U` from `MIN` to `MAX`, and `DEFAULT` where the key is absent.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-#[serde(try_from = "i64", into = "i64", bound = "U: Unit + Copy")]
-pub(super) struct Integer<U, const MIN: i64, const MAX: i64, const DEFAULT: i64>(i64, PhantomData<U>);
+/// A number of `U` from `MIN` to `MAX`, and `DEFAULT` where the key is absent; see [`Integer`] and [`Decimal`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct Number<T, U, const MIN: i64, const MAX: i64, const DEFAULT: i64>(T, PhantomData<U>);
+
+/// A whole number.
+pub type Integer<U, const MIN: i64, const MAX: i64, const DEFAULT: i64> = Number<i64, U, MIN, MAX, DEFAULT>;
+/// A number whose bounds are given in thousandths, because no type can hold a fraction.
+pub type Decimal<U, const MIN: i64, const MAX: i64, const DEFAULT: i64> = Number<f64, U, MIN, MAX, DEFAULT>;
+
+/// What a [`Number`] can be made of.
+pub trait Scalar: Copy + PartialOrd + Serialize {
+    /// JSON Schema's name for it.
+    const TYPE: &'static str;
+
+    /// A bound as a type can hold it.
+    fn bound(bound: i64) -> Self;
+}
+
+impl Scalar for i64 {
+    const TYPE: &'static str = "integer";
+
+    fn bound(bound: i64) -> Self {
+        bound
+    }
+}
+
+impl Scalar for f64 {
+    const TYPE: &'static str = "number";
+
+    fn bound(thousandths: i64) -> Self {
+        thousandths as Self / 1000.0
+    }
+}
 
 impl<U, const MIN: i64, const MAX: i64, const DEFAULT: i64> Integer<U, MIN, MAX, DEFAULT> {
     /// The number as a type into which its whole range fits.
-    pub(super) fn get<T: TryFrom<i64> + Default>(self) -> T {
+    #[must_use]
+    pub fn get<T: TryFrom<i64> + Default>(self) -> T {
         T::try_from(self.0).unwrap_or_default()
     }
 }
 
-impl<U, const MIN: i64, const MAX: i64, const DEFAULT: i64> Default for Integer<U, MIN, MAX, DEFAULT> {
-    fn default() -> Self {
-        Self(DEFAULT, PhantomData)
+impl<const MIN: i64, const MAX: i64, const DEFAULT: i64> Integer<Milliseconds, MIN, MAX, DEFAULT> {
+    /// The number as a length of time.
+    #[must_use]
+    pub fn span(self) -> Span {
+        Span::from_ms(self.0)
     }
 }
 
-impl<U, const MIN: i64, const MAX: i64, const DEFAULT: i64> TryFrom<i64> for Integer<U, MIN, MAX, DEFAULT> {
-    type Error = &'static str;
-
-    fn try_from(number: i64) -> Result<Self, Self::Error> {
-        if (MIN..=MAX).contains(&number) { Ok(Self(number, PhantomData)) } else { Err("out of range") }
-    }
-}
-
-impl<U, const MIN: i64, const MAX: i64, const DEFAULT: i64> From<Integer<U, MIN, MAX, DEFAULT>> for i64 {
-    fn from(number: Integer<U, MIN, MAX, DEFAULT>) -> Self {
-        number.0
-    }
-}
-
-impl<U: Unit, const MIN: i64, const MAX: i64, const DEFAULT: i64> JsonSchema for Integer<U, MIN, MAX, DEFAULT> {
-    fn schema_name() -> Cow<'static, str> {
-        format!("Integer{}From{MIN}To{MAX}", U::NAME).into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "integer", "minimum": MIN, "maximum": MAX, "x-unit": U::NAME })
-    }
-}
-
-/// A number of `U`, and what it is where the key is absent; all three bounds in thousandths, because no type can hold a
-/// fraction.
-#[derive(Clone, Copy, Debug, Deserialize)]
-#[serde(try_from = "f64", bound = "U: Unit")]
-pub(super) struct Number<U, const MIN: i32, const MAX: i32, const DEFAULT: i32>(f64, PhantomData<U>);
-
-impl<U, const MIN: i32, const MAX: i32, const DEFAULT: i32> Number<U, MIN, MAX, DEFAULT> {
-    pub(super) fn get(self) -> f64 {
+impl<U, const MIN: i64, const MAX: i64, const DEFAULT: i64> Decimal<U, MIN, MAX, DEFAULT> {
+    /// The number.
+    #[must_use]
+    pub fn get(self) -> f64 {
         self.0
     }
 
+    /// The number, to seven digits.
+    #[must_use]
     #[allow(clippy::cast_possible_truncation, reason = "the ranges of the keys are far inside f32's")]
-    pub(super) fn get_f32(self) -> f32 {
+    pub fn get_f32(self) -> f32 {
         self.0 as f32
     }
 }
 
-impl<U, const MIN: i32, const MAX: i32, const DEFAULT: i32> Default for Number<U, MIN, MAX, DEFAULT> {
+impl<T: Scalar, U, const MIN: i64, const MAX: i64, const DEFAULT: i64> Default for Number<T, U, MIN, MAX, DEFAULT> {
     fn default() -> Self {
-        Self(f64::from(DEFAULT) / 1000.0, PhantomData)
+        Self(T::bound(DEFAULT), PhantomData)
     }
 }
 
-impl<U: Unit, const MIN: i32, const MAX: i32, const DEFAULT: i32> TryFrom<f64> for Number<U, MIN, MAX, DEFAULT> {
-    type Error = &'static str;
-
-    fn try_from(number: f64) -> Result<Self, Self::Error> {
-        let (min, max) = (f64::from(MIN) / 1000.0, f64::from(MAX) / 1000.0);
-        if (min..=max).contains(&number) { Ok(Self(number, PhantomData)) } else { Err("out of range") }
+impl<T: Scalar, U, const MIN: i64, const MAX: i64, const DEFAULT: i64> Number<T, U, MIN, MAX, DEFAULT> {
+    /// A number that must be in the range.
+    ///
+    /// # Errors
+    /// When it is not.
+    pub fn new(number: T) -> Result<Self, &'static str> {
+        let fits = (T::bound(MIN)..=T::bound(MAX)).contains(&number);
+        if fits { Ok(Self(number, PhantomData)) } else { Err("out of range") }
     }
 }
 
-impl<U, const MIN: i32, const MAX: i32, const DEFAULT: i32> Serialize for Number<U, MIN, MAX, DEFAULT> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_f64(self.0)
+impl<'de, T, U, const MIN: i64, const MAX: i64, const DEFAULT: i64> Deserialize<'de> for Number<T, U, MIN, MAX, DEFAULT>
+where
+    T: Scalar + Deserialize<'de>,
+{
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::new(T::deserialize(deserializer)?).map_err(D::Error::custom)
     }
 }
 
-impl<U: Unit, const MIN: i32, const MAX: i32, const DEFAULT: i32> JsonSchema for Number<U, MIN, MAX, DEFAULT> {
+impl<T: Scalar, U: Unit, const MIN: i64, const MAX: i64, const DEFAULT: i64> JsonSchema
+    for Number<T, U, MIN, MAX, DEFAULT>
+{
     fn schema_name() -> Cow<'static, str> {
-        format!("Number{}From{MIN}To{MAX}", U::NAME).into()
+        format!("{}{}From{MIN}To{MAX}", T::TYPE, U::NAME).into()
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        let (min, max) = (f64::from(MIN) / 1000.0, f64::from(MAX) / 1000.0);
-        json_schema!({ "type": "number", "minimum": min, "maximum": max, "x-unit": U::NAME })
+        let (min, max) = (T::bound(MIN), T::bound(MAX));
+        json_schema!({ "type": T::TYPE, "minimum": min, "maximum": max, "x-unit": U::NAME })
     }
 }
 
@@ -146,18 +162,5 @@ impl<const DEFAULT: bool> Switch<DEFAULT> {
 impl<const DEFAULT: bool> Default for Switch<DEFAULT> {
     fn default() -> Self {
         Self(DEFAULT)
-    }
-}
-
-impl JsonSchema for Schedule {
-    fn schema_name() -> Cow<'static, str> {
-        "Schedule".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({
-            "type": "array", "items": { "type": "string" },
-            "x-write": "a list such as [\"Mon-Fri 08:00-18:00\", \"Sat 22:00-02:00\"]",
-        })
     }
 }

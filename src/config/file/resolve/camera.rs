@@ -3,21 +3,18 @@
 use std::collections::BTreeMap;
 
 use super::Context;
-use crate::{
-    config::{
-        Camera, CameraId, Gates, Rtsp, Sound, Source,
-        file::{
-            diagnostic::{Diagnostics, Place, Problem},
-            environment::Environment,
-            keys::{self, CameraKeys, SoundSource},
-            layer::Layer,
-            parse::ParsedFile,
-            schema::Scope,
-            secrets,
-            value::{Source as Url, to_name},
-        },
+use crate::config::{
+    Camera, CameraId, Rtsp, Sound, Source,
+    file::{
+        diagnostic::{Diagnostics, Place, Problem},
+        environment::Environment,
+        keys::{self, CameraKeys, SoundSource},
+        layer::Layer,
+        parse::ParsedFile,
+        schema::Scope,
+        secrets,
+        value::{Source as Url, to_name},
     },
-    time::Span,
 };
 
 /// All cameras whose description is whole, in the files' order.
@@ -110,14 +107,8 @@ fn camera(context: &mut Context<'_>, keys: CameraKeys) -> Option<Camera> {
         decode: keys.camera.decode,
         decoder: keys.camera.decoder.map(|element| element.0),
         sound,
-        sync_offset: Span::from_ms(keys.sync.offset_ms.get()),
-        gates: Gates {
-            frame_offset_max: Span::from_ms(keys.gates.frame_offset_max_ms.get()),
-            frames_missing_max: keys.gates.frames_missing_max.get(),
-            packets_lost_max: keys.gates.packets_lost_max.get(),
-            luma_min: keys.gates.luma_min.get_f32(),
-            motion_min: keys.gates.motion_min.get_f32(),
-        },
+        sync_offset: keys.sync.offset_ms.span(),
+        gates: keys.gates,
         masks: keys.camera.masks.0,
         schedule: keys.camera.schedule.unwrap_or_default(),
     })

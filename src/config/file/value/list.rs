@@ -1,8 +1,6 @@
 //! Lists: providers, distributions, masks.
 
-use std::borrow::Cow;
-
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use toml::Value;
 
@@ -18,9 +16,9 @@ const SUM_TOLERANCE: f64 = 0.011;
 const FINE: (u32, u32) = (1920, 1080);
 
 /// The ladder of providers: at least one, none twice.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "Vec<ProviderChoice>")]
-pub(crate) struct Providers(pub(in crate::config::file) Vec<ProviderChoice>);
+pub(crate) struct Providers(pub(crate) Vec<ProviderChoice>);
 
 impl Default for Providers {
     fn default() -> Self {
@@ -42,20 +40,13 @@ impl TryFrom<Vec<ProviderChoice>> for Providers {
     }
 }
 
-impl JsonSchema for Providers {
-    fn schema_name() -> Cow<'static, str> {
-        "Providers".into()
-    }
-
-    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        Vec::<ProviderChoice>::json_schema(generator)
-    }
-}
-
 /// How often each of the three moods occurs. Sums to 1.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "Vec<f64>")]
-pub(crate) struct Distribution(pub(in crate::config::file) [f64; 3]);
+#[schemars(extend("x-write" = format!(
+    "a list of three numbers from {SHARE_MIN} to {} that sum to 1, such as [0.2, 0.7, 0.1]", 1.0 - 2.0 * SHARE_MIN
+)))]
+pub(crate) struct Distribution(pub(crate) [f64; 3]);
 
 impl TryFrom<Vec<f64>> for Distribution {
     type Error = &'static str;
@@ -73,23 +64,13 @@ impl TryFrom<Vec<f64>> for Distribution {
     }
 }
 
-impl JsonSchema for Distribution {
-    fn schema_name() -> Cow<'static, str> {
-        "Distribution".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        let most = 1.0 - 2.0 * SHARE_MIN;
-        let write =
-            format!("a list of three numbers from {SHARE_MIN} to {most} that sum to 1, such as [0.2, 0.7, 0.1]");
-        json_schema!({ "type": "array", "items": { "type": "number" }, "x-write": write })
-    }
-}
-
 /// Polygons over the picture; none is no mask.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "Vec<Value>")]
-pub(crate) struct Masks(pub(in crate::config::file) Vec<Polygon>);
+#[schemars(!try_from, extend("x-write" =
+    "a list of at most 16 polygons such as [[[0.0, 0.0], [0.3, 0.0], [0.3, 1.0], [0.0, 1.0]]], each a list of 3 to 32 \
+     points [x, y] from 0 to 1"))]
+pub(crate) struct Masks(#[schemars(with = "Vec<Vec<[f64; 2]>>")] pub(crate) Vec<Polygon>);
 
 impl TryFrom<Vec<Value>> for Masks {
     type Error = String;
@@ -107,20 +88,6 @@ impl TryFrom<Vec<Value>> for Masks {
             return Err(format!("nothing of the picture is left; {cure}"));
         }
         Ok(Self(polygons))
-    }
-}
-
-impl JsonSchema for Masks {
-    fn schema_name() -> Cow<'static, str> {
-        "Masks".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({
-            "type": "array", "items": { "type": "array" },
-            "x-write": "a list of at most 16 polygons such as [[[0.0, 0.0], [0.3, 0.0], [0.3, 1.0], [0.0, 1.0]]], each a \
-                        list of 3 to 32 points [x, y] from 0 to 1",
-        })
     }
 }
 

@@ -1,12 +1,11 @@
 //! Texts: names, hosts, paths and their like. None is empty, longer than [`BYTES_MAX`] or has a control character in it.
 
 use std::{
-    borrow::Cow,
     net::{IpAddr, Ipv4Addr},
     path::{Component, Path, PathBuf},
 };
 
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// No text is longer. A hundred cameras must fit into one message to a process (192 KiB).
@@ -17,11 +16,11 @@ const CONTEXTS: [&str; 8] = ["event", "retail", "transport", "public_space", "mu
 
 /// A type for texts that one function accepts. It is what that function makes of them.
 macro_rules! text_type {
-    ($(#[$doc:meta])* $name:ident($made:ty) = $read:expr, $schema:tt $(, default $default:literal)?) => {
-        $(#[$doc])*
-        #[derive(Clone, Debug, Serialize, Deserialize)]
+    ($(#[$attribute:meta])* $name:ident($made:ty) = $read:expr $(, default $default:literal)?) => {
+        #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
         #[serde(try_from = "String")]
-        pub(crate) struct $name(pub(in crate::config::file) $made);
+        $(#[$attribute])*
+        pub(crate) struct $name(#[schemars(with = "String")] pub(crate) $made);
 
         impl TryFrom<String> for $name {
             type Error = &'static str;
@@ -29,18 +28,6 @@ macro_rules! text_type {
             fn try_from(written: String) -> Result<Self, Self::Error> {
                 let read: fn(&str) -> Result<$made, &'static str> = $read;
                 plain(&written).and_then(read).map(Self)
-            }
-        }
-
-        impl JsonSchema for $name {
-            fn schema_name() -> Cow<'static, str> {
-                stringify!($name).into()
-            }
-
-            fn json_schema(_: &mut SchemaGenerator) -> Schema {
-                let mut schema = json_schema!($schema);
-                schema.insert("type".into(), "string".into());
-                schema
             }
         }
 
@@ -55,74 +42,74 @@ pub(super) use text_type;
 
 text_type! {
     /// Any text.
-    Text(String) = |text| Ok(text.to_owned()), { "x-write": "text in quotes, not empty" }
+    #[schemars(extend("x-write" = "text in quotes, not empty"))]
+    Text(String) = |text| Ok(text.to_owned())
 }
 text_type! {
     /// A user's name at a camera, which must not hold a `:` because HTTP's Basic and Digest schemes split there (RFC 7617,
     /// section 2).
-    User(String) = |text| when(!text.contains(':'), text, "a : stands in it, so it may hold a password"),
-    { "x-write": "a user's name in quotes, without a password" }
+    #[schemars(extend("x-write" = "a user's name in quotes, without a password"))]
+    User(String) = |text| when(!text.contains(':'), text, "a : stands in it, so it may hold a password")
 }
 text_type! {
     /// A part of a topic: `[a-z0-9_-]`, 1 to 32 characters.
-    Name(String) = |text| when(is_name(text), text, "this is no name"),
-    { "x-write": "a name in quotes of a-z, 0-9, _ and -, 1 to 32 characters" }
+    #[schemars(extend("x-write" = "a name in quotes of a-z, 0-9, _ and -, 1 to 32 characters"))]
+    Name(String) = |text| when(is_name(text), text, "this is no name")
 }
 text_type! {
     /// A host name or an address.
-    Host(String) = |text| when(is_host(text), text, "this is neither a host name nor an address"),
-    { "x-write": "a host name or an address in quotes, without scheme, port or user" }
+    #[schemars(extend("x-write" = "a host name or an address in quotes, without scheme, port or user"))]
+    Host(String) = |text| when(is_host(text), text, "this is neither a host name nor an address")
 }
 text_type! {
     /// The first levels of our topics.
-    TopicPrefix(String) = topic,
-    { "x-write": "1 to 64 of A-Z, a-z, 0-9, _, - and / in quotes, without / at either end" },
-    default "edge-ger"
+    #[schemars(extend("x-write" = "1 to 64 of A-Z, a-z, 0-9, _, - and / in quotes, without / at either end"))]
+    TopicPrefix(String) = topic, default "edge-ger"
 }
 text_type! {
     /// The first levels of Home Assistant's topics.
-    DiscoveryPrefix(String) = topic,
-    { "x-write": "1 to 64 of A-Z, a-z, 0-9, _, - and / in quotes, without / at either end" },
-    default "homeassistant"
+    #[schemars(extend("x-write" = "1 to 64 of A-Z, a-z, 0-9, _, - and / in quotes, without / at either end"))]
+    DiscoveryPrefix(String) = topic, default "homeassistant"
 }
 text_type! {
     /// A microphone.
-    Device(String) = |text| when(is_device(text), text, "this is no microphone's name"),
-    { "x-write": "\"default\", \"pulseaudio:NAME\" or \"alsa:NAME\"" }
+    #[schemars(extend("x-write" = "\"default\", \"pulseaudio:NAME\" or \"alsa:NAME\""))]
+    Device(String) = |text| when(is_device(text), text, "this is no microphone's name")
 }
 text_type! {
     /// A GStreamer element.
-    Element(String) = |text| when(is_element(text), text, "this is no element's name"),
-    { "x-write": "the name of a GStreamer element in quotes" }
+    #[schemars(extend("x-write" = "the name of a GStreamer element in quotes"))]
+    Element(String) = |text| when(is_element(text), text, "this is no element's name")
 }
 text_type! {
     /// Where the page listens.
-    Listen(String) = |text| when(text == "off" || address(text).is_some(), text, "this is no address"),
-    { "x-write": "\"off\", \"loopback\" or an IP address in quotes, without a port" },
-    default "off"
+    #[schemars(extend("x-write" = "\"off\", \"loopback\" or an IP address in quotes, without a port"))]
+    Listen(String) = |text| when(text == "off" || address(text).is_some(), text, "this is no address"), default "off"
 }
 text_type! {
     /// The SHA-256 of a certificate.
-    Fingerprint([u8; 32]) = |text| fingerprint(text).ok_or("this is no fingerprint"),
-    { "x-write": "\"sha256:\" and 64 hexadecimal digits, in quotes" }
+    #[schemars(extend("x-write" = "\"sha256:\" and 64 hexadecimal digits, in quotes"))]
+    Fingerprint([u8; 32]) = |text| fingerprint(text).ok_or("this is no fingerprint")
 }
 text_type! {
     /// A file or a folder.
-    FilePath(PathBuf) = path, { "x-write": "a path in quotes", "format": "path" }
+    #[schemars(extend("x-write" = "a path in quotes", "format" = "path"))]
+    FilePath(PathBuf) = path
 }
 text_type! {
     /// The network.
-    ModelFile(PathBuf) = path, { "x-write": "a path in quotes", "format": "path" },
-    default "/usr/share/edge-ger/edge-ger.onnx"
+    #[schemars(extend("x-write" = "a path in quotes", "format" = "path"))]
+    ModelFile(PathBuf) = path, default "/usr/share/edge-ger/edge-ger.onnx"
 }
 text_type! {
     /// A file whose content must not be seen. Its path is not shown either: people have put the password itself here.
-    SecretFile(PathBuf) = secret_file,
-    { "x-write": "the path of a file, or \"credential:NAME\", in quotes", "format": "secret" }
+    #[schemars(extend("x-write" = "the path of a file, or \"credential:NAME\", in quotes", "format" = "secret"))]
+    SecretFile(PathBuf) = secret_file
 }
 text_type! {
     /// What the place is.
-    Context(String) = context, { "enum": CONTEXTS }
+    #[schemars(extend("enum" = CONTEXTS))]
+    Context(String) = context
 }
 
 impl Listen {

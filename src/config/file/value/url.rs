@@ -1,16 +1,16 @@
 //! Where pictures come from, as one word with a scheme. Never with a password: URLs end in logs, titles and shells.
 
-use std::{borrow::Cow, path::PathBuf};
+use std::path::PathBuf;
 
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::text::{is_host, plain, text_type};
 
 text_type! {
     /// Where pictures come from.
-    Url(Source) = read,
-    { "x-write": "rtsp://, rtsps://, file: or v4l2: in quotes, without user or password", "format": "url" }
+    #[schemars(extend("x-write" = "rtsp://, rtsps://, file: or v4l2: in quotes, without user or password", "format" = "url"))]
+    Url(Source) = read
 }
 
 /// A source that can be tried.
