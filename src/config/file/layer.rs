@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 
 use config_rs::{Config, ConfigError, Map, Source, Value, ValueKind};
-use serde::de::DeserializeOwned;
+use serde::{Deserialize as _, de::DeserializeOwned};
 use serde_path_to_error::Segment;
 
 use super::{
@@ -119,27 +119,11 @@ impl Layer {
         let mut tree = toml::Table::new();
         for (section, key, value) in self.values().filter(|(section, ..)| section.scope == scope) {
             let keys = tree.entry(&section.name).or_insert_with(|| toml::Table::new().into()).as_table_mut();
-            if let (Some(keys), Some(value)) = (keys, to_toml(value)) {
+            // What is unusable is no TOML, and so left out.
+            if let (Some(keys), Ok(value)) = (keys, toml::Value::deserialize(value.clone())) {
                 keys.insert(key.name.clone(), value);
             }
         }
         tree
     }
-}
-
-/// `None` where there is nothing that could be used.
-fn to_toml(value: &Value) -> Option<toml::Value> {
-    Some(match &value.kind {
-        ValueKind::Boolean(on) => (*on).into(),
-        ValueKind::I64(number) => (*number).into(),
-        ValueKind::Float(number) => (*number).into(),
-        ValueKind::String(text) => text.as_str().into(),
-        ValueKind::Array(items) => items.iter().filter_map(to_toml).collect::<Vec<_>>().into(),
-        ValueKind::Table(keys) => {
-            let keys = keys.iter().filter_map(|(name, value)| Some((name.clone(), to_toml(value)?)));
-            toml::Value::Table(keys.collect())
-        }
-        // Neither TOML nor the environment makes the others.
-        _ => return None,
-    })
 }

@@ -123,20 +123,18 @@ fn syntax(file: &ParsedFile, text: &str, errors: &[toml::de::Error], diagnostics
     for error in errors {
         let at = error.span().map_or(0, |span| span.start);
         let line = line_of(text, at);
-        if line == last_line {
-            continue;
+        if line != last_line {
+            let before = text[..text.floor_char_boundary(at)].rsplit('\n').next().unwrap_or_default();
+            let what = format!("this is not TOML: at column {}, {}", before.chars().count() + 1, error.message());
+            let cure = "lines are [section], key = \"text\", key = 1, key = true, or # and a comment";
+            diagnostics.fault(file.place(line), "", Problem::new(what, cure));
         }
         last_line = line;
-        let start = text.as_bytes()[..at.min(text.len())].iter().rposition(|it| *it == b'\n').map_or(0, |it| it + 1);
-        let column = String::from_utf8_lossy(&text.as_bytes()[start..at.min(text.len())]).chars().count() + 1;
-        let cure = "lines are [section], key = \"text\", key = 1, key = true, or # and a comment";
-        let what = format!("this is not TOML: at column {column}, {}", error.message());
-        diagnostics.fault(file.place(line), "", Problem::new(what, cure));
     }
 }
 
 fn line_of(text: &str, at: usize) -> usize {
-    1 + text.as_bytes()[..at.min(text.len())].iter().filter(|byte| **byte == b'\n').count()
+    1 + text.as_bytes().iter().take(at).filter(|byte| **byte == b'\n').count()
 }
 
 type Name<'a> = Spanned<Cow<'a, str>>;

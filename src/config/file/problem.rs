@@ -29,13 +29,16 @@ fn in_general(key: &Key, value: &Value, item: Option<&Value>, said: &str) -> Pro
         (Form::Integer | Form::Number, Value::String(_)) => is_text(", without quotes and without a unit"),
         (Form::Boolean, Value::String(_)) => is_text(", without quotes"),
         (Form::Texts | Form::Numbers, Value::String(_)) => is_text(", in brackets"),
-        (form, value) if !fits(form, value) => Problem::new(format!("this is {}", name_of(value)), write),
-        (Form::Texts, _) if item.is_some_and(|item| !item.is_str()) => {
+        // No key is one, and a choice would take one with a single key in it.
+        (_, Value::Table(_)) => Problem::new("this is a section", write),
+        // Serde's own words.
+        (Form::Texts, _) if said.starts_with("invalid") && item.is_some() => {
             Problem::new("not everything here is text", write)
         }
-        (Form::Numbers, _) if item.is_some_and(|item| !fits(Form::Number, item)) => {
+        (Form::Numbers, _) if said.starts_with("invalid") && item.is_some() => {
             Problem::new("not everything here is a number", write)
         }
+        _ if said.starts_with("invalid") => Problem::new(format!("this is {}", name_of(value)), write),
         (Form::Number, _) if key.unit == "seconds" => {
             Problem::new("out of range", format!("{write} (1000 milliseconds are a second)"))
         }
@@ -45,8 +48,6 @@ fn in_general(key: &Key, value: &Value, item: Option<&Value>, said: &str) -> Pro
             let question = near.map(|near| format!("did you mean \"{near}\"? ")).unwrap_or_default();
             Problem::new("there is no such choice", question + &write)
         }
-        // Serde's own words.
-        _ if said.starts_with("invalid") => Problem::new("this does not fit", write),
         _ => match said.split_once("; ") {
             Some((what, cure)) => Problem::new(what, cure),
             None => Problem::new(said, write),
@@ -58,16 +59,6 @@ fn in_general(key: &Key, value: &Value, item: Option<&Value>, said: &str) -> Pro
 fn not_whole(key: &Key) -> Problem {
     let hint = if key.unit == "milliseconds" { " (a second is 1000 milliseconds)" } else { "" };
     Problem::new("this is not a whole number", format!("write {}{hint}", key.expectation))
-}
-
-fn fits(form: Form, value: &Value) -> bool {
-    match form {
-        Form::Integer => value.is_integer(),
-        Form::Number => value.is_integer() || value.is_float(),
-        Form::Boolean => value.is_bool(),
-        Form::Text | Form::Path | Form::Secret | Form::Url => value.is_str(),
-        Form::Texts | Form::Numbers | Form::Lists => value.is_array(),
-    }
 }
 
 fn name_of(value: &Value) -> &'static str {
