@@ -26,7 +26,7 @@ RUN_PACKAGES := build-essential pkg-config python3 python3-pip python3-venv \
 TEST_PACKAGES := gstreamer1.0-plugins-ugly gstreamer1.0-tools mosquitto mosquitto-clients \
 	pulseaudio pulseaudio-utils openssl systemd ffmpeg chromium groff-base bash fish zsh
 
-.PHONY: help demo test lint test-models bench bench-check fleet setup setup-test clean
+.PHONY: help demo test lint test-models lint-models bench bench-check fleet setup setup-test clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
@@ -42,8 +42,13 @@ lint: setup
 	cargo fmt --check
 	cargo clippy --locked --all-targets --features demo -- -D warnings
 
-test-models: $(VENV)/.ready ## the Python kit's own tests
+test-models: lint-models ## the Python kit's own tests
 	$(VENV)/bin/python -m pytest -q models/tests
+
+lint-models: $(VENV)/.ready ## ruff and mypy over the Python kit, ruff over the bench's peer
+	cd models && .venv/bin/ruff format --check . && .venv/bin/ruff check . && .venv/bin/mypy
+	cd models && .venv/bin/ruff check --config pyproject.toml ../benches/peer
+	cd models && .venv/bin/ruff format --check --config pyproject.toml ../benches/peer
 
 bench: setup-test $(BENCH_VENV)/.ready ## ratios against the script a user would write, in one run (BENCH_SECONDS=60 each)
 	ORT_DYLIB_PATH=$(CURDIR)/$(ORT) cargo bench --locked --features demo --bench micro --bench daemon

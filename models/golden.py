@@ -10,8 +10,12 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import librosa
 import numpy as np
+import torch
+import torchaudio
 from PIL import Image
+from torchaudio.transforms import AmplitudeToDB, MelSpectrogram
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from ger.contract import mel
@@ -75,7 +79,9 @@ def signals() -> dict[str, np.ndarray]:
     click[41_234:41_242] = [0.9, -0.9, 0.6, -0.5, 0.3, -0.2, 0.1, -0.05]
     pitch = 140.0 + 40.0 * np.sin(2 * np.pi * 0.7 * t)
     phase = 2 * np.pi * np.cumsum(pitch) / mel.SAMPLE_RATE
-    voice = sum(np.sin(k * phase) / k * (1.0 + 3.0 * np.exp(-(((k * 140.0) - 700.0) / 300.0) ** 2)) for k in range(1, 40))
+    voice = sum(
+        np.sin(k * phase) / k * (1.0 + 3.0 * np.exp(-((((k * 140.0) - 700.0) / 300.0) ** 2))) for k in range(1, 40)
+    )
     syllable = np.maximum(0.0, np.sin(2 * np.pi * 3.1 * t)) ** 2
     speech = np.clip(0.35 * voice * syllable + 0.01 * noise, -1.0, 1.0)
     return {"chirp": to_i16(chirp), "click": to_i16(click), "speech": to_i16(speech)}
@@ -83,12 +89,20 @@ def signals() -> dict[str, np.ndarray]:
 
 def reference_log_mel(samples: np.ndarray) -> np.ndarray:
     """torchaudio's MelSpectrogram and AmplitudeToDB over five separate seconds, f32 [5, 128, 128]."""
-    import torch
-    from torchaudio.transforms import AmplitudeToDB, MelSpectrogram
-
     spectrogram = MelSpectrogram(
-        sample_rate=mel.SAMPLE_RATE, n_fft=mel.N_FFT, win_length=mel.N_FFT, hop_length=mel.HOP, f_min=mel.F_MIN,
-        f_max=mel.F_MAX, n_mels=mel.BINS, power=2.0, center=True, pad_mode="reflect", norm=None, mel_scale="htk")
+        sample_rate=mel.SAMPLE_RATE,
+        n_fft=mel.N_FFT,
+        win_length=mel.N_FFT,
+        hop_length=mel.HOP,
+        f_min=mel.F_MIN,
+        f_max=mel.F_MAX,
+        n_mels=mel.BINS,
+        power=2.0,
+        center=True,
+        pad_mode="reflect",
+        norm=None,
+        mel_scale="htk",
+    )
     power = spectrogram(torch.from_numpy(samples).reshape(1, mel.SEGMENTS, mel.SAMPLE_RATE))[..., : mel.FRAMES]
     return AmplitudeToDB("power", top_db=mel.TOP_DB)(power)[0].numpy()
 
@@ -101,9 +115,6 @@ def check(name: str, ours: np.ndarray, theirs: np.ndarray, tolerance: float) -> 
 
 
 def main() -> None:
-    import librosa
-    import torchaudio
-
     (GOLDEN / "picture").mkdir(parents=True, exist_ok=True)
     (GOLDEN / "mel").mkdir(parents=True, exist_ok=True)
     sources = {"hash": picture_hash, "edges": picture_edges}
@@ -113,9 +124,11 @@ def main() -> None:
         path.write_bytes(np.asarray(small).tobytes())
 
     bank = torchaudio.functional.melscale_fbanks(
-        mel.N_FFT // 2 + 1, mel.F_MIN, mel.F_MAX, mel.BINS, mel.SAMPLE_RATE, norm=None, mel_scale="htk").numpy()
-    second = librosa.filters.mel(sr=mel.SAMPLE_RATE, n_fft=mel.N_FFT, n_mels=mel.BINS, fmin=mel.F_MIN,
-                                 fmax=mel.F_MAX, htk=True, norm=None).T
+        mel.N_FFT // 2 + 1, mel.F_MIN, mel.F_MAX, mel.BINS, mel.SAMPLE_RATE, norm=None, mel_scale="htk"
+    ).numpy()
+    second = librosa.filters.mel(
+        sr=mel.SAMPLE_RATE, n_fft=mel.N_FFT, n_mels=mel.BINS, fmin=mel.F_MIN, fmax=mel.F_MAX, htk=True, norm=None
+    ).T
     check("filter bank, ger.mel against torchaudio", mel.filter_bank(), bank, 1e-3)
     check("filter bank, ger.mel against librosa", mel.filter_bank(), second, 1e-5)
     (GOLDEN / "mel" / "filter-bank.f32").write_bytes(mel.filter_bank().astype("<f4").tobytes())

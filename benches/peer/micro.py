@@ -1,4 +1,4 @@
-"""Times what `benches/micro.rs` times, with the libraries that a user would take. Prints one JSON object, ms each.
+"""Times what `benches/micro.rs` times, with the libraries that a user would choose. Prints one JSON object, ms each.
 
 Every library gets one thread, as the daemon has; the best of many runs counts, as `timeit` recommends.
 """
@@ -39,8 +39,16 @@ def best_ms(work) -> float:
 def mel(samples: np.ndarray) -> np.ndarray:
     """The spectrogram `ger-mel-1` of a 5 s clip, in dB; all seconds in one call, which is librosa's fastest way."""
     power = librosa.feature.melspectrogram(
-        y=samples.reshape(5, RATE), sr=RATE, n_fft=1024, hop_length=125, n_mels=128, fmin=20.0, fmax=8000.0, htk=True,
-        norm=None, pad_mode="reflect",
+        y=samples.reshape(5, RATE),
+        sr=RATE,
+        n_fft=1024,
+        hop_length=125,
+        n_mels=128,
+        fmin=20.0,
+        fmax=8000.0,
+        htk=True,
+        norm=None,
+        pad_mode="reflect",
     )
     return librosa.power_to_db(power[..., :128], amin=1e-10, top_db=80.0)
 
@@ -52,13 +60,17 @@ def main() -> None:
     picture = random.integers(0, 256, (1080, 1920, 3), np.uint8)
     image = Image.fromarray(picture)
     masks = [np.int32(np.array(corners) * (1920, 1080) / 10_000) for corners in MASKS]
-    print(json.dumps({
-        "mel_ms": best_ms(lambda: mel(samples)),
-        "bicubic_ms": best_ms(lambda: image.resize(SIZE, Image.Resampling.BICUBIC)),
-        "area_ms": best_ms(lambda: cv2.resize(picture, SIZE, interpolation=cv2.INTER_AREA)),
-        "masks_ms": best_ms(lambda: cv2.fillPoly(picture, masks, (128, 128, 128))),
-        "versions": {"librosa": librosa.__version__, "pillow": Image.__version__, "opencv": cv2.__version__},
-    }))
+    print(
+        json.dumps(
+            {
+                "mel_ms": best_ms(lambda: mel(samples)),
+                "bicubic_ms": best_ms(lambda: image.resize(SIZE, Image.Resampling.BICUBIC)),
+                "area_ms": best_ms(lambda: cv2.resize(picture, SIZE, interpolation=cv2.INTER_AREA)),
+                "masks_ms": best_ms(lambda: cv2.fillPoly(picture, masks, (128, 128, 128))),
+                "versions": {"librosa": librosa.__version__, "pillow": Image.__version__, "opencv": cv2.__version__},
+            }
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""The script that a user would write to do edge-ger's job: the peer of `make bench`.
+"""The script that a user would write to do what edge-ger does: the peer of `make bench`.
 
 OpenCV reads the camera, ffmpeg its sound, librosa makes the mel spectrogram, onnxruntime runs the network and
 paho-mqtt publishes one JSON message for every five seconds. It is written to be a fair peer: nothing in it is slow on
-purpose. Colour conversion and scaling can be left out for frames that the network will not see (`--frames wanted`),
+purpose. Colour conversion and scaling can be skipped for frames that the network does not take (`--frames wanted`),
 the second connection asks the camera for sound only, and ONNX Runtime's threads sleep between two runs.
 """
 
@@ -28,13 +28,13 @@ import onnxruntime as ort
 import paho.mqtt.client as mqtt
 
 CLIP_S = 5.0
-# A frame farther from its wanted moment is missing.
+# A frame farther from its wanted time counts as missing.
 FRAME_OFFSET_MAX_S = 0.6
 TOPIC = "peer/reading"
 
 
 class Network:
-    """An .onnx file and what its contract says of its inputs."""
+    """An .onnx file and what its contract states about its inputs."""
 
     def __init__(self, path: str) -> None:
         options = ort.SessionOptions()
@@ -43,7 +43,7 @@ class Network:
         contract = json.loads(self.session.get_modelmeta().custom_metadata_map["ger.contract"])
         self.video, self.sound, self.classes = contract["video"], contract["sound"], contract["classes"]
         self.temperature = contract["calibration"]["temperature"]
-        self.inputs = {it.name for it in self.session.get_inputs()}
+        self.inputs = {node.name for node in self.session.get_inputs()}
         self.mean = np.array(self.video["mean"], np.float32)
         self.std = np.array(self.video["std"], np.float32)
 
@@ -54,21 +54,29 @@ class Network:
 
     def mel(self, samples: np.ndarray) -> np.ndarray:
         """f32 [1, 5, 1, 128, 128] from 5 s of sound."""
-        it = self.sound["mel"]
-        # All seconds in one call, each padded by itself: librosa makes its filters anew in every call.
+        terms = self.sound["mel"]
+        # All seconds in one call, each padded by itself: librosa computes its filters in every call.
         power = librosa.feature.melspectrogram(
-            y=samples.reshape(5, -1), sr=self.sound["sample_rate"], n_fft=it["n_fft"], hop_length=it["hop"],
-            n_mels=it["bins"], fmin=it["f_min"], fmax=it["f_max"], htk=True, norm=None, pad_mode="reflect",
+            y=samples.reshape(5, -1),
+            sr=self.sound["sample_rate"],
+            n_fft=terms["n_fft"],
+            hop_length=terms["hop"],
+            n_mels=terms["bins"],
+            fmin=terms["f_min"],
+            fmax=terms["f_max"],
+            htk=True,
+            norm=None,
+            pad_mode="reflect",
         )
-        decibel = librosa.power_to_db(power[..., : it["frames"]], amin=it["amin"], top_db=it["top_db"])
-        return ((decibel - it["mean"]) / it["std"]).astype(np.float32)[None, :, None]
+        decibel = librosa.power_to_db(power[..., : terms["frames"]], amin=terms["amin"], top_db=terms["top_db"])
+        return ((decibel - terms["mean"]) / terms["std"]).astype(np.float32)[None, :, None]
 
     def probabilities(self, frames: list[np.ndarray], samples: np.ndarray | None) -> tuple[np.ndarray, float]:
-        """Calibrated probabilities, and how long the network alone took, ms."""
+        """Calibrated probabilities, and the duration of the network alone, ms."""
         inputs = {"video": self.pictures(frames)}
-        heard = samples is not None
-        inputs["sound"] = self.mel(samples) if heard else np.zeros((1, 5, 1, 128, 128), np.float32)
-        inputs["present"] = np.array([[1.0, float(heard)]], np.float32)
+        has_sound = samples is not None
+        inputs["sound"] = self.mel(samples) if has_sound else np.zeros((1, 5, 1, 128, 128), np.float32)
+        inputs["present"] = np.array([[1.0, float(has_sound)]], np.float32)
         inputs = {name: value for name, value in inputs.items() if name in self.inputs}
         begin = time.monotonic()
         (logits,) = self.session.run(["logits"], inputs)
@@ -78,7 +86,7 @@ class Network:
 
 
 class Frames(threading.Thread):
-    """The last seconds of the camera's picture, already scaled to the network's size."""
+    """The last seconds of the camera's pictures, already scaled to the network's size."""
 
     def __init__(self, url: str, network: Network, keep: str) -> None:
         super().__init__(name="frames", daemon=True)
@@ -107,8 +115,10 @@ class Frames(threading.Thread):
             time.sleep(1)
 
     def wanted_after(self, now: float) -> float:
-        """The next middle of one of the equal parts of a window; windows end at multiples of their length."""
-        return (now // self.distance_s + (0.5 if now % self.distance_s < self.distance_s / 2 else 1.5)) * self.distance_s
+        """The next midpoint of the equal parts of a window; windows end at multiples of their length."""
+        return (
+            now // self.distance_s + (0.5 if now % self.distance_s < self.distance_s / 2 else 1.5)
+        ) * self.distance_s
 
     def add(self, now: float, frame: np.ndarray) -> None:
         with self.lock:
@@ -123,15 +133,15 @@ class Frames(threading.Thread):
         chosen = []
         for index in range(self.count):
             wanted = end - CLIP_S + (index + 0.5) * self.distance_s
-            at, frame = min(recent, key=lambda it: abs(it[0] - wanted), default=(0.0, None))
-            if FRAME_OFFSET_MAX_S < abs(at - wanted):
+            at, frame = min(recent, key=lambda timed: abs(timed[0] - wanted), default=(0.0, None))
+            if abs(at - wanted) > FRAME_OFFSET_MAX_S:
                 return None
             chosen.append(frame)
         return chosen
 
 
 class Sound(threading.Thread):
-    """The last seconds of the camera's sound. OpenCV hears nothing, so ffmpeg opens the camera a second time."""
+    """The last seconds of the camera's sound. OpenCV reads no sound, so ffmpeg opens the camera a second time."""
 
     def __init__(self, url: str, network: Network) -> None:
         super().__init__(name="sound", daemon=True)
@@ -139,8 +149,24 @@ class Sound(threading.Thread):
         self.recent: deque[np.ndarray] = deque(maxlen=-(-self.samples // (self.rate // 10)))
         self.lock = threading.Lock()
         command = [
-            "ffmpeg", "-nostdin", "-loglevel", "error", "-rtsp_transport", "tcp", "-allowed_media_types", "audio",
-            "-i", url, "-vn", "-f", "f32le", "-ac", "1", "-ar", str(self.rate), "-",
+            "ffmpeg",
+            "-nostdin",
+            "-loglevel",
+            "error",
+            "-rtsp_transport",
+            "tcp",
+            "-allowed_media_types",
+            "audio",
+            "-i",
+            url,
+            "-vn",
+            "-f",
+            "f32le",
+            "-ac",
+            "1",
+            "-ar",
+            str(self.rate),
+            "-",
         ]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE)
         self.start()
@@ -152,7 +178,7 @@ class Sound(threading.Thread):
                 self.recent.append(np.frombuffer(part, np.float32))
 
     def window(self) -> np.ndarray | None:
-        """The newest samples, or none while there are too few."""
+        """The newest samples, None while there are too few."""
         with self.lock:
             samples = np.concatenate(self.recent) if self.recent else np.empty(0, np.float32)
         return samples[-self.samples :] if self.samples <= len(samples) else None
@@ -163,10 +189,14 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--url", required=True, help="rtsp://…")
     parser.add_argument("--model", required=True, help="an .onnx with a contract")
     parser.add_argument("--mqtt-port", type=int, default=1883, help="of a broker on this machine")
-    parser.add_argument("--seconds", type=float, default=float("inf"), help="end after so long")
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="end after this time")
     parser.add_argument("--sound", choices=["none", "camera"], default="camera")
-    parser.add_argument("--frames", choices=["all", "wanted"], default="all",
-                        help="keep every frame, or only convert and keep those that the network will see")
+    parser.add_argument(
+        "--frames",
+        choices=["all", "wanted"],
+        default="all",
+        help="keep every frame, or only convert and keep those that the network takes",
+    )
     return parser.parse_args()
 
 
@@ -202,9 +232,12 @@ def publish_slots(client: mqtt.Client, network: Network, frames: Frames, sound: 
         probabilities, inference_ms = network.probabilities(chosen, samples)
         seq += 1
         reading = {
-            "ts_ms": ts_ms, "seq": seq, "label": network.classes[int(probabilities.argmax())],
-            **{name: round(float(p), 4) for name, p in zip(network.classes, probabilities)},
-            "latency_ms": round(1000 * (time.monotonic() - end)), "inference_ms": round(inference_ms),
+            "ts_ms": ts_ms,
+            "seq": seq,
+            "label": network.classes[int(probabilities.argmax())],
+            **{name: round(float(p), 4) for name, p in zip(network.classes, probabilities, strict=True)},
+            "latency_ms": round(1000 * (time.monotonic() - end)),
+            "inference_ms": round(inference_ms),
         }
         client.publish(TOPIC, json.dumps(reading), qos=1)
 

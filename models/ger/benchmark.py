@@ -1,7 +1,7 @@
 """Prints what networks cost: `python -m ger.benchmark A.onnx B.onnx… [--threads 2] [--json F]`.
 
-Parameters and operations are those of the system at full size; seconds are those of ONNX Runtime on the CPU, batch 1, the median of
-several runs.
+Parameters and operations are those of the system at full size; seconds are those of ONNX Runtime on the CPU, batch 1,
+the median of several runs.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Trains the edge network from random weights: `python -m ger.edge_train --out edge-ger.pt --cache DIR`.
 
-Renders what the cache lacks, resumes where it was stopped, and prints its figures as it goes. The cache must hold the prepared
-media (`ger.bursts`, `ger.find_faces`, `ger.photographs`).
+Renders what the cache lacks, resumes where it was stopped, and prints its figures as it goes. The cache must hold the
+prepared media (`ger.bursts`, `ger.find_faces`, `ger.photographs`).
 """
 
 from __future__ import annotations
@@ -72,7 +72,8 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     options.cache.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(options.seed)
-    network = EdgeNetwork(Shape(head_width=True)).to(memory_format=torch.channels_last)
+    network = EdgeNetwork(Shape(head_width=True))
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing from PyTorch's overloads
     facts: dict[str, Any] = {}
     for stage in STAGES:
         run_stage(stage, network, facts, settings)
@@ -87,7 +88,9 @@ def main() -> None:
         "training": describe(settings),
         "licence": LICENCE,
     }
-    torch.save({"shape": network.shape.to_dict(), "model_state_dict": network.state_dict(), "facts": facts}, options.out)
+    torch.save(
+        {"shape": network.shape.to_dict(), "model_state_dict": network.state_dict(), "facts": facts}, options.out
+    )
     figures.show(facts)
 
 

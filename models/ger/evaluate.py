@@ -1,10 +1,10 @@
 """Evaluates a network on labelled clips: `python -m ger.evaluate MODEL.onnx CLIPS [LABELS] --out report.html`.
 
 MODEL is any `.onnx` with a contract. CLIPS is a folder; LABELS a CSV file with the columns `clip` and `label` (see
-`ger.datasets.table`) or a labels file of VGAF; without LABELS, the folders CLIPS/positive, CLIPS/neutral and CLIPS/negative are
-the labels. Every clip is predicted from both modalities, from the picture alone and from the sound alone, where the network offers
-that. Further columns of the labels become curves, and so do faults added to some of the clips. `edge-ger evaluate` measures the same
-through the daemon's own decoders.
+`ger.datasets.table`) or a labels file of VGAF; without LABELS, the folders CLIPS/positive, CLIPS/neutral and
+CLIPS/negative are the labels. Every clip is predicted from both modalities, from the picture alone and from the sound
+alone, where the network offers that. Further columns of the labels become curves, and so do faults added to some of the
+clips. `edge-ger evaluate` measures the same through the daemon's own decoders.
 """
 
 from __future__ import annotations
@@ -65,7 +65,9 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("model", type=Path, metavar="MODEL.onnx")
     parser.add_argument("clips", type=Path, metavar="CLIPS")
     parser.add_argument("labels", type=Path, metavar="LABELS", nargs="?")
-    parser.add_argument("--out", type=Path, metavar="report.html", help="one HTML file that refers to nothing outside it")
+    parser.add_argument(
+        "--out", type=Path, metavar="report.html", help="one HTML file that refers to nothing outside it"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="the same figures for programs")
     parser.add_argument(
         "--predictions", type=Path, metavar="FILE.csv", help="the prediction for every clip, from both modalities"

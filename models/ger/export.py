@@ -4,8 +4,9 @@
 `python -m ger.export --system augusma2023 --checkpoint F --facts FACTS.json --out M.onnx` for one of the authors';
 `python -m ger.export --system vemd2026 --checkpoint random --size tiny --out M.onnx` for random weights.
 
-Nothing is written where ONNX Runtime and PyTorch differ by more than the contract's tolerance, or, for fp16 and int8, where fewer
-than 99 % of the inputs keep their label (with `--allow` it is written, and the contract states how many did).
+Nothing is written where ONNX Runtime and PyTorch differ by more than the contract's tolerance, or, for fp16 and int8,
+where fewer than 99 % of the inputs keep their label (with `--allow` it is written, and the contract states how many
+did).
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Trains a system on clips: `python -m ger.train --preset augusma2023 --data vgaf:ROOT --out DIR`.
 
-Presets are the papers' recipes and ours (`ger.recipes`). DIR gets `last.pt` (everything that is needed to go on), `best.pt` (the best
-by validation, in the layout that `python -m ger.export` reads), `history.json` and TensorBoard's files. The same command again
-goes on where it was stopped or killed, and gives the losses that it would have given unbroken. On one machine and device,
-a seed repeats a training.
+Presets are the papers' recipes and ours (`ger.recipes`). DIR gets `last.pt` (everything that is needed to go on),
+`best.pt` (the best by validation, in the layout that `python -m ger.export` reads), `history.json` and TensorBoard's
+files. The same command again goes on where it was stopped or killed, and gives the losses that it would have given
+unbroken. On one machine and device, a seed repeats a training.
 """
 
 from __future__ import annotations
@@ -35,8 +35,9 @@ def adjust(recipe: Recipe, options: argparse.Namespace) -> Recipe:
     if recipe.synthetic_share and options.synthetic is None:
         if not options.no_synthetic:
             raise DatasetError(
-                f"preset {recipe.system}: {recipe.synthetic_share:.0%} of its training clips are synthetic; name them with --synthetic "
-                "folder:DIR, or leave them out with --no-synthetic, which the checkpoint then says."
+                f"preset {recipe.system}: {recipe.synthetic_share:.0%} of its training clips are synthetic; "
+                "name them with --synthetic folder:DIR, or leave them out with --no-synthetic, "
+                "which the checkpoint then states."
             )
         changes["synthetic_share"] = 0.0
     return dataclasses.replace(recipe, **changes)
@@ -59,20 +60,32 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--data", required=True, help=FORMS)
     parser.add_argument("--out", type=Path, required=True, metavar="DIR")
     parser.add_argument("--synthetic", metavar="DATA", help="synthetic clips, as folder:DIR or table:CLIPS:LABELS.csv")
-    parser.add_argument("--no-synthetic", action="store_true", help="train a recipe that has a synthetic share without it")
     parser.add_argument(
-        "--config", action="append", default=[], metavar="KEY=VALUE", help="of the system, where it is not to be its full size"
+        "--no-synthetic", action="store_true", help="train a recipe that has a synthetic share without it"
+    )
+    parser.add_argument(
+        "--config",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="of the system, where it is not to be its full size",
     )
     parser.add_argument("--start", type=Path, metavar="FILE.pt", help="weights to start from, in our layout")
     parser.add_argument("--epochs", type=int, help="of every stage, instead of the recipe's")
     parser.add_argument("--batch", type=int, help="clips at once, instead of the recipe's")
-    parser.add_argument("--val-share", type=float, default=0.2, help="of the source videos, where the data has no split (default 0.2)")
-    parser.add_argument("--cache", type=Path, metavar="DIR", help="keeps decoded clips: as confidential as the clips themselves")
+    parser.add_argument(
+        "--val-share", type=float, default=0.2, help="of the source videos, where the data has no split (default 0.2)"
+    )
+    parser.add_argument(
+        "--cache", type=Path, metavar="DIR", help="keeps decoded clips: as confidential as the clips themselves"
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_argument("--workers", type=int, default=0, help="processes that decode")
     parser.add_argument("--threads", type=int, default=2, help="of torch on the CPU")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--at-most", type=int, metavar="EPOCHS", help="stop after so many epochs now; the same command goes on later")
+    parser.add_argument(
+        "--at-most", type=int, metavar="EPOCHS", help="stop after so many epochs now; the same command goes on later"
+    )
     parser.add_argument("--name", help="of the network, in its contract")
     return parser
 

@@ -1,4 +1,6 @@
-"""Small clips for the tests: drawn people and synthetic sounds, encoded as files. No media is needed, and none is in them."""
+"""Small clips for the tests: drawn people and synthetic sounds, encoded as files. No media is needed, and none is in
+them.
+"""
 
 from __future__ import annotations
 

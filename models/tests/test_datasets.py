@@ -1,4 +1,6 @@
-"""Loaders: both VGAF revisions and every refusal; decoding held against what was encoded, and against the daemon's rules."""
+"""Loaders: both VGAF revisions and every refusal; decoding held against what was encoded, and against the daemon's
+rules.
+"""
 
 import csv
 import hashlib
@@ -22,8 +24,13 @@ def vgaf_root(root: Path, train: tuple[int, int, int], val: tuple[int, int, int]
     """A VGAF tree with empty videos: listing them decodes nothing."""
     for split, counts in (("Train", train), ("Val", val)):
         (root / split).mkdir(parents=True)
-        names = [(f"{split.lower()}{index // 7}_{index % 7}", label) for index, label in enumerate(np.repeat([1, 2, 3], counts))]
-        (root / f"{split}_labels.txt").write_text("Vid_name Label\n" + "".join(f"{name} {label}\n" for name, label in names))
+        names = [
+            (f"{split.lower()}{index // 7}_{index % 7}", label)
+            for index, label in enumerate(np.repeat([1, 2, 3], counts))
+        ]
+        (root / f"{split}_labels.txt").write_text(
+            "Vid_name Label\n" + "".join(f"{name} {label}\n" for name, label in names)
+        )
         for name, _ in names:
             (root / split / f"{name}.mp4").touch()
     return root
@@ -44,7 +51,11 @@ def test_vgaf_tells_its_revision(tmp_path: Path, train: tuple, val: tuple, revis
     assert found.train.labels_sha256 == hashlib.sha256((tmp_path / "Train_labels.txt").read_bytes()).hexdigest()
     assert found.train.clips[8].source == "train1" and found.train.clips[8].path == tmp_path / "Train" / "train1_1.mp4"
     told = found.describe()
-    assert f"{train[0]} positive, {train[1]} neutral, {train[2]} negative" in told and found.val.labels_sha256 in told and revision in told
+    assert (
+        f"{train[0]} positive, {train[1]} neutral, {train[2]} negative" in told
+        and found.val.labels_sha256 in told
+        and revision in told
+    )
 
 
 def small_vgaf(root: Path) -> Path:
@@ -98,7 +109,10 @@ def test_a_table_gives_clips_in_its_order(tmp_path: Path) -> None:
     labels = tmp_path / "labels.csv"
     labels.write_text('label,clip,people,source\nNegative,b.mp4,4,v1\npositive,"in/a, 1.mp4",,v2\n')
     split = table.load(tmp_path, labels)
-    assert [(clip.name, clip.label, clip.source) for clip in split.clips] == [("b.mp4", 2, "v1"), ("in/a, 1.mp4", 0, "v2")]
+    assert [(clip.name, clip.label, clip.source) for clip in split.clips] == [
+        ("b.mp4", 2, "v1"),
+        ("in/a, 1.mp4", 0, "v2"),
+    ]
     assert split.sources_known and split.clips[0].columns["people"] == "4"
 
 
@@ -134,7 +148,10 @@ def test_folders_are_labels(tmp_path: Path) -> None:
     for name in ("negative/z.mp4", "positive/a.mp4", "positive/notes.txt"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
-    assert [(clip.name, clip.label) for clip in folder.load(tmp_path).clips] == [("positive/a.mp4", 0), ("negative/z.mp4", 2)]
+    assert [(clip.name, clip.label) for clip in folder.load(tmp_path).clips] == [
+        ("positive/a.mp4", 0),
+        ("negative/z.mp4", 2),
+    ]
     (tmp_path / "angry").mkdir()
     with pytest.raises(DatasetError, match="angry are no labels"):
         folder.load(tmp_path)
@@ -152,7 +169,10 @@ def write_labels(root: Path, rows: list[list[str]]) -> str:
 
 
 def test_splits_keep_sources_together(tmp_path: Path) -> None:
-    rows = [["clip", "label", "source"], *([f"c{i}.mp4", ("positive", "neutral")[i % 2], f"v{i // 3}"] for i in range(30))]
+    rows = [
+        ["clip", "label", "source"],
+        *([f"c{i}.mp4", ("positive", "neutral")[i % 2], f"v{i // 3}"] for i in range(30)),
+    ]
     train, val, told = open_splits(write_labels(tmp_path, rows), 0.3, seed=4)
     assert {clip.source for clip in train.clips}.isdisjoint(clip.source for clip in val.clips)
     assert (len(train.clips), len(val.clips)) == (21, 9) and "10 source" not in told
@@ -195,7 +215,7 @@ def grey_clip(path: Path, levels: list[int], fps: int, seconds: float | None = N
 def chosen(path: Path, rule: Rule, step: int) -> list[int]:
     pictures = decode_frames(path, rule)
     assert pictures is not None
-    return [int(round(float(picture.mean()) / step)) for picture in pictures]
+    return [round(float(picture.mean()) / step) for picture in pictures]
 
 
 def test_the_last_frame_before_each_midpoint_is_taken(tmp_path: Path) -> None:
@@ -245,7 +265,7 @@ def test_chroma_is_repeated_and_the_matrix_goes_by_height() -> None:
     for height, weights in ((576, colour.BT601), (578, colour.BT709)):
         frame = av.VideoFrame(10, height, "yuv420p")
         planes = [rng.integers(16, 236, (plane.height, plane.width), np.uint8) for plane in frame.planes]
-        for plane, values in zip(frame.planes, planes):
+        for plane, values in zip(frame.planes, planes, strict=True):
             padded = np.zeros((plane.height, plane.line_size), np.uint8)
             padded[:, : plane.width] = values
             plane.update(padded)
@@ -257,7 +277,9 @@ def test_the_golden_squash_is_reproduced() -> None:
     golden = Path(__file__).resolve().parents[2] / "tests" / "data" / "golden" / "picture"
     wanted, width, height, to_width, to_height = golden / "hash-640x360-160x160.rgb", 640, 360, 160, 160
     x, y = np.meshgrid(np.arange(width, dtype=np.int64), np.arange(height, dtype=np.int64))
-    source = np.stack([((x * 7 + y * 13 + c * 29 + (x * y) // 17) * 2_654_435_761 % 2**32) >> 24 for c in range(3)], -1).astype(np.uint8)
+    source = np.stack(
+        [((x * 7 + y * 13 + c * 29 + (x * y) // 17) * 2_654_435_761 % 2**32) >> 24 for c in range(3)], -1
+    ).astype(np.uint8)
     assert np.array_equal(resize(source, to_width, to_height).ravel(), np.frombuffer(wanted.read_bytes(), np.uint8))
 
 

@@ -41,7 +41,9 @@ def test_every_mode_is_scored(evaluated: tuple) -> None:
         scores = document["modes"][mode]
         assert (scores["clips"], scores["withheld"]) == (clips, COUNT - clips)
         matrix = np.array(scores["confusion"])
-        assert matrix.sum() == clips and scores["accuracy"]["value"] == pytest.approx(np.trace(matrix) / clips, abs=1e-4)
+        assert matrix.sum() == clips and scores["accuracy"]["value"] == pytest.approx(
+            np.trace(matrix) / clips, abs=1e-4
+        )
     json.dumps(document, allow_nan=False)
 
 
@@ -63,10 +65,13 @@ def test_predictions_are_in_the_agreed_form(evaluated: tuple, tmp_path: Path) ->
     assert rows[0] == ["clip", "truth", "predicted", "p_positive", "p_neutral", "p_negative", "senses"]
     assert [row[0] for row in rows[1:]] == [clip.name for clip in split.clips]
     assert rows[1][1] == "positive" and rows[2][1] == "neutral" and rows[-1][6] == "picture"
-    for row, answer in zip(rows[1:], predictions.by_mode["both"]):
+    for row, answer in zip(rows[1:], predictions.by_mode["both"], strict=True):
         chances = np.array(row[3:6], float)
         assert all(len(cell) == 8 for cell in row[3:6]) and chances.sum() == pytest.approx(1, abs=2e-6)
-        scaled = np.exp(answer.logits / json.loads(network.session.get_modelmeta().custom_metadata_map[KEY])["calibration"]["temperature"])
+        scaled = np.exp(
+            answer.logits
+            / json.loads(network.session.get_modelmeta().custom_metadata_map[KEY])["calibration"]["temperature"]
+        )
         assert np.allclose(chances, scaled / scaled.sum(), atol=1e-6)
         assert row[2] == ("positive", "neutral", "negative")[int(chances.argmax())]
     right = sum(row[1] == row[2] for row in rows[1:])
@@ -77,7 +82,12 @@ def test_columns_and_faults_become_curves(evaluated: tuple) -> None:
     document = evaluated[0]
     columns = {curve["column"]: curve["points"] for curve in document["columns"]}
     assert set(columns) == {"people", "light"}
-    assert [(point["level"], point["clips"]) for point in columns["people"]] == [("1", 2), ("3", 2), ("6", 1), ("12", 1)]
+    assert [(point["level"], point["clips"]) for point in columns["people"]] == [
+        ("1", 2),
+        ("3", 2),
+        ("6", 1),
+        ("12", 1),
+    ]
     assert [point["level"] for point in columns["light"]] == ["bright", "dim"]
     assert sum(len(curve["points"]) - 1 for curve in document["faults"]) == len(FAULTS)
     assert document["group_size"]["clips"] == COUNT and document["group_size"]["under_two"] == 2
@@ -92,7 +102,9 @@ def test_the_command_writes_all_three_files(
     monkeypatch.setattr("sys.argv", ["evaluate", *words, *(str(word) for pair in outputs.items() for word in pair)])
     with pytest.raises(SystemExit, match="share|sources lie on both sides"):
         evaluate.main()  # Every second clip of a source is dim, so that the sources lie on both sides.
-    monkeypatch.setattr("sys.argv", ["evaluate", *words[:-2], *(str(word) for pair in outputs.items() for word in pair)])
+    monkeypatch.setattr(
+        "sys.argv", ["evaluate", *words[:-2], *(str(word) for pair in outputs.items() for word in pair)]
+    )
     evaluate.main()
     assert all(path.stat().st_size for path in outputs.values())
     assert "2 positive, 2 neutral, 2 negative" in capsys.readouterr().out
@@ -109,7 +121,10 @@ def test_vgafs_labels_and_plain_folders_will_do(clips: tuple[Path, Path], tmp_pa
     (tmp_path / "plain" / "neutral").mkdir(parents=True)
     (tmp_path / "plain" / "neutral" / "x.mp4").symlink_to(second)
     document, predictions, _ = evaluate.evaluate(SHIPPED, evaluate.read_split(tmp_path / "plain", None))
-    assert document["labels"]["counts"] == {"positive": 0, "neutral": 1, "negative": 0} and predictions.by_mode["both"][0].modalities == "both"
+    assert (
+        document["labels"]["counts"] == {"positive": 0, "neutral": 1, "negative": 0}
+        and predictions.by_mode["both"][0].modalities == "both"
+    )
     assert document["labels"]["sha256"] is None and document["bootstrap"]["by"] == "clip"
 
 
@@ -118,8 +133,15 @@ def test_bins_of_columns() -> None:
     assert summary.bin_column(["b", "a", "b"]) == [("a", [1]), ("b", [0, 2])]
     assert summary.bin_column(["2", "10", "3"]) == [("2", [0]), ("3", [2]), ("10", [1])]
     quarters = summary.bin_column([str(i) for i in range(40)])
-    assert quarters is not None and [len(rows) for _, rows in quarters] == [10, 10, 10, 10] and quarters[0][0] == "0 to 9"
-    assert summary.bin_column(["0", "1", "4", "30", "3"], [0, 1, 2, 5, 10]) == [("0", [0]), ("1", [1]), ("3 to 4", [2, 4]), ("30", [3])]
+    assert (
+        quarters is not None and [len(rows) for _, rows in quarters] == [10, 10, 10, 10] and quarters[0][0] == "0 to 9"
+    )
+    assert summary.bin_column(["0", "1", "4", "30", "3"], [0, 1, 2, 5, 10]) == [
+        ("0", [0]),
+        ("1", [1]),
+        ("3 to 4", [2, 4]),
+        ("30", [3]),
+    ]
 
 
 def test_a_refitted_temperature_is_measured_on_the_other_clips(evaluated: tuple) -> None:
@@ -134,7 +156,9 @@ def test_a_refitted_temperature_is_measured_on_the_other_clips(evaluated: tuple)
 # ---- networks that offer less ----
 
 
-def tiny_network(path: Path, outputs: list[str], missing: str, classes: list[str], kind: str = "mel", has_present: bool = False) -> Path:
+def tiny_network(
+    path: Path, outputs: list[str], missing: str, classes: list[str], kind: str = "mel", has_present: bool = False
+) -> Path:
     """A real graph: output k is k plus the sums of its senses, so that an answer tells which output it is of."""
     batch, terms = (
         "batch",
@@ -168,10 +192,18 @@ def tiny_network(path: Path, outputs: list[str], missing: str, classes: list[str
     nodes.append(helper.make_node("Unsqueeze", ["seen", "one"], ["column"]))
     constants.append(helper.make_tensor("one", TensorProto.INT64, [1], [1]))
     for index, name in enumerate(outputs):
-        constants.append(helper.make_tensor(f"bias{index}", TensorProto.FLOAT, [1, 3], [10.0 * index, 10.0 * index + 1, 10.0 * index + 2]))
+        constants.append(
+            helper.make_tensor(
+                f"bias{index}", TensorProto.FLOAT, [1, 3], [10.0 * index, 10.0 * index + 1, 10.0 * index + 2]
+            )
+        )
         nodes.append(helper.make_node("Add", ["column", f"bias{index}"], [name]))
     graph = helper.make_graph(
-        nodes, "tiny", inputs, [helper.make_tensor_value_info(name, TensorProto.FLOAT, [batch, 3]) for name in outputs], constants
+        nodes,
+        "tiny",
+        inputs,
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, [batch, 3]) for name in outputs],
+        constants,
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
     helper.set_model_props(model, {KEY: json.dumps(terms)})
@@ -200,7 +232,9 @@ def test_a_missing_sense_is_answered_as_the_contract_says(
 ) -> None:
     network = Network(tiny_network(tmp_path / "t.onnx", outputs, missing, ORDER, has_present=has_present))
     assert [mode for mode in ("both", "picture", "sound") if network.offers(mode)] == offered
-    full, mute, blind, nothing = network.predict([model_input(True, True), model_input(True, False), model_input(False, True), model_input(False, False)])
+    full, mute, blind, nothing = network.predict(
+        [model_input(True, True), model_input(True, False), model_input(False, True), model_input(False, False)]
+    )
     assert blind.modalities == ("sound" if missing == "mask" else "none")
     assert full.logits is not None and full.logits.tolist() == [0, 1, 2] and full.modalities == "both"
     assert nothing.logits is None and nothing.modalities == "none"
@@ -248,14 +282,21 @@ def test_faults_do_what_they_say() -> None:
     ratio = 10 * np.log10(np.mean((0.1 * samples) ** 2) / np.mean((noisy - 0.1 * samples) ** 2))
     assert ratio == pytest.approx(10, abs=0.2)
     small = by_name["Size of the group in the picture: 1/2"].apply(pictures, rng)[0]
-    assert small.shape == pictures[0].shape and np.ptp(small[:10].reshape(-1, 3), 0).max() == 0 and np.ptp(small[16:48, 24:72]) > 0
+    assert (
+        small.shape == pictures[0].shape
+        and np.ptp(small[:10].reshape(-1, 3), 0).max() == 0
+        and np.ptp(small[16:48, 24:72]) > 0
+    )
     lost = by_name["Frames lost: last 4"].apply(pictures, rng)
     assert len(lost) == 5 and all(np.array_equal(picture, pictures[0]) for picture in lost)
     assert not by_name["Sound lost: all: muted"].apply(samples, rng).any()
     part = by_name["Sound lost: last 40%"].apply(samples, rng)
     assert not part[48_000:].any() and np.array_equal(part[:48_000], samples[:48_000])
     blurred = by_name["Blur (σ, share of the height): 4.0%"].apply(pictures, rng)[0]
-    assert np.abs(np.diff(blurred.astype(int), axis=1)).mean() < 0.7 * np.abs(np.diff(pictures[0].astype(int), axis=1)).mean()
+    assert (
+        np.abs(np.diff(blurred.astype(int), axis=1)).mean()
+        < 0.7 * np.abs(np.diff(pictures[0].astype(int), axis=1)).mean()
+    )
 
 
 def test_a_fault_is_repeated_by_the_clips_name(evaluated: tuple) -> None:

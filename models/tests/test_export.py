@@ -16,8 +16,14 @@ from ger.systems.export import export
 INPUTS, OUTPUTS = ["video", "sound", "present"], ["logits", "group_size", "head_width"]
 SHIPPED = Path(__file__).resolve().parents[1] / "edge-ger.onnx"
 FACTS = {
-    "name": "tiny", "created": "2000-01-01", "mel_mean": -20.0, "mel_std": 15.0, "prior": [1 / 3] * 3,
-    "calibration": {"temperature": 1.0, "ece": 0.0, "data": "none"}, "evaluation": {"data": "none"}, "training": {},
+    "name": "tiny",
+    "created": "2000-01-01",
+    "mel_mean": -20.0,
+    "mel_std": 15.0,
+    "prior": [1 / 3] * 3,
+    "calibration": {"temperature": 1.0, "ece": 0.0, "data": "none"},
+    "evaluation": {"data": "none"},
+    "training": {},
     "head_width": [0.05, 0.2],
 }
 
@@ -27,7 +33,9 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tiny")
     torch.manual_seed(0)
     network = EdgeNetwork(Shape(size=64, dim=16, depth=1, heads=2, stem=(4, 4, 8), sound=(4, 4, 8, 8), head_width=True))
-    torch.save({"shape": network.shape.to_dict(), "model_state_dict": network.state_dict(), "facts": FACTS}, folder / "tiny.pt")
+    torch.save(
+        {"shape": network.shape.to_dict(), "model_state_dict": network.state_dict(), "facts": FACTS}, folder / "tiny.pt"
+    )
     export(folder / "tiny.pt", folder / "tiny.onnx")
     return folder / "tiny.onnx"
 
@@ -42,7 +50,7 @@ def check_golden(path: Path) -> None:
     inputs = contract.golden_inputs(terms["video"]["height"])
     for batch in (1, 2):
         outputs = session.run(OUTPUTS, {name: np.repeat(inputs[name], batch, 0) for name in INPUTS})
-        for name, value in zip(OUTPUTS, outputs):
+        for name, value in zip(OUTPUTS, outputs, strict=True):
             assert np.abs(value - np.array(terms["golden"][name])).max() <= terms["golden"]["tolerance"]
 
 
@@ -63,7 +71,11 @@ def test_the_contract_states_everything(tiny: Path) -> None:
     assert terms["classes"] == ["positive", "neutral", "negative"]
     assert terms["video"]["resize"] == "squash-bicubic-antialias" and terms["video"]["layout"] == "NTCHW"
     assert terms["sound"]["mel"]["id"] == "ger-mel-1" and terms["sound"]["missing"] == "mask"
-    assert terms["outputs"] == {"logits": 3, "group_size": {"buckets": [0, 1, 2, 5, 10]}, "head_width": {"trained": [0.05, 0.2]}}
+    assert terms["outputs"] == {
+        "logits": 3,
+        "group_size": {"buckets": [0, 1, 2, 5, 10]},
+        "head_width": {"trained": [0.05, 0.2]},
+    }
     assert all(abs(sum(row) - 1) < 1e-9 for row in terms["transition"])
     assert len(terms["source_sha256"]) == 64 and terms["precision"] == "fp32"
 
@@ -77,7 +89,7 @@ def test_a_missing_sense_is_ignored(tiny: Path) -> None:
         present[0, place] = 0
         other = {**inputs, name: rng.standard_normal(inputs[name].shape).astype(np.float32)}
         first, second = (session.run(OUTPUTS, {**given, "present": present}) for given in (inputs, other))
-        assert all(np.allclose(a, b, atol=1e-6) for a, b in zip(first, second))
+        assert all(np.allclose(a, b, atol=1e-6) for a, b in zip(first, second, strict=True))
 
 
 def test_ramp_v1() -> None:

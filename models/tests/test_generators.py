@@ -37,7 +37,11 @@ def test_an_empty_room_is_neutral() -> None:
 
 def test_held_out_styles_are_not_seen_in_training() -> None:
     def traits(family: str) -> set[str]:
-        return {look.eyes for seed in range(30) for look in (person.look for person in Scene(seed, seed % 3, 6, family).placed)}
+        return {
+            look.eyes
+            for seed in range(30)
+            for look in (person.look for person in Scene(seed, seed % 3, 6, family).placed)
+        }
 
     assert traits("train").isdisjoint(traits("held"))
 
@@ -68,14 +72,22 @@ def made_bursts(tmp_path, monkeypatch):
     rng = np.random.default_rng(0)
     keys = [(person, category) for person in (1, 2, 270, 271, 300) for category in vocal_bursts.CATEGORIES]
     samples = np.rint(rng.uniform(-0.5, 0.5, (len(keys), RATE)) * 32767).astype(np.int16)
-    np.savez(tmp_path / "bursts.npz", samples=samples.ravel(), ends=np.arange(1, len(keys) + 1) * RATE,
-             contributor=[k[0] for k in keys], category=[k[1] for k in keys])
+    np.savez(
+        tmp_path / "bursts.npz",
+        samples=samples.ravel(),
+        ends=np.arange(1, len(keys) + 1) * RATE,
+        contributor=[k[0] for k in keys],
+        category=[k[1] for k in keys],
+    )
     yield tmp_path
     vocal_bursts.load.cache_clear()
 
 
 def test_no_contributor_is_on_both_sides(made_bursts) -> None:
-    people = {side: {p for own in vocal_bursts.load(made_bursts, side).people.values() for p in own} for side in ("train", "held")}
+    people = {
+        side: {p for own in vocal_bursts.load(made_bursts, side).people.values() for p in own}
+        for side in ("train", "held")
+    }
     assert people == {"train": {1, 2, 270}, "held": {271, 300}}
 
 

@@ -1,4 +1,6 @@
-"""Which module of the kit may import which: no circles, packages in their order, and libraries that read no command line."""
+"""Which module of the kit may import which: no circles, packages in their order, and libraries that read no command
+line.
+"""
 
 import ast
 from collections.abc import Iterator

@@ -19,7 +19,9 @@ def test_scores_are_scikit_learns(seed: int) -> None:
     answers = logits.argmax(1)
     scores = metrics.score(logits, truths)
     assert scores.accuracy.value == pytest.approx(accuracy_score(truths, answers))
-    assert scores.macro_f1.value == pytest.approx(f1_score(truths, answers, labels=[0, 1, 2], average="macro", zero_division=0))
+    assert scores.macro_f1.value == pytest.approx(
+        f1_score(truths, answers, labels=[0, 1, 2], average="macro", zero_division=0)
+    )
     assert np.array_equal(scores.confusion, confusion_matrix(truths, answers, labels=[0, 1, 2]))
     assert np.array_equal(metrics.confusion(truths, answers), scores.confusion)
 
@@ -42,7 +44,9 @@ def test_a_calibration_error_counted_by_hand() -> None:
     # Two clips at 0.6 (one right) share the bin (8/15, 9/15]; one at 0.95 is right.
     chances = np.array([[0.6, 0.3, 0.1], [0.6, 0.2, 0.2], [0.02, 0.95, 0.03]])
     rows = metrics.reliability(chances, np.array([0, 1, 1]))
-    assert rows.sum(0)[8].tolist() == pytest.approx([2, 1.2, 1]) and rows.sum(0)[14].tolist() == pytest.approx([1, 0.95, 1])
+    assert rows.sum(0)[8].tolist() == pytest.approx([2, 1.2, 1]) and rows.sum(0)[14].tolist() == pytest.approx(
+        [1, 0.95, 1]
+    )
     assert metrics.calibration_error(rows.sum(0)) == pytest.approx(2 / 3 * abs(0.5 - 0.6) + 1 / 3 * abs(1 - 0.95))
 
 
@@ -64,7 +68,9 @@ def test_the_temperature_is_found_again(temperature: float) -> None:
 
 
 def coverage(clips_a_source: int, by_source: bool) -> float:
-    """How often the interval of the accuracy holds the true one, when the clips of a source are right or wrong together."""
+    """How often the interval of the accuracy holds the true one, when the clips of a source are right or wrong
+    together.
+    """
     rng, truth, held = np.random.default_rng(8), 0.7, 0
     for trial in range(200):
         right = np.repeat(rng.random(80) < truth, clips_a_source)

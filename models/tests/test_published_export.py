@@ -1,4 +1,6 @@
-"""Export of the published systems at a tiny size, in every precision, from our checkpoints and from the authors' layouts."""
+"""Export of the published systems at a tiny size, in every precision, from our checkpoints and from the authors'
+layouts.
+"""
 
 import json
 from pathlib import Path
@@ -17,13 +19,25 @@ from ger.systems.export import ExportError, Options, export
 from ger.systems.precision import session
 
 FACTS = {
-    "name": "tiny", "created": "2000-01-01", "mel_mean": -20.0, "mel_std": 15.0, "prior": [1 / 3] * 3,
-    "video_mean": [0.485, 0.456, 0.406], "video_std": [0.229, 0.224, 0.225], "licence": {"weights": "none", "data": ["none"]},
-    "calibration": {"temperature": 1.0, "ece": 0.0, "data": "none"}, "evaluation": {"data": "none"}, "training": {},
+    "name": "tiny",
+    "created": "2000-01-01",
+    "mel_mean": -20.0,
+    "mel_std": 15.0,
+    "prior": [1 / 3] * 3,
+    "video_mean": [0.485, 0.456, 0.406],
+    "video_std": [0.229, 0.224, 0.225],
+    "licence": {"weights": "none", "data": ["none"]},
+    "calibration": {"temperature": 1.0, "ece": 0.0, "data": "none"},
+    "evaluation": {"data": "none"},
+    "training": {},
 }
 VARIANTS = [
-    ("augusma2023", {}), ("augusma2023", {"head": "flatten"}), ("augusma2023", {"head": "pooling"}),
-    ("evtodienko2021", {}), ("vemd2026", {}), ("vemd2026", {"head": "plain"}),
+    ("augusma2023", {}),
+    ("augusma2023", {"head": "flatten"}),
+    ("augusma2023", {"head": "pooling"}),
+    ("evtodienko2021", {}),
+    ("vemd2026", {}),
+    ("vemd2026", {"head": "plain"}),
 ]
 
 
@@ -37,7 +51,9 @@ def save(folder: Path, system: str, fields: dict[str, Any]) -> Path:
     torch.manual_seed(0)
     network = build(system, {"size": "tiny", **fields})
     path = folder / "ours.pt"
-    torch.save({"system": system, "config": config_of(network), "model_state_dict": network.state_dict(), "facts": FACTS}, path)
+    torch.save(
+        {"system": system, "config": config_of(network), "model_state_dict": network.state_dict(), "facts": FACTS}, path
+    )
     return path
 
 
@@ -49,12 +65,16 @@ def facts(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("system, fields", VARIANTS)
-def test_ours_is_exported_with_its_contract_and_golden_case(system: str, fields: dict[str, Any], tmp_path: Path) -> None:
+def test_ours_is_exported_with_its_contract_and_golden_case(
+    system: str, fields: dict[str, Any], tmp_path: Path
+) -> None:
     out = tmp_path / "m.onnx"
     export(save(tmp_path, system, fields), out)
     terms, runtime = terms_and_session(out)
     assert (terms["system"], terms["precision"], terms["outputs"]) == (system, "fp32", {"logits": 3})
-    assert {given.name for given in runtime.get_inputs()} <= {"video", "sound"} and [o.name for o in runtime.get_outputs()] == ["logits"]
+    assert {given.name for given in runtime.get_inputs()} <= {"video", "sound"} and [
+        o.name for o in runtime.get_outputs()
+    ] == ["logits"]
     video = next(given.shape for given in runtime.get_inputs() if given.name == "video")
     assert video[1:] == [terms["video"]["frames"], 3, terms["video"]["height"], terms["video"]["width"]]
     assert (video[0] == "batch") == (terms["batch"] == "any")
@@ -89,7 +109,9 @@ def test_too_little_agreement_is_not_written(tmp_path: Path, monkeypatch: pytest
 
 
 def published(system: str, head: str) -> dict[str, torch.Tensor]:
-    """A checkpoint as the authors lay it out, at a tiny size, from our weights by the inverse of the loader's renaming."""
+    """A checkpoint as the authors lay it out, at a tiny size, from our weights by the inverse of the loader's
+    renaming.
+    """
     torch.manual_seed(0)
     weights = build(system, {"size": "tiny", "head": head}).state_dict()
     renamed = getattr(SYSTEMS[system], "RENAMED", ())
@@ -104,7 +126,16 @@ def published(system: str, head: str) -> dict[str, torch.Tensor]:
     return {f"module.{name}": tensor for name, tensor in own.items()}
 
 
-@pytest.mark.parametrize("system, head", [("augusma2023", "mean"), ("augusma2023", "flatten"), ("augusma2023", "pooling"), ("vemd2026", "projected"), ("vemd2026", "plain")])
+@pytest.mark.parametrize(
+    "system, head",
+    [
+        ("augusma2023", "mean"),
+        ("augusma2023", "flatten"),
+        ("augusma2023", "pooling"),
+        ("vemd2026", "projected"),
+        ("vemd2026", "plain"),
+    ],
+)
 def test_the_authors_layout_gives_the_same_network(system: str, head: str, tmp_path: Path, facts: Path) -> None:
     """`module.` before every name, as DataParallel saves it, and only the weights."""
     torch.save({"epoch": 3, "best_metric": 0.5, "model_state_dict": published(system, head)}, tmp_path / "theirs.tar")
@@ -137,7 +168,11 @@ def test_preprocessing_is_not_guessed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "content, words",
-    [(b"nothing", "no checkpoint that can be read safely"), ({"weights": 1}, "model_state_dict: missing"), ({"model_state_dict": {}}, "system: not stated")],
+    [
+        (b"nothing", "no checkpoint that can be read safely"),
+        ({"weights": 1}, "model_state_dict: missing"),
+        ({"model_state_dict": {}}, "system: not stated"),
+    ],
 )
 def test_what_is_no_checkpoint_is_refused(content: object, words: str, tmp_path: Path) -> None:
     path = tmp_path / "x.pt"

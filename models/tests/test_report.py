@@ -39,10 +39,28 @@ def document() -> dict:
             "without_sound": "mask",
             "calibrated_on": "clips <of> others",
         },
-        "labels": {"clips": 35, "counts": {"positive": 13, "neutral": 12, "negative": 10}, "sha256": "cd" * 32, "sources": 9},
+        "labels": {
+            "clips": 35,
+            "counts": {"positive": 13, "neutral": 12, "negative": 10},
+            "sha256": "cd" * 32,
+            "sources": 9,
+        },
         "modes": {"both": scores(), "picture": scores(), "sound": {"offered": False}},
-        "calibration": {"temperature": 0.9, "before": INTERVAL, "after": INTERVAL, "bins_before": bins, "bins_after": bins},
-        "refit": {"rule": "split=val", "fitted_on": 9, "measured_on": 26, "temperature": 1.1, "before": INTERVAL, "after": INTERVAL},
+        "calibration": {
+            "temperature": 0.9,
+            "before": INTERVAL,
+            "after": INTERVAL,
+            "bins_before": bins,
+            "bins_after": bins,
+        },
+        "refit": {
+            "rule": "split=val",
+            "fitted_on": 9,
+            "measured_on": 26,
+            "temperature": 1.1,
+            "before": INTERVAL,
+            "after": INTERVAL,
+        },
         "group_size": {
             "clips": 35,
             "buckets": [0, 1, 2, 5, 10],
@@ -52,9 +70,18 @@ def document() -> dict:
             "under_two_labelled": INTERVAL,
         },
         "columns": [
-            {"column": "people & $x$ <b>", "points": [{"level": "1", "clips": 5, **point}, {"level": "2 to 4", "clips": 30, **point}]}
+            {
+                "column": "people & $x$ <b>",
+                "points": [{"level": "1", "clips": 5, **point}, {"level": "2 to 4", "clips": 30, **point}],
+            }
         ],
-        "faults": [{"curve": "Light", "sense": "picture", "points": [{"level": "as it is", **point}, {"level": "0.5×", **point}]}],
+        "faults": [
+            {
+                "curve": "Light",
+                "sense": "picture",
+                "points": [{"level": "as it is", **point}, {"level": "0.5×", **point}],
+            }
+        ],
         "fault_clips": 20,
         "versions": {"onnxruntime": "1.0"},
         "bootstrap": {"resamples": 2000, "level": 0.95, "by": "source video"},
@@ -87,7 +114,9 @@ def test_nothing_comes_from_elsewhere_and_no_picture_is_in_it(document: dict) ->
     page = Page(text)
     assert not page.open
     assert "://" not in text and "@import" not in text and "data:" not in text
-    assert {tag for tag, _ in page.tags}.isdisjoint({"script", "img", "image", "link", "iframe", "object", "embed", "video", "audio"})
+    assert {tag for tag, _ in page.tags}.isdisjoint(
+        {"script", "img", "image", "link", "iframe", "object", "embed", "video", "audio"}
+    )
     references = [attrs[name] for _, attrs in page.tags for name in ("href", "src") if name in attrs]
     assert references and all(reference.startswith("#") and reference[1:] in page.ids for reference in references)
     assert all(target in page.ids for target in re.findall(r"url\(#([^)]+)\)", text))
@@ -133,7 +162,9 @@ def luminance(colour: str) -> float:
 
 
 def test_contrast_is_enough_on_both_pages() -> None:
-    pages = [dict(re.findall(r"--(\w+): (#[0-9a-f]{6})", block)) for block in re.findall(r":root \{([^}]*)\}", report.STYLE)]
+    pages = [
+        dict(re.findall(r"--(\w+): (#[0-9a-f]{6})", block)) for block in re.findall(r":root \{([^}]*)\}", report.STYLE)
+    ]
     assert len(pages) == 2
     for page in pages:
         paper = luminance(page["paper"])

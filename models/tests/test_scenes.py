@@ -34,7 +34,12 @@ def drawn_photographs() -> Photographs:
     feelings = np.arange(18) % 3
     made.faces = np.stack([drawn_face(i, int(f)) for i, f in enumerate(feelings)])
     made.backgrounds = np.random.default_rng(0).integers(0, 255, (2, 336, 448, 3), dtype=np.uint8)
-    made.index = {(k, f, s): np.flatnonzero(feelings == f) if not s else np.zeros(0, int) for k in range(4) for f in range(3) for s in (False, True)}
+    made.index = {
+        (k, f, s): np.flatnonzero(feelings == f) if not s else np.zeros(0, int)
+        for k in range(4)
+        for f in range(3)
+        for s in (False, True)
+    }
     return made
 
 
@@ -93,7 +98,9 @@ def test_a_published_scene_is_as_published() -> None:
     cut_outs = [Image.new("RGBA", (100, 120), (*c, 255)) for c in colours]
     empty = Image.new("RGB", (640, 480), (0, 0, 255))
     first, again = (list(published_scenes.frames(cut_outs, empty, 3, 5)) for _ in range(2))
-    assert [f.shape for f in first] == [(326, 326, 3)] * 3 and all(np.array_equal(a, b) for a, b in zip(first, again))
+    assert [f.shape for f in first] == [(326, 326, 3)] * 3 and all(
+        np.array_equal(a, b) for a, b in zip(first, again, strict=True)
+    )
     assert not np.array_equal(first[0], first[1])  # redrawn, not moved
     for number, frame in enumerate(first):
         margin = published_scenes.MARGIN + number
@@ -104,5 +111,3 @@ def test_a_published_scene_is_as_published() -> None:
         assert 3 * 35 * 42 * 0.9 < seen <= 9 * 53 * 64 * 1.05
     with pytest.raises(ValueError, match="3 to 15"):
         next(published_scenes.frames(cut_outs[:2], empty, 1, 0))
-
-

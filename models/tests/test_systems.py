@@ -11,9 +11,14 @@ from ger.systems.parts import Attention, sine_positions
 from ger.systems.vemd2026 import TransformerLayer
 
 VARIANTS = [
-    ("augusma2023", {"head": "mean"}), ("augusma2023", {"head": "flatten"}), ("augusma2023", {"head": "pooling"}),
-    ("evtodienko2021", {"pool": "before"}), ("evtodienko2021", {"pool": "after"}), ("evtodienko2021", {"resnet": "resnet50d"}),
-    ("vemd2026", {"head": "projected"}), ("vemd2026", {"head": "plain"}),
+    ("augusma2023", {"head": "mean"}),
+    ("augusma2023", {"head": "flatten"}),
+    ("augusma2023", {"head": "pooling"}),
+    ("evtodienko2021", {"pool": "before"}),
+    ("evtodienko2021", {"pool": "after"}),
+    ("evtodienko2021", {"resnet": "resnet50d"}),
+    ("vemd2026", {"head": "projected"}),
+    ("vemd2026", {"head": "plain"}),
 ]
 
 
@@ -102,7 +107,9 @@ def test_the_transformer_layer_is_torchs() -> None:
 def test_positions_are_sines_and_cosines_in_turn() -> None:
     positions = sine_positions(5, 8)[0]
     assert positions[0].tolist() == [0, 1] * 4
-    assert positions[3, :4].tolist() == pytest.approx([0.14112, -0.98999, 0.29552, 0.95534], abs=1e-4)  # of 3 and of 0.3
+    assert positions[3, :4].tolist() == pytest.approx(
+        [0.14112, -0.98999, 0.29552, 0.95534], abs=1e-4
+    )  # of 3 and of 0.3
 
 
 @pytest.mark.parametrize("system", SYSTEMS)
@@ -131,7 +138,10 @@ def test_vemd_trains_with_its_decoder_and_penalty() -> None:
     before = {name: p.clone() for name, p in network.named_parameters()}
     given = network.training_answers(video)
     assert given["logits"].shape == (2, 3) and given["latent"].shape == (10, 2 * 8 * 49)
-    assert given["heatmaps"].shape == (2, *network.heatmap_shape) and 0 <= given["heatmaps"].min() <= given["heatmaps"].max() <= 1
+    assert (
+        given["heatmaps"].shape == (2, *network.heatmap_shape)
+        and 0 <= given["heatmaps"].min() <= given["heatmaps"].max() <= 1
+    )
     penalty = mmd(given["latent"], torch.Generator().manual_seed(0))
     assert penalty > 0
     loss = nn.functional.cross_entropy(given["logits"], labels) + penalty + given["heatmaps"].square().mean()
@@ -139,7 +149,12 @@ def test_vemd_trains_with_its_decoder_and_penalty() -> None:
     optimiser.step()
     changed = {name for name, p in network.named_parameters() if not torch.equal(p, before[name])}
     assert all(torch.equal(p, frozen[name]) for name, p in network.named_parameters() if name in frozen)
-    assert {"emotion.classifier.3.weight", "trunk.latent.weight", "vit_latent.weight", "body_decoder.layers.0.weight"} <= changed
+    assert {
+        "emotion.classifier.3.weight",
+        "trunk.latent.weight",
+        "vit_latent.weight",
+        "body_decoder.layers.0.weight",
+    } <= changed
 
 
 @pytest.mark.parametrize("config", [{"head": "nothing"}, {"heads": 3}, "huge"])

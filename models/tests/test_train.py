@@ -100,7 +100,9 @@ def test_a_stopped_training_goes_on_as_if_unbroken(data: Path, unbroken: Path) -
         torch.manual_seed(int(time.time()))
         train.main(words(data, "edge", data / "stopped", "--epochs", "3", "--at-most", "1"))
     assert history(data / "stopped") == history(unbroken)
-    first, second = (torch.load(data / name / "best.pt", weights_only=True)["model_state_dict"] for name in ("stopped", "unbroken"))
+    first, second = (
+        torch.load(data / name / "best.pt", weights_only=True)["model_state_dict"] for name in ("stopped", "unbroken")
+    )
     assert all(torch.equal(first[key], second[key]) for key in first)
 
 
@@ -124,7 +126,9 @@ def test_a_killed_training_goes_on_as_if_unbroken(data: Path, unbroken: Path) ->
 @pytest.mark.parametrize("preset", sorted(TINY))
 def test_every_preset_trains_its_stages(data: Path, preset: str) -> None:
     out = data / f"preset-{preset}"
-    train.main(words(data, preset, out, "--epochs", "1", *(["--no-synthetic"] if RECIPES[preset].synthetic_share else [])))
+    train.main(
+        words(data, preset, out, "--epochs", "1", *(["--no-synthetic"] if RECIPES[preset].synthetic_share else []))
+    )
     assert [entry["stage"] for entry in history(out)] == [stage.name for stage in RECIPES[preset].stages]
     assert all(np.isfinite(entry["loss"]) for entry in history(out))
     assert torch.load(out / "best.pt", weights_only=True)["system"] == RECIPES[preset].system
@@ -137,10 +141,20 @@ def test_a_synthetic_share_must_be_named_or_left_out_on_purpose(data: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("config", "words"), [("size='huge'", "size 'huge' of vemd2026 is not known; known"), ("depth=3", "config has no depth")]
+    ("config", "words"),
+    [("size='huge'", "size 'huge' of vemd2026 is not known; known"), ("depth=3", "config has no depth")],
 )
 def test_a_configuration_that_the_system_does_not_have_is_refused(data: Path, config: str, words: str) -> None:
-    options = ["--preset", "vemd2026", "--data", f"table:{data / 'clips'}:{data / 'labels.csv'}", "--out", str(data / "x"), "--config", config]
+    options = [
+        "--preset",
+        "vemd2026",
+        "--data",
+        f"table:{data / 'clips'}:{data / 'labels.csv'}",
+        "--out",
+        str(data / "x"),
+        "--config",
+        config,
+    ]
     with pytest.raises(SystemExit, match=words):
         train.main(options)
 
@@ -152,7 +166,12 @@ def test_the_papers_numbers() -> None:
     # 1140 synthetic clips beside 2661 are 30 %.
     assert round(2661 * 0.3 / 0.7) == 1140 and RECIPES["augusma2023"].synthetic_share == 0.3
     only = RECIPES["evtodienko2021"].stages[0]
-    assert (only.optimiser, only.weight_decay, RECIPES["evtodienko2021"].label_smoothing, sorted(set(only.rates.values()))) == (
+    assert (
+        only.optimiser,
+        only.weight_decay,
+        RECIPES["evtodienko2021"].label_smoothing,
+        sorted(set(only.rates.values())),
+    ) == (
         "adam",
         1e-3,
         0.2,
@@ -164,7 +183,9 @@ def test_the_papers_numbers() -> None:
 
 
 def test_rates_go_by_the_longest_prefix_and_the_rest_is_frozen() -> None:
-    network = nn.ModuleDict({"eye": nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2)), "eyelid": nn.Linear(2, 2), "head": nn.Linear(2, 3)})
+    network = nn.ModuleDict(
+        {"eye": nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2)), "eyelid": nn.Linear(2, 2), "head": nn.Linear(2, 3)}
+    )
     stage = Stage("s", 1, "clip", {"": 1e-2, "eye": 0.0, "eye.1": 1e-3}, "sgd")
     groups = parameter_groups(network, stage)
     assert {group["lr"]: len(group["params"]) for group in groups} == {1e-2: 4, 1e-3: 2}
@@ -188,20 +209,30 @@ def test_losses_leave_out_what_is_not_known() -> None:
         float(nn.functional.cross_entropy(sizes[:1], torch.tensor([3])))
     )
     maps = torch.zeros(2, 1, 1, 2, 2)
-    assert losses.heatmap_loss(maps, torch.stack([maps[0] + 3, maps[0] + 1]), torch.tensor([0.0, 1.0])) == pytest.approx(1.0)
+    assert losses.heatmap_loss(
+        maps, torch.stack([maps[0] + 3, maps[0] + 1]), torch.tensor([0.0, 1.0])
+    ) == pytest.approx(1.0)
 
 
 def test_the_penalty_is_small_for_what_is_normal_and_has_a_gradient_for_what_is_not() -> None:
     torch.manual_seed(0)
-    normal, shifted, narrow = torch.randn(200, 8), torch.randn(200, 8) + 1.0, (0.2 * torch.randn(200, 8)).requires_grad_()
-    of_normal, of_shifted, of_narrow = (losses.mmd(x, torch.Generator().manual_seed(1)) for x in (normal, shifted, narrow))
+    normal, shifted, narrow = (
+        torch.randn(200, 8),
+        torch.randn(200, 8) + 1.0,
+        (0.2 * torch.randn(200, 8)).requires_grad_(),
+    )
+    of_normal, of_shifted, of_narrow = (
+        losses.mmd(x, torch.Generator().manual_seed(1)) for x in (normal, shifted, narrow)
+    )
     assert 0 <= of_normal < 0.1 * of_shifted and of_normal < 0.1 * of_narrow
     of_narrow.backward()
     assert narrow.grad is not None and torch.isfinite(narrow.grad).all() and narrow.grad.abs().sum() > 0
 
 
 class TwoParts(nn.Module):
-    """A picture encoder and a head, which draws bodies in training: small enough to see what a stage does to which weights."""
+    """A picture encoder and a head, which draws bodies in training: small enough to see what a stage does to which
+    weights.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -213,7 +244,11 @@ class TwoParts(nn.Module):
 
     def train_on(self, video: torch.Tensor) -> dict[str, torch.Tensor]:
         latent = self.encoder(video.flatten(0, 1))
-        return {"logits": self(video), "latent": latent, "heatmaps": self.bodies(latent).reshape(len(video), 5, 2, 4, 4)}
+        return {
+            "logits": self(video),
+            "latent": latent,
+            "heatmaps": self.bodies(latent).reshape(len(video), 5, 2, 4, 4),
+        }
 
 
 def two_stage_run(data: Path, out: Path, **changes: float) -> Training:
@@ -239,7 +274,9 @@ def mapped(data: Path) -> Path:
     for index in range(0, len(lines) - 1, 2):
         np.save(data / "clips" / f"{index}.npy", np.full((5, 2, 4, 4), 0.25, np.float16))
     (data / "mapped.csv").write_text(
-        "\n".join([lines[0] + ",heatmaps", *(f"{line},{'' if i % 2 else f'{i}.npy'}" for i, line in enumerate(lines[1:]))])
+        "\n".join(
+            [lines[0] + ",heatmaps", *(f"{line},{'' if i % 2 else f'{i}.npy'}" for i, line in enumerate(lines[1:]))]
+        )
     )
     return data
 
@@ -249,19 +286,29 @@ def test_the_second_stage_starts_from_the_firsts_best_and_leaves_it_alone(mapped
     begun = {name: value.clone() for name, value in training.job.system.network.state_dict().items()}
     training.run(at_most=2)
     seen = torch.load(tmp_path / "best-frames.pt", weights_only=True)["model_state_dict"]
-    assert not torch.equal(seen["encoder.2.weight"], begun["encoder.2.weight"]) and torch.equal(seen["head.weight"], begun["head.weight"])
+    assert not torch.equal(seen["encoder.2.weight"], begun["encoder.2.weight"]) and torch.equal(
+        seen["head.weight"], begun["head.weight"]
+    )
     assert not (tmp_path / "best.pt").exists()
     two_stage_run(mapped, tmp_path).run()
     best = torch.load(tmp_path / "best.pt", weights_only=True)
     assert torch.equal(best["model_state_dict"]["encoder.2.weight"], seen["encoder.2.weight"])
     assert not torch.equal(best["model_state_dict"]["head.weight"], begun["head.weight"])
-    assert [(entry["stage"], entry["epoch"]) for entry in history(tmp_path)] == [("frames", 1), ("frames", 2), ("fusion", 1), ("fusion", 2)]
+    assert [(entry["stage"], entry["epoch"]) for entry in history(tmp_path)] == [
+        ("frames", 1),
+        ("frames", 2),
+        ("fusion", 1),
+        ("fusion", 2),
+    ]
     two_stage_run(mapped, tmp_path / "whole").run()
     assert history(tmp_path / "whole") == history(tmp_path)
 
 
 def test_bodies_are_learnt_from_the_clips_that_have_them(mapped: Path, tmp_path: Path) -> None:
-    plain, drawing = two_stage_run(mapped, tmp_path / "a"), two_stage_run(mapped, tmp_path / "b", heatmap_weight=50.0, mmd_weight=0.1)
+    plain, drawing = (
+        two_stage_run(mapped, tmp_path / "a"),
+        two_stage_run(mapped, tmp_path / "b", heatmap_weight=50.0, mmd_weight=0.1),
+    )
     for training in (plain, drawing):
         training.run()
     errors = []

@@ -1,4 +1,6 @@
-"""The edge network learns: head maps from a few frames, augmentation keeps heads on their faces, a run resumes where it stopped."""
+"""The edge network learns: head maps from a few frames, augmentation keeps heads on their faces, a run resumes where
+it stopped.
+"""
 
 import numpy as np
 import pytest
@@ -52,7 +54,7 @@ def test_heads_go_with_their_faces() -> None:
     x[:, :, 35:42, 54:61] = 1.0  # a mark where the head is
     moved, after = augment.transform(x, heads, np.random.default_rng(3))
     assert (after[:, 1] == -1).all()
-    for picture, head in zip(moved, after[:, 0]):
+    for picture, head in zip(moved, after[:, 0], strict=True):
         rows, columns = np.nonzero(picture[0].numpy() > 0.5)
         assert head[4] == 2 and len(rows)
         assert abs(columns.mean() / 96 - head[0]) < 0.02 and abs(rows.mean() / 96 - head[1]) < 0.02
@@ -91,7 +93,9 @@ def test_measures() -> None:
     logits = torch.tensor([[4.0, 0, 0], [0, 4.0, 0], [0, 0, 4.0], [4.0, 0, 0]])
     labels = torch.tensor([0, 1, 2, 1])
     assert figures.score(labels.numpy(), logits.argmax(1).numpy())["accuracy"] == 0.75
-    assert figures.calibration_error(logits, labels, 1.0) == pytest.approx(abs(0.75 - float(torch.softmax(logits, 1).max())), abs=1e-6)
+    assert figures.calibration_error(logits, labels, 1.0) == pytest.approx(
+        abs(0.75 - float(torch.softmax(logits, 1).max())), abs=1e-6
+    )
     assert figures.fit_temperature(logits, labels) > 1.0  # it was too sure
     low, high = figures.interval(np.array([0.0, 1.0] * 50))
     assert 0.35 < low < 0.5 < high < 0.65
@@ -102,6 +106,9 @@ def test_a_missing_sense_changes_nothing() -> None:
     network = EdgeNetwork(TINY).eval()
     video, sound = torch.randn(2, 5, 3, 64, 64), torch.randn(2, 5, 1, 128, 128)
     with torch.no_grad():
-        for present, other in ((torch.tensor([[0.0, 1.0]] * 2), (video + 1, sound)), (torch.tensor([[1.0, 0.0]] * 2), (video, sound + 1))):
-            for a, b in zip(network(video, sound, present), network(*other, present)):
+        for present, other in (
+            (torch.tensor([[0.0, 1.0]] * 2), (video + 1, sound)),
+            (torch.tensor([[1.0, 0.0]] * 2), (video, sound + 1)),
+        ):
+            for a, b in zip(network(video, sound, present), network(*other, present), strict=True):
                 assert torch.allclose(a, b, atol=1e-6)

@@ -1,4 +1,6 @@
-"""What an exported network and the daemon agree on: labels, inputs, outputs, the spectrogram, and the document that states them."""
+"""What an exported network and the daemon agree on: labels, inputs, outputs, the spectrogram, and the document that
+states them.
+"""
 
 from ger.contract.document import KEY, TOLERANCE, TOLERANCES, VIDEO_MEAN, VIDEO_STD, build, sha256
 from ger.contract.golden import golden_inputs, golden_of, ramp

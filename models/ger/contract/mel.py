@@ -79,7 +79,18 @@ def log_mel(samples: Array) -> Array:
 def contract() -> dict[str, object]:
     """The constants as the contract's `sound.mel` block states them (without mean and std)."""
     return {
-        "id": MEL_ID, "n_fft": N_FFT, "win": N_FFT, "hop": HOP, "frames": FRAMES, "bins": BINS,
-        "f_min": F_MIN, "f_max": F_MAX, "scale": "htk", "norm": "none", "power": 2, "log": "db",
-        "amin": AMIN, "top_db": TOP_DB,
+        "id": MEL_ID,
+        "n_fft": N_FFT,
+        "win": N_FFT,
+        "hop": HOP,
+        "frames": FRAMES,
+        "bins": BINS,
+        "f_min": F_MIN,
+        "f_max": F_MAX,
+        "scale": "htk",
+        "norm": "none",
+        "power": 2,
+        "log": "db",
+        "amin": AMIN,
+        "top_db": TOP_DB,
     }

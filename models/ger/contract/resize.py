@@ -1,4 +1,6 @@
-"""The contract's resize rule `squash-bicubic-antialias`: to the network's size whatever the aspect ratio, as Pillow's bicubic does."""
+"""The contract's resize rule `squash-bicubic-antialias`: to the network's size whatever the aspect ratio, as
+Pillow's bicubic does.
+"""
 
 from __future__ import annotations
 

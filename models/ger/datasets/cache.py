@@ -1,7 +1,8 @@
 """Decoded clips kept on disk, so that a hundred epochs decode each clip once.
 
-The cache holds pictures and sound, so it is as confidential as the clips: it is readable by its owner alone, and
-must be deleted with them. An entry is named by the file's path, size and time and by the rule, so a changed clip is decoded again.
+The cache holds pictures and sound, so it is as confidential as the clips: it is readable by its owner alone, and must
+be deleted with them. An entry is named by the file's path, size and time and by the rule, so a changed clip is decoded
+again.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ from ger.datasets.decode import Decoded, Rule, decode
 
 
 def load(path: Path, rule: Rule, cache: Path | None) -> Decoded:
-    """The decoded clip, from the cache where there is one and the clip is in it. Raises `DatasetError` as `decode` does."""
+    """The decoded clip, from the cache where there is one and the clip is in it. Raises `DatasetError` as `decode`
+    does.
+    """
     if cache is None:
         return decode(path, rule)
     stat = path.stat()
@@ -38,7 +41,11 @@ def store(entry: Path, decoded: Decoded) -> None:
     """Writes an entry whole or not at all, also where several processes write the same one."""
     entry.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     part = entry.with_suffix(f".{os.getpid()}.part")
-    arrays = {name: value for name, value in (("pictures", decoded.pictures), ("samples", decoded.samples)) if value is not None}
+    arrays = {
+        name: value
+        for name, value in (("pictures", decoded.pictures), ("samples", decoded.samples))
+        if value is not None
+    }
     with open(part, "wb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
-        np.savez(file, **arrays)
+        np.savez(file, allow_pickle=True, **arrays)
     part.replace(entry)

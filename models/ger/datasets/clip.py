@@ -40,7 +40,7 @@ class Split:
 
     def describe(self) -> str:
         """One line: how many clips, of which classes, from how many sources, by which labels file."""
-        counts = ", ".join(f"{count} {name}" for name, count in zip(CLASSES, class_counts(self.clips)))
+        counts = ", ".join(f"{count} {name}" for name, count in zip(CLASSES, class_counts(self.clips), strict=True))
         sources = f", {len({clip.source for clip in self.clips})} source videos" if self.sources_known else ""
         digest = f", labels sha256 {self.labels_sha256}" if self.labels_sha256 else ""
         return f"{self.name}: {len(self.clips)} clips ({counts}){sources}{digest}"
@@ -56,7 +56,9 @@ def check_present(clips: Sequence[Clip], labels: Path) -> None:
     """Refuses a list of which not every file is there, naming the files."""
     missing = [clip.name for clip in clips if not clip.path.is_file()]
     if missing:
-        shown = ", ".join(missing[:NAMED_MAX]) + (f" and {len(missing) - NAMED_MAX} more" if len(missing) > NAMED_MAX else "")
+        shown = ", ".join(missing[:NAMED_MAX]) + (
+            f" and {len(missing) - NAMED_MAX} more" if len(missing) > NAMED_MAX else ""
+        )
         raise DatasetError(
             f"{labels}: {len(missing)} of {len(clips)} videos are missing: {shown}. "
             "Put them where the labels say, or take their lines out of a copy of the labels file."
@@ -67,7 +69,9 @@ def check_unique(clips: Sequence[Clip], labels: Path) -> None:
     """Refuses a list that names a clip twice."""
     twice = [name for name, count in Counter(clip.name for clip in clips).items() if count > 1]
     if twice:
-        raise DatasetError(f"{labels}: listed more than once: {', '.join(twice[:NAMED_MAX])}. Keep one line for each clip.")
+        raise DatasetError(
+            f"{labels}: listed more than once: {', '.join(twice[:NAMED_MAX])}. Keep one line for each clip."
+        )
 
 
 def check_apart(train: Split, val: Split) -> None:

@@ -26,8 +26,9 @@ class Heatmaps:
 
 
 class ClipDataset(Dataset[dict[str, Tensor]]):
-    """Clips, decoded on demand. An item's tensors: `video`, `sound`, `present` [2], `label`, `bucket` (-1: unknown), and with
-    `heatmaps` also `heatmaps` and `has_heatmaps`."""
+    """Clips, decoded on demand. An item's tensors: `video`, `sound`, `present` [2], `label`, `bucket` (-1: unknown),
+    and with `heatmaps` also `heatmaps` and `has_heatmaps`.
+    """
 
     def __init__(
         self,
@@ -38,7 +39,9 @@ class ClipDataset(Dataset[dict[str, Tensor]]):
         heatmaps: Heatmaps | None = None,
         synthetic: int = 0,
     ) -> None:
-        """`folder` is the cache of decoded clips, `buckets` the lower ends of the group sizes, people; the last `synthetic` clips are synthetic."""
+        """`folder` is the cache of decoded clips, `buckets` the lower ends of the group sizes, people; the last
+        `synthetic` clips are synthetic.
+        """
         self.clips, self.preprocessing, self.buckets, self.folder = clips, preprocessing, buckets, folder
         self.heatmaps, self.synthetic = heatmaps, synthetic
 
@@ -88,7 +91,8 @@ class ClipDataset(Dataset[dict[str, Tensor]]):
 
 
 def mel_statistics(clips: Sequence[Clip], preprocessing: Preprocessing, folder: Path | None) -> Preprocessing:
-    """The preprocessing with mean and standard deviation, dB, of the clips' log-mels: of up to 256 clips, evenly chosen.
+    """The preprocessing with mean and standard deviation, dB, of the clips' log-mels: of up to 256 clips, evenly
+    chosen.
 
     Raises `DatasetError` where no clip has sound.
     """

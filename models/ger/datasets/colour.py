@@ -17,14 +17,21 @@ MATRICES = {1: BT709, 4: FCC, 5: BT601, 6: BT601, 7: SMPTE240M, 9: BT2020, 10: B
 FULL_RANGE = 2  # libav's AVCOL_RANGE_JPEG
 STANDARD_HEIGHT_MAX = 576  # up to here what is not said is BT.601, above it BT.709
 # Pixel formats of 8 bits in planes: by how much chroma is coarser than luma, (rows, columns).
-PLANAR = {"yuv420p": (2, 2), "yuvj420p": (2, 2), "yuv422p": (1, 2), "yuvj422p": (1, 2), "yuv444p": (1, 1), "yuvj444p": (1, 1)}
+PLANAR = {
+    "yuv420p": (2, 2),
+    "yuvj420p": (2, 2),
+    "yuv422p": (1, 2),
+    "yuvj422p": (1, 2),
+    "yuv444p": (1, 1),
+    "yuvj444p": (1, 1),
+}
 
 
 def to_rgb(frame: av.VideoFrame) -> np.ndarray:
     """The frame's picture, u8 RGB [height, width, 3].
 
-    A format other than 8-bit planar YUV (10 bits, say) is brought to it by libswscale first, which the daemon's decoders
-    do in their own ways: there the two may differ by a level or two.
+    A format other than 8-bit planar YUV (10 bits, say) is brought to it by libswscale first, which the daemon's
+    decoders do in their own ways: there the two may differ by a level or two.
     """
     if frame.format.name in ("rgb24", "gbrp", "bgr24", "rgba", "bgra", "pal8"):
         return frame.to_ndarray(format="rgb24")
@@ -39,7 +46,9 @@ def to_rgb(frame: av.VideoFrame) -> np.ndarray:
     return convert(luma, u, v, weights, is_full_range)
 
 
-def convert(luma: np.ndarray, u: np.ndarray, v: np.ndarray, weights: tuple[float, float], is_full_range: bool) -> np.ndarray:
+def convert(
+    luma: np.ndarray, u: np.ndarray, v: np.ndarray, weights: tuple[float, float], is_full_range: bool
+) -> np.ndarray:
     """Luma and chroma of each pixel, u8 [H, W] each, to u8 RGB [H, W, 3], by the weights (kr, kb) of ITU-T H.273."""
     kr, kb = weights
     kg = 1.0 - kr - kb
@@ -58,5 +67,7 @@ def convert(luma: np.ndarray, u: np.ndarray, v: np.ndarray, weights: tuple[float
 
 def _plane(plane: av.video.plane.VideoPlane) -> np.ndarray:
     """A plane's samples without the padding between rows, u8 [rows, columns]."""
-    rows = np.frombuffer(plane, np.uint8, plane.line_size * plane.height).reshape(plane.height, plane.line_size)
+    rows = np.frombuffer(memoryview(plane), np.uint8, plane.line_size * plane.height).reshape(
+        plane.height, plane.line_size
+    )
     return rows[:, : plane.width]

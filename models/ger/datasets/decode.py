@@ -4,17 +4,18 @@ Frames: for each i of T the last frame shown before (i + 0.5) * D / T seconds af
 clip that is shorter repeats its last frame; where the first frame comes later than a wanted moment, the first is taken.
 Only the first D seconds count. Each frame is converted by `colour` and resized as Pillow's bicubic does.
 
-Sound: mixed to one channel (the mean of all), placed by its time stamps relative to the first frame, resampled by soxr HQ,
-and cut to D seconds. What is missing is zero. A modality is missing by the daemon's rules: no sound where less than
+Sound: mixed to one channel (the mean of all), placed by its time stamps relative to the first frame, resampled by soxr
+HQ, and cut to D seconds. What is missing is zero. A modality is missing by the daemon's rules: no sound where less than
 nine tenths of the clip are present, or where it is digitally silent; no picture where no frame can be decoded.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -58,7 +59,9 @@ def decode(path: Path, rule: Rule) -> Decoded:
     pictures, samples = decode_frames(path, rule), None
     if rule.sample_rate:
         samples = decode_sound(path, rule)
-    return Decoded(None if pictures is None else np.stack([resize(p, rule.width, rule.height) for p in pictures]), samples)
+    return Decoded(
+        None if pictures is None else np.stack([resize(p, rule.width, rule.height) for p in pictures]), samples
+    )
 
 
 def decode_frames(path: Path, rule: Rule) -> list[np.ndarray] | None:
@@ -96,7 +99,8 @@ def decode_sound(path: Path, rule: Rule) -> np.ndarray | None:
 def _track(path: Path, zero: Fraction | None, clip_seconds: float) -> tuple[np.ndarray, int, float]:
     """The clip's samples at their own rate from `zero` on, f32, their rate in Hz, and how many seconds it covers.
 
-    Blocks are placed by their time stamps; a gap or an overlap of at most 20 ms is closed, as time stamps are no more exact.
+    Blocks are placed by their time stamps; a gap or an overlap of at most 20 ms is closed, as time stamps are no more
+    exact.
     """
     track, rate_hz, covered, next_at = np.zeros(0, np.float32), 0, 0, 0
     for moment, frame in _frames(path, "audio"):
@@ -128,11 +132,11 @@ def _mono(frame: av.AudioFrame) -> np.ndarray:
     if kind == np.uint8:
         block = (block.astype(np.float32) - 128) / 128
     elif kind.kind == "i":
-        block = block.astype(np.float32) / np.float32(-float(np.iinfo(kind).min))
+        block = block.astype(np.float32) / np.float32(2.0 ** (8 * kind.itemsize - 1))
     return block.mean(0, dtype=np.float32)
 
 
-def _frames(path: Path, kind: str) -> Iterator[tuple[Fraction, av.VideoFrame | av.AudioFrame]]:
+def _frames(path: Path, kind: str) -> Iterator[tuple[Fraction, Any]]:
     """The decoded frames of the file's first stream of this kind with their times in s; nothing where there is none.
 
     Damaged packets and single frames without a time are skipped, as the daemon does with a damaged stream.
@@ -152,12 +156,16 @@ def _frames(path: Path, kind: str) -> Iterator[tuple[Fraction, av.VideoFrame | a
                     timed += 1
                     yield frame.pts * frame.time_base, frame
     except (av.FFmpegError, OSError) as error:
-        raise DatasetError(f"{path}: cannot be read as media ({error}); replace the file or take it out of the labels.") from error
+        raise DatasetError(
+            f"{path}: cannot be read as media ({error}); replace the file or take it out of the labels."
+        ) from error
     if untimed and not timed:
-        raise DatasetError(f"{path}: its frames carry no times, so it is a raw stream; put it into a container, such as mp4, first.")
+        raise DatasetError(
+            f"{path}: its frames carry no times, so it is a raw stream; put it into a container, such as mp4, first."
+        )
 
 
-def _decoded(packet: av.Packet) -> list[av.VideoFrame | av.AudioFrame]:
+def _decoded(packet: av.Packet) -> Sequence[av.VideoFrame | av.AudioFrame]:
     try:
         return packet.decode()
     except av.FFmpegError:

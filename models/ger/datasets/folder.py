@@ -17,7 +17,9 @@ def load(root: Path, name: str = "clips") -> Split:
         raise DatasetError(f"{root} is not a folder: it must hold the folders {', '.join(CLASSES)}.")
     strange = sorted(path.name for path in root.iterdir() if path.is_dir() and path.name not in CLASSES)
     if strange:
-        raise DatasetError(f"{root}: the folders {', '.join(strange)} are no labels; only {', '.join(CLASSES)} may be here.")
+        raise DatasetError(
+            f"{root}: the folders {', '.join(strange)} are no labels; only {', '.join(CLASSES)} may be here."
+        )
     clips = [
         Clip(path, f"{word}/{path.name}", label, f"{word}/{path.name}")
         for label, word in enumerate(CLASSES)

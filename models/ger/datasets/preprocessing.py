@@ -19,7 +19,9 @@ ZSCORE_EPSILON = 1e-7
 
 @dataclass(frozen=True)
 class ModelInput:
-    """One clip as a network takes it: f32 [T, 3, H, W], f32 [5, 1, 128, 128] or [samples] or None, and which modalities are present."""
+    """One clip as a network takes it: f32 [T, 3, H, W], f32 [5, 1, 128, 128] or [samples] or None, and which
+    modalities are present.
+    """
 
     video: np.ndarray
     sound: np.ndarray | None
@@ -40,7 +42,9 @@ class Preprocessing:
 
     @classmethod
     def of(cls, terms: Mapping[str, Any]) -> Preprocessing:
-        """The preprocessing that a contract's `clip_seconds`, `video` and `sound` state. Mean, std and the kind of sound have no defaults."""
+        """The preprocessing that a contract's `clip_seconds`, `video` and `sound` state. Mean, std and the kind of
+        sound have no defaults.
+        """
         video, sound = terms["video"], terms["sound"]
         if video.get("sampling") != "midpoint" or video.get("resize") != "squash-bicubic-antialias":
             raise DatasetError(
@@ -49,18 +53,23 @@ class Preprocessing:
             )
         kind = sound["kind"]
         rate_hz = 0 if kind == "none" else int(sound["sample_rate"])
-        rule = Rule(float(terms["clip_seconds"]), int(video["frames"]), int(video["height"]), int(video["width"]), rate_hz)
-        statistics = {"mel_mean": float(sound["mel"]["mean"]), "mel_std": float(sound["mel"]["std"])} if kind == "mel" else {}
+        rule = Rule(
+            float(terms["clip_seconds"]), int(video["frames"]), int(video["height"]), int(video["width"]), rate_hz
+        )
+        statistics = (
+            {"mel_mean": float(sound["mel"]["mean"]), "mel_std": float(sound["mel"]["std"])} if kind == "mel" else {}
+        )
         zscore = kind == "waveform" and sound.get("normalise") == "zscore-clip"
         return cls(rule, tuple(video["mean"]), tuple(video["std"]), kind, zscore=zscore, **statistics)
 
     def apply(self, clip: Decoded) -> ModelInput:
         """Normalises a clip. A missing modality is zeros."""
         rule = self.rule
-        video = np.zeros((rule.frames, 3, rule.height, rule.width), np.float32)
+        video: np.ndarray = np.zeros((rule.frames, 3, rule.height, rule.width), np.float32)
         if clip.pictures is not None:
+            mean, std = (np.array(values, np.float32) for values in (self.mean, self.std))
             scaled = clip.pictures.astype(np.float32) / np.float32(255)
-            video = ((scaled - np.float32(self.mean)) / np.float32(self.std)).transpose(0, 3, 1, 2)
+            video = ((scaled - mean) / std).transpose(0, 3, 1, 2)
         return ModelInput(video, self.sound(clip.samples), (clip.pictures is not None, clip.samples is not None))
 
     def sound(self, samples: np.ndarray | None) -> np.ndarray | None:
@@ -71,7 +80,9 @@ class Preprocessing:
             shape = (mel.SEGMENTS, 1, mel.BINS, mel.FRAMES) if self.kind == "mel" else (self.rule.samples,)
             return np.zeros(shape, np.float32)
         if self.kind == "mel":
-            return ((log_mel(samples) - np.float32(self.mel_mean)) / np.float32(self.mel_std))[:, None].astype(np.float32)
+            return ((log_mel(samples) - np.float32(self.mel_mean)) / np.float32(self.mel_std))[:, None].astype(
+                np.float32
+            )
         if not self.zscore:
             return samples
         centred = samples.astype(np.float64) - samples.mean(dtype=np.float64)

@@ -1,7 +1,9 @@
-"""Data sets as named on a command line: `vgaf:ROOT`, `folder:ROOT`, `table:CLIPS:LABELS.csv`, `gavid:CLIPS:LABELS.csv:CLIP:LABEL`.
+"""Data sets as named on a command line: `vgaf:ROOT`, `folder:ROOT`, `table:CLIPS:LABELS.csv`,
+`gavid:CLIPS:LABELS.csv:CLIP:LABEL`.
 
-Each gives a training and a validation split that share no source video. VGAF brings its own; a `folder` may hold `train`
-and `val`; a table may have a column `split` (train or val); all others are divided by source video, from a seed.
+Each gives a training and a validation split that share no source video. VGAF brings its own; a `folder` may hold
+`train` and `val`; a table may have a column `split` (train or val); all others are divided by source video, from a
+seed.
 """
 
 from __future__ import annotations
@@ -42,7 +44,8 @@ def _of_folder(root: Path, val_share: float, seed: int) -> tuple[Split, Split]:
     if (root / "train").is_dir() and (root / "val").is_dir():
         splits = [folder.load(root / name, name) for name in ("train", "val")]
         train, val = (
-            replace(split, clips=tuple(replace(clip, source=f"{split.name}/{clip.source}") for clip in split.clips)) for split in splits
+            replace(split, clips=tuple(replace(clip, source=f"{split.name}/{clip.source}") for clip in split.clips))
+            for split in splits
         )
         return train, val
     return divide(folder.load(root), val_share, seed)
@@ -55,13 +58,16 @@ def divide(whole: Split, val_share: float, seed: int) -> tuple[Split, Split]:
     """
     if whole.clips and "split" in whole.clips[0].columns:
         words = [clip.columns["split"].strip().lower() for clip in whole.clips]
-        chosen = [tuple(clip for clip, word in zip(whole.clips, words) if word in wanted) for wanted in (TRAIN_WORDS, VAL_WORDS)]
+        chosen = [
+            tuple(clip for clip, word in zip(whole.clips, words, strict=True) if word in wanted)
+            for wanted in (TRAIN_WORDS, VAL_WORDS)
+        ]
     else:
         sources = sorted({clip.source for clip in whole.clips})
         count = min(max(round(val_share * len(sources)), 1), len(sources) - 1)
         kept = {sources[i] for i in np.random.default_rng(seed).permutation(len(sources))[:count]}
         chosen = [tuple(clip for clip in whole.clips if (clip.source in kept) == is_val) for is_val in (False, True)]
-    train, val = (replace(whole, name=name, clips=clips) for name, clips in zip(("train", "val"), chosen))
+    train, val = (replace(whole, name=name, clips=clips) for name, clips in zip(("train", "val"), chosen, strict=True))
     if not train.clips or not val.clips:
         raise DatasetError(
             f"{whole.name}: {len(train.clips)} clips to train on and {len(val.clips)} to validate on; "

@@ -1,8 +1,8 @@
 """A folder of clips and a CSV with a header: columns `clip` and `label`, and whatever else is known.
 
-`clip` is the file's name with its extension, relative to the folder; `label` is positive, neutral or negative. Of further
-columns, `source` (the video a clip was cut from) makes intervals honest and `split` divides the clips; `people`,
-`face_px`, `light` and the like become curves of an evaluation.
+`clip` is the file's name with its extension, relative to the folder; `label` is positive, neutral or negative. Of
+further columns, `source` (the video a clip was cut from) makes intervals honest and `split` divides the clips;
+`people`, `face_px`, `light` and the like become curves of an evaluation.
 """
 
 from __future__ import annotations
@@ -61,7 +61,9 @@ def read_rows(labels: Path, needed: tuple[str, ...]) -> list[tuple[int, dict[str
         rows = [(reader.line_num, row) for row in reader]
     for number, row in rows:
         if "" in row or None in row.values():
-            raise DatasetError(f"{labels}, line {number}: the number of fields is not that of the header; quote fields with commas.")
+            raise DatasetError(
+                f"{labels}, line {number}: the number of fields is not that of the header; quote fields with commas."
+            )
     return rows
 
 
@@ -72,7 +74,9 @@ def _clip(row: dict[str, str], number: int, labels: Path, folder: Path, columns:
         words = ", ".join(columns.words)
         raise DatasetError(f"{labels}, line {number}: label {row[columns.label]!r} of {name} is none of {words}.")
     if not name or Path(name).is_absolute() or ".." in Path(name).parts:
-        raise DatasetError(f"{labels}, line {number}: clip {name!r} does not lie in {folder}; write names relative to that folder.")
+        raise DatasetError(
+            f"{labels}, line {number}: clip {name!r} does not lie in {folder}; write names relative to that folder."
+        )
     known = {columns.clip, columns.label}
     further = {column: value for column, value in row.items() if column not in known}
     return Clip(folder / name, name, label, row.get(columns.source) or name, further)

@@ -1,4 +1,6 @@
-"""Small products of matrices on one thread: on a busy machine, waiting for a second one takes a hundred times as long."""
+"""Small products of matrices on one thread: on a busy machine, waiting for a second one takes a hundred times as
+long.
+"""
 
 from __future__ import annotations
 

@@ -68,5 +68,7 @@ def _clip(line: str, number: int, labels: Path, folder: Path) -> Clip:
     stem, label = fields
     source, separator, _ = stem.rpartition("_")
     if not separator or Path(stem).name != stem:
-        raise DatasetError(f"{labels}, line {number}: {stem!r} is not <source>_<clip>, so its source video is not known.")
+        raise DatasetError(
+            f"{labels}, line {number}: {stem!r} is not <source>_<clip>, so its source video is not known."
+        )
     return Clip(folder / f"{stem}.mp4", f"{stem}.mp4", LABELS[label], source)

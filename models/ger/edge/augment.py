@@ -18,14 +18,22 @@ def normalise(frames: np.ndarray) -> Tensor:
 
 
 def transform(x: Tensor, heads: np.ndarray, rng: np.random.Generator) -> tuple[Tensor, np.ndarray]:
-    """Mirrors, scales, moves and slightly turns frames f32 [M, 3, H, W]; heads f32 [M, K, 5] go along, those that leave become padding."""
+    """Mirrors, scales, moves and slightly turns frames f32 [M, 3, H, W]; heads f32 [M, K, 5] go along, those that
+    leave become padding.
+    """
     count = len(x)
     flip = np.where(rng.random(count) < 0.5, -1.0, 1.0)
     sx, sy = (np.exp(rng.uniform(-0.25, 0.22, count)) * np.exp(rng.normal(0, 0.05, count)) for _ in range(2))
     sy = sx * np.exp(rng.normal(0, 0.08, count))
     angle, dx, dy = rng.normal(0, 0.08, count), rng.uniform(-0.15, 0.15, count), rng.uniform(-0.15, 0.15, count)
     # output point to input point, both within [-1, 1]: q = A p + d
-    a = np.stack([np.stack([flip * np.cos(angle) / sx, -np.sin(angle) / sx, dx], -1), np.stack([flip * np.sin(angle) / sy, np.cos(angle) / sy, dy], -1)], 1)
+    a = np.stack(
+        [
+            np.stack([flip * np.cos(angle) / sx, -np.sin(angle) / sx, dx], -1),
+            np.stack([flip * np.sin(angle) / sy, np.cos(angle) / sy, dy], -1),
+        ],
+        1,
+    )
     grid = F.affine_grid(torch.from_numpy(a).float(), list(x.shape), align_corners=False)
     moved = F.grid_sample(x, grid, padding_mode="border", align_corners=False)
     centre = heads[..., :2] * 2 - 1 - a[:, None, :, 2]
@@ -49,26 +57,35 @@ def colours(x: Tensor, rng: np.random.Generator) -> Tensor:
         if fate < 0.1:
             x[i] = x[i].mean(0, keepdim=True)
         elif fate < 0.25:
-            small = F.interpolate(x[i : i + 1], scale_factor=float(rng.uniform(0.45, 0.9)), mode="bilinear", align_corners=False)
+            small = F.interpolate(
+                x[i : i + 1], scale_factor=float(rng.uniform(0.45, 0.9)), mode="bilinear", align_corners=False
+            )
             x[i] = F.interpolate(small, size=x.shape[2:], mode="bilinear", align_corners=False)[0]
     noise = torch.from_numpy(rng.standard_normal(x.shape, dtype=np.float32))
     return x + noise * torch.from_numpy(rng.uniform(0, 0.15, (count, 1, 1, 1))).float()
 
 
 def louder_of_two(mels: Tensor, labels: Tensor, deviation: float, rng: np.random.Generator) -> Tensor:
-    """Some normalised log-mels [N, 5, 128, 128] get another of the same label added in power: more voices, other rooms."""
+    """Some normalised log-mels [N, 5, 128, 128] get another of the same label added in power: more voices, other
+    rooms.
+    """
     decibel = 10 / np.log(10)
     x = mels.clone()
     for i in range(len(x)):
         others = torch.nonzero(labels == labels[i])[:, 0]
         if rng.random() < 0.4 and len(others) > 1:
-            other = mels[others[int(rng.integers(len(others)))]][torch.from_numpy(rng.permutation(5))] - float(rng.uniform(0, 12)) / deviation
+            other = (
+                mels[others[int(rng.integers(len(others)))]][torch.from_numpy(rng.permutation(5))]
+                - float(rng.uniform(0, 12)) / deviation
+            )
             x[i] = torch.logaddexp(x[i] * deviation / decibel, other * deviation / decibel) * decibel / deviation
     return x
 
 
 def sounds(mels: Tensor, rng: np.random.Generator) -> Tensor:
-    """Level, seconds in another order, a mild equaliser, masked bands and masked moments, for normalised log-mels [N, 5, 128, 128]."""
+    """Level, seconds in another order, a mild equaliser, masked bands and masked moments, for normalised log-mels
+    [N, 5, 128, 128].
+    """
     x = mels.clone()
     for i in range(len(x)):
         x[i] = x[i, torch.from_numpy(rng.permutation(5))] + float(rng.normal(0, 0.35))

@@ -1,4 +1,6 @@
-"""Controls for the edge network's figures: what brightness alone gives away, other networks, published scenes, recordings."""
+"""Controls for the edge network's figures: what brightness alone gives away, other networks, published scenes,
+recordings.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,9 @@ def colour_statistics(record: Record) -> np.ndarray:
 
 
 def brightness_control(cache: Path) -> dict[str, Any]:
-    """Accuracy on the held-out clips' pictures of a linear model of brightness, contrast and tint; chance is about 1/3."""
+    """Accuracy on the held-out clips' pictures of a linear model of brightness, contrast and tint; chance is about
+    1/3.
+    """
     train, held = training_sets.load("clips", cache), training_sets.load("held", cache)
     x, z = colour_statistics(train), colour_statistics(held)
     mean, spread = x.mean(0), x.std(0) + 1e-6
@@ -146,7 +150,7 @@ def recording_figures(network: ExportedNetwork, path: Path) -> dict[str, Any]:
     """Counts of estimated group sizes, and of the labels of groups, over the 5-second windows of a recording."""
     pictures: list[np.ndarray] = []
     with av.open(str(path)) as media:
-        frames_per_second = max(int(round(float(media.streams.video[0].average_rate or 25))), 1)
+        frames_per_second = max(round(float(media.streams.video[0].average_rate or 25)), 1)
         for number, frame in enumerate(media.decode(video=0)):
             if number % frames_per_second == frames_per_second // 2:
                 pictures.append(resize(frame.to_ndarray(format="rgb24"), network.side, network.side))

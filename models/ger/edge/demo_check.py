@@ -44,9 +44,7 @@ def decode(path: Path, side: int) -> tuple[list[Frame], np.ndarray]:
 def window(frames: list[Frame], start: float, only_keys: bool) -> list[np.ndarray]:
     """The pictures of the 5 seconds from `start`: the last (key) frame before each midpoint."""
     usable = [frame for frame in frames if frame.is_key or not only_keys]
-    return [
-        [frame.picture for frame in usable if frame.time_s < start + second + 0.5][-1] for second in range(FRAMES)
-    ]
+    return [[frame.picture for frame in usable if frame.time_s < start + second + 0.5][-1] for second in range(FRAMES)]
 
 
 def check(path: Path, model: Path) -> bool:
@@ -58,11 +56,14 @@ def check(path: Path, model: Path) -> bool:
         print("key frames only" if only_keys else "last frame before each moment")
         for number, (label, _, _) in enumerate(SCENES):
             for start in np.arange(number * SECONDS, (number + 1) * SECONDS - 4.9, STEP_S):
-                first = int(round(float(start) * RATE))
+                first = round(float(start) * RATE)
                 video = network.video(window(frames, float(start), only_keys))
                 sound = network.sound(mel.log_mel(samples[first : first + mel.SAMPLES]))
                 answers = {mode: network.probabilities(video, sound, p) for mode, p in MODALITIES.items()}
-                told = {mode: f"{CLASSES[int(chances.argmax())]} {chances.max():.2f}" for mode, (chances, _) in answers.items()}
+                told = {
+                    mode: f"{CLASSES[int(chances.argmax())]} {chances.max():.2f}"
+                    for mode, (chances, _) in answers.items()
+                }
                 chances, size = answers["both"]
                 right &= int(chances.argmax()) == label
                 print(

@@ -8,8 +8,10 @@ GRID = 24
 
 
 def face_maps(heads: np.ndarray, cells: int = GRID) -> tuple[np.ndarray, np.ndarray]:
-    """What training looks for, from `heads` f32 [K, 5] (rows with a feeling below 0 are padding): u8 [cells, cells] with 0 for nothing and
-    1 + feeling on a face (a head without a face stays 0), and f32 [cells, cells] with a bump of 1 at each head's centre."""
+    """What training looks for, from `heads` f32 [K, 5] (rows with a feeling below 0 are padding): u8 [cells, cells]
+    with 0 for nothing and 1 + feeling on a face (a head without a face stays 0), and f32 [cells, cells] with a bump
+    of 1 at each head's centre.
+    """
     area, centre = np.zeros((cells, cells), np.uint8), np.zeros((cells, cells), np.float32)
     axis = (np.arange(cells) + 0.5) / cells
     for x, y, rx, ry, feeling in heads:

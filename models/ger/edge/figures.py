@@ -1,8 +1,8 @@
 """Figures of the edge network on held-out clips: what its contract and its card state.
 
-The calibration error is cross-fitted: each half of the clips (even, odd) is scaled with the temperature fitted on the other half; the
-network gets the temperature fitted on all clips. Accuracy, F1 and the confusion matrix use all clips (the temperature changes no argmax).
-Intervals are 95 % percentile intervals over 1000 bootstrap draws of clips.
+The calibration error is cross-fitted: each half of the clips (even, odd) is scaled with the temperature fitted on the
+other half; the network gets the temperature fitted on all clips. Accuracy, F1 and the confusion matrix use all clips
+(the temperature changes no argmax). Intervals are 95 % percentile intervals over 1000 bootstrap draws of clips.
 """
 
 from __future__ import annotations
@@ -183,7 +183,9 @@ def measure(network: EdgeNetwork, cache: Path, facts: Mapping[str, Any]) -> dict
         for name, rows in strata(record).items()
         if rows.any()
     }
-    data = f"{len(labels)} held-out synthetic clips: faces, places, speakers and drawing styles that training did not see"
+    data = (
+        f"{len(labels)} held-out synthetic clips: faces, places, speakers and drawing styles that training did not see"
+    )
     widths = {}
     if network.head_width is not None:
         widths = {"head_width": head_width.measure(network, cache, facts["head_width"])}

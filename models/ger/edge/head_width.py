@@ -1,8 +1,9 @@
 """How large people appear: the last stage of the edge network's training, and its figures.
 
-The median width of the heads in a picture, as a share of the picture's width, is learnt on frozen vectors of frames: those of the training
-sets, and the same frames shrunk into empty places, so that the network also measures people smaller than any whose expression it learnt
-to read. The contract states the trained range: the middle 90 % of the widths in the training's single frames.
+The median width of the heads in a picture, as a share of the picture's width, is learnt on frozen vectors of frames:
+those of the training sets, and the same frames shrunk into empty places, so that the network also measures people
+smaller than any whose expression it learnt to read. The contract states the trained range: the middle 90 % of the
+widths in the training's single frames.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""Pictures full of faces, made on the fly: a cheap way to show the picture network many more faces a second than scenes hold.
+"""Pictures full of faces, made on the fly: a cheap way to show the picture network many more faces a second than
+scenes hold.
 
-Each picture is a grid of cells before a place; most cells hold one face (photographic, joined, warped, unlabelled or drawn), turned,
-scaled and lit by itself. The label is the majority, as in a scene.
+Each picture is a grid of cells before a place; most cells hold one face (photographic, joined, warped, unlabelled or
+drawn), turned, scaled and lit by itself. The label is the majority, as in a scene.
 """
 
 from __future__ import annotations
@@ -58,8 +59,10 @@ class Mosaics:
     def __init__(self, cache: Path, seed: int = 5) -> None:
         rng = np.random.default_rng(seed)
         kept = photographs.load(cache, "train")
-        shapes = [dict(rx=39, ry=53, row=62, soft=0.15), dict(rx=50, ry=58, row=62, soft=0.2), dict(rx=33, ry=45, row=68, soft=0.2), dict(rx=38, ry=51, row=63, soft=0.08)]
-        masks = np.stack([photographs.oval_mask(**s) * 255 for s in shapes]).astype(np.uint8)
+        # Half width, half height, centre row and softness of the masks' edges, pixels of 128.
+        shapes = ((39, 53, 62, 0.15), (50, 58, 62, 0.2), (33, 45, 68, 0.2), (38, 51, 63, 0.08))
+        ovals = [photographs.oval_mask(rx=rx, ry=ry, row=row, soft=soft) * 255 for rx, ry, row, soft in shapes]
+        masks = np.stack(ovals).astype(np.uint8)
         alpha = masks[rng.integers(0, len(masks), len(kept.faces))]
         drawn, drawn_feeling = drawn_heads(DRAWN, seed)
         self.levels = smaller(np.concatenate([np.concatenate([kept.faces, alpha[..., None]], -1), drawn]))
@@ -75,7 +78,11 @@ class Mosaics:
             for k in range(5):
                 for s in (False, True):
                     group = (kind[own] == k) & (sdxl[own] == s)
-                    weight[group] *= (0.5 if k < 4 else 1.0) / max(group.sum(), 1) if f != 2 or k == 4 else (0.35 if s else 0.65) / max(group.sum(), 1)
+                    weight[group] *= (
+                        (0.5 if k < 4 else 1.0) / max(group.sum(), 1)
+                        if f != 2 or k == 4
+                        else (0.35 if s else 0.65) / max(group.sum(), 1)
+                    )
             self.of.append(own)
             self.chances.append(weight / weight.sum())
         self.places = torch.from_numpy(np.ascontiguousarray(kept.backgrounds.transpose(0, 3, 1, 2)))
@@ -87,10 +94,16 @@ class Mosaics:
         shot = self.places[int(rng.integers(len(self.places)))]
         side = int(rng.integers(120, 336))
         y, x = int(rng.integers(0, 337 - side)), int(rng.integers(0, 449 - side))
-        return F.interpolate(shot[None, :, y : y + side, x : x + side].float(), size=(SIZE, SIZE), mode="bilinear", align_corners=False)[0]
+        return F.interpolate(
+            shot[None, :, y : y + side, x : x + side].float(), size=(SIZE, SIZE), mode="bilinear", align_corners=False
+        )[0]
 
-    def faces(self, rows: np.ndarray, width: float, stretch: float, cell: tuple[int, int], rng: np.random.Generator) -> tuple[Tensor, np.ndarray]:
-        """Faces f32 RGBA [n, 4, height, width of a cell], and of each (x, y) of its centre in the cell and (half width, half height), px."""
+    def faces(
+        self, rows: np.ndarray, width: float, stretch: float, cell: tuple[int, int], rng: np.random.Generator
+    ) -> tuple[Tensor, np.ndarray]:
+        """Faces f32 RGBA [n, 4, height, width of a cell], and of each (x, y) of its centre in the cell and (half
+        width, half height), px.
+        """
         n, (high, wide) = len(rows), cell
         level = self.levels[0 if width > 20 else 1][torch.from_numpy(rows)].float()
         k = width / (2 * HALF_FACE) * np.exp(rng.normal(0, 0.08, n))
@@ -107,12 +120,17 @@ class Mosaics:
         out = F.grid_sample(level, grid, align_corners=False)
         tone = np.exp(rng.normal(0, 0.2, (n, 1)) + rng.normal(0, 0.07, (n, 3)))
         contrast = np.exp(rng.normal(0, 0.15, (n, 1, 1, 1)))
-        rgb = ((out[:, :3] - 112) * torch.from_numpy(contrast).float() + 112) * torch.from_numpy(tone).float()[:, :, None, None]
+        rgb = ((out[:, :3] - 112) * torch.from_numpy(contrast).float() + 112) * torch.from_numpy(tone).float()[
+            :, :, None, None
+        ]
         return torch.cat([rgb, out[:, 3:]], 1), np.stack([x, y, kx * HALF_FACE, ky * HALF_FACE * 1.3], 1)
 
     def one(self, label: int, rng: np.random.Generator) -> tuple[Tensor, np.ndarray, int]:
         """A picture f32 [3, 192, 192] of 255, its heads f32 [MOST, 5], and its majority."""
-        width, stretch = float(np.exp(rng.uniform(np.log(10), np.log(46)))), float(rng.choice([1.0, 1.33, 1.78], p=[0.3, 0.2, 0.5]))
+        width, stretch = (
+            float(np.exp(rng.uniform(np.log(10), np.log(46)))),
+            float(rng.choice([1.0, 1.33, 1.78], p=[0.3, 0.2, 0.5])),
+        )
         wide = min(int(width * rng.uniform(1.05, 1.5)) + 2, SIZE)
         high = min(int(1.4 * width * stretch * rng.uniform(1.0, 1.3)) + 2, SIZE)
         columns, rows = SIZE // wide, SIZE // high
@@ -124,7 +142,9 @@ class Mosaics:
         chosen = np.array([self.of[f][rng.choice(len(self.of[f]), p=self.chances[f])] for f in feelings])
         faces, spots = self.faces(chosen, width, stretch, (high, wide), rng)
         faces[~torch.from_numpy(there), 3] = 0
-        sheet = faces.reshape(rows, columns, 4, high, wide).permute(2, 0, 3, 1, 4).reshape(4, rows * high, columns * wide)
+        sheet = (
+            faces.reshape(rows, columns, 4, high, wide).permute(2, 0, 3, 1, 4).reshape(4, rows * high, columns * wide)
+        )
         dy, dx = int(rng.integers(0, SIZE - rows * high + 1)), int(rng.integers(0, SIZE - columns * wide + 1))
         picture = self.place(rng)
         part = picture[:, dy : dy + rows * high, dx : dx + columns * wide]

@@ -2,9 +2,10 @@
 sound, cross-attention (query = sound, key = value = video), and a head over [sound, cross, video].
 
 Its fusion follows the published system of Augusma et al. (2023), and it differs where a small network trained from
-nothing needs it: no ViT but a convolutional stem whose fine map is trained to know heads and what they show, from which evidence is
-pooled as votes; strided convolutions with batch normalisation for the sound; learned stand-ins for a missing sense; a head for the
-group's size, and one for how large people appear. The fine map and the votes stay inside: the outputs are those of the heads alone.
+nothing needs it: no ViT but a convolutional stem whose fine map is trained to know heads and what they show, from which
+evidence is pooled as votes; strided convolutions with batch normalisation for the sound; learned stand-ins for a
+missing sense; a head for the group's size, and one for how large people appear. The fine map and the votes stay inside:
+the outputs are those of the heads alone.
 """
 
 from __future__ import annotations
@@ -91,7 +92,8 @@ class Evidence(nn.Module):
         super().__init__()
         self.area = nn.Conv2d(width, 4, 1)  # nothing, positive, neutral, negative
         self.centre = nn.Conv2d(width, 1, 1)
-        nn.init.constant_(self.centre.bias, -4.0)  # few cells hold a head's centre
+        if self.centre.bias is not None:
+            nn.init.constant_(self.centre.bias, -4.0)  # few cells hold a head's centre
         self.out = nn.Sequential(nn.Linear(12, 64), nn.ReLU())
 
     def forward(self, fine: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -102,12 +104,17 @@ class Evidence(nn.Module):
         head = torch.sigmoid(centre).flatten(1)[:, None]  # [M, 1, cells]
         count = head.sum(-1)
         votes = (what * head).sum(-1)
-        facts = torch.cat([torch.log1p(count), count * 0.1, votes / (count + 0.3), there.mean(-1) * 5, there.amax(-1), head.amax(-1)], 1)
+        facts = torch.cat(
+            [torch.log1p(count), count * 0.1, votes / (count + 0.3), there.mean(-1) * 5, there.amax(-1), head.amax(-1)],
+            1,
+        )
         return self.out(facts), area, centre
 
 
 class Picture(nn.Module):
-    """One frame to one vector: stem to stride 8, its evidence of heads, an attentive mean of it, and the scene at stride 16."""
+    """One frame to one vector: stem to stride 8, its evidence of heads, an attentive mean of it, and the scene at
+    stride 16.
+    """
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
@@ -133,7 +140,9 @@ class Sound(nn.Module):
     def __init__(self, shape: Shape) -> None:
         super().__init__()
         a, b, c, d = shape.sound
-        self.cnn = nn.Sequential(conv(1, a, 2), conv(a, b, 2), Residual(b), conv(b, c, 2), Residual(c), conv(c, d, 2), Residual(d))
+        self.cnn = nn.Sequential(
+            conv(1, a, 2), conv(a, b, 2), Residual(b), conv(b, c, 2), Residual(c), conv(c, d, 2), Residual(d)
+        )
         self.width, self.dim = d, shape.dim
         self.project = nn.Linear(d * 4 * 2, shape.dim)
         self.register_buffer("position", sine_positions(5, shape.dim))
@@ -162,7 +171,9 @@ class Fusion(nn.Module):
         self.video_norm, self.sound_norm = nn.LayerNorm(shape.dim), nn.LayerNorm(shape.dim)
         self.cross = Attention(shape.dim, 1)
         self.dropout = nn.Dropout(0.2)
-        self.head = nn.Sequential(nn.Linear(3 * shape.dim, shape.dim), nn.ReLU(), nn.Dropout(0.2), nn.Linear(shape.dim, shape.classes))
+        self.head = nn.Sequential(
+            nn.Linear(3 * shape.dim, shape.dim), nn.ReLU(), nn.Dropout(0.2), nn.Linear(shape.dim, shape.classes)
+        )
         self.group = nn.Sequential(nn.Linear(shape.dim, 64), nn.ReLU(), nn.Linear(64, shape.buckets))
 
     def seen(self, video: Tensor, present: Tensor) -> Tensor:
@@ -180,7 +191,9 @@ class Fusion(nn.Module):
 
 
 class HeadWidth(nn.Module):
-    """How large people appear: the median width of their heads, one number for the group, as a share of the picture's width."""
+    """How large people appear: the median width of their heads, one number for the group, as a share of the
+    picture's width.
+    """
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -195,9 +208,11 @@ class HeadWidth(nn.Module):
 
 
 class EdgeNetwork(nn.Module):
-    """The exported whole: normalised `video`, normalised log-mel `sound`, `present` to `logits`, `group_size`, and `head_width` where it has it.
+    """The exported whole: normalised `video`, normalised log-mel `sound`, `present` to `logits`, `group_size`, and
+    `head_width` where it has it.
 
-    What it says of a head's width means nothing where it sees nobody."""
+    What it says of a head's width means nothing where it sees nobody.
+    """
 
     def __init__(self, shape: Shape = Shape()) -> None:
         super().__init__()

@@ -1,9 +1,9 @@
 """The edge network's training from random weights, in stages.
 
-The picture network is trained alone, on single frames, then on frames and mosaics of faces by turns; the sound network alone; then the
-fusion over both, frozen, on clips that neither was trained on; last the head width. The picture network's fine map is trained to
-show where heads are and what they express, which the scenes know. Every stage has its own seed and its state in the cache, from
-which a stopped run resumes.
+The picture network is trained alone, on single frames, then on frames and mosaics of faces by turns; the sound network
+alone; then the fusion over both, frozen, on clips that neither was trained on; last the head width. The picture
+network's fine map is trained to show where heads are and what they express, which the scenes know. Every stage has its
+own seed and its state in the cache, from which a stopped run resumes.
 """
 
 from __future__ import annotations
@@ -86,8 +86,9 @@ class Settings:
 class StageRun:
     """One stage's optimiser and one-cycle rate over a number of steps, saved after each epoch.
 
-    With `averaged`, the stage ends with the running mean of its weights over the last few hundred steps, which does better on
-    unseen faces (Izmailov et al. 2018, arXiv:1803.05407; exponential as in Tarvainen and Valpola 2017, arXiv:1703.01780).
+    With `averaged`, the stage ends with the running mean of its weights over the last few hundred steps, which does
+    better on unseen faces (Izmailov et al. 2018, arXiv:1803.05407; exponential as in Tarvainen and Valpola 2017,
+    arXiv:1703.01780).
     """
 
     def __init__(
@@ -170,7 +171,9 @@ def load_modules(modules: nn.ModuleList, state: Path | None) -> None:
 
 
 def head_loss(heads: np.ndarray, area: Tensor, centre: Tensor) -> Tensor:
-    """How well the fine map shows heads: what each cell shows (cross-entropy), where heads' centres are, and their count."""
+    """How well the fine map shows heads: what each cell shows (cross-entropy), where heads' centres are, and their
+    count.
+    """
     maps = [face_maps(rows, area.shape[-1]) for rows in heads]
     area_goal = torch.from_numpy(np.stack([what for what, _ in maps])).long()
     centre_goal = torch.from_numpy(np.stack([where for _, where in maps]))
@@ -286,7 +289,9 @@ def recombined(rows: np.ndarray, record: Record, rng: np.random.Generator) -> tu
 
 
 class FusionBatches:
-    """What the fusion is trained on: both encoders' vectors of the clips, as they are and mirrored, and of frames of few people."""
+    """What the fusion is trained on: both encoders' vectors of the clips, as they are and mirrored, and of frames of
+    few people.
+    """
 
     def __init__(self, network: EdgeNetwork, cache: Path, facts: Mapping[str, Any]) -> None:
         self.record = training_sets.load("clips", cache)
@@ -296,7 +301,8 @@ class FusionBatches:
         self.sound_label = torch.where(sound_label < 0, torch.full_like(sound_label, NEUTRAL), sound_label)
         self.sizes = torch.tensor([bucket(int(people)) for people in self.record["people"]])
         self.dark = torch.from_numpy(np.array(self.record["relation"]) == RELATIONS.index("dark"))
-        # The picture network was trained on these faces and reads others worse; the fusion must not learn to trust it too much.
+        # The picture network was trained on these faces and reads others worse; the fusion must not learn to trust it
+        # too much.
         is_drawn = np.array(self.record["source"]) == SOURCES.index("drawn")
         self.wrong_picture_chance = np.where(is_drawn, 0.06, 0.12)
         few = training_sets.load("few", cache)
@@ -362,7 +368,9 @@ def mel_statistics(cache: Path) -> dict[str, float]:
 
 
 def run_stage(stage: str, network: EdgeNetwork, facts: dict[str, Any], settings: Settings) -> None:
-    """Renders the stage's sets and trains it, or what its saved state leaves of it; adds to the facts what it measures."""
+    """Renders the stage's sets and trains it, or what its saved state leaves of it; adds to the facts what it
+    measures.
+    """
     for name in SETS[stage]:
         training_sets.render_set(name, settings.cache, settings.scale, settings.workers)
     if "sounds" in SETS[stage]:

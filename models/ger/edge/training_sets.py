@@ -1,8 +1,9 @@
 """The sets that the edge network is trained and measured on, rendered into a cache of NumPy arrays.
 
-`pictures` and `few` are single frames with the places of heads (`few`: nobody, one or two people, close); `sounds` and `named` are sounds
-alone; `clips` have both; `held` are clips of held-out faces, places, voices and drawing styles; `held-sounds` are held-out sounds by
-kind. The cache must hold the media prepared by `ger.bursts`, `ger.find_faces` and `ger.photographs`.
+`pictures` and `few` are single frames with the places of heads (`few`: nobody, one or two people, close); `sounds` and
+`named` are sounds alone; `clips` have both; `held` are clips of held-out faces, places, voices and drawing styles;
+`held-sounds` are held-out sounds by kind. The cache must hold the media prepared by `ger.bursts`, `ger.find_faces` and
+`ger.photographs`.
 """
 
 from __future__ import annotations
@@ -80,7 +81,9 @@ def picture_record(seed: int, cache: Path, few: bool = False) -> Record:
         scene = make_scene(seed, label, people, size, source, "train", cache)
     t = float(rng.uniform(0, 20))
     frame = Camera(seed, size)(scene.frame(t))
-    coded = h264([frame], int(rng.integers(20, 36)))[0] if rng.random() < 0.3 else jpeg(frame, int(rng.integers(25, 92)))
+    coded = (
+        h264([frame], int(rng.integers(20, 36)))[0] if rng.random() < 0.3 else jpeg(frame, int(rng.integers(25, 92)))
+    )
     return {
         "video": resize(coded, SIZE, SIZE)[None],
         "heads": padded(scene.heads(t))[None],
@@ -140,10 +143,7 @@ class ClipPlan:
 def plan_clip(seed: int, side: str) -> ClipPlan:
     """The label follows the picture's majority, unless the picture is neutral or dark and the sound is not."""
     rng, label, people, size, source = draw_scene_settings(seed, side)
-    if people > 1:
-        relation = int(rng.choice(5, p=RELATION_CHANCES))
-    else:
-        relation = NO_VOICES if rng.random() < 0.7 else AGREE
+    relation = int(rng.choice(5, p=RELATION_CHANCES)) if people > 1 else NO_VOICES if rng.random() < 0.7 else AGREE
     picture_label, sound_label = label, label
     if relation == NO_VOICES or people == 0:
         sound_label = -1
@@ -213,7 +213,12 @@ def fields(name: str) -> dict[str, tuple[tuple[int, ...], str]]:
         arrays["sound"] = ((mel.SEGMENTS, mel.BINS, mel.FRAMES), "f2")
         arrays["kind"] = ((), "i8")
     if is_clip:
-        arrays |= {"relation": ((), "i8"), "picture_label": ((), "i8"), "sound_label": ((), "i8"), "head_px": ((), "f4")}
+        arrays |= {
+            "relation": ((), "i8"),
+            "picture_label": ((), "i8"),
+            "sound_label": ((), "i8"),
+            "head_px": ((), "f4"),
+        }
     return arrays
 
 

@@ -1,7 +1,8 @@
 """Faults added to a decoded clip, to find where predictions get worse. Each has one strength with a unit.
 
-Pictures are changed at the camera's own size, before it is resized; sound at the network's rate. A muted sound or a black
-picture is given as if it were present. (A network that is told that a modality is missing is measured in the modes of one modality.)
+Pictures are changed at the camera's own size, before it is resized; sound at the network's rate. A muted sound or a
+black picture is given as if it were present. (A network that is told that a modality is missing is measured in the
+modes of one modality.)
 """
 
 from __future__ import annotations
@@ -46,13 +47,17 @@ def blur(share: float) -> Callable:
 
 
 def shrink(factor: int) -> Callable:
-    """The picture at 1/factor of its size in the middle of its own mean colour: the group stands so much further away."""
+    """The picture at 1/factor of its size in the middle of its own mean colour: the group stands so much further
+    away.
+    """
 
     def apply(pictures: Pictures, _: np.random.Generator) -> Pictures:
         out = []
         for picture in pictures:
             height, width = picture.shape[:2]
-            small = Image.fromarray(picture).resize((max(width // factor, 1), max(height // factor, 1)), Image.Resampling.BICUBIC)
+            small = Image.fromarray(picture).resize(
+                (max(width // factor, 1), max(height // factor, 1)), Image.Resampling.BICUBIC
+            )
             canvas = Image.new("RGB", (width, height), tuple(int(v) for v in picture.mean((0, 1))))
             canvas.paste(small, ((width - small.width) // 2, (height - small.height) // 2))
             out.append(np.asarray(canvas))

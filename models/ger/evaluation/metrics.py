@@ -1,7 +1,8 @@
 """How good answers are: accuracy, macro-F1, confusion, calibration error, each with a bootstrap interval.
 
-Answers are logits [N, 3] and truths [N] in 0, 1, 2 (positive, neutral, negative). Clips cut from one source video are alike,
-so intervals resample whole sources where they are known (Efron and Tibshirani 1993, ch. 6 and 13: percentile bootstrap).
+Answers are logits [N, 3] and truths [N] in 0, 1, 2 (positive, neutral, negative). Clips cut from one source video are
+alike, so intervals resample whole sources where they are known (Efron and Tibshirani 1993, ch. 6 and 13: percentile
+bootstrap).
 """
 
 from __future__ import annotations
@@ -44,7 +45,9 @@ def softmax(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
 
 def confusion(truths: np.ndarray, answers: np.ndarray, classes: int = CLASSES) -> np.ndarray:
     """Counts [classes, classes]: rows are the truth, columns the answer."""
-    return np.bincount(np.asarray(truths) * classes + np.asarray(answers), minlength=classes**2).reshape(classes, classes)
+    return np.bincount(np.asarray(truths) * classes + np.asarray(answers), minlength=classes**2).reshape(
+        classes, classes
+    )
 
 
 def accuracy(matrix: np.ndarray) -> np.ndarray:
@@ -76,7 +79,9 @@ def reliability(probabilities: np.ndarray, truths: np.ndarray, bins: int = BINS)
 
 
 def calibration_error(sums: np.ndarray) -> np.ndarray:
-    """Expected calibration error, 0 to 1, of summed rows of `reliability` [..., bins, 3]: sum over bins of n/N |right - confidence|."""
+    """Expected calibration error, 0 to 1, of summed rows of `reliability` [..., bins, 3]: sum over bins of n/N
+    |right - confidence|.
+    """
     total = np.maximum(sums[..., 0].sum(-1), 1)
     return np.abs(sums[..., 2] - sums[..., 1]).sum(-1) / total
 
@@ -89,7 +94,7 @@ def fit_temperature(logits: np.ndarray, truths: np.ndarray) -> float:
         chosen = softmax(logits, float(np.exp(log_temperature)))[np.arange(len(truths)), truths]
         return float(-np.log(np.maximum(chosen, 1e-300)).mean())
 
-    bounds = np.log([TEMPERATURE_MIN, TEMPERATURE_MAX])
+    bounds = float(np.log(TEMPERATURE_MIN)), float(np.log(TEMPERATURE_MAX))
     return float(np.exp(minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-6}).x))
 
 
@@ -102,9 +107,9 @@ def bootstrap(
 ) -> Interval:
     """The percentile interval of a statistic of sums over clips.
 
-    `rows` [N, ...] are what each clip adds to the sums; `statistic` maps sums [..., ...] to numbers. Whole `sources` are
-    resampled where they are given (one for each clip), else single clips. Every statistic here is one of sums, which makes
-    thousands of resamples one matrix product.
+    `rows` [N, ...] are what each clip adds to the sums; `statistic` maps sums [..., ...] to numbers. Whole `sources`
+    are resampled where they are given (one for each clip), else single clips. Every statistic here is one of sums,
+    which makes thousands of resamples one matrix product.
     """
     if not len(rows):
         return Interval(float("nan"), float("nan"), float("nan"))

@@ -1,7 +1,7 @@
 """Plots as inline SVG, drawn by matplotlib: no fonts, pictures or references from elsewhere, colours from the page.
 
-matplotlib draws with stand-in colours, which are then replaced by the page's CSS variables, so that one drawing serves a
-light and a dark page. Every plot has a title and a description for those who do not see it.
+matplotlib draws with stand-in colours, which are then replaced by the page's CSS variables, so that one drawing serves
+a light and a dark page. Every plot has a title and a description for those who do not see it.
 """
 
 from __future__ import annotations
@@ -9,18 +9,28 @@ from __future__ import annotations
 import html
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib
 
 matplotlib.use("svg")
 from matplotlib import pyplot
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 # Stand-in colours, and what the page calls them. `SERIES` are told apart by marker and dash, too.
 INK, GRID, PAPER = "#010101", "#020202", "#030303"
 SERIES = {"both": ("#040404", "o", "-"), "picture": ("#050505", "s", "--"), "sound": ("#060606", "^", ":")}
-VARIABLES = {INK: "--ink", GRID: "--line", PAPER: "--paper", "#040404": "--both", "#050505": "--picture", "#060606": "--sound"}
-STYLE = {
+VARIABLES = {
+    INK: "--ink",
+    GRID: "--line",
+    PAPER: "--paper",
+    "#040404": "--both",
+    "#050505": "--picture",
+    "#060606": "--sound",
+}
+STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "text.parse_math": False,
     "svg.hashsalt": "ger",
@@ -46,7 +56,7 @@ NOTES = {"Creator": None, "Date": None, "Format": None, "Type": None}
 Point = tuple[float, float, float] | None  # value and its interval
 
 
-def curve(name: str, title: str, levels: Sequence[str], series: dict[str, Sequence[Point]], xlabel: str) -> str:
+def curve(name: str, title: str, levels: Sequence[str], series: Mapping[str, Sequence[Point]], xlabel: str) -> str:
     """Accuracy over named levels, one line for each mode, with 95 % bars. Returns an SVG element."""
     with pyplot.rc_context(STYLE):
         figure, axes = pyplot.subplots(figsize=(4.6, 2.8), layout="constrained")
@@ -56,16 +66,29 @@ def curve(name: str, title: str, levels: Sequence[str], series: dict[str, Sequen
             if not kept:
                 continue
             places, values = [at for at, _ in kept], [point[0] for _, point in kept]
-            reach = [[max(v - p[1], 0) for v, (_, p) in zip(values, kept)], [max(p[2] - v, 0) for v, (_, p) in zip(values, kept)]]
+            reach = [
+                [max(v - p[1], 0) for v, (_, p) in zip(values, kept, strict=True)],
+                [max(p[2] - v, 0) for v, (_, p) in zip(values, kept, strict=True)],
+            ]
             axes.errorbar(
-                places, values, reach, color=colour, marker=marker, linestyle=dash, capsize=2, markersize=4, linewidth=1.3, label=mode
+                places,
+                values,
+                reach,
+                color=colour,
+                marker=marker,
+                linestyle=dash,
+                capsize=2,
+                markersize=4,
+                linewidth=1.3,
+                label=mode,
             )
         axes.set_xticks(range(len(levels)), levels)
         _percent(axes)
         axes.set_xlabel(xlabel)
         axes.legend(frameon=False, fontsize=8, ncols=3, loc="lower right", bbox_to_anchor=(1, 1))
         told = "; ".join(
-            f"{mode}: " + ", ".join(f"{level} {point[0]:.0%}" for level, point in zip(levels, points) if point)
+            f"{mode}: "
+            + ", ".join(f"{level} {point[0]:.0%}" for level, point in zip(levels, points, strict=True) if point)
             for mode, points in series.items()
         )
         return _svg(figure, name, title, f"Accuracy. {told}.")
@@ -80,7 +103,11 @@ def reliability(name: str, title: str, bins: Sequence[Sequence[float]]) -> str:
         most = max((clips for _, _, clips in kept), default=1)
         axes.plot([c for c, _, _ in kept], [r for _, r, _ in kept], color=SERIES["both"][0], linewidth=1)
         axes.scatter(
-            [c for c, _, _ in kept], [r for _, r, _ in kept], [12 + 60 * n / most for _, _, n in kept], color=SERIES["both"][0], zorder=3
+            [c for c, _, _ in kept],
+            [r for _, r, _ in kept],
+            [12 + 60 * n / most for _, _, n in kept],
+            color=SERIES["both"][0],
+            zorder=3,
         )
         axes.set_xlim(0.3, 1.02)
         axes.set_xlabel("confidence")
@@ -89,7 +116,7 @@ def reliability(name: str, title: str, bins: Sequence[Sequence[float]]) -> str:
         return _svg(figure, name, title, f"Larger dots hold more clips. {told}.")
 
 
-def _percent(axes: pyplot.Axes, label: str = "accuracy") -> None:
+def _percent(axes: Axes, label: str = "accuracy") -> None:
     axes.set_ylim(-0.02, 1.02)
     axes.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0 %", "25 %", "50 %", "75 %", "100 %"])
     axes.set_ylabel(label)
@@ -97,7 +124,7 @@ def _percent(axes: pyplot.Axes, label: str = "accuracy") -> None:
     axes.set_axisbelow(True)
 
 
-def _svg(figure: pyplot.Figure, name: str, title: str, description: str) -> str:
+def _svg(figure: Figure, name: str, title: str, description: str) -> str:
     """The figure as an SVG element for a page: named, described, in the page's colours, its ids its own."""
     out = io.StringIO()
     figure.savefig(out, format="svg", metadata=NOTES)
@@ -113,7 +140,10 @@ def _svg(figure: pyplot.Figure, name: str, title: str, description: str) -> str:
         text = text.replace(colour, f"var({variable})")
     opening = (
         f'<svg role="img" aria-labelledby="{name}-title {name}-desc"',
-        f'<title id="{name}-title">{html.escape(title)}</title><desc id="{name}-desc">{html.escape(description)}</desc>',
+        (
+            f'<title id="{name}-title">{html.escape(title)}</title>'
+            f'<desc id="{name}-desc">{html.escape(description)}</desc>'
+        ),
     )
     head, _, body = text.partition(">")
     return opening[0] + head.removeprefix("<svg") + ">" + opening[1] + body

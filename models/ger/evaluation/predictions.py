@@ -96,7 +96,8 @@ def with_fault(fault: Fault, clip: Clip, media: Media) -> Media:
 
 
 def write_predictions(path: Path, split: Split, predictions: Sequence[Prediction], temperature: float) -> None:
-    """The CSV file that `edge-ger evaluate` writes too: probabilities after temperature, six decimals, in the labels' order.
+    """The CSV file that `edge-ger evaluate` writes too: probabilities after temperature, six decimals, in the
+    labels' order.
 
     A clip whose answer is withheld has senses `none` and no prediction.
     """

@@ -1,12 +1,14 @@
-"""The report of an evaluation: one HTML file with nothing outside it, for light and dark screens and for screen readers.
+"""The report of an evaluation: one HTML file with nothing outside it, for light and dark screens and for screen
+readers.
 
-`python -m ger.report figures.json --out report.html` makes it from what `python -m ger.evaluate --json` wrote. It holds numbers
-and plots of them; no frame, no sound and no clip's name ever enters it.
+`python -m ger.report figures.json --out report.html` makes it from what `python -m ger.evaluate --json` wrote. It holds
+numbers and plots of them; no frame, no sound and no clip's name ever enters it.
 """
 
 from __future__ import annotations
 
 import html
+import itertools
 from collections.abc import Sequence
 
 from ger.contract import CLASSES
@@ -14,24 +16,35 @@ from ger.evaluation import plots
 
 MODES = {"both": "both senses", "picture": "picture alone", "sound": "sound alone"}
 STYLE = """
-:root { color-scheme: light dark; --paper: #ffffff; --ink: #1b1b1f; --soft: #55555e; --line: #c4c4cc; --both: #0b57a4; --picture: #a33c00; --sound: #1d6b3a }
+:root {
+  color-scheme: light dark; --paper: #ffffff; --ink: #1b1b1f; --soft: #55555e; --line: #c4c4cc;
+  --both: #0b57a4; --picture: #a33c00; --sound: #1d6b3a
+}
 @media (prefers-color-scheme: dark) {
-  :root { --paper: #16161a; --ink: #ececf0; --soft: #b2b2bc; --line: #4a4a54; --both: #7db8ff; --picture: #ffa666; --sound: #7fd69b }
+  :root {
+    --paper: #16161a; --ink: #ececf0; --soft: #b2b2bc; --line: #4a4a54;
+    --both: #7db8ff; --picture: #ffa666; --sound: #7fd69b
+  }
 }
 * { box-sizing: border-box }
-body { margin: 0 auto; padding: 1.5rem; max-width: 64rem; background: var(--paper); color: var(--ink); font: 1rem/1.5 system-ui, sans-serif }
+body {
+  margin: 0 auto; padding: 1.5rem; max-width: 64rem; background: var(--paper); color: var(--ink);
+  font: 1rem/1.5 system-ui, sans-serif
+}
 h1 { line-height: 1.2 } h2 { margin-top: 2.5rem; border-bottom: 1px solid var(--line) }
 table { border-collapse: collapse; margin: 1rem 0; font-variant-numeric: tabular-nums }
 caption { text-align: start; color: var(--soft); padding-bottom: .3rem }
-th, td { padding: .25rem .8rem; border-bottom: 1px solid var(--line); text-align: end } th[scope=row], thead th:first-child { text-align: start }
+th, td { padding: .25rem .8rem; border-bottom: 1px solid var(--line); text-align: end }
+th[scope=row], thead th:first-child { text-align: start }
 td.right { font-weight: 700 }
-.plots { display: flex; flex-wrap: wrap; gap: 1rem } figure { margin: 0; flex: 0 1 30rem } figure.small { flex-basis: 21rem } svg { width: 100%; height: auto }
+.plots { display: flex; flex-wrap: wrap; gap: 1rem } svg { width: 100%; height: auto }
+figure { margin: 0; flex: 0 1 30rem } figure.small { flex-basis: 21rem }
 .table { overflow-x: auto } code { overflow-wrap: anywhere } p, li { max-width: 46rem } .soft { color: var(--soft) }
 """
 
 
 def render(document: dict) -> str:
-    """The report of what `ger.summary.summarise` says, as one HTML page."""
+    """The report of what `ger.evaluation.summary.summarise` returns, as one HTML page."""
     name = html.escape(str(document["model"]["name"]))
     parts = [
         summary(document),
@@ -42,11 +55,12 @@ def render(document: dict) -> str:
         faults(document),
         method(document),
     ]
+    body = "\n".join(part for part in parts if part)
     return (
-        f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<meta name="viewport" content="width=device-width">\n'
-        f"<title>Evaluation of {name}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n<h1>Evaluation of {name}</h1>\n"
-        + "\n".join(part for part in parts if part)
-        + "\n</main>\n</body>\n</html>\n"
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width">\n'
+        f"<title>Evaluation of {name}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n"
+        f"<h1>Evaluation of {name}</h1>\n{body}\n</main>\n</body>\n</html>\n"
     )
 
 
@@ -62,14 +76,24 @@ def summary(document: dict) -> str:
         elif not scores["clips"]:
             rows.append([title, "no clip has it", str(scores["withheld"]), "", ""])
         else:
-            rows.append([title, str(scores["clips"]), str(scores["withheld"]), percent(scores["accuracy"]), number(scores["macro_f1"])])
+            rows.append(
+                [
+                    title,
+                    str(scores["clips"]),
+                    str(scores["withheld"]),
+                    percent(scores["accuracy"]),
+                    number(scores["macro_f1"]),
+                ]
+            )
     told = table(
-        "Answers by the senses that were given, with 95 % intervals", ["senses", "clips answered", "withheld", "accuracy", "macro-F1"], rows
+        "Answers by the senses that were given, with 95 % intervals",
+        ["senses", "clips answered", "withheld", "accuracy", "macro-F1"],
+        rows,
     )
     chance = max(labels["counts"].values()) / max(labels["clips"], 1)
     return (
-        f"<p>{labels['clips']} clips ({counts}){sources}. Always giving the commonest label would be right in {chance:.1%} of them.</p>"
-        + told
+        f"<p>{labels['clips']} clips ({counts}){sources}. "
+        f"Always giving the commonest label would be right in {chance:.1%} of them.</p>" + told
     )
 
 
@@ -92,7 +116,10 @@ def calibration(document: dict) -> str:
         rows += [
             [f"the {again['measured_on']} other clips, before", number(again["before"])],
             [
-                f"the same after temperature {again['temperature']}, fitted on the {again['fitted_on']} clips with {again['rule']}",
+                (
+                    f"the same after temperature {again['temperature']}, "
+                    f"fitted on the {again['fitted_on']} clips with {again['rule']}"
+                ),
                 number(again["after"]),
             ],
         ]
@@ -105,7 +132,8 @@ def calibration(document: dict) -> str:
     return section(
         "Calibration",
         "<p>How far the stated confidence is from the share of right answers, 15 bins, both senses; 0 is perfect. "
-        f"The contract says of its temperature: {fitted}. Where it was fitted on these very clips, the error after it is too good.</p>"
+        f"The contract says of its temperature: {fitted}. "
+        "Where it was fitted on these same clips, the error after it is too small.</p>"
         + table("Expected calibration error, with 95 % intervals", ["answers", "error"], rows)
         + f'<div class="plots">{figures}</div>',
     )
@@ -115,13 +143,17 @@ def group_size(document: dict) -> str:
     told = document["group_size"]
     if told is None:
         return section(
-            "Size of the group", "<p>Not measured: it needs a network that tells it and a column <code>people</code> in the labels.</p>"
+            "Size of the group",
+            "<p>Not measured: it needs a network that tells it and a column <code>people</code> in the labels.</p>",
         )
     lows = told["buckets"]
-    names = [str(low) if high == low + 1 else f"{low} to {high - 1}" for low, high in zip(lows, lows[1:])] + [f"{lows[-1]} and more"]
+    names = [str(low) if high == low + 1 else f"{low} to {high - 1}" for low, high in itertools.pairwise(lows)] + [
+        f"{lows[-1]} and more"
+    ]
     alone = told["under_two_labelled"]
     under = (
-        f" Of the {told['under_two']} clips of an empty room or a single person, {percent(alone)} are taken for a group, and would be labelled."
+        f" Of the {told['under_two']} clips of an empty room or a single person, "
+        f"{percent(alone)} are taken for a group, and would be labelled."
         if alone
         else " No clip shows an empty room or a single person."
     )
@@ -136,10 +168,17 @@ def columns(document: dict) -> str:
     figures = []
     for index, told in enumerate(document["columns"]):
         levels = [f"{point['level']}\n({point['clips']})" for point in told["points"]]
-        series = {mode: [triple(point[mode]) for point in told["points"]] for mode in MODES if mode in told["points"][0]}
+        series = {
+            mode: [triple(point[mode]) for point in told["points"]] for mode in MODES if mode in told["points"][0]
+        }
         title = f"Accuracy by {told['column']}"
         figures.append(
-            figure(plots.curve(f"column-{index}", title, levels, series, f"{told['column']} (clips)"), title, told["points"], list(series))
+            figure(
+                plots.curve(f"column-{index}", title, levels, series, f"{told['column']} (clips)"),
+                title,
+                told["points"],
+                list(series),
+            )
         )
     if not figures:
         return section("By what the labels say", "<p>The labels have no further columns that could be shown.</p>")
@@ -154,7 +193,11 @@ def faults(document: dict) -> str:
         series = {mode: [triple(point[mode]) for point in told["points"]] for mode in ("both", told["sense"])}
         title = f"Accuracy by fault: {told['curve']}"
         levels = [point["level"] for point in told["points"]]
-        figures.append(figure(plots.curve(f"fault-{index}", title, levels, series, told["curve"]), title, told["points"], list(series)))
+        figures.append(
+            figure(
+                plots.curve(f"fault-{index}", title, levels, series, told["curve"]), title, told["points"], list(series)
+            )
+        )
     return section(
         "With faults put on",
         f"<p>The same {document['fault_clips']} clips, drawn at random, with one fault at a time. "
@@ -166,13 +209,24 @@ def faults(document: dict) -> str:
 def method(document: dict) -> str:
     model, labels, boot = document["model"], document["labels"], document["bootstrap"]
     facts = [
-        f"network {model['file']}, system {model['system']}, {model['precision']}, SHA-256 <code>{model['sha256']}</code>",
+        (
+            f"network {model['file']}, system {model['system']}, {model['precision']}, "
+            f"SHA-256 <code>{model['sha256']}</code>"
+        ),
         f"labels SHA-256 <code>{labels['sha256']}</code>" if labels["sha256"] else "labels are the folders' names",
         f"a clip without sound: {model['without_sound']} (the contract's word)",
         f"intervals: {boot['level']:.0%}, percentile bootstrap of {boot['resamples']} resamples by {boot['by']}"
-        + ("" if boot["by"] != "clip" else "; clips of one source video are alike, so where there are such the intervals are too narrow"),
-        "where every clip was right, or none, the interval has no width, which is not certainty: no other kind of clip was seen",
-        f"measured on {document['created']} with " + ", ".join(f"{name} {version}" for name, version in document["versions"].items()),
+        + (
+            ""
+            if boot["by"] != "clip"
+            else "; clips of one source video are alike, so where there are such the intervals are too narrow"
+        ),
+        (
+            "where every clip was right, or none, the interval has no width; that is not certainty, "
+            "as no other kind of clip was measured"
+        ),
+        f"measured on {document['created']} with "
+        + ", ".join(f"{name} {version}" for name, version in document["versions"].items()),
     ]
     return section(
         "How it was measured",
@@ -190,10 +244,15 @@ def table(caption: str, header: Sequence[str], rows: Sequence[Sequence[str]]) ->
     """A table whose first column names the rows."""
     head = "".join(f'<th scope="col">{html.escape(cell)}</th>' for cell in header)
     body = "".join(
-        f'<tr><th scope="row">{html.escape(first)}</th>' + "".join(f"<td>{html.escape(cell)}</td>" for cell in rest) + "</tr>"
+        f'<tr><th scope="row">{html.escape(first)}</th>'
+        + "".join(f"<td>{html.escape(cell)}</td>" for cell in rest)
+        + "</tr>"
         for first, *rest in rows
     )
-    return f'<div class="table"><table><caption>{html.escape(caption)}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    return (
+        f'<div class="table"><table><caption>{html.escape(caption)}</caption>'
+        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+    )
 
 
 def counts_table(caption: str, names: Sequence[str], counts: Sequence[Sequence[int]]) -> str:
@@ -203,10 +262,11 @@ def counts_table(caption: str, names: Sequence[str], counts: Sequence[Sequence[i
         f'<tr><th scope="row">{name}</th>'
         + "".join(f"<td{' class=right' if i == j else ''}>{count}</td>" for j, count in enumerate(row))
         + "</tr>"
-        for i, (name, row) in enumerate(zip(names, counts))
+        for i, (name, row) in enumerate(zip(names, counts, strict=True))
     )
     return (
-        f'<div class="table"><table><caption>{html.escape(caption)}</caption><thead><tr><th scope="col">truth \\ answer</th>{head}</tr></thead>'
+        f'<div class="table"><table><caption>{html.escape(caption)}</caption>'
+        f'<thead><tr><th scope="col">truth \\ answer</th>{head}</tr></thead>'
         f"<tbody>{rows}</tbody></table></div>"
     )
 
@@ -215,7 +275,10 @@ def figure(svg: str, title: str, points: Sequence[dict], modes: Sequence[str]) -
     """A plot, and its numbers as a table that unfolds."""
     rows = [[point["level"], *(percent(point[mode]) for mode in modes)] for point in points]
     numbers = table(title, ["", *(MODES[mode] for mode in modes)], rows)
-    return f"<figure>{svg}<figcaption>{html.escape(title)}</figcaption><details><summary>Numbers</summary>{numbers}</details></figure>"
+    return (
+        f"<figure>{svg}<figcaption>{html.escape(title)}</figcaption>"
+        f"<details><summary>Numbers</summary>{numbers}</details></figure>"
+    )
 
 
 def triple(interval: dict[str, float] | None) -> plots.Point:

@@ -24,7 +24,9 @@ QUANTILES = 4
 PEOPLE = "people"
 
 
-def summarise(model: Path, network: Network, split: Split, predictions: Predictions, calibrate: str | None = None) -> dict[str, Any]:
+def summarise(
+    model: Path, network: Network, split: Split, predictions: Predictions, calibrate: str | None = None
+) -> dict[str, Any]:
     """All figures, ready for JSON. Intervals resample source videos where they are known."""
     truths = np.array([clip.label for clip in split.clips])
     sources = [clip.source for clip in split.clips] if split.sources_known else None
@@ -39,7 +41,11 @@ def summarise(model: Path, network: Network, split: Split, predictions: Predicti
         "faults": fault_curves(predictions, truths, sources),
         "fault_clips": len(predictions.fault_rows),
         "versions": {"onnxruntime": onnxruntime.__version__, "numpy": np.__version__},
-        "bootstrap": {"resamples": metrics.RESAMPLES, "level": metrics.LEVEL, "by": "source video" if sources else "clip"},
+        "bootstrap": {
+            "resamples": metrics.RESAMPLES,
+            "level": metrics.LEVEL,
+            "by": "source video" if sources else "clip",
+        },
     }
     if calibrate:
         document["refit"] = refit(predictions.by_mode["both"], split, sources, calibrate)
@@ -62,33 +68,46 @@ def describe_model(model: Path, network: Network) -> dict[str, Any]:
 def describe_labels(split: Split) -> dict[str, Any]:
     return {
         "clips": len(split.clips),
-        "counts": dict(zip(CLASSES, class_counts(split.clips))),
+        "counts": dict(zip(CLASSES, class_counts(split.clips), strict=True)),
         "sha256": split.labels_sha256,
         "sources": len({clip.source for clip in split.clips}) if split.sources_known else None,
     }
 
 
-def pick(answers: Sequence[Prediction], truths: np.ndarray, sources: Sequence[str] | None) -> tuple[np.ndarray, np.ndarray, list[str] | None]:
+def pick(
+    answers: Sequence[Prediction], truths: np.ndarray, sources: Sequence[str] | None
+) -> tuple[np.ndarray, np.ndarray, list[str] | None]:
     """(logits, truths, sources) of the clips that were answered."""
     rows = [row for row, answer in enumerate(answers) if answer.logits is not None]
     logits = np.array([answers[row].logits for row in rows]).reshape(len(rows), len(CLASSES))
     return logits, truths[rows], None if sources is None else [sources[row] for row in rows]
 
 
-def mode_figures(answers: Sequence[Prediction] | None, truths: np.ndarray, sources: Sequence[str] | None) -> dict[str, Any]:
+def mode_figures(
+    answers: Sequence[Prediction] | None, truths: np.ndarray, sources: Sequence[str] | None
+) -> dict[str, Any]:
     if answers is None:
         return {"offered": False}
     logits, of_answered, groups = pick(answers, truths, sources)
     if not len(logits):
         return {"offered": True, "withheld": len(answers), "clips": 0}
-    return {"offered": True, "withheld": len(answers) - len(logits), **metrics.score(logits, of_answered, groups).to_json()}
+    return {
+        "offered": True,
+        "withheld": len(answers) - len(logits),
+        **metrics.score(logits, of_answered, groups).to_json(),
+    }
 
 
-def calibration(answers: Sequence[Prediction], truths: np.ndarray, sources: Sequence[str] | None, temperature: float) -> dict[str, Any]:
+def calibration(
+    answers: Sequence[Prediction], truths: np.ndarray, sources: Sequence[str] | None, temperature: float
+) -> dict[str, Any]:
     """The error of the raw answers and of those with the contract's temperature, and the bins of both."""
     logits, truths, sources = pick(answers, truths, sources)
     if not len(logits):
-        raise DatasetError("no clip was answered: none has the senses that this network needs (its contract's sound.missing says which).")
+        raise DatasetError(
+            "no clip was answered: none has the modalities that this network needs "
+            "(its contract's sound.missing says which)."
+        )
     before, bins_before = metrics.calibration(logits, truths, 1.0, sources)
     after, bins_after = metrics.calibration(logits, truths, temperature, sources)
     return {
@@ -107,16 +126,24 @@ def refit(answers: Sequence[Prediction], split: Split, sources: Sequence[str] | 
         known = ", ".join(split.clips[0].columns) or "no further columns"
         raise DatasetError(f"--calibrate {rule!r}: write COLUMN=VALUE with a column of the labels, which has {known}.")
     fits = np.array([clip.columns[column] == value for clip in split.clips])
-    shared = {clip.source for clip, fit in zip(split.clips, fits) if fit} & {clip.source for clip, fit in zip(split.clips, fits) if not fit}
+    shared = {clip.source for clip, fit in zip(split.clips, fits, strict=True) if fit} & {
+        clip.source for clip, fit in zip(split.clips, fits, strict=True) if not fit
+    }
     truths = np.array([clip.label for clip in split.clips])
     parts = []
     for chosen in (fits, ~fits):
-        rows = np.flatnonzero(chosen)
-        parts.append(pick([answers[row] for row in rows], truths[rows], None if sources is None else [sources[row] for row in rows]))
+        rows = np.flatnonzero(chosen).tolist()
+        parts.append(
+            pick(
+                [answers[row] for row in rows],
+                truths[rows],
+                None if sources is None else [sources[row] for row in rows],
+            )
+        )
     if not all(len(logits) for logits, _, _ in parts) or shared:
         raise DatasetError(
-            f"--calibrate {rule!r}: {fits.sum()} of {fits.size} clips are meant, and {len(shared)} sources lie on both sides; "
-            "there must be answered clips on both sides and no shared source."
+            f"--calibrate {rule!r}: {fits.sum()} of {fits.size} clips match, and {len(shared)} sources lie on "
+            "both sides; there must be answered clips on both sides and no shared source."
         )
     (fit_logits, fit_truths, _), (logits, rest, groups) = parts
     temperature = metrics.fit_temperature(fit_logits, fit_truths)
@@ -136,13 +163,19 @@ def group_size(
 ) -> dict[str, Any] | None:
     """How the sizes of the groups are told, where the network tells them and the labels have a column `people`.
 
-    `under_two_labelled` is the share of empty rooms and single persons that are taken for a group, and so would be labelled.
+    `under_two_labelled` is the share of empty rooms and single persons that are taken for a group, and so would be
+    labelled.
     """
-    rows = [row for row, answer in enumerate(answers) if answer.group_size is not None and PEOPLE in split.clips[row].columns]
+    rows = [
+        row
+        for row, answer in enumerate(answers)
+        if answer.group_size is not None and PEOPLE in split.clips[row].columns
+    ]
     if not buckets or not rows:
         return None
     people = np.array([whole_number(split.clips[row].columns[PEOPLE], split.clips[row].name) for row in rows])
-    told = np.array([int(answers[row].group_size.argmax()) for row in rows])
+    sizes = [answer.group_size for answer in (answers[row] for row in rows) if answer.group_size is not None]
+    told = np.array([int(size.argmax()) for size in sizes])
     truths = np.searchsorted(buckets, people, "right") - 1
     groups = None if sources is None else [sources[row] for row in rows]
     matrix = metrics.one_hot_confusion(truths, told, len(buckets))
@@ -152,7 +185,7 @@ def group_size(
     share = metrics.bootstrap(
         taken,
         lambda sums: sums[..., 0, 0] / np.maximum(sums[..., 0, :].sum(-1), 1),
-        None if groups is None else [g for g, one in zip(groups, alone) if one],
+        None if groups is None else [g for g, one in zip(groups, alone, strict=True) if one],
     )
     return {
         "clips": len(rows),
@@ -171,7 +204,9 @@ def whole_number(text: str, name: str) -> int:
         raise DatasetError(f"column {PEOPLE} of {name} is {text!r}; it must be a whole number of people.") from None
 
 
-def column_curves(predictions: Predictions, split: Split, sources: Sequence[str] | None, buckets: list[int] | None) -> list[dict[str, Any]]:
+def column_curves(
+    predictions: Predictions, split: Split, sources: Sequence[str] | None, buckets: list[int] | None
+) -> list[dict[str, Any]]:
     """Accuracy in every mode over each further column of the labels that has few values or numbers."""
     curves = []
     names = [name for name in (split.clips[0].columns if split.clips else {}) if name not in NOT_CURVES]
@@ -185,7 +220,9 @@ def column_curves(predictions: Predictions, split: Split, sources: Sequence[str]
             point: dict[str, Any] = {"level": level, "clips": len(rows)}
             for mode, answers in predictions.by_mode.items():
                 point[mode] = accuracy_of(
-                    [answers[row] for row in rows], truths[rows], None if sources is None else [sources[r] for r in rows]
+                    [answers[row] for row in rows],
+                    truths[rows],
+                    None if sources is None else [sources[r] for r in rows],
                 )
             points.append(point)
         curves.append({"column": name, "points": points})
@@ -193,7 +230,8 @@ def column_curves(predictions: Predictions, split: Split, sources: Sequence[str]
 
 
 def bin_column(values: Sequence[str], lows: list[int] | None = None) -> list[tuple[str, list[int]]] | None:
-    """(name, rows) of the column's bins: its values where they are few, else ranges of its numbers; None where it is neither.
+    """(name, rows) of the column's bins: its values where they are few, else ranges of its numbers; None where it is
+    neither.
 
     Numbers are cut at `lows` where they are given, else at their quartiles.
     """
@@ -232,14 +270,23 @@ def fault_curves(predictions: Predictions, truths: np.ndarray, sources: Sequence
         if not modes:
             continue
         if fault.curve not in curves:
-            clean = {mode: accuracy_of([predictions.by_mode[mode][row] for row in rows], of_faulted, groups) for mode in modes}
-            curves[fault.curve] = {"curve": fault.curve, "sense": fault.modality, "points": [{"level": "as it is", **clean}]}
+            clean = {
+                mode: accuracy_of([predictions.by_mode[mode][row] for row in rows], of_faulted, groups)
+                for mode in modes
+            }
+            curves[fault.curve] = {
+                "curve": fault.curve,
+                "sense": fault.modality,
+                "points": [{"level": "as it is", **clean}],
+            }
         point = {mode: accuracy_of(predictions.by_fault[fault.name, mode], of_faulted, groups) for mode in modes}
         curves[fault.curve]["points"].append({"level": fault.level, **point})
     return list(curves.values())
 
 
-def accuracy_of(answers: Sequence[Prediction], truths: np.ndarray, sources: Sequence[str] | None) -> dict[str, float] | None:
+def accuracy_of(
+    answers: Sequence[Prediction], truths: np.ndarray, sources: Sequence[str] | None
+) -> dict[str, float] | None:
     """The accuracy over the clips that were answered; None where none was."""
     logits, truths, groups = pick(answers, truths, sources)
     if not len(logits):

@@ -49,7 +49,9 @@ def build_datasets(
     cache: Path | None,
     seed: int,
 ) -> tuple[ClipDataset, ClipDataset]:
-    """(training clips with their synthetic share, validation clips). Measures the mean and std of the system's spectrogram."""
+    """(training clips with their synthetic share, validation clips). Measures the mean and std of the system's
+    spectrogram.
+    """
     clips, added = train.clips, 0
     if recipe.synthetic_share and synthetic is not None:
         wanted = round(len(clips) * recipe.synthetic_share / (1 - recipe.synthetic_share))

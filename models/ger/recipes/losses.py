@@ -11,7 +11,9 @@ KERNEL_SCALES = (0.25, 0.5, 1.0, 2.0, 4.0)
 
 
 def clip_loss(logits: Tensor, labels: Tensor, weights: Tensor, smoothing: float) -> Tensor:
-    """Cross-entropy of logits [N, 3] against labels [N], averaged over the clips by weights [N]; 0 where all weights are."""
+    """Cross-entropy of logits [N, 3] against labels [N], averaged over the clips by weights [N]; 0 where all weights
+    are.
+    """
     losses = F.cross_entropy(logits, labels, label_smoothing=smoothing, reduction="none")
     return (losses * weights).sum() / weights.sum().clamp_min(1e-8)
 
@@ -31,7 +33,10 @@ def mmd(latent: Tensor, generator: torch.Generator) -> Tensor:
 
     def kernel(a: Tensor, b: Tensor) -> Tensor:
         distance = torch.cdist(a, b).square() / (2 * latent.shape[1])
-        return sum(torch.exp(-distance / scale) for scale in KERNEL_SCALES).mean()
+        total = torch.zeros_like(distance)
+        for scale in KERNEL_SCALES:
+            total = total + torch.exp(-distance / scale)
+        return total.mean()
 
     return kernel(latent, latent) + kernel(normal, normal) - 2 * kernel(latent, normal)
 

@@ -9,7 +9,9 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Stage:
-    """A number of epochs with one optimiser. Weights that no prefix of `rates` matches are frozen, and so is what hangs on them."""
+    """A number of epochs with one optimiser. Weights that no prefix of `rates` matches are frozen, and so is what
+    hangs on them.
+    """
 
     name: str
     epochs: int

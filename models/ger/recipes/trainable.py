@@ -28,12 +28,16 @@ class TrainableSystem:
     picture: Callable[[Tensor], Tensor]  # the picture encoder: frames [M, 3, H, W] to vectors [M, D]
     # What training needs beside the answers, by the same inputs: `logits`, `latent` [M, D], `heatmaps` [N, T, J, h, w].
     training: Callable[..., dict[str, Tensor]] | None = None
-    heatmap_shape: tuple[int, int, int, int] | None = None  # [frames, limbs, height, width], where it draws bodies in training
+    heatmap_shape: tuple[int, int, int, int] | None = (
+        None  # [frames, limbs, height, width], where it draws bodies in training
+    )
 
     @property
     def inputs(self) -> list[str]:
         """What the network takes, of `video`, `sound` and `present`."""
-        return [name for name in inspect.signature(self.network.forward).parameters if name in ("video", "sound", "present")]
+        return [
+            name for name in inspect.signature(self.network.forward).parameters if name in ("video", "sound", "present")
+        ]
 
     @property
     def takes_present(self) -> bool:
@@ -41,12 +45,18 @@ class TrainableSystem:
         return "present" in self.inputs
 
     def predict(self, batch: Mapping[str, Tensor], training: bool = False) -> dict[str, Tensor]:
-        """`logits` [N, 3], and `group_size` [N, 5] where the network estimates it; in training also what only that needs."""
+        """`logits` [N, 3], and `group_size` [N, 5] where the network estimates it; in training also what only that
+        needs.
+        """
         given = {name: batch[name] for name in self.inputs}
         if training and self.training is not None:
             return self.training(**given)
         answer = self.network(**given)
-        return {"logits": answer} if isinstance(answer, Tensor) else dict(zip(("logits", "group_size"), answer))
+        return (
+            {"logits": answer}
+            if isinstance(answer, Tensor)
+            else dict(zip(("logits", "group_size"), answer, strict=False))  # a head width is not used
+        )
 
     def frames(self, video: Tensor) -> Tensor:
         """The picture encoder's vectors of video [N, T, 3, H, W], averaged over the frames: [N, D]."""
@@ -62,13 +72,17 @@ def build(system: str, config: Mapping[str, Any]) -> TrainableSystem:
     if system == "edge":
         shape = Shape(**config)
         rule = Rule(5.0, 5, shape.size, shape.size, mel.SAMPLE_RATE)
-        preprocessing = Preprocessing(rule, tuple(contract.VIDEO_MEAN), tuple(contract.VIDEO_STD), "mel")
+        preprocessing = Preprocessing(rule, contract.VIDEO_MEAN, contract.VIDEO_STD, "mel")
         edge = EdgeNetwork(shape)
         return TrainableSystem(system, shape.to_dict(), edge, preprocessing, lambda frames: edge.picture(frames)[0])
     network: Any = systems.build(system, config)
     interface = network.interface
-    rule = Rule(5.0, interface.frames, interface.size, interface.size, 0 if interface.sound == "none" else mel.SAMPLE_RATE)
-    preprocessing = Preprocessing(rule, interface.mean, interface.std, interface.sound, zscore=interface.normalise == "zscore-clip")
+    rule = Rule(
+        5.0, interface.frames, interface.size, interface.size, 0 if interface.sound == "none" else mel.SAMPLE_RATE
+    )
+    preprocessing = Preprocessing(
+        rule, interface.mean, interface.std, interface.sound, zscore=interface.normalise == "zscore-clip"
+    )
     trainable = TrainableSystem(system, systems.config_of(network), network, preprocessing, network.picture)
     if system == "vemd2026":
         trainable.training = network.training_answers

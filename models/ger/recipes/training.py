@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import random
 import sys
 import time
@@ -40,7 +39,8 @@ class Training:
             job.system.network.load_state_dict(read_weights(job.settings.start, job.recipe.system))
         job.system.network.to(self.device)
         self.history: list[dict[str, Any]] = []
-        self.stage_index, self.epoch, self.best = 0, 0, None
+        self.stage_index, self.epoch = 0, 0
+        self.best: list[float] | None = None  # accuracy and minus the loss of the best epoch
         self.head: nn.Module | None = None
         self.enter(0)
         if self.last.exists():
@@ -58,7 +58,11 @@ class Training:
         """What must be the same for a run to go on: recipe, configuration, seed and clips."""
         clips = [[clip.name, clip.label] for part in (self.job.train, self.job.val) for clip in part.clips]
         recipe = dataclasses.asdict(self.job.recipe)
-        return json.dumps([recipe, self.job.system.config, self.job.settings.seed, self.job.settings.digests, clips], sort_keys=True, default=str)
+        return json.dumps(
+            [recipe, self.job.system.config, self.job.settings.seed, self.job.settings.digests, clips],
+            sort_keys=True,
+            default=str,
+        )
 
     def run(self, at_most: int | None = None) -> None:
         """Trains to the end, or for at most so many epochs now."""
@@ -95,7 +99,9 @@ class Training:
         return np.random.default_rng([self.job.settings.seed, self.stage_index, self.epoch, purpose])
 
     def batches(self, epoch: int) -> list[list[int]]:
-        """The clips' indices in the epoch's order. A last batch of a single clip is left out: it has no batch statistics."""
+        """The clips' indices in the epoch's order. A last batch of a single clip is left out: it has no batch
+        statistics.
+        """
         rng = np.random.default_rng([self.job.settings.seed, self.stage_index, epoch, 0])
         order, size = rng.permutation(len(self.job.train)).tolist(), self.job.recipe.batch_size
         parts = [order[start : start + size] for start in range(0, len(order), size)]
@@ -108,7 +114,9 @@ class Training:
         freeze_modules(self.job.system.network)
         chance = self.generator(1)
         noise = torch.Generator().manual_seed(int(self.generator(2).integers(2**62)))
-        for batch in self.load(self.job.train, self.batches(self.epoch), f"{self.stage.name} {self.epoch + 1}/{self.stage.epochs}"):
+        for batch in self.load(
+            self.job.train, self.batches(self.epoch), f"{self.stage.name} {self.epoch + 1}/{self.stage.epochs}"
+        ):
             self.vary(batch, chance)
             loss, logits = self.losses(batch, noise)
             self.step(loss)
@@ -128,19 +136,21 @@ class Training:
             board.add_scalar(f"{self.stage.name}/{key}", entry[key], len(self.history))
         self.history.append(entry)
         # Of epochs that are right equally often, the surer one is the better.
-        if self.best is None or (val_accuracy, -val_loss) > tuple(self.best):
+        if self.best is None or (val_accuracy, -val_loss) > (self.best[0], self.best[1]):
             self.best = [val_accuracy, -val_loss]
             write_whole({"model_state_dict": self.job.system.network.state_dict()}, self.best_file())
         self.keep()
         print(
-            f"{self.stage.name} {self.epoch}: loss {entry['loss']:.4f}, accuracy {entry['accuracy']:.3f}; validation loss {val_loss:.4f}, "
-            f"accuracy {val_accuracy:.3f}; {time.monotonic() - since:.0f} s",
+            f"{self.stage.name} {self.epoch}: loss {entry['loss']:.4f}, accuracy {entry['accuracy']:.3f}; "
+            f"validation loss {val_loss:.4f}, accuracy {val_accuracy:.3f}; {time.monotonic() - since:.0f} s",
             flush=True,
         )
 
     def load(self, clips: ClipDataset, batches: list[list[int]], title: str) -> Iterator[dict[str, Tensor]]:
         """The batches, on the device."""
-        loader = DataLoader(clips, batch_sampler=batches, num_workers=self.job.settings.workers, pin_memory=self.device.type == "cuda")
+        loader = DataLoader(
+            clips, batch_sampler=batches, num_workers=self.job.settings.workers, pin_memory=self.device.type == "cuda"
+        )
         for batch in tqdm(loader, title, leave=False, file=sys.stderr):
             yield {name: value.to(self.device, non_blocking=True) for name, value in batch.items()}
 
@@ -180,14 +190,18 @@ class Training:
         if recipe.mmd_weight and "latent" in given:
             loss = loss + recipe.mmd_weight * mmd(given["latent"], noise)
         if recipe.heatmap_weight and "heatmaps" in given and "heatmaps" in batch:
-            loss = loss + recipe.heatmap_weight * heatmap_loss(given["heatmaps"], batch["heatmaps"], batch["has_heatmaps"])
+            loss = loss + recipe.heatmap_weight * heatmap_loss(
+                given["heatmaps"], batch["heatmaps"], batch["has_heatmaps"]
+            )
         return loss, given["logits"]
 
     def step(self, loss: Tensor) -> None:
         self.optimiser.zero_grad()
         loss.backward()
         if self.job.recipe.gradient_norm_max:
-            nn.utils.clip_grad_norm_([p for group in self.optimiser.param_groups for p in group["params"]], self.job.recipe.gradient_norm_max)
+            nn.utils.clip_grad_norm_(
+                [p for group in self.optimiser.param_groups for p in group["params"]], self.job.recipe.gradient_norm_max
+            )
         self.optimiser.step()
         if self.schedule is not None:
             self.schedule.step()
@@ -204,10 +218,16 @@ class Training:
         """(logits [N, 3], labels [N]) of all validation clips, on the CPU."""
         self.job.system.network.eval()
         size = self.job.recipe.batch_size
-        parts = [list(range(start, min(start + size, len(self.job.val)))) for start in range(0, len(self.job.val), size)]
+        parts = [
+            list(range(start, min(start + size, len(self.job.val)))) for start in range(0, len(self.job.val), size)
+        ]
         logits, labels = [], []
         for batch in self.load(self.job.val, parts, "validation"):
-            given = self.head(self.job.system.frames(batch["video"])) if self.head is not None else self.job.system.predict(batch)["logits"]
+            given = (
+                self.head(self.job.system.frames(batch["video"]))
+                if self.head is not None
+                else self.job.system.predict(batch)["logits"]
+            )
             logits.append(given.float().cpu())
             labels.append(batch["label"].cpu())
         return torch.cat(logits), torch.cat(labels)
@@ -244,7 +264,8 @@ class Training:
         kept = torch.load(self.last, map_location=self.device, weights_only=True)
         if kept["fingerprint"] != self.fingerprint():
             raise DatasetError(
-                f"{self.last} is of a training with another recipe, configuration, seed or data; choose another --out, or the same settings."
+                f"{self.last} belongs to a training with another recipe, configuration, seed or data; "
+                "choose another --out, or the same settings."
             )
         self.enter(kept["stage"])
         self.epoch, self.best, self.history = kept["epoch"], kept["best"], kept["history"]
@@ -255,7 +276,7 @@ class Training:
         if self.schedule is not None:
             self.schedule.load_state_dict(kept["scheduler_state_dict"])
         set_random_states(kept["rng"])
-        print(f"going on after epoch {self.epoch} of stage {self.stage.name}", flush=True)
+        print(f"resuming after epoch {self.epoch} of stage {self.stage.name}", flush=True)
 
     def finish(self) -> None:
         """Writes `best.pt`: the best weights with what their contract will say."""
@@ -269,13 +290,14 @@ class Training:
                 "model_state_dict": self.job.system.network.state_dict(),
                 "facts": facts,
                 "epoch": self.epoch,
-                "best_metric": self.best[0],
+                "best_metric": self.best[0] if self.best else 0.0,
             },
             self.job.settings.out / "best.pt",
         )
-        told = facts["evaluation"]
+        scores = facts["evaluation"]
         print(
-            f"best.pt: accuracy {told['accuracy']:.3f}, macro-F1 {told['macro_f1']:.3f} on {told['clips']} validation clips, which also chose it"
+            f"best.pt: accuracy {scores['accuracy']:.3f}, macro-F1 {scores['macro_f1']:.3f} "
+            f"on {scores['clips']} validation clips, which also chose it"
         )
 
 
@@ -288,12 +310,16 @@ def pick_device(wanted: str) -> str:
 def read_weights(path: Path, system: str) -> dict[str, Tensor]:
     kept = torch.load(path, map_location="cpu", weights_only=True)
     if kept.get("system") != system:
-        raise DatasetError(f"{path}: system {kept.get('system')!r}, not {system!r}; start from a checkpoint of the same system.")
+        raise DatasetError(
+            f"{path}: system {kept.get('system')!r}, not {system!r}; start from a checkpoint of the same system."
+        )
     return kept["model_state_dict"]
 
 
 def parameter_groups(network: nn.Module, stage: Stage) -> list[dict[str, Any]]:
-    """Parameters by learning rate; those with none, or 0, are frozen. Refuses a prefix that fits nothing: a rate would be lost silently."""
+    """Parameters by learning rate; those with none, or 0, are frozen. Refuses a prefix that fits nothing: a rate
+    would be lost silently.
+    """
     groups: dict[float, list[nn.Parameter]] = {}
     used = set()
     for name, parameter in network.named_parameters():
@@ -346,4 +372,4 @@ def write_whole(content: dict[str, Any], path: Path) -> None:
     """Writes a checkpoint whole or not at all, so that a kill leaves the one before."""
     part = path.with_suffix(".part")
     torch.save(content, part)
-    os.replace(part, path)
+    part.replace(path)

@@ -13,7 +13,7 @@ import numpy as np
 import skia
 
 from ger.contract import NEGATIVE, NEUTRAL, POSITIVE
-from ger.synthetic.canvas import Colour
+from ger.synthetic.canvas import Colour, rgb
 
 # traits that only one side sees: (eyes, jaws, shading)
 FAMILIES: dict[str, dict[str, list[str]]] = {
@@ -23,8 +23,20 @@ FAMILIES: dict[str, dict[str, list[str]]] = {
 FAMILIES["demo"] = {"eyes": ["round", "almond", "wide"], "jaw": ["oval", "round", "heart", "square"], "shade": ["soft"]}
 
 SKINS: list[Colour] = [(255, 224, 196), (241, 194, 160), (224, 172, 130), (198, 134, 92), (150, 96, 62), (98, 62, 42)]
-HAIRS: list[Colour] = [(30, 24, 22), (62, 40, 26), (104, 68, 40), (164, 116, 62), (214, 178, 110), (150, 60, 34), (170, 168, 166)]
-KINDS = {POSITIVE: ["smile", "grin", "laugh"], NEUTRAL: ["calm", "talk", "listen"], NEGATIVE: ["shout", "scowl", "cry", "snarl"]}
+HAIRS: list[Colour] = [
+    (30, 24, 22),
+    (62, 40, 26),
+    (104, 68, 40),
+    (164, 116, 62),
+    (214, 178, 110),
+    (150, 60, 34),
+    (170, 168, 166),
+]
+KINDS = {
+    POSITIVE: ["smile", "grin", "laugh"],
+    NEUTRAL: ["calm", "talk", "listen"],
+    NEGATIVE: ["shout", "scowl", "cry", "snarl"],
+}
 CHANCES = {POSITIVE: [0.3, 0.35, 0.35], NEUTRAL: [0.45, 0.35, 0.2], NEGATIVE: [0.35, 0.25, 0.25, 0.15]}
 
 
@@ -69,7 +81,7 @@ class Appearance:
 def random_shirt(rng: np.random.Generator) -> Colour:
     """A shirt's colour: any hue, mostly muted."""
     grey = rng.uniform(50, 215)
-    return tuple(int(np.clip(grey + d, 15, 240)) for d in rng.normal(0, 38, 3))
+    return rgb(np.clip(grey + rng.normal(0, 38, 3), 15, 240))
 
 
 def random_look(rng: np.random.Generator, family: str, feeling: int) -> Appearance:
@@ -77,21 +89,35 @@ def random_look(rng: np.random.Generator, family: str, feeling: int) -> Appearan
     traits = FAMILIES[family]
     mix = rng.random()
     first = int(rng.integers(0, len(SKINS) - 1))
-    skin = tuple(int(a + (b - a) * mix) for a, b in zip(SKINS[first], SKINS[first + 1]))
+    skin = rgb(a + (b - a) * mix for a, b in zip(SKINS[first], SKINS[first + 1], strict=True))
     styles = ["short", "long", "bob", "bald", "afro", "bun", "cap", "scarf", "quiff"]
-    arms = {POSITIVE: ["down", "up", "clap", "wave"], NEUTRAL: ["down", "folded"], NEGATIVE: ["down", "fist", "folded", "head"]}[feeling]
+    arms = {
+        POSITIVE: ["down", "up", "clap", "wave"],
+        NEUTRAL: ["down", "folded"],
+        NEGATIVE: ["down", "fist", "folded", "head"],
+    }[feeling]
     arm = str(rng.choice(arms)) if rng.random() < 0.55 else "down"
     if rng.random() < 0.15:  # a raised arm alone must not give the class away
         arm = str(rng.choice(["up", "wave", "fist", "folded"]))
     low = 0.55 if family != "demo" else 0.85
     return Appearance(
-        skin=skin, hair=HAIRS[int(rng.integers(len(HAIRS)))], shirt=random_shirt(rng),
-        eyes=str(rng.choice(traits["eyes"])), jaw=str(rng.choice(traits["jaw"])), shade=str(rng.choice(traits["shade"])),
-        style=str(rng.choice(styles)), collar=str(rng.choice(["v", "round", "shirt", "stripe"])),
-        glasses=bool(rng.random() < 0.15), beard=float(rng.choice([0.0, 0.0, 0.0, 0.5, 1.0])),
-        aspect=float(rng.uniform(1.18, 1.38)), light=float(rng.uniform(-0.5, 0.5)),
-        kind=str(rng.choice(KINDS[feeling], p=CHANCES[feeling])), feeling=feeling,
-        strength=float(rng.uniform(low, 1.0)), arms=arm, phase=[float(v) for v in rng.uniform(0, 2 * math.pi, 6)],
+        skin=skin,
+        hair=HAIRS[int(rng.integers(len(HAIRS)))],
+        shirt=random_shirt(rng),
+        eyes=str(rng.choice(traits["eyes"])),
+        jaw=str(rng.choice(traits["jaw"])),
+        shade=str(rng.choice(traits["shade"])),
+        style=str(rng.choice(styles)),
+        collar=str(rng.choice(["v", "round", "shirt", "stripe"])),
+        glasses=bool(rng.random() < 0.15),
+        beard=float(rng.choice([0.0, 0.0, 0.0, 0.5, 1.0])),
+        aspect=float(rng.uniform(1.18, 1.38)),
+        light=float(rng.uniform(-0.5, 0.5)),
+        kind=str(rng.choice(KINDS[feeling], p=CHANCES[feeling])),
+        feeling=feeling,
+        strength=float(rng.uniform(low, 1.0)),
+        arms=arm,
+        phase=[float(v) for v in rng.uniform(0, 2 * math.pi, 6)],
     )
 
 
@@ -108,7 +134,17 @@ def expression_at(look: Appearance, t: float) -> Expression:
     elif look.kind == "grin":
         e = Expression(0.9 * s, 0.22 + 0.12 * slow, 0.52 + 0.1 * s, 0.15, 0.2, 0.65 * blink, 1.0, 0.0, 0.7)
     elif look.kind == "laugh":
-        e = Expression(0.95 * s, 0.4 + 0.35 * s * (0.6 * slow + 0.4 * fast), 0.55 + 0.08 * s, 0.2, 0.3, 0.12 + 0.3 * (1 - s), 1.0, 0.0, 1.0)
+        e = Expression(
+            0.95 * s,
+            0.4 + 0.35 * s * (0.6 * slow + 0.4 * fast),
+            0.55 + 0.08 * s,
+            0.2,
+            0.3,
+            0.12 + 0.3 * (1 - s),
+            1.0,
+            0.0,
+            1.0,
+        )
     elif look.kind == "talk":
         e = Expression(0.06 * math.sin(p[4]), 0.32 * talk, 0.36, 0.05 * slow, 0.05, 0.9 * blink)
     elif look.kind == "listen":
@@ -129,7 +165,13 @@ def expression_at(look: Appearance, t: float) -> Expression:
 def head_path(look: Appearance) -> skia.Path:
     """The outline of the head: forehead, then a jaw of the look's shape."""
     a = look.aspect
-    jaw = {"oval": (0.86, 0.55), "round": (0.98, 0.7), "heart": (0.75, 0.4), "square": (0.98, 0.82), "long": (0.88, 0.62)}[look.jaw]
+    jaw = {
+        "oval": (0.86, 0.55),
+        "round": (0.98, 0.7),
+        "heart": (0.75, 0.4),
+        "square": (0.98, 0.82),
+        "long": (0.88, 0.62),
+    }[look.jaw]
     if look.jaw == "long":
         a *= 1.1
     path = skia.Path()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import skia
 
-from ger.synthetic.canvas import fill, stroke, tint
+from ger.synthetic.canvas import fill, rgb, stroke, tint
 
 TRAIN = ["room", "stage", "park", "street", "blobs", "plain"]
 HELD = ["cafe", "beach", "hall"]
@@ -14,7 +14,7 @@ HELD = ["cafe", "beach", "hall"]
 def colour(rng: np.random.Generator, low: int = 40, high: int = 220) -> tuple[int, int, int]:
     """A random colour, more often dull than bright."""
     grey = rng.uniform(low, high)
-    return tuple(int(np.clip(grey + d, 0, 255)) for d in rng.normal(0, 26, 3))
+    return rgb(np.clip(grey + rng.normal(0, 26, 3), 0, 255))
 
 
 def gradient(canvas: skia.Canvas, rect: skia.Rect, top: tuple[int, int, int], bottom: tuple[int, int, int]) -> None:
@@ -86,7 +86,10 @@ def blobs(canvas: skia.Canvas, rng: np.random.Generator, w: int, h: int) -> None
     gradient(canvas, skia.Rect.MakeWH(w, h), colour(rng, 20, 220), colour(rng, 20, 220))
     for _ in range(int(rng.integers(8, 40))):
         paint = fill(tint(colour(rng, 20, 250), 1.0, int(rng.integers(60, 255))))
-        canvas.drawOval(skia.Rect.MakeXYWH(rng.uniform(-50, w), rng.uniform(-50, h), rng.uniform(10, 140), rng.uniform(10, 140)), paint)
+        canvas.drawOval(
+            skia.Rect.MakeXYWH(rng.uniform(-50, w), rng.uniform(-50, h), rng.uniform(10, 140), rng.uniform(10, 140)),
+            paint,
+        )
 
 
 def plain(canvas: skia.Canvas, rng: np.random.Generator, w: int, h: int) -> None:
@@ -123,6 +126,15 @@ def hall(canvas: skia.Canvas, rng: np.random.Generator, w: int, h: int) -> None:
 
 def draw_room(canvas: skia.Canvas, rng: np.random.Generator, kind: str, w: int, h: int) -> None:
     """Draws the background named by `kind`."""
-    kinds = {"room": room, "stage": stage, "park": park, "street": street, "blobs": blobs, "plain": plain,
-             "cafe": cafe, "beach": beach, "hall": hall}
+    kinds = {
+        "room": room,
+        "stage": stage,
+        "park": park,
+        "street": street,
+        "blobs": blobs,
+        "plain": plain,
+        "cafe": cafe,
+        "beach": beach,
+        "hall": hall,
+    }
     kinds[kind](canvas, rng, w, h)

@@ -1,7 +1,8 @@
 """Finds eyes and mouth in the synthetic portraits, once: `python -m ger.find_faces --media DIR --cache DIR`.
 
-Needs OpenCV 4 (`opencv-python-headless==4.12.*`; its cascades ship with it) and nothing else does. Writes `faces.npz`: every face
-upright in a 128x128 picture, with both eyes on fixed points, so that cutting out and warping need no finder later.
+Needs OpenCV 4 (`opencv-python-headless==4.12.*`; its cascades ship with it) and nothing else does. Writes `faces.npz`:
+every face upright in a 128x128 picture, with both eyes on fixed points, so that cutting out and warping need no finder
+later.
 """
 
 from __future__ import annotations
@@ -23,12 +24,16 @@ class Finder:
     """Haar cascades for frontal faces and eyes."""
 
     def __init__(self) -> None:
-        import cv2
+        import cv2  # noqa: PLC0415  # installed for this step alone
 
         folder = Path(cv2.data.haarcascades)
         self.cv2 = cv2
-        self.faces = [cv2.CascadeClassifier(str(folder / f"haarcascade_frontalface_{n}.xml")) for n in ("alt2", "alt", "default")]
-        self.eyes = [cv2.CascadeClassifier(str(folder / f"haarcascade_{n}.xml")) for n in ("eye_tree_eyeglasses", "eye")]
+        self.faces = [
+            cv2.CascadeClassifier(str(folder / f"haarcascade_frontalface_{n}.xml")) for n in ("alt2", "alt", "default")
+        ]
+        self.eyes = [
+            cv2.CascadeClassifier(str(folder / f"haarcascade_{n}.xml")) for n in ("eye_tree_eyeglasses", "eye")
+        ]
 
     def face(self, grey: np.ndarray) -> Box | None:
         """The largest face (x, y, width, height), from strict to lax settings."""
@@ -36,7 +41,8 @@ class Finder:
             for cascade in self.faces:
                 found = cascade.detectMultiScale(grey, 1.08, neighbours, minSize=(52, 52))
                 if len(found):
-                    return tuple(float(v) for v in max(found, key=lambda b: b[2]))
+                    x, y, width, height = (float(v) for v in max(found, key=lambda box: box[2]))
+                    return x, y, width, height
         return None
 
     def pair(self, grey: np.ndarray, box: Box) -> np.ndarray:
@@ -46,10 +52,12 @@ class Finder:
         top = grey[int(y + 0.18 * h) : int(y + 0.58 * h), int(x) : int(x + w)]
         big = self.cv2.resize(top, None, fx=3, fy=3, interpolation=self.cv2.INTER_CUBIC)
         for cascade in self.eyes:
-            spots = [(x + (ex + ew / 2) / 3, int(y + 0.18 * h) + (ey + eh / 2) / 3)
-                     for ex, ey, ew, eh in cascade.detectMultiScale(big, 1.05, 3, minSize=(int(0.4 * w), int(0.4 * w)))]
+            spots = [
+                (x + (ex + ew / 2) / 3, int(y + 0.18 * h) + (ey + eh / 2) / 3)
+                for ex, ey, ew, eh in cascade.detectMultiScale(big, 1.05, 3, minSize=(int(0.4 * w), int(0.4 * w)))
+            ]
             near = [min(spots, key=lambda s: np.hypot(*(np.array(s) - u)), default=None) for u in usual]
-            if all(n is not None and np.hypot(*(np.array(n) - u)) < 0.13 * w for n, u in zip(near, usual)):
+            if all(n is not None and np.hypot(*(np.array(n) - u)) < 0.13 * w for n, u in zip(near, usual, strict=True)):
                 return np.array(near)
         return usual
 
@@ -92,12 +100,21 @@ def find(path: Path) -> np.ndarray | None:
 
 def prepare(media: Path, cache: Path) -> None:
     folder = media / "train" / "faces"
-    with open(folder / "labels.csv", newline="") as table:
+    with (folder / "labels.csv").open(newline="") as table:
         rows = list(csv.DictReader(table))
     with multiprocessing.Pool(2) as pool:
         found = pool.map(find, [folder / row["file"] for row in rows], chunksize=8)
-    kept = [(row["file"], row["generator"], row["label"], pixels) for row, pixels in zip(rows, found) if pixels is not None]
+    kept = [
+        (row["file"], row["generator"], row["label"], pixels)
+        for row, pixels in zip(rows, found, strict=True)
+        if pixels is not None
+    ]
     cache.mkdir(parents=True, exist_ok=True)
-    np.savez(cache / "faces.npz", name=[k[0] for k in kept], generator=[k[1] for k in kept], label=[k[2] for k in kept],
-             pixels=np.stack([k[3] for k in kept]))
+    np.savez(
+        cache / "faces.npz",
+        name=[k[0] for k in kept],
+        generator=[k[1] for k in kept],
+        label=[k[2] for k in kept],
+        pixels=np.stack([k[3] for k in kept]),
+    )
     print(f"{len(kept)} of {len(rows)} portraits have a face that was found whole")

@@ -23,7 +23,9 @@ def tone(rng: np.random.Generator, hertz: float, n: int, partials: int, bright: 
     out = np.zeros(n)
     for k in range(1, partials + 1):
         if k * hertz < 7500:
-            out += bright ** (k - 1) * np.sin(2 * np.pi * k * hertz * (1 + rng.normal(0, 0.0008)) * t + rng.uniform(0, 6.3))
+            out += bright ** (k - 1) * np.sin(
+                2 * np.pi * k * hertz * (1 + rng.normal(0, 0.0008)) * t + rng.uniform(0, 6.3)
+            )
     return out
 
 
@@ -33,7 +35,11 @@ def notes(rng: np.random.Generator, n: int, beat: float, pitches: Array, each: i
     partials, bright = int(rng.integers(2, 9)), rng.uniform(0.3, 0.8)
     for start in np.arange(-rng.uniform(0, beat), n / RATE, beat):
         length = int(beat * RATE * rng.choice([1, 1, 2]))
-        shape = np.exp(-sharp * np.arange(length) / RATE) * np.minimum(np.arange(length) / (0.008 * RATE), 1) * np.minimum(np.arange(length)[::-1] / 400, 1)
+        shape = (
+            np.exp(-sharp * np.arange(length) / RATE)
+            * np.minimum(np.arange(length) / (0.008 * RATE), 1)
+            * np.minimum(np.arange(length)[::-1] / 400, 1)
+        )
         sound = sum(tone(rng, float(p), length, partials, bright) for p in rng.choice(pitches, each))
         a = max(int(start * RATE), 0)
         b = min(int(start * RATE) + length, n)
@@ -60,11 +66,15 @@ def music(rng: np.random.Generator, n: int) -> Array:
     beat, root = 60 / rng.uniform(60, 170), 55 * 2 ** (rng.integers(0, 12) / 12)
     scale = np.array([0, 2, 4, 5, 7, 9, 11] if rng.random() < 0.5 else [0, 2, 3, 5, 7, 8, 10])
     pitch = root * 2 ** (np.concatenate([scale, scale + 12]) / 12)
-    parts = [notes(rng, n, beat * 2, pitch[[0, 2, 4, 5]] * 4, 3, rng.uniform(0.2, 3)), notes(rng, n, beat / rng.choice([1, 2]), pitch * rng.choice([4, 8]), 1, rng.uniform(1, 8)),
-             notes(rng, n, beat, pitch[[0, 4]], 1, rng.uniform(1, 5)), 3 * drums(rng, n, beat)]
+    parts = [
+        notes(rng, n, beat * 2, pitch[[0, 2, 4, 5]] * 4, 3, rng.uniform(0.2, 3)),
+        notes(rng, n, beat / rng.choice([1, 2]), pitch * rng.choice([4, 8]), 1, rng.uniform(1, 8)),
+        notes(rng, n, beat, pitch[[0, 4]], 1, rng.uniform(1, 5)),
+        3 * drums(rng, n, beat),
+    ]
     keep = rng.random(4) < 0.65
     keep[int(rng.integers(4))] = True
-    return sum(p / (np.std(p) + 1e-9) * rng.uniform(0.4, 1.0) for p, k in zip(parts, keep) if k)
+    return sum(p / (np.std(p) + 1e-9) * rng.uniform(0.4, 1.0) for p, k in zip(parts, keep, strict=True) if k)
 
 
 def rain(rng: np.random.Generator, n: int) -> Array:
@@ -76,10 +86,17 @@ def rain(rng: np.random.Generator, n: int) -> Array:
 
 def engine(rng: np.random.Generator, n: int) -> Array:
     """A motor: pulses at a rate that wanders or climbs, a body resonance, and its noise."""
-    rate = rng.uniform(18, 120) * (1 + 0.06 * smooth_noise(rng, n, 1)) * np.linspace(1, rng.choice([1, 1, rng.uniform(0.6, 1.8)]), n)
+    rate = (
+        rng.uniform(18, 120)
+        * (1 + 0.06 * smooth_noise(rng, n, 1))
+        * np.linspace(1, rng.choice([1, 1, rng.uniform(0.6, 1.8)]), n)
+    )
     phase = np.cumsum(rate) / RATE
     pulses = np.maximum(0, np.sin(2 * np.pi * phase)) ** rng.uniform(2, 12) + 0.4 * np.sin(np.pi * phase)
-    body = sosfilt(butter(2, [rng.uniform(60, 200), rng.uniform(400, 2500)], "bandpass", fs=RATE, output="sos"), pulses + 0.15 * rng.standard_normal(n) * (0.5 + pulses))
+    body = sosfilt(
+        butter(2, [rng.uniform(60, 200), rng.uniform(400, 2500)], "bandpass", fs=RATE, output="sos"),
+        pulses + 0.15 * rng.standard_normal(n) * (0.5 + pulses),
+    )
     return body / (body.std() + 1e-9) + rng.uniform(0.05, 0.6) * pink(rng, n) / 0.16
 
 
@@ -97,7 +114,9 @@ def typing(rng: np.random.Generator, n: int) -> Array:
 def hum(rng: np.random.Generator, n: int) -> Array:
     """Mains hum, a fan, a refrigerator."""
     out = tone(rng, float(rng.choice([50, 60, 100, 120])), n, int(rng.integers(2, 12)), rng.uniform(0.4, 0.9))
-    fan = lfilter([0.2], [1, -0.8], rng.standard_normal(n)) * (1 + 0.1 * np.sin(2 * np.pi * rng.uniform(3, 20) * np.arange(n) / RATE))
+    fan = lfilter([0.2], [1, -0.8], rng.standard_normal(n)) * (
+        1 + 0.1 * np.sin(2 * np.pi * rng.uniform(3, 20) * np.arange(n) / RATE)
+    )
     return out / out.std() * rng.uniform(0.05, 1) + fan * rng.uniform(0.3, 1.5)
 
 
@@ -105,7 +124,9 @@ def wind(rng: np.random.Generator, n: int) -> Array:
     gusts = np.exp(0.7 * smooth_noise(rng, n, rng.uniform(0.5, 2)))
     low = lfilter([0.02], [1, -0.98], rng.standard_normal(n)) * 6
     centre = rng.uniform(250, 900)
-    whistle = sosfilt(butter(2, [centre, centre * 1.3], "bandpass", fs=RATE, output="sos"), rng.standard_normal(n)) * rng.uniform(0, 1.2)
+    whistle = sosfilt(
+        butter(2, [centre, centre * 1.3], "bandpass", fs=RATE, output="sos"), rng.standard_normal(n)
+    ) * rng.uniform(0, 1.2)
     return (low + whistle) * gusts
 
 
@@ -128,10 +149,14 @@ def machines(rng: np.random.Generator, n: int) -> Array:
     kind = int(rng.integers(4))
     if kind == 0:
         period = rng.uniform(0.2, 1.0)
-        return np.sin(2 * np.pi * rng.uniform(500, 3500) * t) * ((t % period) < period * rng.uniform(0.2, 0.6)) + 0.1 * pink(rng, n)
+        return np.sin(2 * np.pi * rng.uniform(500, 3500) * t) * (
+            (t % period) < period * rng.uniform(0.2, 0.6)
+        ) + 0.1 * pink(rng, n)
     if kind == 1:
         hits = (rng.random(n) < rng.uniform(1, 6) / RATE) * 1.0
-        body = np.exp(-np.arange(3000) / rng.uniform(60, 700)) * (rng.standard_normal(3000) + 2 * np.sin(np.arange(3000) * rng.uniform(0.05, 0.9)))
+        body = np.exp(-np.arange(3000) / rng.uniform(60, 700)) * (
+            rng.standard_normal(3000) + 2 * np.sin(np.arange(3000) * rng.uniform(0.05, 0.9))
+        )
         return fftconvolve(hits, body)[:n] + 0.05 * pink(rng, n)
     if kind == 2:
         return tone(rng, rng.uniform(90, 400), n, 14, 0.85) * 0.2 + rng.standard_normal(n) * rng.uniform(0.2, 0.8)
@@ -144,8 +169,17 @@ def silence(rng: np.random.Generator, n: int) -> Array:
     return np.zeros(n) if rng.random() < 0.3 else rng.standard_normal(n) * 10 ** rng.uniform(-5, -3)
 
 
-MAKERS = {"music": music, "rain": rain, "engine": engine, "typing": typing, "hum": hum, "wind": wind, "traffic": traffic,
-          "machines": machines, "silence": silence}
+MAKERS = {
+    "music": music,
+    "rain": rain,
+    "engine": engine,
+    "typing": typing,
+    "hum": hum,
+    "wind": wind,
+    "traffic": traffic,
+    "machines": machines,
+    "silence": silence,
+}
 
 
 def noise(rng: np.random.Generator, kind: str, n: int) -> Array:

@@ -70,7 +70,9 @@ def draw_body(canvas: skia.Canvas, look: Appearance) -> None:
     if look.collar == "shirt":
         for side in (-1, 1):
             flap = skia.Path()
-            flap.addPoly([skia.Point(side * 0.5, 1.4), skia.Point(side * 0.95, 1.75), skia.Point(side * 0.25, 2.7)], True)
+            flap.addPoly(
+                [skia.Point(side * 0.5, 1.4), skia.Point(side * 0.95, 1.75), skia.Point(side * 0.25, 2.7)], True
+            )
             canvas.drawPath(flap, fill(tint(look.shirt, 1.25)))
 
 
@@ -162,10 +164,14 @@ def draw_hair_front(canvas: skia.Canvas, look: Appearance) -> None:
 
 def draw_eye(canvas: skia.Canvas, look: Appearance, e: Expression, side: int) -> None:
     x, y = side * 0.4, -0.12
-    height = {"round": 0.2, "almond": 0.15, "dot": 0.15, "wide": 0.25, "narrow": 0.12}[look.eyes] * min(e.eye * 1.1, 1.15)
+    height = {"round": 0.2, "almond": 0.15, "dot": 0.15, "wide": 0.25, "narrow": 0.12}[look.eyes] * min(
+        e.eye * 1.1, 1.15
+    )
     if e.eye < 0.45:  # closed or squeezed: an arc, upwards when laughing, downwards when crying or blinking
         bend = -0.2 if e.curve > 0.3 else 0.12
-        canvas.drawPath(curve([(x - 0.24, y + 0.05), (x, y + 0.05 + bend), (x + 0.24, y + 0.05)]), stroke(tint(DARK, 1.0), 0.1))
+        canvas.drawPath(
+            curve([(x - 0.24, y + 0.05), (x, y + 0.05 + bend), (x + 0.24, y + 0.05)]), stroke(tint(DARK, 1.0), 0.1)
+        )
     elif look.eyes == "dot":
         canvas.drawOval(oval(x, y, 0.12, 0.17 * min(e.eye, 1.0)), fill(tint(DARK, 1.0)))
     else:
@@ -188,7 +194,9 @@ def draw_mouth(canvas: skia.Canvas, look: Appearance, e: Expression) -> None:
     left, right = (-w, y - 0.16 * c), (w, y - 0.16 * c)
     if e.gape < 0.06:
         canvas.drawPath(curve([left, (0, y + 0.34 * c), right]), stroke(tint((120, 48, 48), 0.8), 0.1))
-        canvas.drawPath(curve([(-w * 0.4, y + 0.2), (0, y + 0.24), (w * 0.4, y + 0.2)]), stroke(tint(look.skin, 0.75), 0.05))
+        canvas.drawPath(
+            curve([(-w * 0.4, y + 0.2), (0, y + 0.24), (w * 0.4, y + 0.2)]), stroke(tint(look.skin, 0.75), 0.05)
+        )
         return
     upper = (0, y + 0.18 * c - 0.22 * e.gape if c > -0.3 else y + 0.25 * c - 0.3 * e.gape)
     path = skia.Path()
@@ -229,10 +237,15 @@ def draw_face(canvas: skia.Canvas, look: Appearance, e: Expression) -> None:
             canvas.drawOval(oval(side * 0.62, 0.3, 0.22, 0.14), fill(skia.Color(225, 80, 80, int(70 * e.blush))))
     for side in (-1, 1):
         draw_eye(canvas, look, e, side)
-    canvas.drawPath(curve([(0.02, 0.02), (0.2 + look.light * 0.2, 0.36), (-0.06, 0.36)]), stroke(tint(look.skin, 0.66), 0.07))
+    canvas.drawPath(
+        curve([(0.02, 0.02), (0.2 + look.light * 0.2, 0.36), (-0.06, 0.36)]), stroke(tint(look.skin, 0.66), 0.07)
+    )
     if e.curve > 0.4:  # smile lines
         for side in (-1, 1):
-            canvas.drawPath(curve([(side * 0.3, 0.34), (side * 0.72, 0.45), (side * 0.7, 0.68)]), stroke(tint(look.skin, 0.72), 0.05))
+            canvas.drawPath(
+                curve([(side * 0.3, 0.34), (side * 0.72, 0.45), (side * 0.7, 0.68)]),
+                stroke(tint(look.skin, 0.72), 0.05),
+            )
     if e.brow_inner < -0.5:  # a furrow between the brows
         for x in (-0.07, 0.07):
             canvas.drawLine(x, -0.5, x, -0.28, stroke(tint(look.skin, 0.62), 0.05))

@@ -1,6 +1,8 @@
-"""Groups of photographic faces: cut-outs on drawn bodies or floating, in rows or scattered, before photographs of places.
+"""Groups of photographic faces: cut-outs on drawn bodies or floating, in rows or scattered, before photographs of
+places.
 
-`PhotoGroup` has the same door as `scenes.Scene`: `frame(t)` draws the moment t, `heads(t)` says where heads are (for training only).
+`PhotoGroup` has the same door as `scenes.Scene`: `frame(t)` draws the moment t, `heads(t)` says where heads are (for
+training only).
 """
 
 from __future__ import annotations
@@ -14,18 +16,22 @@ from PIL import Image, ImageFilter
 
 from ger.contract import NEUTRAL
 from ger.synthetic.appearance import Appearance, random_look
-from ger.synthetic.canvas import fill, surface, tint
+from ger.synthetic.canvas import LUMA, fill, rgb, surface, tint
 from ger.synthetic.person_drawing import draw_arms, draw_body, draw_hair_back
 from ger.synthetic.photographs import JOINED, RAW, UNLABELLED, WARPED, Photographs, oval_mask
 from ger.synthetic.scenes import Scene, feelings
 
+Mix = dict[int, tuple[float, float, float, float]]  # by feeling: shares of the kinds of faces
+
 HALF = 37.0  # half a head's width in the 128-pixel cut-outs
 SAMPLING = skia.SamplingOptions(skia.FilterMode.kLinear, skia.MipmapMode.kLinear)
 # how often a face of a feeling is raw, joined of two, warped or unlabelled, by the scene's source
-MIX = {"photo": {0: (0.55, 0.45, 0, 0), 1: (0.45, 0.15, 0, 0.4), 2: (0.5, 0.5, 0, 0)},
-       "warped": {0: (0, 0, 1, 0), 1: (0, 0, 1, 0), 2: (0, 0, 1, 0)},
-       "mixed": {0: (0.3, 0.25, 0.45, 0), 1: (0.3, 0.1, 0.35, 0.25), 2: (0.25, 0.3, 0.45, 0)}}
-HELD_MIX = {"photo": {f: (1, 0, 0, 0) for f in range(3)}, "warped": MIX["warped"]}
+MIX: dict[str, Mix] = {
+    "photo": {0: (0.55, 0.45, 0, 0), 1: (0.45, 0.15, 0, 0.4), 2: (0.5, 0.5, 0, 0)},
+    "warped": {0: (0, 0, 1, 0), 1: (0, 0, 1, 0), 2: (0, 0, 1, 0)},
+    "mixed": {0: (0.3, 0.25, 0.45, 0), 1: (0.3, 0.1, 0.35, 0.25), 2: (0.25, 0.3, 0.45, 0)},
+}
+HELD_MIX: dict[str, Mix] = {"photo": dict.fromkeys(range(3), (1, 0, 0, 0)), "warped": MIX["warped"]}
 KINDS = [RAW, JOINED, WARPED, UNLABELLED]
 
 
@@ -46,7 +52,7 @@ class Person:
 
 def cut_out(face: np.ndarray, rng: np.random.Generator, light: np.ndarray, contrast: float) -> skia.Image:
     """The face under the scene's light behind one of several feathered masks, as an RGBA picture."""
-    grey = (face @ np.float32([0.299, 0.587, 0.114]))[..., None]
+    grey = (face @ LUMA)[..., None]
     saturation = 0.0 if rng.random() < 0.06 else rng.uniform(0.45, 1.1)
     colour = grey + (face - grey) * saturation
     colour = ((colour - 112) * contrast * rng.uniform(0.85, 1.15) + 112 * np.exp(rng.normal(0, 0.12))) * light
@@ -66,8 +72,16 @@ def cut_out(face: np.ndarray, rng: np.random.Generator, light: np.ndarray, contr
 class PhotoGroup:
     """A group of `people` whose majority shows `label`, from the photographs of one side of the split."""
 
-    def __init__(self, seed: int, label: int, people: int, photographs: Photographs, source: str = "mixed", side: str = "train",
-                 size: tuple[int, int] = (640, 360)) -> None:
+    def __init__(
+        self,
+        seed: int,
+        label: int,
+        people: int,
+        photographs: Photographs,
+        source: str = "mixed",
+        side: str = "train",
+        size: tuple[int, int] = (640, 360),
+    ) -> None:
         rng = self.rng = np.random.default_rng([seed, 71])
         self.width, self.height = size
         self.label, self.people, self.side = (label if people else NEUTRAL), people, side
@@ -92,9 +106,15 @@ class PhotoGroup:
         part = Image.fromarray(shot[y : y + h, x : x + w]).resize((self.width, self.height), Image.Resampling.BICUBIC)
         if rng.random() < 0.4:
             part = part.filter(ImageFilter.GaussianBlur(float(rng.uniform(0.5, 4))))
-        pixels = np.asarray(part, np.float32)[:, :: -1 if rng.random() < 0.5 else 1] * self.light * np.exp(rng.normal(0, 0.15))
+        pixels = (
+            np.asarray(part, np.float32)[:, :: -1 if rng.random() < 0.5 else 1]
+            * self.light
+            * np.exp(rng.normal(0, 0.15))
+        )
         opaque = np.full((self.height, self.width, 1), 255, np.float32)
-        return skia.Image.fromarray(np.dstack([np.clip(pixels, 0, 255), opaque]).astype(np.uint8), colorType=skia.kRGBA_8888_ColorType)
+        return skia.Image.fromarray(
+            np.dstack([np.clip(pixels, 0, 255), opaque]).astype(np.uint8), colorType=skia.kRGBA_8888_ColorType
+        )
 
     def _place(self, rng: np.random.Generator, seed: int) -> list[Person]:
         if self.people == 0:
@@ -106,12 +126,19 @@ class PhotoGroup:
         if kind < 0.7:
             zoom = rng.uniform(0.5 if self.people < 10 else 0.75, 1.0)
             places = Scene(seed, self.label, self.people, self.side, (self.width, self.height)).placed
-            return [self._person(rng, f, s.x, s.y, s.half * zoom * rng.uniform(0.85, 1.1), rng.normal(0, 8)) for f, s in zip(own, places)]
+            return [
+                self._person(rng, f, s.x, s.y, s.half * zoom * rng.uniform(0.85, 1.1), rng.normal(0, 8))
+                for f, s in zip(own, places, strict=True)
+            ]
         return self._scatter(rng, own)
 
     def _scatter(self, rng: np.random.Generator, own: list[int]) -> list[Person]:
         """Heads anywhere, hardly touching, some well turned: as in the published synthetic scenes."""
-        half = float(np.clip(rng.uniform(0.25, 0.5) * self.width / math.sqrt(len(own) + 1), 0.018 * self.width, 0.11 * self.width))
+        half = float(
+            np.clip(
+                rng.uniform(0.25, 0.5) * self.width / math.sqrt(len(own) + 1), 0.018 * self.width, 0.11 * self.width
+            )
+        )
         placed: list[tuple[float, float]] = []
         out = []
         for feeling in own:
@@ -127,7 +154,14 @@ class PhotoGroup:
     def _distant(self, rng: np.random.Generator, feeling: int) -> Person:
         """Somebody on foot, seen whole; now and then from behind."""
         half = self.width * rng.uniform(0.014, 0.045)
-        person = self._person(rng, feeling, rng.uniform(0.08, 0.92) * self.width, rng.uniform(1.4 * half, self.height * 0.55), half, rng.normal(0, 5))
+        person = self._person(
+            rng,
+            feeling,
+            rng.uniform(0.08, 0.92) * self.width,
+            rng.uniform(1.4 * half, self.height * 0.55),
+            half,
+            rng.normal(0, 5),
+        )
         if self.people == 1 and rng.random() < 0.35:
             person.feeling, person.picture = 3, None
         person.look.arms = "legs"
@@ -137,25 +171,46 @@ class PhotoGroup:
         kind = KINDS[int(rng.choice(4, p=self.mix[feeling]))]
         face = self.photographs.pick(rng, feeling, kind).astype(np.float32)
         look = random_look(rng, self.side, feeling)
-        look.skin = tuple(int(v) for v in np.clip(face[66:84, 52:76].mean((0, 1)) * self.light, 10, 245))
+        look.skin = rgb(np.clip(face[66:84, 52:76].mean((0, 1)) * self.light, 10, 245))
         if rng.random() < 0.6:
             look.arms = "down"
         stretch = (float(rng.uniform(0.88, 1.12)), float(rng.uniform(0.9, 1.1)))
-        return Person(x, y, half, float(tilt), feeling, cut_out(face, rng, self.light, self.contrast), look, stretch, rng.uniform(0, 6.3, 3))
+        return Person(
+            x,
+            y,
+            half,
+            float(tilt),
+            feeling,
+            cut_out(face, rng, self.light, self.contrast),
+            look,
+            stretch,
+            rng.uniform(0, 6.3, 3),
+        )
 
     def _distractor(self, rng: np.random.Generator) -> tuple[float, float, float, float, int, int]:
         """A round or oblong thing that is nobody: a balloon, a plate, a lamp."""
         colour = rng.normal(130, 60, 3) if rng.random() < 0.5 else np.array([200, 150, 120]) * rng.uniform(0.4, 1.1)
         size = self.width * rng.uniform(0.015, 0.06)
-        tone = tint(tuple(int(v) for v in np.clip(colour, 0, 255)), 1.0)
-        return float(rng.uniform(0, self.width)), float(rng.uniform(0, self.height)), size, size * rng.uniform(0.6, 1.6), tone, int(rng.integers(3))
+        tone = tint(rgb(np.clip(colour, 0, 255)), 1.0)
+        return (
+            float(rng.uniform(0, self.width)),
+            float(rng.uniform(0, self.height)),
+            size,
+            size * rng.uniform(0.6, 1.6),
+            tone,
+            int(rng.integers(3)),
+        )
 
     def at(self, person: Person, t: float) -> tuple[float, float, float]:
         """The head's centre and tilt at time t."""
         walk = person.half * (1.2 if person.look.arms == "legs" else 0.15)
         bob = (0.08, 0.02, 0.06, 0.02)[person.feeling]
         x = person.x + walk * math.sin(0.7 * t + person.sway[0]) + 4 * self.pan[0] * math.sin(0.5 * t)
-        return x, person.y + person.half * bob * math.sin(5.0 * t + person.sway[1]), person.tilt + 4 * math.sin(0.8 * t + person.sway[2])
+        return (
+            x,
+            person.y + person.half * bob * math.sin(5.0 * t + person.sway[1]),
+            person.tilt + 4 * math.sin(0.8 * t + person.sway[2]),
+        )
 
     def _draw(self, canvas: skia.Canvas, p: Person, t: float) -> None:
         x, y, tilt = self.at(p, t)
@@ -179,11 +234,19 @@ class PhotoGroup:
             draw_arms(canvas, p.look, t)
             return
         step = 0.8 * math.sin(3.0 * t + p.sway[0])
-        trousers = tint(tuple(255 - c for c in p.look.shirt), 0.5)
+        trousers = tint(rgb(255 - c for c in p.look.shirt), 0.5)
         for side in (-1, 1):
-            leg = skia.Paint(AntiAlias=True, Color=trousers, Style=skia.Paint.kStroke_Style, StrokeWidth=1.2, StrokeCap=skia.Paint.kRound_Cap)
+            leg = skia.Paint(
+                AntiAlias=True,
+                Color=trousers,
+                Style=skia.Paint.kStroke_Style,
+                StrokeWidth=1.2,
+                StrokeCap=skia.Paint.kRound_Cap,
+            )
             canvas.drawLine(side * 0.6, 6.5, side * (0.7 + step), 12.5, leg)
-            arm = skia.Paint(AntiAlias=True, Color=tint(p.look.shirt, 0.85), Style=skia.Paint.kStroke_Style, StrokeWidth=0.9)
+            arm = skia.Paint(
+                AntiAlias=True, Color=tint(p.look.shirt, 0.85), Style=skia.Paint.kStroke_Style, StrokeWidth=0.9
+            )
             canvas.drawLine(side * 1.6, 2.3, side * (1.9 - 0.6 * step), 6.2, arm)
         torso = skia.Path()
         torso.addRoundRect(skia.Rect.MakeLTRB(-1.7, 1.5, 1.7, 7.2), 0.9, 0.9)
@@ -202,12 +265,14 @@ class PhotoGroup:
             self._draw(canvas, person, t)
         for u in self.front:  # something in front: a post, a plant, a back of a chair
             w, h = self.width * (0.02 + 0.05 * u[0]), self.height * (0.1 + 0.5 * u[1])
-            tone = tint(tuple(int(200 * v) for v in u[2:5]), 1.0)
+            tone = tint(rgb(200 * u[2:5]), 1.0)
             canvas.drawRect(skia.Rect.MakeXYWH(u[5] * self.width, self.height - h, w, h), fill(tone))
         return pixels[..., :3]
 
     def heads(self, t: float) -> np.ndarray:
-        """Every head as (x, y, half width, half height, feeling), f32 [people, 5], within [0, 1] of the frame, back to front."""
+        """Every head as (x, y, half width, half height, feeling), f32 [people, 5], within [0, 1] of the frame, back
+        to front.
+        """
         out = []
         for p in self.persons:
             x, y, _ = self.at(p, t)

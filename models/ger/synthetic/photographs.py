@@ -1,8 +1,10 @@
-"""Synthetic photographic faces (SFHQ-T2I, Beniaguev 2024, MIT) and backgrounds (Poly Haven, CC0), split and made ready.
+"""Synthetic photographic faces (SFHQ-T2I, Beniaguev 2024, MIT) and backgrounds (Poly Haven, CC0), split and made
+ready.
 
-`python -m ger.photographs --media DIR --cache DIR` turns `faces.npz` (see `ger.find_faces`) into `pool.npz`: raw faces, halves of
-two faces of one class joined, and faces warped into an expression; and reads the backgrounds into `backgrounds.npz`.
-Every face has the same brightness and contrast, whatever its class. The split is by face and by place, from a hash of the name.
+`python -m ger.photographs --media DIR --cache DIR` turns `faces.npz` (see `ger.find_faces`) into `pool.npz`: raw faces,
+halves of two faces of one class joined, and faces warped into an expression; and reads the backgrounds into
+`backgrounds.npz`. Every face has the same brightness and contrast, whatever its class. The split is by face and by
+place, from a hash of the name.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import numpy as np
 from PIL import Image
 
 from ger.contract import NEGATIVE, NEUTRAL, POSITIVE
+from ger.synthetic.canvas import LUMA
 from ger.synthetic.warps import lip_row, random_warp
 
 LABELS = {"positive": POSITIVE, "neutral": NEUTRAL, "negative": NEGATIVE, "unlabelled_mostly_neutral": NEUTRAL}
@@ -32,7 +35,7 @@ def held_face(name: str) -> bool:
 
 def held_place(name: str) -> bool:
     """Whether a background is held out: by its place, the first word of its name (`lobby` and `st_fagans` are one)."""
-    return name.split("_")[0] in HELD_PLACES
+    return name.split("_", maxsplit=1)[0] in HELD_PLACES
 
 
 def oval_mask(side: int = 128, rx: float = 38.0, ry: float = 52.0, row: float = 63.0, soft: float = 0.14) -> np.ndarray:
@@ -45,7 +48,7 @@ def oval_mask(side: int = 128, rx: float = 38.0, ry: float = 52.0, row: float = 
 def level(face: np.ndarray) -> np.ndarray:
     """The face at the common brightness and contrast, taken over the head alone."""
     weight = oval_mask()
-    grey = face @ np.float32([0.299, 0.587, 0.114])
+    grey = face @ LUMA
     mean = float((grey * weight).sum() / weight.sum())
     spread = float(np.sqrt((((grey - mean) ** 2) * weight).sum() / weight.sum()))
     return np.clip((face - mean) * (SPREAD / max(spread, 12.0)) + MEAN, 0, 255).astype(np.float32)
@@ -70,16 +73,17 @@ def build_pool(kept: dict[str, np.ndarray], seed: int = 1) -> dict[str, np.ndarr
     sdxl = kept["generator"] == "SDXL"
     out = [(faces[i], feeling[i], UNLABELLED if loose[i] else RAW, sdxl[i], held[i]) for i in range(len(faces))]
     lips = [lip_row(f) for f in faces]
-    for i in np.flatnonzero(feeling == NEUTRAL):  # warped into every class, the neutral one too: a warp alone says nothing
-        for goal in ((POSITIVE, POSITIVE, NEGATIVE, NEGATIVE, NEUTRAL) if not loose[i] else (POSITIVE, NEGATIVE, NEUTRAL)):
-            out.append((random_warp(faces[i], lips[i], goal, rng), goal, WARPED, sdxl[i], held[i]))
+    # Neutral faces are warped into every class, the neutral one too, so that a warp alone does not tell the class.
+    for i in np.flatnonzero(feeling == NEUTRAL):
+        goals = (POSITIVE, NEGATIVE, NEUTRAL) if loose[i] else (POSITIVE, POSITIVE, NEGATIVE, NEGATIVE, NEUTRAL)
+        out += [(random_warp(faces[i], lips[i], goal, rng), goal, WARPED, sdxl[i], held[i]) for goal in goals]
     for goal, count in ((POSITIVE, 300), (NEUTRAL, 200), (NEGATIVE, 300)):  # for training only
         own = np.flatnonzero((feeling == goal) & ~held & ~loose)
         for _ in range(count):
             a, b = rng.choice(own, 2, replace=False)
             out.append((join(faces[a], faces[b], rng), goal, JOINED, sdxl[b], False))
     pixels = np.stack([np.clip(o[0], 0, 255).astype(np.uint8) for o in out])
-    fields = zip(("feeling", "kind", "sdxl", "held"), list(zip(*out))[1:])
+    fields = zip(("feeling", "kind", "sdxl", "held"), list(zip(*out, strict=True))[1:], strict=True)
     return {"pixels": pixels, **{name: np.array(values) for name, values in fields}}
 
 
@@ -87,8 +91,11 @@ def read_backgrounds(folder: Path) -> dict[str, np.ndarray]:
     paths = sorted(folder.glob("*.png"))
     if not paths:
         raise SystemExit(f"{folder}: no .png files; give --media the folder that holds train/backgrounds (Poly Haven)")
-    return {"pixels": np.stack([np.asarray(Image.open(p).convert("RGB")) for p in paths]),
-            "held": np.array([held_place(p.stem) for p in paths]), "name": np.array([p.stem for p in paths])}
+    return {
+        "pixels": np.stack([np.asarray(Image.open(p).convert("RGB")) for p in paths]),
+        "held": np.array([held_place(p.stem) for p in paths]),
+        "name": np.array([p.stem for p in paths]),
+    }
 
 
 class Photographs:
@@ -97,14 +104,22 @@ class Photographs:
     def __init__(self, cache: Path, side: str) -> None:
         for name in ("pool.npz", "backgrounds.npz"):
             if not (cache / name).exists():
-                raise FileNotFoundError(f"{cache / name} is missing: run `python -m ger.photographs --media DIR --cache {cache}` first")
+                raise FileNotFoundError(
+                    f"{cache / name} is missing: run `python -m ger.photographs --media DIR --cache {cache}` first"
+                )
         with np.load(cache / "pool.npz") as pool:
             mine = pool["held"] == (side == "held")
-            self.faces, self.feeling, self.kind, self.sdxl = (pool[k][mine] for k in ("pixels", "feeling", "kind", "sdxl"))
+            self.faces, self.feeling, self.kind, self.sdxl = (
+                pool[k][mine] for k in ("pixels", "feeling", "kind", "sdxl")
+            )
         with np.load(cache / "backgrounds.npz") as kept:
             self.backgrounds = kept["pixels"][kept["held"] == (side == "held")]
-        self.index = {(k, f, s): np.flatnonzero((self.kind == k) & (self.feeling == f) & (self.sdxl == s))
-                      for k in range(4) for f in range(3) for s in (False, True)}
+        self.index = {
+            (k, f, s): np.flatnonzero((self.kind == k) & (self.feeling == f) & (self.sdxl == s))
+            for k in range(4)
+            for f in range(3)
+            for s in (False, True)
+        }
 
     def pick(self, rng: np.random.Generator, feeling: int, kind: int) -> np.ndarray:
         """A face u8 [128, 128, 3] of a feeling and a kind; both generators as often as they allow."""

@@ -1,14 +1,16 @@
-"""The synthetic clips of system 1's paper (Augusma et al. 2023) as their authors publish them, for comparison and for training.
+"""The synthetic clips of system 1's paper (Augusma et al. 2023) as their authors publish them, for comparison and
+for training.
 
-A background of 326x326; 3 to 15 face cut-outs of one class, the same for all frames; each frame redraws, for every face, its scale
-U(0.10, 0.15) of 350 pixels, a rotation within 45 degrees with probability 0.5, and a place inside a margin of 30 pixels plus 1 pixel
-per frame, such that no face overlaps another by more than 0.001 of its area, in 80 tries. So nothing moves smoothly: faces jump from
-frame to frame. A face for which no place is found in 80 tries is left out of that frame (ours: what the authors do then is not published).
+A background of 326x326; 3 to 15 face cut-outs of one class, the same for all frames; each frame redraws, for every
+face, its scale U(0.10, 0.15) of 350 pixels, a rotation within 45 degrees with probability 0.5, and a place inside a
+margin of 30 pixels plus 1 pixel per frame, such that no face overlaps another by more than 0.001 of its area, in 80
+tries. So nothing moves smoothly: faces jump from frame to frame. A face for which no place is found in 80 tries is left
+out of that frame (ours: what the authors do then is not published).
 """
 
 from __future__ import annotations
 
-from typing import Iterator
+from collections.abc import Iterator
 
 import numpy as np
 from PIL import Image
@@ -53,10 +55,13 @@ def frames(cut_outs: list[Image.Image], background: Image.Image, count: int, see
     rng = np.random.default_rng(seed)
     empty = background.convert("RGB").resize((SIDE, SIDE), Image.Resampling.BICUBIC)
     for number in range(count):
-        picture, taken = empty.copy(), []
+        picture = empty.copy()
+        taken: list[Box] = []
         for face in cut_outs:
-            width = int(round(float(rng.uniform(*SCALES)) * UNIT))
-            small = face.convert("RGBA").resize((width, max(int(round(width * face.height / face.width)), 1)), Image.Resampling.BICUBIC)
+            width = round(float(rng.uniform(*SCALES)) * UNIT)
+            small = face.convert("RGBA").resize(
+                (width, max(round(width * face.height / face.width), 1)), Image.Resampling.BICUBIC
+            )
             if rng.random() < 0.5:
                 small = small.rotate(float(rng.uniform(-TURN, TURN)), Image.Resampling.BICUBIC, expand=True)
             box = place(small.width, small.height, MARGIN + number, taken, rng)

@@ -25,7 +25,7 @@ def draw_count(rng: np.random.Generator) -> int:
 def feelings(rng: np.random.Generator, label: int, people: int) -> list[int]:
     """The label for a clear majority of the people, the others at random, shuffled."""
     share = rng.uniform(0.62, 1.0)
-    same = max(int(round(share * people)), people // 2 + 1) if people else 0
+    same = max(round(share * people), people // 2 + 1) if people else 0
     all_of_them = [label] * same + [int(v) for v in rng.integers(0, 3, people - same)]
     return [all_of_them[i] for i in rng.permutation(people)]
 
@@ -44,12 +44,16 @@ class PlacedPerson:
 class Scene:
     """A drawn group whose majority shows `label` (an empty room is neutral)."""
 
-    def __init__(self, seed: int, label: int, people: int, family: str = "train", size: tuple[int, int] = (640, 360)) -> None:
+    def __init__(
+        self, seed: int, label: int, people: int, family: str = "train", size: tuple[int, int] = (640, 360)
+    ) -> None:
         rng = np.random.default_rng([seed, 11])
         self.width, self.height = size
         self.label = label if people else NEUTRAL
         self.people = people
-        kinds = {"train": backgrounds.TRAIN, "held": backgrounds.HELD, "demo": ["room", "park", "cafe", "stage"]}[family]
+        kinds = {"train": backgrounds.TRAIN, "held": backgrounds.HELD, "demo": ["room", "park", "cafe", "stage"]}[
+            family
+        ]
         self.background = self._background(rng, str(rng.choice(kinds)), family)
         self.pan = rng.uniform(-1, 1, 4)
         self.placed = self._place(rng, family)
@@ -58,9 +62,12 @@ class Scene:
         pixels = np.zeros((self.height, self.width, 4), np.uint8)
         canvas = surface(pixels).getCanvas()
         backgrounds.draw_room(canvas, rng, kind, self.width, self.height)
-        soft = Image.fromarray(pixels[..., :3]).filter(ImageFilter.GaussianBlur(float(rng.uniform(0, 3) + (family == "demo"))))
-        return skia.Image.fromarray(np.dstack([np.asarray(soft), np.full(soft.size[::-1], 255, np.uint8)]),
-                                    colorType=skia.kRGBA_8888_ColorType)
+        soft = Image.fromarray(pixels[..., :3]).filter(
+            ImageFilter.GaussianBlur(float(rng.uniform(0, 3) + (family == "demo")))
+        )
+        return skia.Image.fromarray(
+            np.dstack([np.asarray(soft), np.full(soft.size[::-1], 255, np.uint8)]), colorType=skia.kRGBA_8888_ColorType
+        )
 
     def _place(self, rng: np.random.Generator, family: str) -> list[PlacedPerson]:
         n = self.people
@@ -93,7 +100,11 @@ class Scene:
     def place(self, person: PlacedPerson, t: float) -> tuple[float, float, float]:
         """The head's centre and tilt at time t: sway, bobbing with laughter or shouting."""
         bob = {"laugh": 0.1, "shout": 0.08, "cry": 0.06, "grin": 0.04}.get(person.look.kind, 0.015)
-        x = person.x + person.half * 0.14 * math.sin(0.9 * t + person.sway[0]) + 3 * self.pan[0] * math.sin(0.5 * t + self.pan[1])
+        x = (
+            person.x
+            + person.half * 0.14 * math.sin(0.9 * t + person.sway[0])
+            + 3 * self.pan[0] * math.sin(0.5 * t + self.pan[1])
+        )
         y = person.y + person.half * bob * math.sin(5.5 * t + person.sway[1])
         return x, y, 7.0 * math.sin(0.8 * t + person.sway[2])
 
@@ -108,9 +119,19 @@ class Scene:
         return pixels[..., :3]
 
     def heads(self, t: float) -> np.ndarray:
-        """Every head as (x, y, half width, half height, feeling), f32 [people, 5], within [0, 1] of the frame, back to front."""
+        """Every head as (x, y, half width, half height, feeling), f32 [people, 5], within [0, 1] of the frame, back
+        to front.
+        """
         out = []
         for person in self.placed:
             x, y, _ = self.place(person, t)
-            out.append((x / self.width, y / self.height, person.half * 1.05 / self.width, person.half * person.look.aspect * 1.05 / self.height, person.look.feeling))
+            out.append(
+                (
+                    x / self.width,
+                    y / self.height,
+                    person.half * 1.05 / self.width,
+                    person.half * person.look.aspect * 1.05 / self.height,
+                    person.look.feeling,
+                )
+            )
         return np.array(out, np.float32).reshape(-1, 5)

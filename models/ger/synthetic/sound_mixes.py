@@ -1,10 +1,13 @@
-"""What a microphone hears of a group: real vocal bursts and synthesised voices, crowds, a room, a background, a level.
+"""What a microphone hears of a group: real vocal bursts and synthesised voices, crowds, a room, a background, a
+level.
 
-The label of a mix is that of its voices. Without voices (music, rain, engines, silence) it is neutral: no feeling is heard.
+The label of a mix is that of its voices. Without voices (music, rain, engines, silence) it is neutral: no feeling is
+heard.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -16,17 +19,41 @@ from ger.synthetic import noises, vocal_bursts
 from ger.synthetic.voices import RATE, Array, applause, cheer, cry, far, laugh, reverberate, scream, shout, talk
 
 # kinds that the held-out sounds are sorted by, with the label that each must get
-KINDS = ["cheering", "applause", "laughter", "real amusement", "real elation and triumph", "screaming", "crying", "real fear and anger",
-         "real sadness and distress", "talk", "real neutral voices", "music", "rain", "engine", "typing", "wind, hum, traffic, machines", "silence"]
-LABELS = dict(zip(KINDS, [POSITIVE] * 5 + [NEGATIVE] * 4 + [NEUTRAL] * 8))
+KINDS = [
+    "cheering",
+    "applause",
+    "laughter",
+    "real amusement",
+    "real elation and triumph",
+    "screaming",
+    "crying",
+    "real fear and anger",
+    "real sadness and distress",
+    "talk",
+    "real neutral voices",
+    "music",
+    "rain",
+    "engine",
+    "typing",
+    "wind, hum, traffic, machines",
+    "silence",
+]
+LABELS = dict(zip(KINDS, [POSITIVE] * 5 + [NEGATIVE] * 4 + [NEUTRAL] * 8, strict=True))
 OTHER = -1  # a mix of several kinds
-BURST_KINDS = {"real amusement": (2,), "real elation and triumph": (13, 28, 30), "real fear and anger": (15, 3),
-               "real sadness and distress": (24, 11), "real neutral voices": (17, 18)}
+BURST_KINDS = {
+    "real amusement": (2,),
+    "real elation and triumph": (13, 28, 30),
+    "real fear and anger": (15, 3),
+    "real sadness and distress": (24, 11),
+    "real neutral voices": (17, 18),
+}
 BY_LABEL = {label: [c for c, (_, its) in vocal_bursts.CATEGORIES.items() if its == label] for label in range(3)}
 
 
 def burst_voice(rng: np.random.Generator, kept: vocal_bursts.VocalBursts, categories: list[int], n: int) -> Array:
-    """One person of the set: bursts of one category of theirs, one after another with pauses, pitch and level a little changed."""
+    """One person of the set: bursts of one category of theirs, one after another with pauses, pitch and level a
+    little changed.
+    """
     category = int(rng.choice(categories))
     person = int(rng.choice(kept.people[category]))
     own = kept.index[person, category]
@@ -42,14 +69,14 @@ def burst_voice(rng: np.random.Generator, kept: vocal_bursts.VocalBursts, catego
     return out / (np.sqrt(np.mean(out**2)) + 1e-6)
 
 
-def crowd(rng: np.random.Generator, label: int, n: int, people: int) -> Array:
+def crowd(rng: np.random.Generator, label: int, n: int) -> Array:
     """Many synthesised voices at once: a cheering or an applauding hall, or a screaming or a shouting one."""
     count = int(rng.integers(6, 12))
     if label == POSITIVE:
         makers = [[cheer], [cheer, laugh], [laugh]][int(rng.choice(3, p=[0.4, 0.25, 0.35]))]
     else:
         makers = [[scream], [shout, scream], [cry], [shout]][int(rng.integers(4))]
-    out = sum(far(rng, makers[int(rng.integers(len(makers)))](rng, n)) for _ in range(count))
+    out = total((far(rng, makers[int(rng.integers(len(makers)))](rng, n)) for _ in range(count)), n)
     if label == POSITIVE and rng.random() < 0.5:
         clap = applause(rng, n, 14) + applause(rng, n, 14)
         out = out + clap / (clap.std() + 1e-9) * np.std(out) * rng.uniform(0.4, 2.0)
@@ -59,13 +86,14 @@ def crowd(rng: np.random.Generator, label: int, n: int, people: int) -> Array:
 def synthetic(rng: np.random.Generator, label: int, n: int, people: int) -> Array:
     """Synthesised voices, or applause alone."""
     if label == POSITIVE and rng.random() < 0.25:
-        return sum(applause(rng, n, people + 2) * rng.uniform(0.5, 1) for _ in range(1 + people // 5))
+        return total((applause(rng, n, people + 2) * rng.uniform(0.5, 1) for _ in range(1 + people // 5)), n)
     if label != NEUTRAL and people >= 5 and rng.random() < 0.6:
-        return crowd(rng, label, n, people)
+        return crowd(rng, label, n)
     makers = {POSITIVE: [laugh, laugh, cheer], NEUTRAL: [talk], NEGATIVE: [shout, scream, cry, cry]}[label]
     if rng.random() < 0.6:
         makers = [makers[int(rng.integers(len(makers)))]]
-    return sum(far(rng, makers[int(rng.integers(len(makers)))](rng, n)) for _ in range(int(np.clip(people, 1, 6))))
+    count = int(np.clip(people, 1, 6))
+    return total((far(rng, makers[int(rng.integers(len(makers)))](rng, n)) for _ in range(count)), n)
 
 
 def real(rng: np.random.Generator, label: int, n: int, people: int, kept: vocal_bursts.VocalBursts) -> Array:
@@ -78,6 +106,11 @@ def real(rng: np.random.Generator, label: int, n: int, people: int, kept: vocal_
         categories = narrow if own else BY_LABEL[int(rng.integers(3))]
         out += far(rng, burst_voice(rng, kept, categories, n)) * (1.0 if own else 0.6)
     return out
+
+
+def total(parts: Iterable[Array], n: int) -> Array:
+    """The sum of sounds of n samples each."""
+    return sum(parts, start=np.zeros(n))
 
 
 def unit(samples: Array) -> Array:
@@ -117,7 +150,9 @@ def background_sound(seed: int, kind: str | None = None) -> tuple[Array, int]:
 
 
 def group_sound(seed: int, label: int, people: int, side: str, cache: Path) -> tuple[Array, int]:
-    """(5 s of a group that sounds like its label, number of its kind or -1); a neutral one may be silent over a background."""
+    """(5 s of a group that sounds like its label, number of its kind or -1); a neutral one may be silent over a
+    background.
+    """
     rng = np.random.default_rng([seed, 53])
     if label == NEUTRAL and rng.random() < 0.45:
         return background_sound(seed)
@@ -128,7 +163,9 @@ def group_sound(seed: int, label: int, people: int, side: str, cache: Path) -> t
     elif how < 0.84:
         voices = synthetic(rng, label, SAMPLES, people)
     else:
-        voices = unit(real(rng, label, SAMPLES, people, kept)) + unit(synthetic(rng, label, SAMPLES, people)) * rng.uniform(0.3, 1.5)
+        voices = unit(real(rng, label, SAMPLES, people, kept)) + unit(
+            synthetic(rng, label, SAMPLES, people)
+        ) * rng.uniform(0.3, 1.5)
     return finish(rng, unit(voices)), OTHER
 
 
@@ -142,10 +179,11 @@ def named_sound(seed: int, kind: str, side: str, cache: Path) -> tuple[Array, in
     people = int(rng.integers(2, 11))
     if kind in BURST_KINDS:
         kept = vocal_bursts.load(cache, side)
-        voices = sum(far(rng, burst_voice(rng, kept, list(BURST_KINDS[kind]), SAMPLES)) for _ in range(people))
+        categories = list(BURST_KINDS[kind])
+        each = (far(rng, burst_voice(rng, kept, categories, SAMPLES)) for _ in range(people))
     elif kind == "applause":
-        voices = sum(applause(rng, SAMPLES, 14) for _ in range(1 + people // 4))
+        each = (applause(rng, SAMPLES, 14) for _ in range(1 + people // 4))
     else:
         maker = {"cheering": cheer, "laughter": laugh, "screaming": scream, "crying": cry, "talk": talk}[kind]
-        voices = sum(far(rng, maker(rng, SAMPLES)) for _ in range(people))
-    return finish(rng, unit(voices)), LABELS[kind]
+        each = (far(rng, maker(rng, SAMPLES)) for _ in range(people))
+    return finish(rng, unit(total(each, SAMPLES))), LABELS[kind]

@@ -10,6 +10,7 @@ import multiprocessing
 from functools import lru_cache
 from pathlib import Path
 
+import av
 import numpy as np
 
 from ger.contract import NEGATIVE, NEUTRAL, POSITIVE
@@ -17,15 +18,22 @@ from ger.contract import NEGATIVE, NEUTRAL, POSITIVE
 RATE = 16_000
 LAST_TRAINING_CONTRIBUTOR = 270
 # category number to (name, label)
-CATEGORIES = {2: ("amusement", POSITIVE), 13: ("elation", POSITIVE), 28: ("positive surprise", POSITIVE), 30: ("triumph", POSITIVE),
-              17: ("interest", NEUTRAL), 18: ("neutral", NEUTRAL),
-              3: ("anger", NEGATIVE), 11: ("distress", NEGATIVE), 15: ("fear", NEGATIVE), 24: ("sadness", NEGATIVE)}
+CATEGORIES = {
+    2: ("amusement", POSITIVE),
+    13: ("elation", POSITIVE),
+    28: ("positive surprise", POSITIVE),
+    30: ("triumph", POSITIVE),
+    17: ("interest", NEUTRAL),
+    18: ("neutral", NEUTRAL),
+    3: ("anger", NEGATIVE),
+    11: ("distress", NEGATIVE),
+    15: ("fear", NEGATIVE),
+    24: ("sadness", NEGATIVE),
+}
 
 
 def decode(path: Path) -> np.ndarray:
     """A burst as i16 mono at 16 kHz, silence at its ends removed, peak at 0.9 of full scale."""
-    import av
-
     chunks = []
     with av.open(str(path)) as media:
         resampler = av.AudioResampler("fltp", "mono", RATE)
@@ -51,8 +59,13 @@ def prepare(media: Path, cache: Path, workers: int = 2) -> None:
         parts = list(pool.imap(decode, paths, chunksize=32))
     keys = np.array([[int(v) for v in p.stem.split("-")] for p in paths], np.int32)
     cache.mkdir(parents=True, exist_ok=True)
-    np.savez(cache / "bursts.npz", samples=np.concatenate(parts), ends=np.cumsum([len(p) for p in parts]),
-             contributor=keys[:, 0], category=keys[:, 1])
+    np.savez(
+        cache / "bursts.npz",
+        samples=np.concatenate(parts),
+        ends=np.cumsum([len(p) for p in parts]),
+        contributor=keys[:, 0],
+        category=keys[:, 1],
+    )
     print(f"{len(paths)} bursts, {sum(len(p) for p in parts) / RATE / 60:.0f} minutes")
 
 

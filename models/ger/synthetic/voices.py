@@ -13,7 +13,14 @@ from scipy.signal import butter, fftconvolve, lfilter, sosfilt
 from ger.contract import NEGATIVE, NEUTRAL, POSITIVE
 
 RATE = 16_000
-VOWELS = [(730, 1090, 2440), (530, 1840, 2480), (390, 1990, 2550), (570, 840, 2410), (440, 1020, 2240), (300, 870, 2240)]
+VOWELS = [
+    (730, 1090, 2440),
+    (530, 1840, 2480),
+    (390, 1990, 2550),
+    (570, 840, 2410),
+    (440, 1020, 2240),
+    (300, 870, 2240),
+]
 Array = np.ndarray
 
 
@@ -23,7 +30,9 @@ def smooth_noise(rng: np.random.Generator, count: int, per_second: float) -> Arr
     return np.interp(np.linspace(0, knots - 2, count), np.arange(knots), rng.standard_normal(knots))
 
 
-def bumps(rng: np.random.Generator, count: int, gap: tuple[float, float], length: tuple[float, float], attack: float) -> Array:
+def bumps(
+    rng: np.random.Generator, count: int, gap: tuple[float, float], length: tuple[float, float], attack: float
+) -> Array:
     """An envelope of events: `length` seconds each, `gap` seconds apart, with a sharp or soft attack."""
     out = np.zeros(count)
     at = -rng.uniform(0, sum(gap))
@@ -104,7 +113,9 @@ def talk(rng: np.random.Generator, n: int) -> Array:
     high, size = voice_size(rng)
     phrases = bumps(rng, n, (0.2, 1.4), (0.8, 2.6), 0.05)
     t = np.arange(n) / RATE
-    syllables = 0.25 + 0.75 * np.maximum(0, np.sin(2 * np.pi * rng.uniform(3, 5) * t + 2 * smooth_noise(rng, n, 2))) ** 0.8
+    syllables = (
+        0.25 + 0.75 * np.maximum(0, np.sin(2 * np.pi * rng.uniform(3, 5) * t + 2 * smooth_noise(rng, n, 2))) ** 0.8
+    )
     pitch = 115 * high * rng.uniform(0.85, 1.15) * (1 + 0.1 * smooth_noise(rng, n, 3))
     half = voiced(rng, pitch, 0.0, 0.06, size), voiced(rng, pitch, 0.0, 0.1, size)
     mix = 0.5 + 0.5 * np.sin(2 * np.pi * rng.uniform(2, 4) * t)
@@ -121,7 +132,7 @@ def shout(rng: np.random.Generator, n: int) -> Array:
 def scream(rng: np.random.Generator, n: int) -> Array:
     high, size = voice_size(rng)
     calls = bumps(rng, n, (0.3, 1.2), (0.8, 1.8), 0.06)
-    pitch = 620 * (high ** 0.4) * rng.uniform(0.85, 1.4) * (1 + 0.1 * smooth_noise(rng, n, 6))
+    pitch = 620 * (high**0.4) * rng.uniform(0.85, 1.4) * (1 + 0.1 * smooth_noise(rng, n, 6))
     return voiced(rng, pitch, rng.uniform(0.6, 1.0), 0.35, size * 1.1) * calls * 1.2
 
 
@@ -132,7 +143,7 @@ def cry(rng: np.random.Generator, n: int) -> Array:
     fall = 1.2 - 0.5 * ((t * rng.uniform(0.5, 0.8)) % 1.0)
     vibrato = 1 + 0.05 * np.sin(2 * np.pi * rng.uniform(5, 7) * t)
     gasp = bumps(rng, n, (0.6, 1.4), (0.15, 0.3), 0.5) * rng.standard_normal(n) * 0.12
-    return voiced(rng, 270 * high ** 0.6 * rng.uniform(0.9, 1.3) * fall * vibrato, 0.15, 0.12, size) * sobs + gasp
+    return voiced(rng, 270 * high**0.6 * rng.uniform(0.9, 1.3) * fall * vibrato, 0.15, 0.12, size) * sobs + gasp
 
 
 def background(rng: np.random.Generator, n: int) -> Array:
@@ -189,7 +200,9 @@ def voices(rng: np.random.Generator, label: int, people: int, n: int) -> Array:
     return out
 
 
-def scene_sound(seed: int, label: int, people: int, seconds: float = 5.0, tells: bool = True, clean: bool = False) -> Array:
+def scene_sound(
+    seed: int, label: int, people: int, seconds: float = 5.0, tells: bool = True, clean: bool = False
+) -> Array:
     """Mono f32 samples at 16 kHz. Without people, or when not `tells`, only a background is heard."""
     rng = np.random.default_rng([seed, 53])
     n = int(seconds * RATE)

@@ -1,5 +1,7 @@
-"""Bends an upright face (eyes on canonical points, see `ger.find_faces`) into an expression: smooth displacements of mouth corners,
-brows, lids and jaw, with a mouth's inside where the lips part. A stand-in for expressions that the portraits lack."""
+"""Bends an upright face (eyes on canonical points, see `ger.find_faces`) into an expression: smooth displacements of
+mouth corners, brows, lids and jaw, with a mouth's inside where the lips part. A stand-in for expressions that the
+portraits lack.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +9,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter1d, map_coordinates
 
 from ger.contract import NEGATIVE, POSITIVE
+from ger.synthetic.canvas import LUMA
 
 Y, X = np.mgrid[0:128, 0:128].astype(np.float32)
 EYES, MIDDLE = 56.0, 64.0
@@ -15,7 +18,7 @@ Push = tuple[float, float, float, float, float]  # x, y, dx, dy, sigma in pixels
 
 def lip_row(face: np.ndarray) -> float:
     """The row of the closed lips: the darkest line, against its neighbours, where a mouth can be."""
-    rows = (face[:, 52:77] @ np.float32([0.299, 0.587, 0.114])).mean(1)
+    rows = (face[:, 52:77] @ LUMA).mean(1)
     dark = gaussian_filter1d(rows, 1.2) - gaussian_filter1d(rows, 7)
     usual = np.abs(np.arange(128) - 93) * 0.25  # a mild pull to the average
     return float(84 + np.argmin((dark + usual)[84:104]))
@@ -35,13 +38,18 @@ def open_mouth(face: np.ndarray, row: float, gap: float, half: float, teeth: flo
     """Parts the lips by `gap` pixels: the jaw goes down, and the mouth's inside shows, teeth at its top."""
     across = np.clip(1 - ((X - MIDDLE) / half) ** 2, 0, 1)
     top = row - bend * (np.abs(X - MIDDLE) / half) ** 2 * 4
-    drop = gap * np.exp(-(((X - MIDDLE) / (half * 1.5)) ** 2)) * np.clip((Y - top) / max(gap, 1), 0, 1) * np.exp(-np.clip(Y - 118, 0, None) / 8)
+    drop = (
+        gap
+        * np.exp(-(((X - MIDDLE) / (half * 1.5)) ** 2))
+        * np.clip((Y - top) / max(gap, 1), 0, 1)
+        * np.exp(-np.clip(Y - 118, 0, None) / 8)
+    )
     out = np.stack([map_coordinates(face[..., c], [Y - drop, X], order=1, mode="nearest") for c in range(3)], -1)
     depth = (Y - top) / np.maximum(gap * across**0.5, 0.5)
     inside = np.clip(4 * depth, 0, 1) * np.clip(4 * (1 - depth), 0, 1) * (across > 0.02)
     skin = face[70:84, 50:78].mean((0, 1))
-    dark = skin * np.float32([0.34, 0.2, 0.2])
-    white = np.clip(skin.mean() * np.float32([1.5, 1.45, 1.35]), 0, 245)
+    dark = skin * np.array([0.34, 0.2, 0.2], np.float32)
+    white = np.clip(skin.mean() * np.array([1.5, 1.45, 1.35], np.float32), 0, 245)
     tooth = np.clip((0.48 - depth) * 6, 0, 1)[..., None] * teeth
     return out * (1 - inside[..., None]) + (dark * (1 - tooth) + white * tooth) * inside[..., None]
 
@@ -58,8 +66,11 @@ def smile(face: np.ndarray, row: float, s: float, rng: np.random.Generator) -> n
     w = rng.uniform(12, 16)
     pushes: list[Push] = [(MIDDLE, row + 2, 0, 2.0 * s, 8)]
     for side in (-1, 1):
-        pushes += [(MIDDLE + side * w, row, side * 5 * s, -7 * s, 7.5), (MIDDLE + side * 21, row - 17, side * 1.5, -3.5 * s, 9),
-                   (MIDDLE + side * 17, EYES + 6, 0, -2.4 * s, 6)]
+        pushes += [
+            (MIDDLE + side * w, row, side * 5 * s, -7 * s, 7.5),
+            (MIDDLE + side * 21, row - 17, side * 1.5, -3.5 * s, 9),
+            (MIDDLE + side * 17, EYES + 6, 0, -2.4 * s, 6),
+        ]
     out = displace(face, pushes)
     for side in (-1, 1):
         out = line(out, MIDDLE + side * 12, row - 18, MIDDLE + side * (w + 8), row - 3, 0.3 * s)
@@ -71,8 +82,12 @@ def smile(face: np.ndarray, row: float, s: float, rng: np.random.Generator) -> n
 def anger(face: np.ndarray, row: float, s: float, rng: np.random.Generator) -> np.ndarray:
     pushes: list[Push] = [(MIDDLE, row - 12, 0, -1.5 * s, 7)]
     for side in (-1, 1):
-        pushes += [(MIDDLE + side * 9, 44, -side * 3 * s, 6.5 * s, 6), (MIDDLE + side * 26, 43, 0, -2.5 * s, 6),
-                   (MIDDLE + side * 13, row, -side * 1.0 * s, 4.5 * s, 7), (MIDDLE + side * 17, EYES + 6, 0, -2.0 * s, 5)]
+        pushes += [
+            (MIDDLE + side * 9, 44, -side * 3 * s, 6.5 * s, 6),
+            (MIDDLE + side * 26, 43, 0, -2.5 * s, 6),
+            (MIDDLE + side * 13, row, -side * 1.0 * s, 4.5 * s, 7),
+            (MIDDLE + side * 17, EYES + 6, 0, -2.0 * s, 5),
+        ]
     out = displace(face, pushes)
     for side in (-1, 1):
         out = line(out, MIDDLE + side * 3, 40, MIDDLE + side * 3.5, 50, 0.4 * s)
@@ -84,8 +99,12 @@ def anger(face: np.ndarray, row: float, s: float, rng: np.random.Generator) -> n
 def sorrow(face: np.ndarray, row: float, s: float, rng: np.random.Generator) -> np.ndarray:
     pushes: list[Push] = [(MIDDLE, row + 2, 0, -2.5 * s, 6)]
     for side in (-1, 1):
-        pushes += [(MIDDLE + side * 9, 44, -side * 1.5 * s, -5.5 * s, 6), (MIDDLE + side * 27, 46, 0, 3.0 * s, 7),
-                   (MIDDLE + side * 14, row, 0, 6.5 * s, 7), (MIDDLE + side * 17, EYES - 5, 0, 3.2 * s, 5)]
+        pushes += [
+            (MIDDLE + side * 9, 44, -side * 1.5 * s, -5.5 * s, 6),
+            (MIDDLE + side * 27, 46, 0, 3.0 * s, 7),
+            (MIDDLE + side * 14, row, 0, 6.5 * s, 7),
+            (MIDDLE + side * 17, EYES - 5, 0, 3.2 * s, 5),
+        ]
     out = displace(face, pushes)
     for side in (-1, 1):
         out = line(out, MIDDLE + side * 16, row + 1, MIDDLE + side * 19, row + 9, 0.28 * s)
@@ -98,8 +117,16 @@ def sorrow(face: np.ndarray, row: float, s: float, rng: np.random.Generator) -> 
 
 def indifferent(face: np.ndarray, row: float, s: float, rng: np.random.Generator) -> np.ndarray:
     """Another build of the face, lips parted as in talk, or a blink: nothing that is a feeling."""
-    pushes: list[Push] = [(float(x), float(y), float(dx), float(dy), 22.0) for x, y, dx, dy in
-                          zip(rng.uniform(30, 98, 3), rng.uniform(30, 110, 3), rng.normal(0, 3 * s, 3), rng.normal(0, 3 * s, 3))]
+    pushes: list[Push] = [
+        (float(x), float(y), float(dx), float(dy), 22.0)
+        for x, y, dx, dy in zip(
+            rng.uniform(30, 98, 3),
+            rng.uniform(30, 110, 3),
+            rng.normal(0, 3 * s, 3),
+            rng.normal(0, 3 * s, 3),
+            strict=True,
+        )
+    ]
     if rng.random() < 0.2:
         pushes += [(MIDDLE + side * 17, EYES - 4, 0, 4.0, 4.5) for side in (-1, 1)]
     out = displace(face, pushes)

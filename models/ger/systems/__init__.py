@@ -1,4 +1,6 @@
-"""The published systems by name: `build("augusma2023", "tiny")`, or at sizes of one's own, `build("augusma2023", {"head": "flatten"})`."""
+"""The published systems by name: `build("augusma2023", "tiny")`, or at sizes of one's own, `build("augusma2023",
+{"head": "flatten"})`.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,11 @@ from torch import nn
 from ger.contract import Interface
 from ger.systems import augusma2023, evtodienko2021, vemd2026
 
-SYSTEMS: dict[str, types.ModuleType] = {"augusma2023": augusma2023, "evtodienko2021": evtodienko2021, "vemd2026": vemd2026}
+SYSTEMS: dict[str, types.ModuleType] = {
+    "augusma2023": augusma2023,
+    "evtodienko2021": evtodienko2021,
+    "vemd2026": vemd2026,
+}
 
 
 def build(system: str, config: str | Mapping[str, Any] | None = None) -> nn.Module:
@@ -35,15 +41,18 @@ def build(system: str, config: str | Mapping[str, Any] | None = None) -> nn.Modu
 
 
 def configured(base: Any, fields: Mapping[str, Any]) -> Any:
-    """`base` with these fields; lists become tuples and mappings become dataclasses, so that JSON and checkpoints give them."""
+    """`base` with these fields; lists become tuples and mappings become dataclasses, so that JSON and checkpoints
+    give them.
+    """
     known = {field.name: getattr(base, field.name) for field in dataclasses.fields(base)}
-    if foreign := set(fields) - set(known):
-        raise ValueError(f"config has no {', '.join(sorted(foreign))}; it has {', '.join(known)}")
-    changes = {}
+    if unknown := set(fields) - set(known):
+        raise ValueError(f"config has no {', '.join(sorted(unknown))}; it has {', '.join(known)}")
+    changes: dict[str, Any] = {}
     for name, value in fields.items():
         if dataclasses.is_dataclass(known[name]) and isinstance(value, Mapping):
-            value = configured(known[name], value)
-        changes[name] = tuple(value) if isinstance(value, list) else value
+            changes[name] = configured(known[name], value)
+        else:
+            changes[name] = tuple(value) if isinstance(value, list) else value
     return dataclasses.replace(base, **changes)
 
 

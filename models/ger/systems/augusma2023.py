@@ -1,16 +1,19 @@
-"""Augusma et al. 2023 (ICMI, winner of EmotiW): cross-attention fusion of a ViT's frames and a spectrogram CNN's seconds.
+"""Augusma et al. 2023 (ICMI, winner of EmotiW): cross-attention fusion of a ViT's frames and a spectrogram CNN's
+seconds.
 
-After the paper and its authors' public description; weights are named as in their checkpoints. Three heads: `mean` and `flatten` of
-the paper, and `pooling`, the frame attention by which the thesis of 2026 replaces the mean.
+After the paper and its authors' public description; weights are named as in their checkpoints. Three heads: `mean` and
+`flatten` of the paper, and `pooling`, the frame attention by which the thesis of 2026 replaces the mean.
 
 Our choices, where nothing is published:
 * the spectrogram is `ger-mel-1` (128 mel bins, 128 frames a second);
 * dropout follows attention's weights, where torch's own layer has it;
-* pictures are normalised by ImageNet's mean and std, as in the authors' later code; a checkpoint of theirs must say it (`--facts`).
+* pictures are normalised by ImageNet's mean and std, as in the authors' later code; a checkpoint of theirs must say it
+  (`--facts`).
 """
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import torch
@@ -34,7 +37,9 @@ HEADS = ("mean", "flatten", "pooling")
 
 @dataclass(frozen=True)
 class Config:
-    """Sizes; the defaults are the published ones. `channels` are the sound CNN's: the first layer's, then each block's."""
+    """Sizes; the defaults are the published ones. `channels` are the sound CNN's: the first layer's, then each
+    block's.
+    """
 
     head: str = "mean"
     vit: VitShape = VitShape()
@@ -67,7 +72,7 @@ class Frames(nn.Module):
 def conv_block(inputs: int, middle: int, outputs: int) -> nn.Sequential:
     """Three 3x3 convolutions without padding, each with ReLU, then 2x2 maxima."""
     widths = (inputs, middle, outputs, outputs)
-    layers = [layer for a, b in zip(widths, widths[1:]) for layer in (nn.Conv2d(a, b, 3), nn.ReLU())]
+    layers = [layer for a, b in itertools.pairwise(widths) for layer in (nn.Conv2d(a, b, 3), nn.ReLU())]
     return nn.Sequential(*layers, nn.MaxPool2d(2, 2))
 
 
@@ -78,14 +83,16 @@ class SpectrogramCnn(nn.Module):
         super().__init__()
         first, *rest = channels
         self.cnn1 = conv_block(1, first, rest[0])
-        self.cnn2, self.cnn3, self.cnn4 = (conv_block(a, b, b) for a, b in zip(rest, rest[1:]))
+        self.cnn2, self.cnn3, self.cnn4 = (conv_block(a, b, b) for a, b in itertools.pairwise(rest))
 
     def forward(self, spectrogram: Tensor) -> Tensor:
         return halves(self.cnn4(self.cnn3(self.cnn2(self.cnn1(spectrogram))))).flatten(1)
 
 
 def halves(maps: Tensor) -> Tensor:
-    """Means of the left and the right half, [M, C, H, W] to [M, C, 2]: `AdaptiveAvgPool2d((1, 2))`, which ONNX does not have."""
+    """Means of the left and the right half, [M, C, H, W] to [M, C, 2]: `AdaptiveAvgPool2d((1, 2))`, which ONNX does
+    not have.
+    """
     columns = maps.mean(2)
     width = int(maps.shape[3])
     return torch.stack([columns[:, :, : (width + 1) // 2].mean(2), columns[:, :, width // 2 :].mean(2)], 2)
@@ -102,6 +109,8 @@ class FeedForward(nn.Module):
 
 class Block(nn.Module):
     """One pre-norm transformer block over the seconds, positions added first, no norm last: [N, 5, dim] to the same."""
+
+    positions: Tensor
 
     def __init__(self, dim: int, hidden: int) -> None:
         super().__init__()
@@ -159,7 +168,9 @@ class Network(nn.Module):
 
 
 def own_names(published: dict[str, Tensor]) -> tuple[dict[str, Tensor], str, list[str]]:
-    """The authors' weights under our names (which are theirs), which head they have, and the tensors left out by design: none."""
+    """The authors' weights under our names (which are theirs), which head they have, and the tensors left out by
+    design: none.
+    """
     bare = {name.removeprefix("module."): tensor for name, tensor in published.items()}
     head, cross = bare.get("head.weight"), bare.get("cross.in_proj_bias")
     if any(name.startswith("pooling.") for name in bare):

@@ -1,4 +1,6 @@
-"""Reads checkpoints: ours, and those of the published systems' authors. Every tensor is used, or the file is refused."""
+"""Reads checkpoints: ours, and those of the published systems' authors. Every tensor is used, or the file is
+refused.
+"""
 
 from __future__ import annotations
 
@@ -38,13 +40,24 @@ class Loaded:
 
 
 def edge_interface(network: EdgeNetwork) -> Interface:
-    mean, std = tuple(contract.VIDEO_MEAN), tuple(contract.VIDEO_STD)
-    return Interface("edge", 5, network.shape.size, mean, std, "mel", missing="mask", present=True, group_size=True,
-                     head_width=network.shape.head_width)
+    return Interface(
+        "edge",
+        5,
+        network.shape.size,
+        contract.VIDEO_MEAN,
+        contract.VIDEO_STD,
+        "mel",
+        missing="mask",
+        present=True,
+        group_size=True,
+        head_width=network.shape.head_width,
+    )
 
 
 def load_edge(path: Path) -> tuple[EdgeNetwork, dict[str, Any]]:
-    """The edge network of a checkpoint in evaluation mode, and the facts that training measured. Raises `CheckpointError`."""
+    """The edge network of a checkpoint in evaluation mode, and the facts that training measured. Raises
+    `CheckpointError`.
+    """
     loaded = load(path, "edge")
     if not isinstance(loaded.network, EdgeNetwork):
         raise CheckpointError(f"{path}: system: is not edge")
@@ -54,12 +67,18 @@ def load_edge(path: Path) -> tuple[EdgeNetwork, dict[str, Any]]:
 def random_weights(system: str, size: str, seed: int) -> Loaded:
     """A system with random weights: what runs, and how fast, but no answers. The edge network has one size."""
     torch.manual_seed(seed)
-    network = EdgeNetwork() if system == "edge" else build(system, size)
+    network: Any = EdgeNetwork() if system == "edge" else build(system, size)
     said = "none: random weights"
     facts = {
-        "name": f"{system}-{size}-random", "created": datetime.date.today().isoformat(), "mel_mean": 0.0, "mel_std": 1.0,
-        "prior": [1 / 3] * 3, "calibration": {"temperature": 1.0, "data": said}, "evaluation": {"data": said},
-        "training": {"data": said, "seed": seed}, "licence": {"weights": "random, free of rights", "data": [said]},
+        "name": f"{system}-{size}-random",
+        "created": datetime.date.today().isoformat(),
+        "mel_mean": 0.0,
+        "mel_std": 1.0,
+        "prior": [1 / 3] * 3,
+        "calibration": {"temperature": 1.0, "data": said},
+        "evaluation": {"data": said},
+        "training": {"data": said, "seed": seed},
+        "licence": {"weights": "random, free of rights", "data": [said]},
     }
     interface = edge_interface(network) if isinstance(network, EdgeNetwork) else network.interface
     return Loaded(network.eval(), interface, facts, said)
@@ -68,19 +87,24 @@ def random_weights(system: str, size: str, seed: int) -> Loaded:
 def load(path: Path, system: str | None = None, size: str = "full", facts: Path | None = None) -> Loaded:
     """A checkpoint in any of the layouts. Those of the authors need `system`, and `facts`, a JSON file.
 
-    Raises `CheckpointError` where the file is of another system or layout, or a tensor is missing, unknown or of another shape.
+    Raises `CheckpointError` where the file is of another system or layout, or a tensor is missing, unknown or of
+    another shape.
     """
     try:
         saved = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds, from OSError to UnpicklingError
         raise CheckpointError(f"{path}: no checkpoint that can be read safely: {error}") from error
     if not isinstance(saved, dict) or not isinstance(saved.get("model_state_dict"), Mapping):
-        raise CheckpointError(f"{path}: model_state_dict: missing; a checkpoint is a dictionary with the weights under this key")
+        raise CheckpointError(
+            f"{path}: model_state_dict: missing; a checkpoint is a dictionary with the weights under this key"
+        )
     found = "edge" if "shape" in saved else saved.get("system", system)
     if found is None:
         raise CheckpointError(f"{path}: system: not stated; say which with --system")
     if system is not None and found != system:
-        raise CheckpointError(f"{path}: system: is {found!r}, not {system!r}; leave --system away or name the right one")
+        raise CheckpointError(
+            f"{path}: system: is {found!r}, not {system!r}; leave --system away or name the right one"
+        )
     if found != "edge" and found not in SYSTEMS:
         raise CheckpointError(f"{path}: system: {found!r} is not known; known: edge, {', '.join(SYSTEMS)}")
     own = "shape" in saved or "system" in saved
@@ -97,7 +121,10 @@ def ours(saved: Mapping[str, Any], system: str, path: Path) -> Loaded:
     try:
         if system == "edge":
             fields = saved["shape"] if "shape" in saved else saved["config"]
-            network: nn.Module = EdgeNetwork(Shape(**{k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}))
+            sizes: dict[str, Any] = {
+                key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()
+            }
+            network: Any = EdgeNetwork(Shape(**sizes))
         else:
             network = build(system, saved["config"])
     except (KeyError, TypeError, ValueError) as error:
@@ -111,7 +138,9 @@ def published(saved: Mapping[str, Any], system: str, size: str, path: Path) -> L
     """The authors' layouts: weights only."""
     module = SYSTEMS.get(system)
     if module is None or not hasattr(module, "own_names"):
-        raise CheckpointError(f"{path}: system, config: missing; no checkpoints of {system} are published, so it must be one of ours")
+        raise CheckpointError(
+            f"{path}: system, config: missing; no checkpoints of {system} are published, so it must be one of ours"
+        )
     weights, head, left_out = module.own_names(dict(saved["model_state_dict"]))
     network = module.Network(configured(module.SIZES[size], {"head": head}))
     fill(network, weights, getattr(module, "TRAINING_ONLY", ()), path)
@@ -126,13 +155,15 @@ def fill(network: nn.Module, weights: Mapping[str, Tensor], may_lack: tuple[str,
         "unexpected": [name for name in weights if name not in wanted],
         "of another shape": [
             f"{name} {list(weights[name].shape)} instead of {list(wanted[name].shape)}"
-            for name in wanted if name in weights and weights[name].shape != wanted[name].shape
+            for name in wanted
+            if name in weights and weights[name].shape != wanted[name].shape
         ],
     }
     if any(lists.values()):
         lines = [f"  {kind} ({len(names)}): {shortened(names)}" for kind, names in lists.items() if names]
         raise CheckpointError(
-            f"{path}: model_state_dict: does not fit the network; was it trained at another size, or with another head?\n" + "\n".join(lines)
+            f"{path}: model_state_dict: does not fit the network; "
+            "was it trained at another size, or with another head?\n" + "\n".join(lines)
         )
     network.load_state_dict({**wanted, **weights})
 

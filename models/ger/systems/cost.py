@@ -1,7 +1,8 @@
 """What networks cost: parameters, operations and seconds a clip.
 
-Parameters and operations are those of the system at full size, by PyTorch's own counter on shapes alone (a multiply and an add are
-two); seconds are those of ONNX Runtime on the CPU with the golden input, batch 1, the median of several runs.
+Parameters and operations are those of the system at full size, by PyTorch's own counter on shapes alone (a multiply and
+an add are two); seconds are those of ONNX Runtime on the CPU with the golden input, batch 1, the median of several
+runs.
 """
 
 from __future__ import annotations

@@ -1,20 +1,24 @@
-"""Evtodienko 2021: HuBERT on the waveform and a ResNet on the pictures, self-attention and cross-attention between them.
+"""Evtodienko 2021: HuBERT on the waveform and a ResNet on the pictures, self-attention and cross-attention between
+them.
 
 After the paper; neither code nor weights of it are published.
 
 Our choices, where nothing is published:
-* `pool`: the paper's equation averages the eight frames before the CNN ("before"); ClipBERT, which it cites, averages the CNN's maps
-  ("after"). Both are here; "before" is the default, as it is what the paper writes down;
+* `pool`: the paper's equation averages the eight frames before the CNN ("before"); ClipBERT, which it cites, averages
+  the CNN's maps ("after"). Both are here; "before" is the default, as it is what the paper writes down;
 * d = 256 with 4 heads, which keeps the whole near the 137 M parameters that both encoders have by themselves;
-* skip connections around all three attentions, no feed-forward layers, no positions for the 49 places (HuBERT has its own);
+* skip connections around all three attentions, no feed-forward layers, no positions for the 49 places (HuBERT has its
+  own);
 * each sense's tokens are normalised, averaged, and joined for one linear layer;
-* the waveform is not normalised, as HuBERT base was trained; ImageNet's mean and std for the pictures; no dropout in the fusion;
+* the waveform is not normalised, as HuBERT base was trained; ImageNet's mean and std for the pictures; no dropout in
+  the fusion;
 * inference withholds an answer where sound is missing, as nothing is said of it.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import timm
 import torch
@@ -24,7 +28,8 @@ from torch import Tensor, nn
 from ger.contract import Interface
 from ger.systems.parts import IMAGENET_MEAN, IMAGENET_STD, Attention
 
-# HuBERT's and wav2vec 2.0's feature extractor: kernel and stride of its seven layers (Baevski et al. 2020, section 4.2).
+# HuBERT's and wav2vec 2.0's feature extractor: kernel and stride of its seven layers (Baevski et al. 2020, section
+# 4.2).
 KERNELS, STRIDES = (10, 3, 3, 3, 3, 2, 2), (5, 2, 2, 2, 2, 2, 2)
 
 
@@ -57,29 +62,49 @@ class Config:
 
 SIZES = {
     "full": Config(),
-    "tiny": Config(size=64, dim=16, heads=2, resnet_layers=(1, 1, 1, 1), resnet_channels=(8, 8, 16, 16), hubert_channels=8,
-                   hubert_dim=32, hubert_depth=1, hubert_heads=2),
+    "tiny": Config(
+        size=64,
+        dim=16,
+        heads=2,
+        resnet_layers=(1, 1, 1, 1),
+        resnet_channels=(8, 8, 16, 16),
+        hubert_channels=8,
+        hubert_dim=32,
+        hubert_depth=1,
+        hubert_heads=2,
+    ),
 }
 
 
 def resnet_d(config: Config) -> nn.Module:
     """timm's ResNet-D without pooling and head, random weights: [M, 3, H, W] to [M, C, H/32, W/32]."""
-    smaller = {} if config.resnet_layers is None else {"layers": config.resnet_layers, "stem_width": 8}
+    smaller: dict[str, Any] = {} if config.resnet_layers is None else {"layers": config.resnet_layers, "stem_width": 8}
     return timm.create_model(
         config.resnet, pretrained=False, num_classes=0, global_pool="", channels=config.resnet_channels, **smaller
     )
 
 
 def hubert(config: Config) -> nn.Module:
-    """torchaudio's HuBERT base without its training head, random weights: [N, samples] to [N, 249, dim] for 80 000 samples."""
+    """torchaudio's HuBERT base without its training head, random weights: [N, samples] to [N, 249, dim] for 80 000
+    samples.
+    """
     return torchaudio.models.wav2vec2_model(
         extractor_mode="group_norm",
-        extractor_conv_layer_config=[(config.hubert_channels, k, s) for k, s in zip(KERNELS, STRIDES)],
+        extractor_conv_layer_config=[(config.hubert_channels, k, s) for k, s in zip(KERNELS, STRIDES, strict=True)],
         extractor_conv_bias=False,
-        encoder_embed_dim=config.hubert_dim, encoder_projection_dropout=0.1, encoder_pos_conv_kernel=128,
-        encoder_pos_conv_groups=16, encoder_num_layers=config.hubert_depth, encoder_num_heads=config.hubert_heads,
-        encoder_attention_dropout=0.1, encoder_ff_interm_features=4 * config.hubert_dim, encoder_ff_interm_dropout=0.0,
-        encoder_dropout=0.1, encoder_layer_norm_first=False, encoder_layer_drop=0.05, aux_num_out=None,
+        encoder_embed_dim=config.hubert_dim,
+        encoder_projection_dropout=0.1,
+        encoder_pos_conv_kernel=128,
+        encoder_pos_conv_groups=16,
+        encoder_num_layers=config.hubert_depth,
+        encoder_num_heads=config.hubert_heads,
+        encoder_attention_dropout=0.1,
+        encoder_ff_interm_features=4 * config.hubert_dim,
+        encoder_ff_interm_dropout=0.0,
+        encoder_dropout=0.1,
+        encoder_layer_norm_first=False,
+        encoder_layer_drop=0.05,
+        aux_num_out=None,
     )
 
 
@@ -89,8 +114,9 @@ class Network(nn.Module):
     def __init__(self, config: Config = Config()) -> None:
         super().__init__()
         self.config, dim = config, config.dim
-        self.video_encoder, self.sound_encoder = resnet_d(config), hubert(config)
-        self.video_project = nn.Linear(self.video_encoder.num_features, dim)
+        resnet: Any = resnet_d(config)
+        self.video_encoder, self.sound_encoder = resnet, hubert(config)
+        self.video_project = nn.Linear(resnet.num_features, dim)
         self.sound_project = nn.Linear(config.hubert_dim, dim)
         self.joint, self.sound_to_video, self.video_to_sound = (Attention(dim, config.heads) for _ in range(3))
         self.sound_norm, self.video_norm = nn.LayerNorm(dim), nn.LayerNorm(dim)

@@ -1,7 +1,7 @@
 """A network as one `.onnx` that carries its contract.
 
-Nothing is written where ONNX Runtime and PyTorch differ by more than the contract's tolerance, or, for fp16 and int8, where fewer
-than 99 % of the inputs keep their label.
+Nothing is written where ONNX Runtime and PyTorch differ by more than the contract's tolerance, or, for fp16 and int8,
+where fewer than 99 % of the inputs keep their label.
 """
 
 from __future__ import annotations
@@ -58,7 +58,8 @@ class Options:
 
 
 def export(checkpoint: Path, out: Path, options: Options = Options()) -> dict[str, Any]:
-    """Writes `out`, whole or not at all, and returns its contract. `Path("random")` as the checkpoint gives random weights.
+    """Writes `out`, whole or not at all, and returns its contract. `Path("random")` as the checkpoint gives random
+    weights.
 
     Raises `CheckpointError` and `ExportError`.
     """
@@ -125,12 +126,11 @@ def torch_outputs(network: nn.Module, inputs: Mapping[str, np.ndarray]) -> list[
     return [tensor.numpy() for tensor in ((outputs,) if isinstance(outputs, Tensor) else outputs)]
 
 
-def compare(
-    network: nn.Module, interface: Interface, path: Path, seed: int
-) -> tuple[dict[str, list[float]], float]:
+def compare(network: nn.Module, interface: Interface, path: Path, seed: int) -> tuple[dict[str, list[float]], float]:
     """PyTorch's golden outputs, and how far ONNX Runtime is from PyTorch on ramps, random and realistic inputs.
 
-    Each input is run alone, and, where any batch is claimed, all of them at once. Raises `ExportError` beyond the tolerance.
+    Each input is run alone, and, where any batch is claimed, all of them at once. Raises `ExportError` beyond the
+    tolerance.
     """
     rng = np.random.default_rng(seed)
     cases = [
@@ -145,9 +145,7 @@ def compare(
         together = runtime.run(names, {name: np.concatenate([case[name] for case in cases]) for name in cases[0]})
         pairs += [(want, [values[row : row + 1] for values in together]) for row, want in enumerate(wanted)]
     worst = max(
-        float(np.abs(want - given).max())
-        for wants, givens in pairs
-        for want, given in zip(wants, givens, strict=True)
+        float(np.abs(want - given).max()) for wants, givens in pairs for want, given in zip(wants, givens, strict=True)
     )
     if not worst <= contract.TOLERANCE:
         raise ExportError(

@@ -16,7 +16,9 @@ VIT_NAME = "vit_large_patch14_clip_224.laion2b"
 
 @dataclass(frozen=True)
 class VitShape:
-    """A CLIP ViT: side of its pictures and patches in pixels, width of its tokens, blocks, heads. Full size is ViT-L/14."""
+    """A CLIP ViT: side of its pictures and patches in pixels, width of its tokens, blocks, heads. Full size is
+    ViT-L/14.
+    """
 
     size: int = 224
     patch: int = 14
@@ -29,15 +31,25 @@ TINY_VIT = VitShape(size=32, patch=8, dim=32, depth=1, heads=2)
 
 
 def clip_vit(shape: VitShape) -> nn.Module:
-    """timm's CLIP ViT without a head and with random weights: [M, 3, size, size] to the class token's vector [M, dim]."""
+    """timm's CLIP ViT without a head and with random weights: [M, 3, size, size] to the class token's vector [M,
+    dim].
+    """
     return timm.create_model(
-        VIT_NAME, pretrained=False, num_classes=0, img_size=shape.size, patch_size=shape.patch,
-        embed_dim=shape.dim, depth=shape.depth, num_heads=shape.heads,
+        VIT_NAME,
+        pretrained=False,
+        num_classes=0,
+        img_size=shape.size,
+        patch_size=shape.patch,
+        embed_dim=shape.dim,
+        depth=shape.depth,
+        num_heads=shape.heads,
     )
 
 
 class Attention(nn.Module):
-    """Multi-head attention with the weights of `nn.MultiheadAttention`, written out so that any batch can be exported."""
+    """Multi-head attention with the weights of `nn.MultiheadAttention`, written out so that any batch can be
+    exported.
+    """
 
     def __init__(self, dim: int, heads: int = 1, dropout: float = 0.0) -> None:
         super().__init__()
@@ -52,7 +64,7 @@ class Attention(nn.Module):
         """Query [N, S, dim] and memory [N, R, dim], the keys and values, to [N, S, dim]."""
         dim = int(self.in_proj_bias.shape[0]) // 3
         sources = (query, memory, memory)
-        parts = zip(sources, self.in_proj_weight.split(dim), self.in_proj_bias.split(dim))
+        parts = zip(sources, self.in_proj_weight.split(dim), self.in_proj_bias.split(dim), strict=True)
         q, k, v = (self.by_head(F.linear(x, weight, bias)) for x, weight, bias in parts)
         weights = torch.softmax(q @ k.transpose(-2, -1) / math.sqrt(dim // self.heads), dim=-1)
         return self.out_proj((self.dropout(weights) @ v).transpose(1, 2).flatten(2))

@@ -30,14 +30,22 @@ def to_int8(source: Path, out: Path) -> None:
     Weights use 7 bits (`reduce_range`), so that processors without VNNI do not overflow their 16-bit sums.
     """
     quantize_dynamic(
-        str(source), str(out), op_types_to_quantize=["MatMul", "Gemm"], per_channel=True, reduce_range=True, weight_type=QuantType.QInt8
+        str(source),
+        str(out),
+        op_types_to_quantize=["MatMul", "Gemm"],
+        per_channel=True,
+        reduce_range=True,
+        weight_type=QuantType.QInt8,
     )
 
 
 def random_inputs(interface: Interface, rng: np.random.Generator) -> Arrays:
     """Normal noise for each modality, both present."""
     shapes = interface.inputs()
-    return {name: np.ones(s, np.float32) if name == "present" else rng.standard_normal(s, np.float32) for name, s in shapes.items()}
+    return {
+        name: np.ones(s, np.float32) if name == "present" else rng.standard_normal(s, np.float32)
+        for name, s in shapes.items()
+    }
 
 
 def realistic_inputs(interface: Interface, rng: np.random.Generator) -> Arrays:
@@ -45,12 +53,15 @@ def realistic_inputs(interface: Interface, rng: np.random.Generator) -> Arrays:
     given = {name: np.ones(shape, np.float32) for name, shape in interface.inputs().items()}
     place = np.linspace(0, 1, interface.size, dtype=np.float32)
     wave = sum(
-        rng.uniform(0.2, 1.0) / k * np.sin(2 * np.pi * (k * (place[:, None] * a + place[None, :] * b) + rng.random((3, 1, 1))))
-        for k in range(1, 7) for a, b in [rng.uniform(-1, 1, 2)]
+        rng.uniform(0.2, 1.0)
+        / k
+        * np.sin(2 * np.pi * (k * (place[:, None] * a + place[None, :] * b) + rng.random((3, 1, 1))))
+        for k in range(1, 7)
+        for a, b in [rng.uniform(-1, 1, 2)]
     )
     still = np.clip(0.5 + 0.2 * wave, 0, 1)
     frames = np.stack([np.roll(still, 2 * t, 2) for t in range(interface.frames)])
-    mean, std = (np.float32(values)[:, None, None] for values in (interface.mean, interface.std))
+    mean, std = (np.array(values, np.float32)[:, None, None] for values in (interface.mean, interface.std))
     given["video"] = ((frames - mean) / std)[None].astype(np.float32)
     if interface.sound == "waveform":
         seconds = np.arange(given["sound"].shape[1]) / 16_000
@@ -70,7 +81,9 @@ def seeded_inputs(interface: Interface, count: int, seed: int) -> Iterator[Array
 
 
 def clip_inputs(path: Path, interface: Interface) -> Iterator[Arrays]:
-    """Clips of an `.npz` whose arrays are named as the inputs, normalised as the contract says, the first axis counting clips."""
+    """Clips of an `.npz` whose arrays are named as the inputs, normalised as the contract says, the first axis
+    counting clips.
+    """
     with np.load(path) as arrays:
         for name, shape in interface.inputs().items():
             if name not in arrays or arrays[name].shape[1:] != shape[1:]:

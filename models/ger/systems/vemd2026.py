@@ -1,20 +1,24 @@
-"""VE-MD, variational encoder with several decoders (thesis of 2026): the network without its audio, which is not published.
+"""VE-MD, variational encoder with several decoders (thesis of 2026): the network without its audio, which is not
+published.
 
-Inference is "latent only": the decoders of structure serve training and are not exported. A ViT, frozen, and a ResNet-50 give a
-latent of [512, 7, 7] each for every frame; the emotion decoder reads both. "Variational" is a penalty in training (maximum mean
-discrepancy against a normal distribution); inference is deterministic.
+Inference is "latent only": the decoders of structure serve training and are not exported. A ViT, frozen, and a
+ResNet-50 give a latent of [512, 7, 7] each for every frame; the emotion decoder reads both. "Variational" is a penalty
+in training (maximum mean discrepancy against a normal distribution); inference is deterministic.
 
 Our choices, where nothing is published, or where ours differ:
-* the body decoder is three transposed convolutions from the ResNet's latent to 18 maps of 56 x 56, not the authors' staged one:
-  it serves training only, and their weights for it are left out by `python -m ger.export`;
+* the body decoder is three transposed convolutions from the ResNet's latent to 18 maps of 56 x 56, not the authors'
+  staged one: it serves training only, and their weights for it are left out by `python -m ger.export`;
 * there is no decoder of faces: nothing here shall learn to draw them;
-* dropout 0.3 before the last layer (a parameter of theirs without a published value); 0.1 in the transformer, torch's default;
+* dropout 0.3 before the last layer (a parameter of theirs without a published value); 0.1 in the transformer, torch's
+  default;
 * ImageNet's mean and std, as in the authors' code; a checkpoint of theirs must say it (`--facts`).
 """
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, replace
+from typing import Any
 
 import timm
 import torch
@@ -43,8 +47,8 @@ PUBLISHED_TRAINING_ONLY = ("decoder_skeleton.", "decoder_landmark.")
 class Config:
     """Sizes; the defaults are the published ones.
 
-    `head`: "projected" attends over time; "plain" lacks `batch_first`, so that attention runs across the batch: with a batch of one,
-    the only one it may be exported for, each frame then attends to itself alone.
+    `head`: "projected" attends over time; "plain" lacks `batch_first`, so that attention runs across the batch: with a
+    batch of one, the only one it may be exported for, each frame then attends to itself alone.
     """
 
     head: str = "projected"
@@ -66,8 +70,14 @@ class Config:
 
 SIZES = {
     "full": Config(),
-    "tiny": Config(vit=replace(TINY_VIT, size=224, patch=56), latent=8, hidden=16, feed_forward=32, resnet_layers=(1, 1, 1, 1),
-                   resnet_channels=(4, 4, 8, 8)),
+    "tiny": Config(
+        vit=replace(TINY_VIT, size=224, patch=56),
+        latent=8,
+        hidden=16,
+        feed_forward=32,
+        resnet_layers=(1, 1, 1, 1),
+        resnet_channels=(4, 4, 8, 8),
+    ),
 }
 
 
@@ -76,10 +86,19 @@ class Trunk(nn.Module):
 
     def __init__(self, config: Config) -> None:
         super().__init__()
-        whole = timm.create_model(
+        whole: Any = timm.create_model(
             "resnet50", pretrained=False, num_classes=0, layers=config.resnet_layers, channels=config.resnet_channels
         )
-        stages = (whole.conv1, whole.bn1, whole.act1, whole.maxpool, whole.layer1, whole.layer2, whole.layer3, whole.layer4)
+        stages = (
+            whole.conv1,
+            whole.bn1,
+            whole.act1,
+            whole.maxpool,
+            whole.layer1,
+            whole.layer2,
+            whole.layer3,
+            whole.layer4,
+        )
         self.resnet = nn.Sequential(*stages)
         self.latent = nn.Conv2d(whole.num_features, config.latent, 1)
 
@@ -105,6 +124,8 @@ class TransformerLayer(nn.Module):
 class EmotionDecoder(nn.Module):
     """Latents of the frames, [N, T, 2 * latent * 49], to logits [N, 3]."""
 
+    positions: Tensor
+
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.across_batch, dim = config.head == "plain", config.latent
@@ -112,7 +133,9 @@ class EmotionDecoder(nn.Module):
         self.register_buffer("positions", sine_positions(POSITIONS[config.head], dim))
         self.transformer = TransformerLayer(dim, config.feed_forward)
         self.att_pool = FramePooling(dim)
-        self.classifier = nn.Sequential(nn.Linear(dim, config.hidden), nn.ReLU(), nn.Dropout(0.3), nn.Linear(config.hidden, 3))
+        self.classifier = nn.Sequential(
+            nn.Linear(dim, config.hidden), nn.ReLU(), nn.Dropout(0.3), nn.Linear(config.hidden, 3)
+        )
 
     def forward(self, latents: Tensor) -> Tensor:
         x = self.linear_reduction(latents) + self.positions[:, :FRAMES]
@@ -127,7 +150,7 @@ class BodyDecoder(nn.Module):
         super().__init__()
         widths = (latent, max(latent // 2, LIMBS), max(latent // 4, LIMBS))
         layers: list[nn.Module] = []
-        for a, b in zip(widths, widths[1:]):
+        for a, b in itertools.pairwise(widths):
             layers += [nn.ConvTranspose2d(a, b, 4, 2, 1), nn.BatchNorm2d(b), nn.ReLU()]
         self.layers = nn.Sequential(*layers, nn.ConvTranspose2d(widths[-1], LIMBS, 4, 2, 1), nn.Sigmoid())
 
@@ -136,7 +159,9 @@ class BodyDecoder(nn.Module):
 
 
 class Network(nn.Module):
-    """Normalised `video` [N, 5, 3, 224, 224] to logits [N, 3]. `training_answers` gives what the penalties of training need too."""
+    """Normalised `video` [N, 5, 3, 224, 224] to logits [N, 3]. `training_answers` gives what the penalties of
+    training need too.
+    """
 
     heatmap_shape = (FRAMES, LIMBS, MAP_SIDE, MAP_SIDE)
 
@@ -186,7 +211,9 @@ RENAMED = (
 
 
 def own_names(published: dict[str, Tensor]) -> tuple[dict[str, Tensor], str, list[str]]:
-    """The authors' weights under our names, which head they have, and the tensors left out by design: those of decoders of structure."""
+    """The authors' weights under our names, which head they have, and the tensors left out by design: those of
+    decoders of structure.
+    """
     bare = {name.removeprefix("module."): tensor for name, tensor in published.items()}
     left_out = [name for name in bare if name.startswith(PUBLISHED_TRAINING_ONLY)]
     renamed = {}
