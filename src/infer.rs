@@ -244,8 +244,7 @@ impl Room {
         let (id, counted) = (camera.id, self.slots.counted(camera.id));
         self.drop_camera(id);
         self.cameras.push(id);
-        let eye =
-            CameraPipeline::open(order, &self.intake, self.slots.contract(), self.grid, self.survey, &self.clock)?;
+        let eye = CameraPipeline::open(order, &self.intake, self.slots.contract(), self.survey, &self.clock)?;
         self.slots.seat(eye, counted);
         Ok(())
     }

@@ -1,8 +1,8 @@
-//! The first room: pulls compressed video and sound from the cameras, and lets through what the network will see.
+//! The first process: pulls compressed video and sound from the cameras, and passes on what the network will see.
 //!
-//! Each camera has a thread that keeps its connection ([`camera`]). What a connection yields ([`rtsp`]) is chosen
-//! from ([`tap`], [`sampling`]) in the thread that received it, and goes into the one queue to `infer`
-//! ([`downstream`]). A camera that hangs hangs alone.
+//! Each camera has a thread that keeps its connection ([`camera`]). The access units of a connection ([`source`]) get
+//! their moments ([`timestamper`]) and are selected ([`sampling`]) in the thread that received them, and go into the one
+//! queue to `infer` ([`downstream`]). A camera that hangs holds up no other.
 
 pub mod backoff;
 pub mod camera;
@@ -35,12 +35,12 @@ use crate::{
     },
 };
 
-/// The room reports this often that it lives.
+/// How often progress is reported.
 const PROGRESS_EVERY: Span = Span::from_ms(1000);
-/// All cameras together have this long to let go when the room ends; those that hang are left behind.
+/// All cameras together have this long to close their connections at the end; those that hang are left behind.
 const STOP_WITHIN: Span = Span::from_ms(1200);
 
-/// Why the room cannot work.
+/// Why the process cannot work.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// GStreamer or one of its elements is missing.
@@ -52,54 +52,54 @@ pub enum Error {
 }
 
 /// A camera, and what is counted of it over all its connections.
-struct Kept {
+struct IngestCamera {
     running: Option<Running>,
-    ledger: Arc<Counters>,
+    counters: Arc<Counters>,
 }
 
 struct Ingest {
-    room: CameraContext,
-    cameras: BTreeMap<CameraId, Kept>,
+    context: CameraContext,
+    cameras: BTreeMap<CameraId, IngestCamera>,
 }
 
-/// Runs the room: pulls from all cameras and writes to `out` until it is told to stop, or nobody is left to tell it.
+/// Runs the process: pulls from all cameras and writes to `out` until it is told to stop, or the parent has ended.
 ///
 /// # Errors
 /// When GStreamer is not installed, which is also reported as [`Report::Refused`], or when threads cannot start.
 pub fn run(
-    begin: IngestConfig,
+    config: IngestConfig,
     out: OwnedFd,
     orders: &Receiver<(Order, Vec<OwnedFd>)>,
     reports: &Sender<Report>,
     clock: Arc<dyn Clock>,
 ) -> Result<(), Error> {
-    if let Err(trouble) = source::init() {
-        report(reports, Report::Refused(trouble.to_string()));
-        return Err(trouble.into());
+    if let Err(error) = source::init() {
+        report(reports, Report::Refused(error.to_string()));
+        return Err(error.into());
     }
     let downstream = Arc::new(Downstream::start(out)?);
-    let room = CameraContext { downstream, grid: begin.grid, survey: begin.survey, clock: Arc::clone(&clock) };
-    let mut ingest = Ingest { room, cameras: BTreeMap::new() };
-    let count = begin.cameras.len();
-    begin.cameras.into_iter().try_for_each(|order| ingest.set(order))?;
+    let context = CameraContext { downstream, grid: config.grid, is_probe: config.survey, clock: Arc::clone(&clock) };
+    let mut ingest = Ingest { context, cameras: BTreeMap::new() };
+    let count = config.cameras.len();
+    config.cameras.into_iter().try_for_each(|order| ingest.set(order))?;
     report(reports, Report::Ready(format!("{count} camera(s)")));
-    let mut turns = 0_u64;
+    let mut rounds = 0_u64;
     let mut next_report = Moment::default();
     loop {
         let now = clock.now();
         if next_report <= now {
             next_report = now + PROGRESS_EVERY;
-            report(reports, Report::Progress(turns));
-            turns += 1;
+            report(reports, Report::Progress(rounds));
+            rounds += 1;
         }
         match orders.recv_timeout(next_report.after(now).max(Duration::from_millis(1))) {
             Ok((Order::SetCamera(order), _)) => ingest.set(*order)?,
-            Ok((Order::DropCamera(id), _)) => ingest.cameras.remove(&id).into_iter().for_each(drop),
+            Ok((Order::DropCamera(id), _)) => drop(ingest.cameras.remove(&id)),
             Ok((Order::Clap(id), _)) => ingest.want_all(id, true),
             Ok((Order::EndClapTest(id), _)) => ingest.want_all(id, false),
             Ok((Order::Downstream, fds)) => match fds.into_iter().next() {
-                Some(out) => ingest.room.downstream.replace(out),
-                None => warn!("an order to change the way out came without one"),
+                Some(out) => ingest.context.downstream.replace(out),
+                None => warn!("an order to use a new downstream came without a descriptor"),
             },
             Ok((Order::Stop, _)) | Err(RecvTimeoutError::Disconnected) => break,
             Ok(_) => warn!("an order that is not for ingest came"),
@@ -110,7 +110,7 @@ pub fn run(
     Ok(())
 }
 
-/// Tells the parent, which may be gone or busy: neither is a reason to stand still.
+/// Tells the parent, without waiting where it has ended or is busy.
 fn report(reports: &Sender<Report>, report: Report) {
     if let Err(err) = reports.try_send(report) {
         debug!(%err, "a report was not taken");
@@ -118,37 +118,38 @@ fn report(reports: &Sender<Report>, report: Report) {
 }
 
 impl Ingest {
-    /// Starts a camera, or restarts it with other settings. Its numbers go on.
+    /// Starts a camera, or restarts it with other settings. Its counters continue.
     fn set(&mut self, order: CameraOrder) -> Result<(), Error> {
-        let room = self.room.clone();
-        let kept = self.cameras.entry(order.camera.id).or_insert_with(|| {
-            let ledger = Arc::new(Counters::default());
-            Kept { running: None, ledger }
+        let context = self.context.clone();
+        let camera = self.cameras.entry(order.camera.id).or_insert_with(|| {
+            let counters = Arc::new(Counters::default());
+            IngestCamera { running: None, counters }
         });
-        let before = kept.running.take();
-        kept.running = Some(Running::start(order, room, Arc::clone(&kept.ledger), before)?);
+        let before = camera.running.take();
+        camera.running = Some(Running::start(order, context, Arc::clone(&camera.counters), before)?);
         Ok(())
     }
 
-    /// Lets every picture of a camera through, or again only what the network will see.
+    /// Passes every picture of a camera, or again only what the network will see.
     fn want_all(&self, id: CameraId, wants_all: bool) {
-        let ledger = self.cameras.get(&id).map(|kept| &kept.ledger);
-        ledger.into_iter().for_each(|it| it.wants_all.store(wants_all, Ordering::Relaxed));
+        if let Some(camera) = self.cameras.get(&id) {
+            camera.counters.wants_all.store(wants_all, Ordering::Relaxed);
+        }
     }
 
     /// Asks all cameras at once, and waits for them together.
     fn stop(mut self, clock: &dyn Clock) {
         let deadline = clock.now() + STOP_WITHIN;
         // First, because infer is asked to end a moment later.
-        self.room.downstream.finish();
-        self.cameras.values_mut().filter_map(|kept| kept.running.as_mut()).for_each(Running::ask_to_stop);
-        for (id, kept) in &self.cameras {
-            let patience = deadline.after(clock.now());
-            if kept.running.as_ref().is_some_and(|running| !running.wait(patience)) {
-                warn!(camera = id.0, "a camera did not let go in time and was left behind");
+        self.context.downstream.finish();
+        self.cameras.values_mut().filter_map(|camera| camera.running.as_mut()).for_each(Running::ask_to_stop);
+        for (id, camera) in &self.cameras {
+            let timeout = deadline.after(clock.now());
+            if camera.running.as_ref().is_some_and(|running| !running.wait(timeout)) {
+                warn!(camera = id.0, "a camera did not close its connection in time and was left behind");
             }
         }
-        // Threads that were left behind keep the room's shared parts alive; nothing may go out any more all the same.
-        self.room.downstream.close();
+        // Threads that were left behind keep the downstream alive; nothing may be sent any more all the same.
+        self.context.downstream.close();
     }
 }

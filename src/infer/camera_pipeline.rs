@@ -18,16 +18,16 @@ use super::{
     features::picture::{Resize, Rgb},
     microphone,
     probe::CameraProbe,
-    receiver::{Packet, Route, UnitReceiver, lock},
+    receiver::{Route, UnitReceiver, lock},
     ring::{FrameRing, KEPT, SoundRing},
 };
 use crate::{
     config::{Camera, Gates, Sound},
     mask::{Cells, Polygon},
     service::stop::{self, Stopper},
-    time::{Clock, Grid, Moment, Span},
+    time::{Clock, Moment},
     wire::{
-        access_unit::{AccessUnit, Codec},
+        access_unit::{AccessUnit, Codec, UnitHeader},
         control::CameraOrder,
         record::PictureCodec,
     },
@@ -184,7 +184,6 @@ impl CameraPipeline {
         CameraOrder { camera, paused, .. }: CameraOrder,
         intake: &UnitReceiver,
         contract: &Contract,
-        grid: Grid,
         survey: bool,
         clock: &Arc<dyn Clock>,
     ) -> io::Result<Self> {
@@ -203,11 +202,9 @@ impl CameraPipeline {
             size: (contract.video.width, contract.video.height),
             zero: contract.video.mean,
             rate_hz: contract.sound.rate_hz,
-            grid,
             clock: Arc::clone(clock),
             video: None,
             sound: None,
-            newest: Moment::default(),
         };
         let name = format!("decode-{}", camera.name);
         let decoding = thread::Builder::new().name(name).spawn(move || decoding.run(&packets))?;
@@ -283,19 +280,17 @@ struct Decoding {
     /// The network's zero: red, green and blue, 0 to 1.
     zero: [f32; 3],
     rate_hz: u32,
-    grid: Grid,
     clock: Arc<dyn Clock>,
     video: Option<(Codec, VideoDecoder)>,
     sound: Option<SoundDecoder>,
-    newest: Moment,
 }
 
 impl Decoding {
-    fn run(mut self, packets: &Receiver<Packet>) {
+    fn run(mut self, packets: &Receiver<AccessUnit<Vec<u8>>>) {
         let _span = info_span!("decode", camera = %self.camera.name).entered();
         let mut failed = false;
-        for Packet { unit, bytes } in packets {
-            let done = if unit.codec.is_video() { self.video(&unit, &bytes) } else { self.sound(&unit, &bytes) };
+        for unit in packets {
+            let done = if unit.header.codec.is_video() { self.video(unit) } else { self.sound(unit) };
             self.route.done();
             // One line when decoding begins to fail; the next one only after it has worked again.
             match done {
@@ -309,21 +304,18 @@ impl Decoding {
         }
     }
 
-    fn video(&mut self, unit: &AccessUnit, bytes: &[u8]) -> Result<(), decode::Error> {
-        self.rings.lost_total.fetch_add(u64::from(unit.lost), Ordering::Relaxed);
-        // Key frames were let through because each is the nearest to a wanted moment; in a chain the wanted
-        // picture is the first one at or after its moment.
-        let wanted = unit.key || self.grid.wanted_from(self.newest + Span(1)) <= unit.moment;
-        self.newest = self.newest.max(unit.moment);
-        if unit.fresh {
+    fn video(&mut self, mut unit: AccessUnit<Vec<u8>>) -> Result<(), decode::Error> {
+        let UnitHeader { codec, moment, wanted, discontinuity, lost, .. } = unit.header;
+        self.rings.lost_total.fetch_add(u64::from(lost), Ordering::Relaxed);
+        if discontinuity {
             self.rings.stop_awaiting();
         }
         if wanted {
             self.rings.given.store(self.clock.now().as_ns(), Ordering::Relaxed);
         }
-        let is_for_clap = !wanted && self.rings.gauge.as_ref().is_some_and(|gauge| gauge.wants(unit.moment));
-        let decoder = self.video_decoder(unit.codec)?;
-        if decoder.decode(unit, bytes, wanted || is_for_clap)? == Fed::Taken && wanted {
+        unit.header.wanted |= self.rings.gauge.as_ref().is_some_and(|gauge| !wanted && gauge.wants(moment));
+        let decoder = self.video_decoder(codec)?;
+        if decoder.decode(unit)? == Fed::Taken && wanted {
             self.rings.expected.fetch_add(1, Ordering::AcqRel);
         }
         Ok(())
@@ -343,20 +335,21 @@ impl Decoding {
         self.video.as_mut().map(|(_, decoder)| decoder).ok_or(decode::Error::Start("no decoder".into()))
     }
 
-    fn sound(&mut self, unit: &AccessUnit, bytes: &[u8]) -> Result<(), decode::Error> {
+    fn sound(&mut self, unit: AccessUnit<Vec<u8>>) -> Result<(), decode::Error> {
         if self.camera.sound != Sound::Camera {
             return Ok(());
         }
-        if let Some(decoder) = self.sound.as_mut().filter(|it| it.fits(unit)) {
-            return decoder.decode(unit, bytes);
+        if let Some(decoder) = self.sound.as_mut().filter(|decoder| decoder.fits(&unit.header)) {
+            return decoder.decode(unit);
         }
+        let UnitHeader { codec, rate_hz, channels, .. } = unit.header;
         let (rings, offset) = (Arc::clone(&self.rings), self.camera.sync_offset);
         let mut resampler = AnyRate::new(self.rate_hz);
         let take = move |first: Moment, from_hz: u32, samples: &[f32]| {
             let write = |first, samples: &[f32]| lock(&rings.sound).write(first, samples);
             resampler.push(first - offset, from_hz, samples, write);
         };
-        let decoder = SoundDecoder::open(unit.codec, unit.rate_hz, unit.channels, take)?;
-        self.sound.insert(decoder).decode(unit, bytes)
+        let decoder = SoundDecoder::open(codec, rate_hz, channels, take)?;
+        self.sound.insert(decoder).decode(unit)
     }
 }

@@ -29,7 +29,7 @@ use super::{
 use crate::{
     time::{Clock, Moment, Span},
     wire::{
-        access_unit::{AccessUnit, Codec},
+        access_unit::{AccessUnit, Codec, UnitHeader},
         record::SoundState,
     },
 };
@@ -145,7 +145,7 @@ impl Reader {
         let media = Media::open(file, self.contract.clip)?;
         let zero = media.zero().ok_or(Unreadable::Empty)?;
         let wanted = wanted(&media.video, zero, self.contract.clip, self.contract.video.frames);
-        let seen = self.see(&media.video, &wanted);
+        let seen = self.see(media.video, &wanted);
         let told = self.hear(media.sound);
         let decoded = self.clock.now();
         let brought = self.fill(zero, &wanted, clip);
@@ -160,12 +160,12 @@ impl Reader {
     }
 
     /// Decodes the units, up to the last that is wanted.
-    fn see(&mut self, units: &[(AccessUnit, Vec<u8>)], wanted: &[Moment]) -> Result<(), Error> {
-        let is_wanted = |unit: &AccessUnit| wanted.contains(&unit.moment);
-        let Some(last) = units.iter().rposition(|(unit, _)| is_wanted(unit)) else { return Ok(()) };
+    fn see(&mut self, mut units: Vec<AccessUnit<Vec<u8>>>, wanted: &[Moment]) -> Result<(), Error> {
+        units.iter_mut().for_each(|unit| unit.header.wanted = wanted.contains(&unit.header.moment));
+        let Some(last) = units.iter().rposition(|unit| unit.header.wanted) else { return Ok(()) };
         let mut fault = Ok(());
-        for (unit, bytes) in &units[..=last] {
-            let done = self.video_decoder(unit.codec)?.decode_in_turn(unit, bytes, is_wanted(unit));
+        for unit in units.into_iter().take(last + 1) {
+            let done = self.video_decoder(unit.header.codec)?.decode_in_turn(unit);
             fault = fault.and(done.map(drop));
         }
         match &mut self.video {
@@ -192,8 +192,8 @@ impl Reader {
         for sounding in sound {
             match sounding {
                 Sounding::Samples(first, from_hz, samples) => lock(&self.told).take(first, from_hz, &samples),
-                Sounding::AccessUnit(unit, bytes) => {
-                    let done = self.sound_decoder(&unit)?.decode_in_turn(&unit, &bytes);
+                Sounding::AccessUnit(unit) => {
+                    let done = self.sound_decoder(&unit.header)?.decode_in_turn(unit);
                     fault = fault.and(done);
                 }
             }
@@ -204,7 +204,7 @@ impl Reader {
         finished.and(fault)
     }
 
-    fn sound_decoder(&mut self, unit: &AccessUnit) -> Result<&mut SoundDecoder, Error> {
+    fn sound_decoder(&mut self, unit: &UnitHeader) -> Result<&mut SoundDecoder, Error> {
         if self.sound.as_ref().is_none_or(|it| !it.fits(unit)) {
             let told = Arc::clone(&self.told);
             let take = move |first: Moment, from_hz: u32, samples: &[f32]| lock(&told).take(first, from_hz, samples);
@@ -260,9 +260,10 @@ impl Seen {
 impl Media {
     /// The first frame's moment, or else the first sound's.
     fn zero(&self) -> Option<Moment> {
-        let from_key = self.video.iter().skip_while(|(unit, _)| !unit.key).map(|(unit, _)| unit.moment);
+        let headers = self.video.iter().map(|unit| &unit.header);
+        let from_key = headers.skip_while(|header| !header.is_key).map(|header| header.moment);
         let heard = || match self.sound.first() {
-            Some(Sounding::AccessUnit(unit, _)) => Some(unit.moment),
+            Some(Sounding::AccessUnit(unit)) => Some(unit.header.moment),
             Some(Sounding::Samples(first, ..)) => Some(*first),
             None => None,
         };
@@ -271,12 +272,12 @@ impl Media {
 }
 
 /// The moments of the frames that the network will see, one for each of `frames`.
-fn wanted(units: &[(AccessUnit, Vec<u8>)], zero: Moment, length: Span, frames: u32) -> Vec<Moment> {
+fn wanted(units: &[AccessUnit<Vec<u8>>], zero: Moment, length: Span, frames: u32) -> Vec<Moment> {
     let frames = i64::from(frames);
     let last_before = |i: i64| {
         let moment = zero + Span(length.as_ns() * (2 * i + 1) / (2 * frames));
-        let shown = units.iter().map(|(unit, _)| unit.moment).filter(|it| zero <= *it);
-        shown.filter(|it| *it + ROUNDED < moment).max()
+        let moments = units.iter().map(|unit| unit.header.moment).filter(|at| zero <= *at);
+        moments.filter(|at| *at + ROUNDED < moment).max()
     };
     (0..frames).filter_map(last_before).collect()
 }

@@ -29,13 +29,6 @@ const UNITS_QUEUED_MAX: usize = 160;
 /// Large reads, so that small sound units do not cost a system call each.
 const READ_BUFFER_BYTES: usize = 64 << 10;
 
-/// An access unit and its bytes, on the way to a decoder.
-#[derive(Debug)]
-pub(crate) struct Packet {
-    pub(crate) unit: AccessUnit,
-    pub(crate) bytes: Vec<u8>,
-}
-
 /// What the reading thread and a camera share.
 #[derive(Debug)]
 pub(crate) struct Route {
@@ -65,7 +58,7 @@ impl Route {
     }
 }
 
-type Routes = Arc<Mutex<BTreeMap<CameraId, (Arc<Route>, Sender<Packet>)>>>;
+type Routes = Arc<Mutex<BTreeMap<CameraId, (Arc<Route>, Sender<AccessUnit<Vec<u8>>>)>>>;
 
 /// The reading thread; it ends when dropped.
 #[derive(Debug)]
@@ -101,7 +94,7 @@ impl UnitReceiver {
     }
 
     /// From now on units of `camera` are handed to the returned receiver.
-    pub(crate) fn add(&self, camera: CameraId) -> (Arc<Route>, Receiver<Packet>) {
+    pub(crate) fn add(&self, camera: CameraId) -> (Arc<Route>, Receiver<AccessUnit<Vec<u8>>>) {
         let (sender, receiver) = bounded(UNITS_QUEUED_MAX);
         let status = Mutex::new(CameraStatus {
             camera,
@@ -163,8 +156,7 @@ fn read_all(first: UnixStream, next: &Receiver<UnixStream>, routes: &Routes) {
 
 fn read_one(stream: UnixStream, routes: &Routes) -> io::Result<()> {
     let mut stream = BufReader::with_capacity(READ_BUFFER_BYTES, stream);
-    let mut bytes = Vec::new();
-    while let Some(message) = access_unit::read(&mut stream, &mut bytes)? {
+    while let Some(message) = access_unit::read(&mut stream, |len| vec![0; len])? {
         match message {
             Message::Status(status) => {
                 if let Some((route, _)) = lock(routes).get(&status.camera) {
@@ -173,9 +165,9 @@ fn read_one(stream: UnixStream, routes: &Routes) -> io::Result<()> {
             }
             Message::AccessUnit(unit) => {
                 let routes = lock(routes);
-                let Some((route, sender)) = routes.get(&unit.camera) else { continue };
+                let Some((route, sender)) = routes.get(&unit.header.camera) else { continue };
                 route.pending.fetch_add(1, Ordering::AcqRel);
-                let Err(err) = sender.try_send(Packet { unit, bytes: std::mem::take(&mut bytes) }) else { continue };
+                let Err(err) = sender.try_send(unit) else { continue };
                 route.done();
                 // A paused camera has no decoder; what is still on its way to it is meant to be lost.
                 if let TrySendError::Full(_) = err {
@@ -199,22 +191,27 @@ mod tests {
     use super::*;
     use crate::{
         time::Moment,
-        wire::{access_unit::Codec, control::unit_pair},
+        wire::{
+            access_unit::{Codec, UnitHeader},
+            control::unit_pair,
+        },
     };
 
-    fn unit(camera: u16, seq: u32) -> Message {
-        Message::AccessUnit(AccessUnit {
+    fn unit(camera: u16, seq: u32, bytes: &[u8]) -> Message<Vec<u8>> {
+        let header = UnitHeader {
             camera: CameraId(camera),
             codec: Codec::H264,
-            key: true,
-            fresh: false,
+            is_key: true,
+            discontinuity: false,
+            wanted: true,
             seq,
             lost: 0,
             rate_hz: 0,
             channels: 0,
             moment: Moment(0),
             arrival: Moment(0),
-        })
+        };
+        Message::AccessUnit(AccessUnit { header, bytes: bytes.to_vec() })
     }
 
     #[test]
@@ -224,19 +221,19 @@ mod tests {
         let (_, first) = intake.add(CameraId(1));
         let (route, second) = intake.add(CameraId(2));
         let mut theirs = UnixStream::from(theirs);
-        access_unit::write(&mut theirs, &unit(2, 7), b"two").unwrap();
-        access_unit::write(&mut theirs, &unit(1, 8), b"one").unwrap();
+        access_unit::write(&mut theirs, &unit(2, 7, b"two")).unwrap();
+        access_unit::write(&mut theirs, &unit(1, 8, b"one")).unwrap();
         let wait = Duration::from_secs(5);
         assert_eq!(second.recv_timeout(wait).unwrap().bytes, b"two");
-        assert_eq!(first.recv_timeout(wait).unwrap().unit.seq, 8);
+        assert_eq!(first.recv_timeout(wait).unwrap().header.seq, 8);
         assert!(route.pending());
         route.done();
         assert!(!route.pending());
 
         let (theirs, ours) = unit_pair().unwrap();
         intake.replace(ours).unwrap();
-        access_unit::write(&mut UnixStream::from(theirs), &unit(2, 9), b"again").unwrap();
-        assert_eq!(second.recv_timeout(wait).unwrap().unit.seq, 9);
+        access_unit::write(&mut UnixStream::from(theirs), &unit(2, 9, b"again")).unwrap();
+        assert_eq!(second.recv_timeout(wait).unwrap().header.seq, 9);
 
         intake.remove(CameraId(1));
         assert!(first.recv_timeout(wait).is_err());
@@ -252,9 +249,9 @@ mod tests {
         let (_, quick) = intake.add(CameraId(2));
         let mut theirs = UnixStream::from(theirs);
         for seq in 0..200 {
-            access_unit::write(&mut theirs, &unit(1, seq), b"slow").unwrap();
+            access_unit::write(&mut theirs, &unit(1, seq, b"slow")).unwrap();
         }
-        access_unit::write(&mut theirs, &unit(2, 0), b"quick").unwrap();
+        access_unit::write(&mut theirs, &unit(2, 0, b"quick")).unwrap();
         assert_eq!(quick.recv_timeout(Duration::from_secs(5)).unwrap().bytes, b"quick");
         assert_eq!(slow.dropped(), 40);
         assert_eq!(units.len(), UNITS_QUEUED_MAX);

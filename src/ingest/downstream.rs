@@ -1,7 +1,9 @@
-//! The way out: one bounded queue and one thread that writes it to `infer`.
+//! The queue to `infer` and the thread that writes it to the socket.
 //!
-//! `infer` may be slow, hang, or be restarted; the cameras notice nothing of it. When the queue is full the oldest
-//! unit goes and is counted. Units are queued as they were received, without a copy.
+//! `infer` may be slow, hang, or be restarted; the cameras do not notice. Units are queued as they were received,
+//! without a copy. What happens on overflow is the same here and in `infer`: units of a camera depend on each other, so
+//! a queue that overflows is emptied, every unit in it is counted as dropped, and each stream goes on at its next key
+//! frame. The units that are read then are decodable, and recent.
 
 use std::{
     collections::VecDeque,
@@ -24,7 +26,7 @@ pub const QUEUE_BYTES_MAX: usize = 16 << 20;
 /// At most so many messages wait: sound units are small.
 pub const QUEUE_COUNT_MAX: usize = 2048;
 
-/// What is counted of one camera for as long as the room lives, over all its connections.
+/// What is counted of one camera for as long as the process lives, over all its connections.
 #[derive(Debug, Default)]
 pub struct Counters {
     /// The number of the next video unit.
@@ -35,7 +37,7 @@ pub struct Counters {
     pub packets_lost: AtomicU32,
     /// RTP packets that came.
     pub packets: AtomicU32,
-    /// Units thrown away because `infer` did not keep up, was not there, or would not take one so large.
+    /// Units dropped because `infer` did not keep up, was not there, or would not take one so large.
     pub units_dropped: AtomicU32,
     /// How often the camera was lost.
     pub outages: AtomicU32,
@@ -56,7 +58,7 @@ pub struct Downstream<B> {
 struct Shared<B> {
     state: Mutex<State<B>>,
     changed: Condvar,
-    /// Counts the sockets there were. Outside the lock, because every unit asks for it.
+    /// Changes with every new socket and every overflow. Outside the lock, because every unit asks for it.
     epoch: AtomicU32,
 }
 
@@ -64,7 +66,7 @@ struct Shared<B> {
 struct State<B> {
     queue: VecDeque<Queued<B>>,
     bytes: usize,
-    /// The socket in use, as a handle to cut a write off; `None` while nobody is there to read.
+    /// The socket in use, as a handle to abort a write; `None` while nobody is there to read.
     socket: Option<UnixStream>,
     /// Whether the writer has yet to take over a new socket.
     is_new: bool,
@@ -73,10 +75,11 @@ struct State<B> {
     is_closing: bool,
 }
 
+/// A message, and for a unit the counters of its camera.
 #[derive(Debug)]
-enum Queued<B> {
-    AccessUnit(AccessUnit, B, Arc<Counters>),
-    Status(CameraStatus),
+struct Queued<B> {
+    message: Message<B>,
+    counters: Option<Arc<Counters>>,
 }
 
 impl<B: AsRef<[u8]> + Send + 'static> Downstream<B> {
@@ -104,21 +107,26 @@ impl<B: AsRef<[u8]> + Send + 'static> Downstream<B> {
         Ok(Self { shared, writer: Some(writer) })
     }
 
-    /// Counts the sockets there were: when it changes, every stream begins anew at a key frame.
+    /// A number that changes with every new socket and every overflow: every stream must then start at a key frame.
     #[must_use]
     pub fn epoch(&self) -> u32 {
         self.shared.epoch.load(Ordering::Acquire)
     }
 
     /// Queues a unit that was made in this epoch. One of an earlier epoch is dropped and counted.
-    pub fn put(&self, epoch: u32, unit: AccessUnit, body: B, ledger: &Arc<Counters>) {
+    pub fn put(&self, epoch: u32, unit: AccessUnit<B>, counters: &Arc<Counters>) {
+        let len = unit.bytes.as_ref().len();
+        let queued = Queued { message: Message::AccessUnit(unit), counters: Some(Arc::clone(counters)) };
         let mut state = self.shared.lock();
-        let is_welcome = state.takes() && epoch == self.epoch() && body.as_ref().len() <= UNIT_BYTES_MAX;
-        if !is_welcome || body.as_ref().is_empty() {
-            ledger.units_dropped.fetch_add(1, Ordering::Relaxed);
+        if !state.has_reader() || epoch != self.epoch() || !(1..=UNIT_BYTES_MAX).contains(&len) {
+            queued.count_as_dropped();
             return;
         }
-        state.push(Queued::AccessUnit(unit, body, Arc::clone(ledger)));
+        state.push(queued);
+        if QUEUE_BYTES_MAX < state.bytes || QUEUE_COUNT_MAX < state.queue.len() {
+            state.discard();
+            self.shared.epoch.fetch_add(1, Ordering::Release);
+        }
         drop(state);
         self.shared.changed.notify_one();
     }
@@ -126,40 +134,40 @@ impl<B: AsRef<[u8]> + Send + 'static> Downstream<B> {
     /// Queues a status.
     pub fn put_status(&self, status: CameraStatus) {
         let mut state = self.shared.lock();
-        if state.takes() {
-            state.push(Queued::Status(status));
+        if state.has_reader() && state.queue.len() < QUEUE_COUNT_MAX {
+            state.push(Queued { message: Message::Status(status), counters: None });
             drop(state);
             self.shared.changed.notify_one();
         }
     }
 
-    /// `infer` was restarted: what waits is void, and the next unit goes to `out`.
+    /// `infer` was restarted: what waits is discarded, and the next unit goes to `out`.
     pub fn replace(&self, out: OwnedFd) {
         let mut state = self.shared.lock();
-        state.cut_off();
+        state.disconnect();
         state.socket = Some(out.into());
         state.is_new = true;
         self.shared.epoch.fetch_add(1, Ordering::Release);
         drop(state);
         self.shared.changed.notify_one();
-        info!("a new infer listens");
+        info!("connected to a new infer");
     }
 }
 
 impl<B> Downstream<B> {
-    /// The room is about to end, and `infer` after it: what is being written is written to its end, nothing follows, and
-    /// that nobody reads any more is no surprise.
+    /// This process is about to end, and `infer` after it: the message that is being written is written to its end,
+    /// none follows, and a reader that closes the connection is expected.
     pub fn finish(&self) {
         let mut state = self.shared.lock();
         state.is_finishing = true;
-        state.forget();
+        state.discard();
     }
 
     /// Ends the thread and the connection, whatever they are doing. Everything that is put in later is dropped.
     pub fn close(&self) {
         let mut state = self.shared.lock();
         state.is_closing = true;
-        state.cut_off();
+        state.disconnect();
         drop(state);
         self.shared.changed.notify_one();
     }
@@ -183,7 +191,7 @@ impl<B> Shared<B> {
 }
 
 impl<B: AsRef<[u8]>> Shared<B> {
-    /// The thread's life: takes the oldest message and writes it, until the queue closes.
+    /// Takes the oldest message and writes it, until the queue closes.
     fn write(&self) {
         let mut out: Option<UnixStream> = None;
         let mut state = self.lock();
@@ -197,13 +205,14 @@ impl<B: AsRef<[u8]>> Shared<B> {
                 continue;
             };
             drop(state);
-            let written = out.as_mut().map_or(Err(io::ErrorKind::NotConnected.into()), |out| next.write(out));
+            let not_connected = || Err(io::ErrorKind::NotConnected.into());
+            let written = out.as_mut().map_or_else(not_connected, |out| access_unit::write(out, &next.message));
             state = self.lock();
             if let Err(err) = written {
                 next.count_as_dropped();
-                if !state.is_new && !state.is_closing && state.takes() {
-                    info!(%err, "infer is gone; units are dropped until it is back");
-                    state.cut_off();
+                if !state.is_new && !state.is_closing && state.has_reader() {
+                    info!(%err, "infer closed the connection; units are dropped until it is restarted");
+                    state.disconnect();
                 }
             }
         }
@@ -212,20 +221,20 @@ impl<B: AsRef<[u8]>> Shared<B> {
 
 impl<B> State<B> {
     /// Whether somebody is there to read what is put in.
-    fn takes(&self) -> bool {
+    fn has_reader(&self) -> bool {
         self.socket.is_some() && !self.is_finishing
     }
 
     /// Ends the connection: a write that is under way fails, and what waits is dropped.
-    fn cut_off(&mut self) {
+    fn disconnect(&mut self) {
         if let Some(socket) = self.socket.take() {
-            // A peer that is gone already is as good.
+            // An error means that the peer has closed it already.
             drop(socket.shutdown(Shutdown::Both));
         }
-        self.forget();
+        self.discard();
     }
 
-    fn forget(&mut self) {
+    fn discard(&mut self) {
         self.queue.drain(..).for_each(|queued| queued.count_as_dropped());
         self.bytes = 0;
     }
@@ -235,12 +244,6 @@ impl<B: AsRef<[u8]>> State<B> {
     fn push(&mut self, queued: Queued<B>) {
         self.bytes += queued.len();
         self.queue.push_back(queued);
-        while QUEUE_BYTES_MAX < self.bytes || QUEUE_COUNT_MAX < self.queue.len() {
-            match self.pop() {
-                Some(oldest) => oldest.count_as_dropped(),
-                None => break,
-            }
-        }
     }
 
     fn pop(&mut self) -> Option<Queued<B>> {
@@ -252,24 +255,17 @@ impl<B: AsRef<[u8]>> State<B> {
 
 impl<B> Queued<B> {
     fn count_as_dropped(&self) {
-        if let Self::AccessUnit(_, _, ledger) = self {
-            ledger.units_dropped.fetch_add(1, Ordering::Relaxed);
+        if let Some(counters) = &self.counters {
+            counters.units_dropped.fetch_add(1, Ordering::Relaxed);
         }
     }
 }
 
 impl<B: AsRef<[u8]>> Queued<B> {
     fn len(&self) -> usize {
-        match self {
-            Self::AccessUnit(_, body, _) => body.as_ref().len(),
-            Self::Status(_) => 0,
-        }
-    }
-
-    fn write(&self, out: &mut UnixStream) -> io::Result<()> {
-        match self {
-            Self::AccessUnit(unit, body, _) => access_unit::write(out, &Message::AccessUnit(*unit), body.as_ref()),
-            Self::Status(status) => access_unit::write(out, &Message::Status(*status), &[]),
+        match &self.message {
+            Message::AccessUnit(unit) => unit.bytes.as_ref().len(),
+            Message::Status(_) => 0,
         }
     }
 }
@@ -279,120 +275,130 @@ mod tests {
     use super::*;
     use crate::{
         time::Moment,
-        wire::{CameraId, access_unit::Codec, control::unit_pair},
+        wire::{
+            CameraId,
+            access_unit::{Codec, UnitHeader},
+            control::unit_pair,
+        },
     };
 
-    fn numbered(seq: u32) -> AccessUnit {
-        AccessUnit {
+    fn unit(seq: u32, len: usize) -> AccessUnit<Vec<u8>> {
+        let header = UnitHeader {
             camera: CameraId(0),
             codec: Codec::H264,
-            key: true,
-            fresh: false,
+            is_key: true,
+            discontinuity: false,
+            wanted: true,
             seq,
             lost: 0,
             rate_hz: 0,
             channels: 0,
             moment: Moment(0),
             arrival: Moment(0),
-        }
+        };
+        AccessUnit { header, bytes: vec![0; len] }
     }
 
     fn read_seq(from: &mut UnixStream) -> Option<u32> {
-        match access_unit::read(from, &mut Vec::new()).unwrap()? {
-            Message::AccessUnit(unit) => Some(unit.seq),
+        match access_unit::read(from, |len| vec![0; len]).unwrap()? {
+            Message::AccessUnit(unit) => Some(unit.header.seq),
             Message::Status(_) => panic!("no status was sent"),
         }
     }
 
-    fn dropped(ledger: &Counters) -> u32 {
-        ledger.units_dropped.load(Ordering::Relaxed)
+    fn dropped(counters: &Counters) -> u32 {
+        counters.units_dropped.load(Ordering::Relaxed)
     }
 
     #[test]
-    fn when_nobody_reads_the_oldest_goes_and_is_counted() {
+    fn a_queue_that_overflows_is_emptied_and_counted_and_every_stream_starts_over() {
         let (ours, theirs) = unit_pair().unwrap();
         let downstream = Downstream::start(ours).unwrap();
-        let ledger = Arc::new(Counters::default());
-        let count = 100;
-        for seq in 0..count {
-            downstream.put(0, numbered(seq), vec![0_u8; 1 << 20], &ledger);
+        let counters = Arc::new(Counters::default());
+        let sent = 100;
+        for seq in 0..sent {
+            // As a stream does that starts over at once.
+            downstream.put(downstream.epoch(), unit(seq, 1 << 20), &counters);
         }
-        let lost = dropped(&ledger);
-        assert!((count - 18..=count - 15).contains(&lost), "16 MiB and what is being written are kept: {lost}");
+        // 17 units are more than 16 MiB; the thread holds one more unit, which it is writing.
+        let lost = 5 * 17;
+        assert_eq!((downstream.epoch(), dropped(&counters)), (5, lost));
         let mut from = UnixStream::from(theirs);
         let mut seen = Vec::new();
-        while seen.last() != Some(&(count - 1)) {
+        while seen.last() != Some(&(sent - 1)) {
             seen.extend(read_seq(&mut from));
         }
-        assert_eq!(seen.len(), usize::try_from(count - lost).unwrap());
-        assert_eq!(dropped(&ledger), lost);
+        assert_eq!(seen.len(), usize::try_from(sent - lost).unwrap());
+        assert!(seen.is_sorted(), "{seen:?}");
+        downstream.put(0, unit(sent, 1), &counters);
+        assert_eq!(dropped(&counters), lost + 1, "a stream that did not start over is refused");
     }
 
     #[test]
     fn small_units_are_bounded_by_their_number() {
         let (ours, _theirs) = unit_pair().unwrap();
         let downstream = Downstream::start(ours).unwrap();
-        let ledger = Arc::new(Counters::default());
+        let counters = Arc::new(Counters::default());
         for seq in 0..20_000 {
-            downstream.put(0, numbered(seq), vec![0_u8; 100], &ledger);
+            downstream.put(downstream.epoch(), unit(seq, 100), &counters);
         }
-        assert!(10_000 < dropped(&ledger), "{}", dropped(&ledger));
+        assert!(10_000 < dropped(&counters), "{}", dropped(&counters));
     }
 
     #[test]
-    fn a_gone_reader_is_replaced_and_what_was_meant_for_it_is_void() {
+    fn a_reader_that_ended_is_replaced_and_what_was_queued_for_it_is_dropped() {
         let (ours, theirs) = unit_pair().unwrap();
         let downstream = Downstream::start(ours).unwrap();
-        let ledger = Arc::new(Counters::default());
-        // This one is stuck in the write when its reader goes.
-        downstream.put(0, numbered(0), vec![0_u8; 4 << 20], &ledger);
+        let counters = Arc::new(Counters::default());
+        // This one is being written when its reader ends.
+        downstream.put(0, unit(0, 4 << 20), &counters);
         drop(theirs);
         let (ours, theirs) = unit_pair().unwrap();
         downstream.replace(ours);
         assert_eq!(downstream.epoch(), 1);
-        downstream.put(0, numbered(1), vec![1], &ledger);
-        downstream.put(1, numbered(2), vec![2], &ledger);
+        downstream.put(0, unit(1, 1), &counters);
+        downstream.put(1, unit(2, 1), &counters);
         assert_eq!(read_seq(&mut UnixStream::from(theirs)), Some(2));
-        assert_eq!(dropped(&ledger), 2);
+        assert_eq!(dropped(&counters), 2);
     }
 
     #[test]
-    fn what_is_being_written_when_the_room_ends_arrives_whole_and_nothing_follows() {
+    fn what_is_being_written_when_the_process_ends_arrives_whole_and_nothing_follows() {
         let (ours, theirs) = unit_pair().unwrap();
         let downstream = Downstream::start(ours).unwrap();
-        let ledger = Arc::new(Counters::default());
+        let counters = Arc::new(Counters::default());
         // More than the socket keeps: the writer is in the middle of it once some of it can be read.
-        downstream.put(0, numbered(0), vec![0_u8; 4 << 20], &ledger);
+        downstream.put(0, unit(0, 4 << 20), &counters);
         let mut from = UnixStream::from(theirs);
         rustix::net::recv(&from, &mut [0_u8; 1], rustix::net::RecvFlags::PEEK).unwrap();
-        downstream.put(0, numbered(1), vec![1], &ledger);
+        downstream.put(0, unit(1, 1), &counters);
         downstream.finish();
-        downstream.put(0, numbered(2), vec![2], &ledger);
+        downstream.put(0, unit(2, 1), &counters);
         assert_eq!(read_seq(&mut from), Some(0));
         drop(downstream);
         assert_eq!(read_seq(&mut from), None);
-        assert_eq!(dropped(&ledger), 2);
+        assert_eq!(dropped(&counters), 2);
     }
 
     #[test]
     fn what_the_wire_would_refuse_is_dropped() {
         let (ours, theirs) = unit_pair().unwrap();
         let downstream = Downstream::start(ours).unwrap();
-        let ledger = Arc::new(Counters::default());
-        downstream.put(0, numbered(0), Vec::new(), &ledger);
-        downstream.put(0, numbered(1), vec![0_u8; UNIT_BYTES_MAX + 1], &ledger);
-        downstream.put(0, numbered(2), vec![0_u8; 1], &ledger);
+        let counters = Arc::new(Counters::default());
+        downstream.put(0, unit(0, 0), &counters);
+        downstream.put(0, unit(1, UNIT_BYTES_MAX + 1), &counters);
+        downstream.put(0, unit(2, 1), &counters);
         assert_eq!(read_seq(&mut UnixStream::from(theirs)), Some(2));
-        assert_eq!(dropped(&ledger), 2);
+        assert_eq!(dropped(&counters), 2);
     }
 
     #[test]
     fn the_end_does_not_wait_for_a_reader_that_hangs() {
         let (ours, theirs) = unit_pair().unwrap();
         let downstream = Downstream::start(ours).unwrap();
-        let ledger = Arc::new(Counters::default());
+        let counters = Arc::new(Counters::default());
         for seq in 0..8 {
-            downstream.put(0, numbered(seq), vec![0_u8; 1 << 20], &ledger);
+            downstream.put(0, unit(seq, 1 << 20), &counters);
         }
         drop(downstream);
         drop(theirs);

@@ -22,8 +22,11 @@ const MARGIN_IN: f64 = 0.9;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// It goes on.
-    Pass,
-    /// The caller keeps it until a later step or [`Sampler::due`] says what becomes of it.
+    Pass {
+        /// Whether the network will see its picture, or it is needed only to decode others.
+        wanted: bool,
+    },
+    /// The caller keeps it until a later step or [`Sampler::due`] decides. If it goes on then, its picture is wanted.
     Hold,
     /// It is not needed.
     Drop,
@@ -55,6 +58,8 @@ pub struct Sampler {
     offset_max: Span,
     /// The newest key frame.
     newest: Option<Key>,
+    /// The latest moment that passed since the stream began or was interrupted.
+    latest: Option<Moment>,
     chain: Option<Chain>,
     distances: Distances,
     /// `Auto` only: whether key frames alone are near enough.
@@ -90,6 +95,7 @@ impl Sampler {
             decode,
             offset_max,
             newest: None,
+            latest: None,
             chain: None,
             distances: Distances::default(),
             is_by_keys: decode == Decode::Keyframes,
@@ -102,14 +108,18 @@ impl Sampler {
     /// Decides about a unit, which arrives in decode order and is shown at `moment`.
     pub fn unit(&mut self, moment: Moment, is_key: bool) -> Step {
         let held = if is_key { self.supersede(moment) } else { self.outrun(moment) };
+        let wanted = self.is_first_at_wanted_moment(moment);
         let unit = match (self.passes_all(), is_key) {
-            (_, true) => self.key(moment),
-            // Whatever was decoded is void after a restart, so even everything begins at a key frame.
-            (true, false) if self.newest.is_some() => Verdict::Pass,
-            (_, false) => self.delta(moment),
+            (_, true) => self.key(moment, wanted),
+            // After an interruption nothing is decodable before a key frame, even where everything is asked for.
+            (true, false) if self.newest.is_some() => Verdict::Pass { wanted },
+            (_, false) => self.delta(moment, wanted),
         };
         match unit {
-            Verdict::Pass => self.passed += 1,
+            Verdict::Pass { .. } => {
+                self.passed += 1;
+                self.latest = self.latest.max(Some(moment));
+            }
             Verdict::Drop => self.sampled_out += 1,
             Verdict::Hold => {}
         }
@@ -137,12 +147,13 @@ impl Sampler {
         self.next_deadline().is_some_and(|deadline| deadline <= now) && self.release()
     }
 
-    /// The stream is not continuous here: whatever was decoded or is held is void until the next key frame.
+    /// The stream is interrupted here: nothing is decodable before the next key frame, and a held unit is dropped.
     pub fn restart(&mut self) {
         if self.newest.take().is_some_and(|key| key.held_for.is_some()) {
             self.sampled_out += 1;
         }
         self.chain = None;
+        self.latest = None;
     }
 
     /// The median of the last key-frame distances, once it is known.
@@ -151,8 +162,8 @@ impl Sampler {
         self.distances.median()
     }
 
-    /// From now on everything goes on, or again only what the network will see; from the next key frame on, as what
-    /// did not go on is missing to what follows it. Returns true if that is new: what is held is void then.
+    /// Asks for everything, or again for only what the network will see; from the next key frame on, because units
+    /// after it need those that were dropped. Returns true if that is new: a held unit is dropped then.
     pub fn want_all(&mut self, wants_all: bool) -> bool {
         let is_new = self.wants_all != wants_all;
         self.wants_all = wants_all;
@@ -182,8 +193,9 @@ impl Sampler {
     fn supersede(&mut self, moment: Moment) -> Option<Fate> {
         let older = self.newest?;
         if moment <= older.moment {
-            // Moments went back: another origin. What is held is as near as it gets.
+            // Moments went back: another origin. No nearer one can follow the held one.
             self.newest = None;
+            self.latest = None;
             return older.held_for.map(|_| self.decided(Fate::Pass));
         }
         self.distances.push(moment - older.moment);
@@ -215,23 +227,28 @@ impl Sampler {
         fate
     }
 
-    fn key(&mut self, moment: Moment) -> Verdict {
+    /// Whether this unit, if it passes, is the first one of its stream, or the first one at or after a wanted moment.
+    fn is_first_at_wanted_moment(&self, moment: Moment) -> bool {
+        self.latest.is_none_or(|latest| self.grid.wanted_from(latest + Span(1)) <= moment)
+    }
+
+    fn key(&mut self, moment: Moment, wanted: bool) -> Verdict {
         let older = self.newest.map(|key| key.moment);
         self.choose_mode();
         if !self.is_by_keys || self.passes_all() {
             self.newest = Some(Key { moment, held_for: None });
             self.chain = Some(Chain { until: self.chain_until(moment), latest: moment });
-            return Verdict::Pass;
+            return Verdict::Pass { wanted };
         }
         self.chain = None;
         // Of all wanted moments up to the middle between two key frames the older one is the nearest.
-        let wanted = older.map(|older| {
+        let served = older.map(|older| {
             let middle = (i128::from(older.0) + i128::from(moment.0)).div_euclid(2);
             self.grid.wanted_from(Moment(i64::try_from(middle).unwrap_or(moment.0)) + Span(1))
         });
-        let held_for = wanted.filter(|wanted| moment < *wanted);
+        let held_for = served.filter(|served| moment < *served);
         self.newest = Some(Key { moment, held_for });
-        if held_for.is_some() { Verdict::Hold } else { Verdict::Pass }
+        if held_for.is_some() { Verdict::Hold } else { Verdict::Pass { wanted: true } }
     }
 
     fn choose_mode(&mut self) {
@@ -265,7 +282,7 @@ impl Sampler {
         }
     }
 
-    fn delta(&mut self, moment: Moment) -> Verdict {
+    fn delta(&mut self, moment: Moment, wanted: bool) -> Verdict {
         let Some(chain) = &mut self.chain else { return Verdict::Drop };
         if chain.until <= chain.latest && chain.latest < moment {
             // All frames around the last wanted moment went on, also those that are shown earlier than decoded.
@@ -273,7 +290,7 @@ impl Sampler {
             return Verdict::Drop;
         }
         chain.latest = chain.latest.max(moment);
-        Verdict::Pass
+        Verdict::Pass { wanted }
     }
 }
 
@@ -331,31 +348,46 @@ mod tests {
         sampler: Sampler,
         held_ms: Option<i64>,
         passed_ms: Vec<i64>,
+        wanted_ms: Vec<i64>,
     }
 
     impl Player {
         fn new(decode: Decode) -> Self {
-            Self { sampler: Sampler::new(GRID, decode, OFFSET_MAX), held_ms: None, passed_ms: Vec::new() }
+            Self {
+                sampler: Sampler::new(GRID, decode, OFFSET_MAX),
+                held_ms: None,
+                passed_ms: Vec::new(),
+                wanted_ms: Vec::new(),
+            }
         }
 
         fn unit(&mut self, ms: i64, is_key: bool) {
             let step = self.sampler.unit(at(ms), is_key);
             match step.held {
-                Some(Fate::Pass) => self.passed_ms.push(self.held_ms.take().expect("something is held")),
+                Some(Fate::Pass) => self.release(),
                 Some(Fate::Drop) => self.held_ms = None,
                 None => {}
             }
             match step.unit {
-                Verdict::Pass => self.passed_ms.push(ms),
+                Verdict::Pass { wanted } => {
+                    self.passed_ms.push(ms);
+                    self.wanted_ms.extend(wanted.then_some(ms));
+                }
                 Verdict::Hold => assert!(self.held_ms.replace(ms).is_none(), "two units held at {ms}"),
                 Verdict::Drop => {}
             }
             assert_eq!(self.held_ms.is_some(), self.sampler.next_deadline().is_some(), "at {ms}");
         }
 
+        fn release(&mut self) {
+            let held_ms = self.held_ms.take().expect("something is held");
+            self.passed_ms.push(held_ms);
+            self.wanted_ms.push(held_ms);
+        }
+
         fn look(&mut self, now_ms: i64) {
             if self.sampler.due(at(now_ms)) {
-                self.passed_ms.push(self.held_ms.take().expect("something is held"));
+                self.release();
             }
         }
     }
@@ -367,13 +399,14 @@ mod tests {
             let mut player = Player::new(Decode::Keyframes);
             keys_ms.iter().for_each(|ms| player.unit(*ms, true));
             assert_eq!(player.passed_ms, want_ms, "{keys_ms:?}");
+            assert_eq!(player.wanted_ms, want_ms, "{keys_ms:?}");
         };
         check(&[5000, 6000, 7000, 8000], &[5000, 6000, 7000]);
         check(&[5000, 5250, 5500, 5750, 6000, 6250, 6500], &[5000, 5500, 6500]);
         check(&[5000, 5300, 5600, 5900, 6200, 6490, 6560], &[5000, 5600, 6490]);
         // One key frame serves several wanted moments, and passes once.
         check(&[5000, 9000, 13_000], &[5000, 9000, 13_000]);
-        // Moments that jump back begin anew.
+        // After a jump back the origin is another one.
         check(&[5000, 5900, 1000, 2000], &[5000, 5900, 1000]);
     }
 
@@ -419,6 +452,8 @@ mod tests {
         assert_eq!(late, [9100, 9300, 9500, 9700, 9900, 10_100, 10_300, 10_500]);
         assert_eq!(player.passed_ms.iter().filter(|ms| **ms < 9100).count(), 20);
         assert_eq!((player.sampler.passed(), player.sampler.sampled_out()), (28, 2));
+        // The first one, and the first one at or after each of 5500, 6500, … ms.
+        assert_eq!(player.wanted_ms, [5100, 5500, 6500, 7500, 8500, 9500, 10_500]);
     }
 
     #[test]
@@ -436,6 +471,7 @@ mod tests {
         let late: Vec<i64> = player.passed_ms.iter().copied().filter(|ms| 8000 <= *ms).collect();
         let whole = [8000, 8300, 8100, 8200, 8600, 8400, 8500, 8900, 8700, 8800, 9200, 9000, 9100, 9500, 9300, 9400];
         assert_eq!(late, whole);
+        assert_eq!(player.wanted_ms, [4000, 4600, 5500, 6600, 7500, 8600, 9500], "each once, whatever the order");
     }
 
     #[test]
@@ -449,6 +485,7 @@ mod tests {
         player.unit(6000, true);
         player.unit(6100, false);
         assert_eq!(player.passed_ms, [5000, 5100, 6000, 6100]);
+        assert_eq!(player.wanted_ms, [5000, 6000], "the first of each stream, and no wanted moment is reached");
         assert_eq!(player.sampler.key_distance(), None, "no distance is measured across a gap");
     }
 
@@ -481,6 +518,7 @@ mod tests {
         let mut player = Player::new(Decode::All);
         (0..100).for_each(|n| player.unit(40 * n, n % 25 == 3));
         assert_eq!(player.passed_ms.len(), 97, "all from the first key frame on");
+        assert_eq!(player.wanted_ms, [120, 520, 1520, 2520, 3520], "the first, and one for each wanted moment");
         assert_eq!(player.sampler.key_distance(), Some(Span::from_ms(1000)));
         player.sampler.restart();
         (100..110).for_each(|n| player.unit(40 * n, n == 105));

@@ -1,12 +1,12 @@
-//! GStreamer pipelines that end in access units. With its folder, this is the only part of the room that names
+//! GStreamer pipelines that end in access units. With its folder, this is the only part of `ingest` that names
 //! GStreamer.
 //!
 //! A source becomes a depayloader or demultiplexer, a parser and an appsink per medium, each from a list of named
 //! elements: never `decodebin`, which would let the camera's description choose the code that reads it. The appsinks
-//! hand every unit on in the thread that received it, so a unit that sampling drops wakes nobody.
+//! pass every unit on in the thread that received it, so a unit that sampling drops wakes no other thread.
 //!
-//! GStreamer must not write what it knows: the parent unsets `GST_DEBUG`, `GST_DEBUG_DUMP_DOT_DIR` and their kin
-//! when it starts this room, and messages other than errors and the end are dropped here unread.
+//! GStreamer must not write what it knows: the parent unsets `GST_DEBUG`, `GST_DEBUG_DUMP_DOT_DIR` and the like
+//! when it starts this process, and messages other than errors and the end are dropped here unread.
 
 mod branch;
 mod connection;
@@ -33,7 +33,11 @@ pub use self::{connection::ConnectionStats, error::StreamError};
 use crate::{
     config::{Sound, Source},
     time::{Clock, Moment, Span},
-    wire::{access_unit::Codec, control::CameraOrder, record::CameraFault},
+    wire::{
+        access_unit::{AccessUnit, Codec},
+        control::CameraOrder,
+        record::CameraFault,
+    },
 };
 
 /// Every element that may ever be in a pipeline for a network camera or a file; `make` makes no other.
@@ -74,29 +78,6 @@ impl Medium {
     }
 }
 
-/// An access unit as it comes out of a pipeline.
-#[derive(Clone, Debug)]
-pub struct Piece<B> {
-    /// How it is compressed.
-    pub codec: Codec,
-    /// Decodable by itself.
-    pub is_key: bool,
-    /// The first one, or the first one after the picture's size, the sampling rate or the channels changed.
-    pub is_new_format: bool,
-    /// Sound only: samples per second. 0 for video.
-    pub rate_hz: u32,
-    /// Sound only: channels. 0 for video.
-    pub channels: u8,
-    /// What the source's own clock says of it, from an arbitrary origin: RTP time where there is one.
-    pub foreign: Span,
-    /// Its presentation time as GStreamer maps it to our clock; video and sound of a source agree on it.
-    pub shown: Moment,
-    /// When it came out of the pipeline.
-    pub arrival: Moment,
-    /// Its bytes.
-    pub body: B,
-}
-
 /// The bytes of an access unit, where GStreamer received them.
 #[derive(Debug)]
 pub struct Bytes(gst::MappedBuffer<gst::buffer::Readable>);
@@ -107,8 +88,13 @@ impl AsRef<[u8]> for Bytes {
     }
 }
 
-/// What takes the units, in the thread that received them.
-pub type Sink = Arc<dyn Fn(Piece<Bytes>) + Send + Sync>;
+/// Takes the units, in the thread that received them.
+///
+/// A unit's moment is its presentation time as GStreamer maps it to our clock; video and sound of a source agree on it.
+/// A discontinuity is the first unit, or the first one after the picture's size, the sampling rate or the channels
+/// changed. Whether it is wanted, its number and the losses before it are not known yet. The span is what the source's
+/// own clock says of the unit, from an arbitrary origin: RTP time where there is one.
+pub type Sink = Arc<dyn Fn(AccessUnit<Bytes>, Span) + Send + Sync>;
 
 /// What ends a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -138,18 +124,18 @@ pub struct Stream {
 }
 
 impl Stream {
-    /// Starts to play a camera's source into `sink`; `link` measures the connection, with `survey` also the
+    /// Starts to play a camera's source into `sink`; `stats` measures the connection, with `reads_camera_clock` also the
     /// camera's clock.
     ///
-    /// Returns before anything is connected: a camera that does not answer is the caller's to notice.
+    /// Returns before anything is connected: the caller must notice a camera that does not answer.
     ///
     /// # Errors
     /// When the pipeline cannot be built, or a file or device cannot be opened.
     pub fn open(
         order: &CameraOrder,
         clock: &dyn Clock,
-        survey: bool,
-        link: &ConnectionStats,
+        reads_camera_clock: bool,
+        stats: &ConnectionStats,
         sink: Sink,
     ) -> Result<Self, StreamError> {
         let system_clock = gst::SystemClock::obtain();
@@ -165,19 +151,20 @@ impl Stream {
         // From here on the pipeline is stopped whatever happens.
         let has_answered = Arc::new(AtomicBool::new(false));
         let stream = Self { pipeline: Some(pipeline.clone()), events, has_answered: Arc::clone(&has_answered) };
-        let ahead = clock.now() - moment_of(system_clock.time().nseconds());
+        let clock_offset = clock.now() - moment_of(system_clock.time().nseconds());
         let is_live = !matches!(order.camera.source, Source::File(_));
         let wants_sound = order.camera.sound == Sound::Camera;
-        let (events, answered, link) = (sender.clone(), has_answered, link.clone());
-        let tails = Branches { sink, events, answered, link, ahead, is_live, wants_sound };
-        let mut refine: Refine = Box::new(|trouble| trouble);
+        let (events, stats) = (sender.clone(), stats.clone());
+        let camera = order.camera.id;
+        let branches = Branches { camera, sink, events, has_answered, stats, clock_offset, is_live, wants_sound };
+        let mut refine: Refine = Box::new(|error| error);
         match &order.camera.source {
             Source::Rtsp(rtsp) => {
-                let rtsp = network::Connect { rtsp, password: order.password.as_ref(), survey };
-                refine = network::add(&pipeline, &rtsp, tails)?;
+                let rtsp = network::Connect { rtsp, password: order.password.as_ref(), reads_camera_clock };
+                refine = network::add(&pipeline, &rtsp, branches)?;
             }
-            Source::File(path) => local::add_file(&pipeline, path, tails)?,
-            Source::V4l2(path) => local::add_v4l2(&pipeline, path, &tails)?,
+            Source::File(path) => local::add_file(&pipeline, path, branches)?,
+            Source::V4l2(path) => local::add_v4l2(&pipeline, path, &branches)?,
         }
         let secret = order.password.clone();
         let bus = pipeline.bus().ok_or_else(|| StreamError::other("the pipeline has no bus"))?;
@@ -189,14 +176,16 @@ impl Stream {
                 gst::MessageView::Eos(_) => Some(Event::Ended),
                 _ => None,
             };
-            // The first event ends the stream; whatever does not fit comes after that.
-            event.into_iter().for_each(|event| drop(sender.try_send(event)));
+            // The first event ends the stream; those for which there is no room come after it.
+            if let Some(event) = event {
+                drop(sender.try_send(event));
+            }
             gst::BusSyncReply::Drop
         });
         match pipeline.set_state(gst::State::Playing) {
             Ok(_) => Ok(stream),
             Err(_) => match stream.events.try_recv() {
-                Ok(Event::Lost(trouble)) => Err(trouble),
+                Ok(Event::Lost(error)) => Err(error),
                 _ => Err(StreamError::other("the pipeline does not start")),
             },
         }
@@ -225,7 +214,7 @@ impl Stream {
         };
         match thread::Builder::new().name("teardown".into()).spawn(teardown) {
             Ok(_) => is_done.recv_timeout(patience) != Err(crossbeam_channel::RecvTimeoutError::Timeout),
-            // The closure, and the pipeline in it, is gone: nothing is left to wait for.
+            // The closure was dropped, and the pipeline with it: nothing is left to wait for.
             Err(_) => true,
         }
     }
@@ -233,7 +222,9 @@ impl Stream {
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        self.pipeline.as_ref().into_iter().for_each(stop);
+        if let Some(pipeline) = &self.pipeline {
+            stop(pipeline);
+        }
     }
 }
 
@@ -244,7 +235,7 @@ fn stop(pipeline: &gst::Pipeline) {
     }
 }
 
-/// Says more about a fault than the message that reports it.
+/// Finds a more exact reason than the message that reports a fault.
 type Refine = Box<dyn Fn(StreamError) -> StreamError + Send + Sync>;
 
 /// Makes one of the allowed elements.

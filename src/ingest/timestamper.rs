@@ -1,7 +1,7 @@
-//! From what a pipeline yields to what goes on: moments on our clock, sampling, numbers.
+//! From the units of a pipeline to those that go on: moments on our clock, sampling, numbers.
 //!
-//! A tap belongs to one connection of one camera. It is called in the threads that receive video and sound, and
-//! looked at by the camera's own thread.
+//! A [`StreamTimestamper`] belongs to one connection of one camera. It is called in the threads that receive video and
+//! sound, and asked by the camera's own thread.
 
 use std::sync::{
     Arc, Mutex, MutexGuard, PoisonError,
@@ -11,60 +11,57 @@ use std::sync::{
 use super::{
     downstream::{Counters, Downstream},
     sampling::{Fate, Sampler, Verdict},
-    source::{Medium, Piece},
+    source::Medium,
 };
 use crate::{
     drift::Slew,
     time::{Moment, Span},
-    wire::{
-        CameraId,
-        access_unit::{AccessUnit, Codec},
-    },
+    wire::access_unit::{AccessUnit, Codec, UnitHeader},
 };
 
-/// So long may sound wait for more of it, where no window is about to end.
-const SOUND_WAITS: Span = Span::from_ms(200);
-/// Sound within this of a window's end goes at once: the slot waits for it, and decoders and resamplers hold a little.
-const SOUND_HURRIES: Span = Span::from_ms(150);
+/// Sound units are collected for at most this long, where no window is about to end.
+const SOUND_WAIT_MAX: Span = Span::from_ms(200);
+/// Sound within this of a window's end goes at once: the slot waits for it, and decoders and resamplers delay it a
+/// little.
+const WINDOW_END_MARGIN: Span = Span::from_ms(150);
 
 /// How many packets of a medium were lost since the connection was made.
 pub type LossCount = Box<dyn Fn(Medium) -> u32 + Send + Sync>;
 
-/// What one connection yields.
+/// Gives the units of one connection their final moments and numbers, and passes on those that are needed.
 pub struct StreamTimestamper<B> {
-    camera: CameraId,
     downstream: Arc<Downstream<B>>,
-    ledger: Arc<Counters>,
+    counters: Arc<Counters>,
     losses: LossCount,
     state: Mutex<State<B>>,
 }
 
 struct State<B> {
-    /// Units that come after the connection was given up are none of ours.
+    /// Units that a pipeline still yields after the connection was given up are dropped.
     is_closed: bool,
     epoch: u32,
     sampler: Sampler,
     slew: Slew,
     /// From the presentation time of the last picture to its moment: sound is moved by the same.
     correction: Span,
-    held: Option<(AccessUnit, B)>,
+    held: Option<AccessUnit<B>>,
     /// Sound that waits for more of it: every unit that goes alone wakes three threads on its way.
-    waiting: Vec<(AccessUnit, B)>,
-    video: Lane,
-    sound: Lane,
-    seen: Seen,
+    waiting: Vec<AccessUnit<B>>,
+    video: MediumState,
+    sound: MediumState,
+    activity: Activity,
 }
 
 /// What is kept per medium.
 #[derive(Debug)]
-struct Lane {
-    is_fresh: bool,
+struct MediumState {
+    discontinuity: bool,
     lost_before: u32,
 }
 
-/// What was seen of a connection so far.
+/// What came of a connection so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Seen {
+pub struct Activity {
     /// The video's codec, once there was a picture.
     pub codec: Option<Codec>,
     /// When the first picture came.
@@ -90,16 +87,10 @@ pub struct Seen {
 }
 
 impl<B: AsRef<[u8]> + Send + 'static> StreamTimestamper<B> {
-    /// A tap of a new connection.
+    /// For a new connection.
     #[must_use]
-    pub fn new(
-        camera: CameraId,
-        sampler: Sampler,
-        downstream: Arc<Downstream<B>>,
-        ledger: Arc<Counters>,
-        losses: LossCount,
-    ) -> Self {
-        let lane = || Lane { is_fresh: true, lost_before: 0 };
+    pub fn new(sampler: Sampler, downstream: Arc<Downstream<B>>, counters: Arc<Counters>, losses: LossCount) -> Self {
+        let medium = || MediumState { discontinuity: true, lost_before: 0 };
         let state = State {
             is_closed: false,
             epoch: downstream.epoch(),
@@ -108,15 +99,17 @@ impl<B: AsRef<[u8]> + Send + 'static> StreamTimestamper<B> {
             correction: Span::ZERO,
             held: None,
             waiting: Vec::new(),
-            video: lane(),
-            sound: lane(),
-            seen: Seen::default(),
+            video: medium(),
+            sound: medium(),
+            activity: Activity::default(),
         };
-        Self { camera, downstream, ledger, losses, state: Mutex::new(state) }
+        Self { downstream, counters, losses, state: Mutex::new(state) }
     }
 
-    /// Takes what the pipeline yields.
-    pub fn take(&self, piece: Piece<B>) {
+    /// Takes a unit of the pipeline. Its moment is its presentation time as GStreamer maps it to our clock, on which
+    /// video and sound of a source agree; `rtp_time` is what the source's own clock says of it, from an arbitrary
+    /// origin.
+    pub fn take(&self, unit: AccessUnit<B>, rtp_time: Span) {
         let mut state = self.lock();
         if state.is_closed {
             return;
@@ -124,20 +117,20 @@ impl<B: AsRef<[u8]> + Send + 'static> StreamTimestamper<B> {
         let epoch = self.downstream.epoch();
         if state.epoch != epoch {
             state.epoch = epoch;
-            state.begin_anew();
-            state.sound.is_fresh = true;
+            state.interrupt();
+            state.sound.discontinuity = true;
         }
-        state.seen.bytes += u64::try_from(piece.body.as_ref().len()).unwrap_or(0);
-        if piece.codec.is_video() {
-            self.video(&mut state, piece);
+        state.activity.bytes += u64::try_from(unit.bytes.as_ref().len()).unwrap_or(0);
+        if unit.header.codec.is_video() {
+            self.video(&mut state, unit, rtp_time);
         } else {
-            self.sound(&mut state, piece);
+            self.sound(&mut state, unit);
         }
     }
 
-    /// What was seen so far. Sends on what is held or waits if it is time to.
+    /// What came so far. Sends on units that are held or wait where it is time to.
     #[must_use]
-    pub fn look(&self, now: Moment) -> Seen {
+    pub fn poll(&self, now: Moment) -> Activity {
         let mut state = self.lock();
         if state.sampler.due(now) {
             self.release(&mut state);
@@ -145,12 +138,12 @@ impl<B: AsRef<[u8]> + Send + 'static> StreamTimestamper<B> {
         if state.has_waited(now) {
             self.send_waiting(&mut state);
         }
-        Seen {
+        Activity {
             key_distance: state.sampler.key_distance(),
             drift_ppm: state.slew.drift_ppm(),
             passed: state.sampler.passed(),
             sampled_out: state.sampler.sampled_out(),
-            ..state.seen
+            ..state.activity
         }
     }
 
@@ -172,107 +165,93 @@ impl<B: AsRef<[u8]> + Send + 'static> StreamTimestamper<B> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn video(&self, state: &mut State<B>, piece: Piece<B>) {
-        let moment = state.slew.map(piece.foreign, piece.arrival);
-        state.correction = moment - piece.shown;
-        let seen = &mut state.seen;
-        seen.first_picture.get_or_insert(piece.arrival);
-        seen.last_picture = Some(piece.arrival);
-        seen.pictures += 1;
-        if piece.is_new_format {
-            seen.codec = Some(piece.codec);
-            state.begin_anew();
+    fn video(&self, state: &mut State<B>, mut unit: AccessUnit<B>, rtp_time: Span) {
+        let header = &mut unit.header;
+        let pts = header.moment;
+        header.moment = state.slew.map(rtp_time, header.arrival);
+        state.correction = header.moment - pts;
+        let activity = &mut state.activity;
+        activity.first_picture.get_or_insert(header.arrival);
+        activity.last_picture = Some(header.arrival);
+        activity.pictures += 1;
+        activity.has_key |= header.is_key;
+        if header.discontinuity {
+            activity.codec = Some(header.codec);
+            state.interrupt();
         }
-        if state.sampler.want_all(self.ledger.wants_all.load(Ordering::Relaxed)) {
+        if state.sampler.want_all(self.counters.wants_all.load(Ordering::Relaxed)) {
             state.held = None;
         }
-        state.seen.has_key |= piece.is_key;
-        let step = state.sampler.unit(moment, piece.is_key);
+        let step = state.sampler.unit(header.moment, header.is_key);
         match step.held {
             Some(Fate::Pass) => self.release(state),
             Some(Fate::Drop) => state.held = None,
             None => {}
         }
-        let unit = self.unit(&piece, moment);
         match step.unit {
-            Verdict::Pass => self.send_picture(state, unit, piece.body),
-            Verdict::Hold => state.held = Some((unit, piece.body)),
+            Verdict::Pass { wanted } => self.send_picture(state, unit, wanted),
+            Verdict::Hold => state.held = Some(unit),
             Verdict::Drop => {}
         }
     }
 
-    fn sound(&self, state: &mut State<B>, piece: Piece<B>) {
-        state.seen.last_sound = Some(piece.arrival);
-        state.sound.is_fresh |= piece.is_new_format;
-        let moment = piece.shown + state.correction;
-        let unit = self.unit(&piece, moment);
-        state.waiting.push((unit, piece.body));
-        if state.has_waited(piece.arrival) || state.sampler.is_near_window_end(moment, SOUND_HURRIES) {
+    fn sound(&self, state: &mut State<B>, mut unit: AccessUnit<B>) {
+        let header = &mut unit.header;
+        state.activity.last_sound = Some(header.arrival);
+        state.sound.discontinuity |= header.discontinuity;
+        header.wanted = true;
+        header.moment += state.correction;
+        let UnitHeader { moment, arrival, .. } = *header;
+        state.waiting.push(unit);
+        if state.has_waited(arrival) || state.sampler.is_near_window_end(moment, WINDOW_END_MARGIN) {
             self.send_waiting(state);
         }
     }
 
-    /// The unit as far as it is known before it is its turn.
-    fn unit(&self, piece: &Piece<B>, moment: Moment) -> AccessUnit {
-        AccessUnit {
-            camera: self.camera,
-            codec: piece.codec,
-            key: piece.is_key,
-            fresh: false,
-            seq: 0,
-            lost: 0,
-            rate_hz: piece.rate_hz,
-            channels: piece.channels,
-            moment,
-            arrival: piece.arrival,
-        }
-    }
-
     fn release(&self, state: &mut State<B>) {
-        if let Some((unit, body)) = state.held.take() {
-            self.send_picture(state, unit, body);
+        if let Some(unit) = state.held.take() {
+            self.send_picture(state, unit, true);
         }
     }
 
-    fn send_picture(&self, state: &mut State<B>, unit: AccessUnit, body: B) {
+    fn send_picture(&self, state: &mut State<B>, mut unit: AccessUnit<B>, wanted: bool) {
+        unit.header.wanted = wanted;
         self.send_waiting(state);
-        self.send(state, unit, body);
+        self.send(state, unit);
     }
 
     fn send_waiting(&self, state: &mut State<B>) {
         let mut waiting = std::mem::take(&mut state.waiting);
-        waiting.drain(..).for_each(|(unit, body)| self.send(state, unit, body));
+        waiting.drain(..).for_each(|unit| self.send(state, unit));
         // Its storage is used again.
         state.waiting = waiting;
     }
 
-    fn send(&self, state: &mut State<B>, unit: AccessUnit, body: B) {
-        let (lane, seq, medium): (_, &AtomicU32, _) = if unit.codec.is_video() {
-            (&mut state.video, &self.ledger.video_seq, Medium::Video)
+    /// Numbers a unit and queues it.
+    fn send(&self, state: &mut State<B>, mut unit: AccessUnit<B>) {
+        let (of_medium, seq, medium): (_, &AtomicU32, _) = if unit.header.codec.is_video() {
+            (&mut state.video, &self.counters.video_seq, Medium::Video)
         } else {
-            (&mut state.sound, &self.ledger.sound_seq, Medium::Sound)
+            (&mut state.sound, &self.counters.sound_seq, Medium::Sound)
         };
         let lost = (self.losses)(medium);
-        let unit = AccessUnit {
-            fresh: std::mem::take(&mut lane.is_fresh),
-            seq: seq.fetch_add(1, Ordering::Relaxed),
-            lost: lost.saturating_sub(std::mem::replace(&mut lane.lost_before, lost)),
-            ..unit
-        };
-        self.downstream.put(state.epoch, unit, body, &self.ledger);
+        unit.header.discontinuity = std::mem::take(&mut of_medium.discontinuity);
+        unit.header.seq = seq.fetch_add(1, Ordering::Relaxed);
+        unit.header.lost = lost.saturating_sub(std::mem::replace(&mut of_medium.lost_before, lost));
+        self.downstream.put(state.epoch, unit, &self.counters);
     }
 }
 
 impl<B> State<B> {
     fn has_waited(&self, now: Moment) -> bool {
-        self.waiting.first().is_some_and(|(unit, _)| SOUND_WAITS <= now - unit.arrival)
+        self.waiting.first().is_some_and(|unit| SOUND_WAIT_MAX <= now - unit.header.arrival)
     }
 
-    /// The decoder behind is a new one, or the format is: it needs a key frame first.
-    fn begin_anew(&mut self) {
+    /// What comes next is for a decoder that knows nothing of the units before: it needs a key frame first.
+    fn interrupt(&mut self) {
         self.sampler.restart();
         self.held = None;
-        self.video.is_fresh = true;
+        self.video.discontinuity = true;
     }
 }
 
@@ -285,6 +264,7 @@ mod tests {
         config::Decode,
         time::Grid,
         wire::{
+            CameraId,
             access_unit::{self, Message},
             control::unit_pair,
         },
@@ -297,10 +277,10 @@ mod tests {
     }
 
     struct Rig {
-        tap: StreamTimestamper<Vec<u8>>,
+        timestamper: StreamTimestamper<Vec<u8>>,
         from: UnixStream,
         downstream: Arc<Downstream<Vec<u8>>>,
-        ledger: Arc<Counters>,
+        counters: Arc<Counters>,
         lost: Arc<AtomicU32>,
     }
 
@@ -308,41 +288,42 @@ mod tests {
         fn new(decode: Decode) -> Self {
             let (ours, theirs) = unit_pair().unwrap();
             let downstream = Arc::new(Downstream::start(ours).unwrap());
-            let (ledger, lost) = (Arc::new(Counters::default()), Arc::new(AtomicU32::new(0)));
+            let (counters, lost) = (Arc::new(Counters::default()), Arc::new(AtomicU32::new(0)));
             let count = Arc::clone(&lost);
             let losses: LossCount = Box::new(move |medium| match medium {
                 Medium::Video => count.load(Ordering::Relaxed),
                 Medium::Sound => 0,
             });
             let sampler = Sampler::new(GRID, decode, Span::from_ms(600));
-            let tap =
-                StreamTimestamper::new(CameraId(1), sampler, Arc::clone(&downstream), Arc::clone(&ledger), losses);
-            Self { tap, from: theirs.into(), downstream, ledger, lost }
+            let timestamper = StreamTimestamper::new(sampler, Arc::clone(&downstream), Arc::clone(&counters), losses);
+            Self { timestamper, from: theirs.into(), downstream, counters, lost }
         }
 
         fn picture(&self, ms: i64, is_key: bool) {
-            self.piece(ms, Codec::H264, is_key, false);
+            self.unit(ms, Codec::H264, is_key, false);
         }
 
-        fn piece(&self, ms: i64, codec: Codec, is_key: bool, is_new_format: bool) {
-            // The presentation time is 30 ms off the moment, for both media alike.
-            let piece = Piece {
+        fn unit(&self, ms: i64, codec: Codec, is_key: bool, discontinuity: bool) {
+            let header = UnitHeader {
+                camera: CameraId(1),
                 codec,
                 is_key,
-                is_new_format,
+                discontinuity,
+                wanted: false,
+                seq: 0,
+                lost: 0,
                 rate_hz: 0,
                 channels: 0,
-                foreign: Span::from_ms(ms + 77_000),
-                shown: at(ms - 30),
+                // The presentation time is 30 ms off the moment, for both media alike.
+                moment: at(ms - 30),
                 arrival: at(ms),
-                body: vec![0; 100],
             };
-            self.tap.take(piece);
+            self.timestamper.take(AccessUnit { header, bytes: vec![0; 100] }, Span::from_ms(ms + 77_000));
         }
 
-        fn next(&mut self) -> AccessUnit {
-            match access_unit::read(&mut self.from, &mut Vec::new()).unwrap().unwrap() {
-                Message::AccessUnit(unit) => unit,
+        fn next(&mut self) -> UnitHeader {
+            match access_unit::read(&mut self.from, |len| vec![0; len]).unwrap().unwrap() {
+                Message::AccessUnit(unit) => unit.header,
                 Message::Status(_) => panic!("no status was sent"),
             }
         }
@@ -358,29 +339,43 @@ mod tests {
         rig.lost.store(5, Ordering::Relaxed);
         rig.picture(3000, true);
         let first = rig.next();
-        assert_eq!((first.seq, first.fresh, first.lost, first.moment), (0, true, 0, at(1000)));
+        assert_eq!((first.seq, first.discontinuity, first.lost, first.moment), (0, true, 0, at(1000)));
         let second = rig.next();
-        assert_eq!((second.seq, second.fresh, second.lost, second.moment), (1, false, 5, at(2000)));
-        assert_eq!(rig.tap.packets_lost(), 5);
-        let seen = rig.tap.look(at(3000));
-        assert_eq!((seen.pictures, seen.passed, seen.sampled_out, seen.bytes), (27, 2, 24, 2700));
+        assert_eq!((second.seq, second.discontinuity, second.lost, second.moment), (1, false, 5, at(2000)));
+        assert_eq!(rig.timestamper.packets_lost(), 5);
+        let activity = rig.timestamper.poll(at(3000));
+        assert_eq!((activity.pictures, activity.passed, activity.sampled_out, activity.bytes), (27, 2, 24, 2700));
+    }
+
+    #[test]
+    fn the_header_says_which_pictures_the_network_will_see() {
+        let mut rig = Rig::new(Decode::All);
+        (0..30).for_each(|n| rig.picture(1000 + 40 * n, n == 0));
+        let wanted: Vec<_> = (0..30).map(|_| rig.next()).filter(|unit| unit.wanted).map(|unit| unit.moment).collect();
+        assert_eq!(wanted, [at(1000), at(1520)], "the first one, and the first one from 1500 on");
+        let mut rig = Rig::new(Decode::Keyframes);
+        rig.picture(3100, true);
+        rig.picture(4200, true);
+        assert!(rig.next().wanted);
+        assert_eq!(rig.timestamper.poll(at(4800)).passed, 2);
+        assert!(rig.next().wanted, "one that was held is wanted, too");
     }
 
     #[test]
     fn sound_keeps_its_distance_to_the_picture() {
         let mut rig = Rig::new(Decode::All);
         rig.picture(1000, true);
-        rig.piece(1010, Codec::Pcmu, true, true);
-        assert_eq!(rig.tap.look(at(1210)).last_sound, Some(at(1010)));
+        rig.unit(1010, Codec::Pcmu, true, true);
+        assert_eq!(rig.timestamper.poll(at(1210)).last_sound, Some(at(1010)));
         assert_eq!(rig.next().moment, at(1000));
         let sound = rig.next();
-        assert_eq!((sound.codec, sound.seq, sound.fresh, sound.moment), (Codec::Pcmu, 0, true, at(1010)));
+        assert_eq!((sound.codec, sound.seq, sound.discontinuity, sound.moment), (Codec::Pcmu, 0, true, at(1010)));
     }
 
     /// Whether nothing comes for a while.
     fn is_quiet(rig: &Rig) -> bool {
         rig.from.set_read_timeout(Some(std::time::Duration::from_millis(50))).unwrap();
-        let read = access_unit::read(&mut &rig.from, &mut Vec::new());
+        let read = access_unit::read(&mut &rig.from, |len| vec![0; len]);
         rig.from.set_read_timeout(None).unwrap();
         read.is_err_and(|err| err.kind() == std::io::ErrorKind::WouldBlock)
     }
@@ -390,20 +385,20 @@ mod tests {
         let mut rig = Rig::new(Decode::All);
         rig.picture(1000, true);
         assert_eq!(rig.next().codec, Codec::H264);
-        (0..10).for_each(|n| rig.piece(1010 + 20 * n, Codec::Pcmu, true, false));
+        (0..10).for_each(|n| rig.unit(1010 + 20 * n, Codec::Pcmu, true, false));
         assert!(is_quiet(&rig));
-        rig.piece(1210, Codec::Pcmu, true, false);
+        rig.unit(1210, Codec::Pcmu, true, false);
         (0..11).for_each(|n| assert_eq!(rig.next().seq, n));
-        rig.piece(1230, Codec::Pcmu, true, false);
-        assert_eq!(rig.tap.look(at(1429)).last_sound, Some(at(1230)));
+        rig.unit(1230, Codec::Pcmu, true, false);
+        assert_eq!(rig.timestamper.poll(at(1429)).last_sound, Some(at(1230)));
         assert!(is_quiet(&rig));
-        assert_eq!(rig.tap.look(at(1430)).last_sound, Some(at(1230)));
+        assert_eq!(rig.timestamper.poll(at(1430)).last_sound, Some(at(1230)));
         assert_eq!(rig.next().moment, at(1230), "the last sound before an outage goes on, too");
-        rig.piece(4840, Codec::Pcmu, true, false);
+        rig.unit(4840, Codec::Pcmu, true, false);
         assert!(is_quiet(&rig));
-        rig.piece(4860, Codec::Pcmu, true, false);
+        rig.unit(4860, Codec::Pcmu, true, false);
         assert_eq!([rig.next().moment, rig.next().moment], [at(4840), at(4860)]);
-        rig.piece(5149, Codec::Pcmu, true, false);
+        rig.unit(5149, Codec::Pcmu, true, false);
         assert_eq!(rig.next().moment, at(5149));
     }
 
@@ -413,11 +408,11 @@ mod tests {
         rig.picture(3100, true);
         rig.picture(4200, true);
         assert_eq!(rig.next().moment, at(3100));
-        let seen = rig.tap.look(at(4799));
-        assert_eq!((seen.pictures, seen.passed), (2, 1));
-        assert_eq!(rig.ledger.video_seq.load(Ordering::Relaxed), 1);
-        let seen = rig.tap.look(at(4800));
-        assert_eq!((seen.pictures, seen.passed), (2, 2));
+        let activity = rig.timestamper.poll(at(4799));
+        assert_eq!((activity.pictures, activity.passed), (2, 1));
+        assert_eq!(rig.counters.video_seq.load(Ordering::Relaxed), 1);
+        let activity = rig.timestamper.poll(at(4800));
+        assert_eq!((activity.pictures, activity.passed), (2, 2));
         assert_eq!(rig.next().moment, at(4200));
     }
 
@@ -431,38 +426,38 @@ mod tests {
         rig.downstream.replace(ours);
         rig.from = theirs.into();
         rig.picture(1080, false);
-        rig.piece(1090, Codec::Opus, true, false);
+        rig.unit(1090, Codec::Opus, true, false);
         rig.picture(2000, true);
         let sound = rig.next();
-        assert_eq!((sound.codec, sound.fresh), (Codec::Opus, true));
+        assert_eq!((sound.codec, sound.discontinuity), (Codec::Opus, true));
         let picture = rig.next();
-        assert_eq!((picture.seq, picture.fresh, picture.key, picture.moment), (2, true, true, at(2000)));
+        assert_eq!((picture.seq, picture.discontinuity, picture.is_key, picture.moment), (2, true, true, at(2000)));
     }
 
     #[test]
     fn a_clap_test_gets_everything_from_a_key_frame_on_until_it_ends() {
         let mut rig = Rig::new(Decode::Keyframes);
-        // The second key frame is held, as a nearer one may come for its moment; the test voids that.
+        // The second key frame is held, as a nearer one may come for its moment; the test drops it.
         (0..30).for_each(|n| rig.picture(3100 + 40 * n, n % 25 == 0));
-        rig.ledger.wants_all.store(true, Ordering::Relaxed);
+        rig.counters.wants_all.store(true, Ordering::Relaxed);
         (30..53).for_each(|n| rig.picture(3100 + 40 * n, n % 25 == 0));
-        rig.ledger.wants_all.store(false, Ordering::Relaxed);
+        rig.counters.wants_all.store(false, Ordering::Relaxed);
         (53..101).for_each(|n| rig.picture(3100 + 40 * n, n % 25 == 0));
-        let passed = rig.tap.look(at(3100)).passed;
+        let passed = rig.timestamper.poll(at(3100)).passed;
         let units: Vec<_> =
-            (0..passed).map(|_| rig.next()).map(|it| ((it.moment - at(3100)).as_ms() / 40, it.key)).collect();
+            (0..passed).map(|_| rig.next()).map(|unit| ((unit.moment - at(3100)).as_ms() / 40, unit.is_key)).collect();
         assert_eq!(units, [(0, true), (50, true), (51, false), (52, false), (75, true)]);
     }
 
     #[test]
-    fn a_new_format_is_fresh_and_a_closed_tap_is_dry() {
+    fn a_new_format_is_a_discontinuity_and_after_the_close_nothing_goes_on() {
         let mut rig = Rig::new(Decode::Auto);
         rig.picture(1000, true);
-        rig.piece(2000, Codec::H264, true, true);
+        rig.unit(2000, Codec::H264, true, true);
         rig.picture(2040, false);
-        assert_eq!([rig.next().fresh, rig.next().fresh, rig.next().fresh], [true, true, false]);
-        rig.tap.close();
+        assert_eq!([rig.next().discontinuity, rig.next().discontinuity, rig.next().discontinuity], [true, true, false]);
+        rig.timestamper.close();
         rig.picture(3000, true);
-        assert_eq!(rig.ledger.video_seq.load(Ordering::Relaxed), 3);
+        assert_eq!(rig.counters.video_seq.load(Ordering::Relaxed), 3);
     }
 }

@@ -22,7 +22,7 @@ use edge_ger::{
     time::{Clock as _, Grid, Span, SystemClock},
     wire::{
         CameraId,
-        access_unit::{self, AccessUnit, CameraStatus, Codec, Message},
+        access_unit::{self, CameraStatus, Codec, Message, UnitHeader},
         control::{CameraOrder, IngestConfig, Order, Report, unit_pair},
         record::{CameraFault, CameraState},
     },
@@ -88,7 +88,7 @@ fn of(name: &str, rtsp: Rtsp) -> CameraOrder {
 struct Room {
     orders: Sender<(Order, Vec<OwnedFd>)>,
     reports: Receiver<Report>,
-    messages: Receiver<(Message, Vec<u8>)>,
+    messages: Receiver<Message<Vec<u8>>>,
     room: Option<thread::JoinHandle<Result<(), ingest::Error>>>,
 }
 
@@ -118,14 +118,14 @@ impl Room {
     }
 
     /// Waits until a message is what is wanted, and returns what `pick` made of it.
-    fn wait<T>(&self, what: &str, within: Duration, mut pick: impl FnMut(&Message, &[u8]) -> Option<T>) -> T {
+    fn wait<T>(&self, what: &str, within: Duration, mut pick: impl FnMut(&Message<Vec<u8>>) -> Option<T>) -> T {
         let late = after(within);
         let mut last_status = None;
         loop {
             select! {
                 recv(self.messages) -> message => {
-                    let (message, body) = message.expect("the room writes");
-                    if let Some(found) = pick(&message, &body) {
+                    let message = message.expect("ingest writes");
+                    if let Some(found) = pick(&message) {
                         return found;
                     }
                     if let Message::Status(status) = message {
@@ -137,15 +137,15 @@ impl Room {
         }
     }
 
-    fn unit(&self, what: &str, mut is_it: impl FnMut(&AccessUnit) -> bool) -> (AccessUnit, Vec<u8>) {
-        self.wait(what, SOON, |message, body| match message {
-            Message::AccessUnit(unit) if is_it(unit) => Some((*unit, body.to_vec())),
+    fn unit(&self, what: &str, mut is_it: impl FnMut(&UnitHeader) -> bool) -> (UnitHeader, Vec<u8>) {
+        self.wait(what, SOON, |message| match message {
+            Message::AccessUnit(unit) if is_it(&unit.header) => Some((unit.header, unit.bytes.clone())),
             _ => None,
         })
     }
 
     fn status(&self, what: &str, within: Duration, mut is_it: impl FnMut(&CameraStatus) -> bool) -> CameraStatus {
-        self.wait(what, within, |message, _| match message {
+        self.wait(what, within, |message| match message {
             Message::Status(status) if is_it(status) => Some(*status),
             _ => None,
         })
@@ -174,13 +174,12 @@ impl Room {
     }
 }
 
-fn reader(theirs: OwnedFd) -> Receiver<(Message, Vec<u8>)> {
+fn reader(theirs: OwnedFd) -> Receiver<Message<Vec<u8>>> {
     let (heard, messages) = bounded(100_000);
     let mut from = UnixStream::from(theirs);
     let read = move || {
-        let mut body = Vec::new();
-        while let Ok(Some(message)) = access_unit::read(&mut from, &mut body) {
-            if heard.send((message, body.clone())).is_err() {
+        while let Ok(Some(message)) = access_unit::read(&mut from, |len| vec![0; len]) {
+            if heard.send(message).is_err() {
                 return;
             }
         }
@@ -199,7 +198,7 @@ fn nal_types(body: &[u8], codec: Codec) -> Vec<u8> {
 fn check_picture(name: &str, rtsp: Rtsp, codec: Codec) {
     let room = Room::start(vec![of(name, rtsp)]);
     let (first, body) = room.unit("the first picture", |_| true);
-    assert_eq!((first.codec, first.key, first.fresh, first.seq), (codec, true, true, 0));
+    assert_eq!((first.codec, first.is_key, first.discontinuity, first.seq), (codec, true, true, 0));
     match codec {
         Codec::H264 => assert!([7, 8, 5].iter().all(|it| nal_types(&body, codec).contains(it)), "SPS, PPS, IDR"),
         Codec::H265 => assert!([32, 33, 34].iter().all(|it| nal_types(&body, codec).contains(it)), "VPS, SPS, PPS"),
@@ -208,7 +207,7 @@ fn check_picture(name: &str, rtsp: Rtsp, codec: Codec) {
     let mut last = first;
     for _ in 0..20 {
         let (next, body) = room.unit("the next picture", |_| true);
-        assert_eq!((next.seq, next.fresh), (last.seq + 1, false));
+        assert_eq!((next.seq, next.discontinuity), (last.seq + 1, false));
         assert!(last.moment < next.moment && next.moment <= next.arrival, "{last:?} {next:?}");
         assert!((next.arrival - next.moment).as_ms() < 1000, "{next:?}");
         assert!(!body.is_empty());
@@ -289,7 +288,7 @@ fn the_cameras_sound_comes_with_its_picture() {
         order.camera.sound = Hears::Camera;
         let room = Room::start(vec![order]);
         let (first, body) = room.unit(codec.name(), |unit| !unit.codec.is_video());
-        assert_eq!((first.codec, first.key, first.fresh, first.seq), (codec, true, true, 0));
+        assert_eq!((first.codec, first.is_key, first.discontinuity, first.seq), (codec, true, true, 0));
         assert_eq!((first.rate_hz, first.channels), (rate_hz, 1), "{codec:?}");
         if codec == Codec::Aac {
             assert_eq!((body[0], body[1] & 0xf6), (0xff, 0xf0), "ADTS");
@@ -299,7 +298,7 @@ fn the_cameras_sound_comes_with_its_picture() {
         let mut last = first;
         for _ in 0..50 {
             let (next, _) = room.unit("the next sound", |unit| unit.codec == codec);
-            assert_eq!((next.seq, next.fresh), (last.seq + 1, false));
+            assert_eq!((next.seq, next.discontinuity), (last.seq + 1, false));
             last = next;
         }
         // 50 blocks of 20 ms, or of 1024 samples; and it is about as late as the picture.
@@ -336,7 +335,7 @@ fn of_a_second_of_frames_the_nearest_key_frame_goes_on() {
     let (mut last, _) = room.unit("the first key frame", |_| true);
     for _ in 0..4 {
         let (next, _) = room.unit("the next key frame", |_| true);
-        assert!(next.key && next.seq == last.seq + 1, "{next:?}");
+        assert!(next.is_key && next.seq == last.seq + 1, "{next:?}");
         let apart = (next.moment - last.moment).as_ms();
         assert!((900..1100).contains(&apart), "{apart} ms");
         last = next;
@@ -416,8 +415,8 @@ fn a_killed_camera_is_missed_and_taken_back() {
     assert_eq!(lost.outages, 1, "{lost:?}");
     room.fault(CameraFault::Unreachable, SOON);
     camera.revive();
-    let (back, _) = room.unit("a picture after the outage", |unit| unit.fresh);
-    assert!(back.key && before.seq < back.seq, "{back:?}");
+    let (back, _) = room.unit("a picture after the outage", |unit| unit.discontinuity);
+    assert!(back.is_key && before.seq < back.seq, "{back:?}");
     let status = room.online();
     assert_eq!((status.fault, status.outages), (CameraFault::None, 1));
     room.stop();
@@ -439,7 +438,7 @@ fn a_stalled_camera_is_found_within_three_seconds() {
     assert_eq!((status.state, status.outages), (CameraState::Stale, 1));
     assert!(SystemClock.now() - last.arrival < Span::from_ms(5000));
     camera.resume();
-    room.unit("a picture after the outage", |unit| unit.fresh && unit.codec.is_video());
+    room.unit("a picture after the outage", |unit| unit.discontinuity && unit.codec.is_video());
     room.online();
     room.stop();
 }
@@ -513,12 +512,12 @@ fn a_recording_starts_over_at_its_end_without_an_outage() {
         let room = Room::start(vec![order]);
         let begun = SystemClock.now();
         let (mut pictures, mut starts, mut sounds) = (0, 0, 0);
-        room.wait("50 pictures", SOON, |message, _| {
+        room.wait("50 pictures", SOON, |message| {
             match message {
-                Message::AccessUnit(unit) if unit.codec == Codec::H264 => {
-                    (pictures, starts) = (pictures + 1, starts + u32::from(unit.fresh));
+                Message::AccessUnit(unit) if unit.header.codec == Codec::H264 => {
+                    (pictures, starts) = (pictures + 1, starts + u32::from(unit.header.discontinuity));
                 }
-                Message::AccessUnit(unit) => sounds += u32::from(unit.codec == Codec::Aac),
+                Message::AccessUnit(unit) => sounds += u32::from(unit.header.codec == Codec::Aac),
                 Message::Status(status) => assert!(
                     matches!(status.fault, CameraFault::None | CameraFault::Connecting) && status.outages == 0,
                     "{status:?}"
@@ -549,19 +548,19 @@ fn a_changed_camera_leaves_the_other_one_alone() {
     let (left, right) = (Camera::builder().start(), Camera::builder().start());
     let order = |id, rtsp| configured(id, &format!("pair-{id}"), Source::Rtsp(rtsp));
     let room = Room::start(vec![order(0, left.rtsp()), order(1, right.rtsp())]);
-    let is = |id| move |unit: &AccessUnit| unit.camera == CameraId(id);
+    let is = |id| move |unit: &UnitHeader| unit.camera == CameraId(id);
     room.unit("the left picture", is(0));
     let (mut last, _) = room.unit("the right picture", is(1));
     let mut changed = order(0, left.rtsp());
     changed.camera.sound = Hears::Camera;
     room.order(Order::SetCamera(Box::new(changed)), Vec::new());
     let mut restarted = None;
-    room.wait("the left camera again, and two seconds of the right one", SOON, |message, _| {
-        let Message::AccessUnit(unit) = message else { return None };
+    room.wait("the left camera again, and two seconds of the right one", SOON, |message| {
+        let Message::AccessUnit(access_unit::AccessUnit { header: unit, .. }) = message else { return None };
         if unit.camera == CameraId(1) {
-            assert_eq!((unit.seq, unit.fresh), (last.seq + 1, false), "the right one goes on");
+            assert_eq!((unit.seq, unit.discontinuity), (last.seq + 1, false), "the right one goes on");
             last = *unit;
-        } else if unit.fresh {
+        } else if unit.discontinuity {
             restarted = Some(unit.seq);
         }
         restarted.filter(|_| 30 < last.seq).map(drop)
@@ -570,8 +569,8 @@ fn a_changed_camera_leaves_the_other_one_alone() {
     room.order(Order::DropCamera(CameraId(0)), Vec::new());
     // The right camera alone for two seconds: what was under way of the left one came before that.
     let mut alone = 0;
-    room.wait("the right camera alone", SOON, |message, _| {
-        let Message::AccessUnit(unit) = message else { return None };
+    room.wait("the right camera alone", SOON, |message| {
+        let Message::AccessUnit(access_unit::AccessUnit { header: unit, .. }) = message else { return None };
         alone = if unit.camera == CameraId(1) { alone + 1 } else { 0 };
         (30 < alone).then_some(())
     });
@@ -592,8 +591,8 @@ fn when_infer_does_not_read_the_oldest_goes_and_nothing_else_happens() {
     }
     let room = Room { messages: reader(theirs), ..room };
     let mut last = None;
-    let lost = room.wait("a gap in the numbers", SOON, |message, _| {
-        let Message::AccessUnit(unit) = message else { return None };
+    let lost = room.wait("a gap in the numbers", SOON, |message| {
+        let Message::AccessUnit(access_unit::AccessUnit { header: unit, .. }) = message else { return None };
         let expected = last.replace(unit.seq).map(|seq| seq + 1);
         expected.filter(|expected| *expected < unit.seq).map(|expected| unit.seq - expected)
     });
@@ -607,14 +606,14 @@ fn a_restarted_infer_gets_a_key_frame_first() {
     let camera = Camera::builder().start();
     let (ours, theirs) = unit_pair().unwrap();
     let room = Room { messages: reader(theirs), ..Room::deaf(vec![of("restarted", camera.rtsp())], ours) };
-    let (before, _) = room.unit("a picture in between", |unit| !unit.key);
+    let (before, _) = room.unit("a picture in between", |unit| !unit.is_key);
     let (ours, theirs) = unit_pair().unwrap();
     room.order(Order::Downstream, vec![ours]);
     let room = Room { messages: reader(theirs), ..room };
     let (after, _) = room.unit("the first picture for the new one", |_| true);
-    assert!(after.fresh && after.key && before.seq < after.seq, "{after:?}");
+    assert!(after.discontinuity && after.is_key && before.seq < after.seq, "{after:?}");
     let (next, _) = room.unit("the next picture", |_| true);
-    assert_eq!((next.fresh, next.seq), (false, after.seq + 1));
+    assert_eq!((next.discontinuity, next.seq), (false, after.seq + 1));
     room.stop();
 }
 

@@ -16,7 +16,7 @@ use crate::{
     time::{Moment, Span},
     wire::{
         CameraId,
-        access_unit::{AccessUnit, Codec},
+        access_unit::{AccessUnit, Codec, UnitHeader},
     },
 };
 
@@ -62,7 +62,7 @@ pub enum Unreadable {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Sounding {
     /// Compressed.
-    AccessUnit(AccessUnit, Vec<u8>),
+    AccessUnit(AccessUnit<Vec<u8>>),
     /// Uncompressed: the moment of the first sample, samples per second, and one channel, -1 to 1.
     Samples(Moment, u32, Vec<f32>),
 }
@@ -71,7 +71,7 @@ pub enum Sounding {
 #[derive(Debug, Default)]
 pub struct Media {
     /// The access units of its first picture stream.
-    pub video: Vec<(AccessUnit, Vec<u8>)>,
+    pub video: Vec<AccessUnit<Vec<u8>>>,
     /// Its first sound stream.
     pub sound: Vec<Sounding>,
 }
@@ -80,7 +80,7 @@ pub struct Media {
 #[derive(Default)]
 struct Gathered {
     media: Media,
-    /// Of the first thing of any stream, ns.
+    /// The time of the first unit of any stream, ns.
     first_ns: Option<i64>,
     bytes: usize,
     takes_video: bool,
@@ -275,10 +275,10 @@ impl Gathered {
             return Ok(gst::FlowSuccess::Ok);
         };
         // A unit without a time, as in some AVI files, has at least one of decoding.
-        let shown = buffer.pts().or_else(|| buffer.dts());
+        let pts = buffer.pts().or_else(|| buffer.dts());
         let segment = sample.segment().and_then(|it| it.downcast_ref::<gst::ClockTime>());
-        let (Some(shown), Some(segment)) = (shown, segment) else { return Ok(gst::FlowSuccess::Ok) };
-        let Some(at_ns) = segment.to_running_time_full(shown).map(signed) else { return Ok(gst::FlowSuccess::Ok) };
+        let (Some(pts), Some(segment)) = (pts, segment) else { return Ok(gst::FlowSuccess::Ok) };
+        let Some(at_ns) = segment.to_running_time_full(pts).map(signed) else { return Ok(gst::FlowSuccess::Ok) };
         let first_ns = *self.first_ns.get_or_insert(at_ns);
         if first_ns + (length + BEYOND).as_ns() < at_ns || BYTES_MAX < self.bytes {
             return Err(gst::FlowError::Eos);
@@ -293,11 +293,12 @@ impl Gathered {
             return Ok(gst::FlowSuccess::Ok);
         };
         let seq = if codec.is_video() { self.media.video.len() } else { self.media.sound.len() };
-        let unit = AccessUnit {
+        let header = UnitHeader {
             camera: CameraId(0),
             codec,
-            key: !buffer.flags().contains(gst::BufferFlags::DELTA_UNIT),
-            fresh: seq == 0,
+            is_key: !buffer.flags().contains(gst::BufferFlags::DELTA_UNIT),
+            discontinuity: seq == 0,
+            wanted: !codec.is_video(),
             seq: u32::try_from(seq).unwrap_or(u32::MAX),
             lost: 0,
             rate_hz,
@@ -305,10 +306,11 @@ impl Gathered {
             moment,
             arrival: moment,
         };
+        let unit = AccessUnit { header, bytes: map.to_vec() };
         if codec.is_video() {
-            self.media.video.push((unit, map.to_vec()));
+            self.media.video.push(unit);
         } else {
-            self.media.sound.push(Sounding::AccessUnit(unit, map.to_vec()));
+            self.media.sound.push(Sounding::AccessUnit(unit));
         }
         Ok(gst::FlowSuccess::Ok)
     }

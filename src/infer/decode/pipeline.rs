@@ -192,9 +192,9 @@ fn names(elements: &[gst::Element]) -> String {
     names.collect::<Vec<_>>().join(" ! ")
 }
 
-/// A unit in GStreamer's form.
-pub(super) fn buffer(bytes: &[u8], pts: gst::ClockTime, key: bool) -> gst::Buffer {
-    let mut unit = gst::Buffer::from_slice(bytes.to_vec());
+/// A unit as a buffer, which takes over the storage of its bytes.
+pub(super) fn buffer(bytes: impl AsRef<[u8]> + Send + 'static, pts: gst::ClockTime, key: bool) -> gst::Buffer {
+    let mut unit = gst::Buffer::from_slice(bytes);
     if let Some(unit) = unit.get_mut() {
         unit.set_pts(pts);
         if !key {

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     time::Moment,
-    wire::access_unit::{AccessUnit, Codec},
+    wire::access_unit::{AccessUnit, Codec, UnitHeader},
 };
 
 type OnSound = Arc<Mutex<dyn FnMut(Moment, u32, &[f32]) + Send>>;
@@ -45,9 +45,9 @@ impl SoundDecoder {
         Ok(decoder)
     }
 
-    /// Whether this decoder is the right one for the unit; otherwise open another.
+    /// Whether this decoder is the right one for a unit with this header; otherwise open another.
     #[must_use]
-    pub fn fits(&self, unit: &AccessUnit) -> bool {
+    pub fn fits(&self, unit: &UnitHeader) -> bool {
         (unit.codec, unit.rate_hz, unit.channels) == (self.codec, self.rate_hz, self.channels)
     }
 
@@ -61,11 +61,12 @@ impl SoundDecoder {
     ///
     /// # Errors
     /// When the decoder failed at an earlier unit; it has been started anew.
-    pub fn decode(&mut self, unit: &AccessUnit, bytes: &[u8]) -> Result<(), Error> {
-        if unit.codec != self.codec {
-            return Err(Error::WrongKind { codec: unit.codec, wanted: self.codec.name() });
+    pub fn decode<B: AsRef<[u8]> + Send + 'static>(&mut self, unit: AccessUnit<B>) -> Result<(), Error> {
+        let AccessUnit { header, bytes } = unit;
+        if header.codec != self.codec {
+            return Err(Error::WrongKind { codec: header.codec, wanted: self.codec.name() });
         }
-        if unit.fresh || self.line.is_none() {
+        if header.discontinuity || self.line.is_none() {
             self.restart()?;
         }
         let Some(line) = &self.line else { return Ok(()) };
@@ -74,7 +75,7 @@ impl SoundDecoder {
             return line.check().or_else(|reason| self.fail(reason));
         }
         let pushed =
-            line.check().and_then(|()| line.push(pipeline::buffer(bytes, pipeline::pts_of(unit.moment), true)));
+            line.check().and_then(|()| line.push(pipeline::buffer(bytes, pipeline::pts_of(header.moment), true)));
         pushed.or_else(|reason| self.fail(reason))
     }
 
@@ -82,9 +83,9 @@ impl SoundDecoder {
     ///
     /// # Errors
     /// As [`Self::decode`].
-    pub fn decode_in_turn(&mut self, unit: &AccessUnit, bytes: &[u8]) -> Result<(), Error> {
+    pub fn decode_in_turn<B: AsRef<[u8]> + Send + 'static>(&mut self, unit: AccessUnit<B>) -> Result<(), Error> {
         self.line.as_ref().map_or(Ok(()), Pipeline::wait_turn).or_else(|reason| self.fail(reason))?;
-        self.decode(unit, bytes)
+        self.decode(unit)
     }
 
     /// No unit follows: waits until all sound was handed on. The next unit starts the decoder anew.

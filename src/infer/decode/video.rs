@@ -139,9 +139,9 @@ impl VideoDecoder {
     ///
     /// # Errors
     /// As [`Self::decode`].
-    pub fn decode_in_turn(&mut self, unit: &AccessUnit, bytes: &[u8], wanted: bool) -> Result<Fed, Error> {
+    pub fn decode_in_turn<B: AsRef<[u8]> + Send + 'static>(&mut self, unit: AccessUnit<B>) -> Result<Fed, Error> {
         match self.line.as_ref().map_or(Ok(()), Pipeline::wait_turn) {
-            Ok(()) => self.decode(unit, bytes, wanted),
+            Ok(()) => self.decode(unit),
             Err(reason) => Err(self.fail(reason)),
         }
     }
@@ -179,14 +179,15 @@ impl VideoDecoder {
     /// # Errors
     /// When the decoder failed at an earlier unit. It has been started anew by then, and goes on with the next
     /// key frame.
-    pub fn decode(&mut self, unit: &AccessUnit, bytes: &[u8], wanted: bool) -> Result<Fed, Error> {
-        if unit.codec != self.codec {
-            return Err(Error::WrongKind { codec: unit.codec, wanted: self.codec.name() });
+    pub fn decode<B: AsRef<[u8]> + Send + 'static>(&mut self, unit: AccessUnit<B>) -> Result<Fed, Error> {
+        let header = unit.header;
+        if header.codec != self.codec {
+            return Err(Error::WrongKind { codec: header.codec, wanted: self.codec.name() });
         }
-        if unit.fresh {
+        if header.discontinuity {
             self.restart()?;
         }
-        if !unit.key && self.next_seq != Some(unit.seq) {
+        if !header.is_key && self.next_seq != Some(header.seq) {
             self.next_seq = None;
             return Ok(Fed::Useless);
         }
@@ -196,9 +197,9 @@ impl VideoDecoder {
         if self.line.is_none() {
             self.restart()?;
         }
-        match self.feed(unit, bytes, wanted) {
+        match self.feed(unit) {
             Ok(Fed::Taken) => {
-                self.next_seq = Some(unit.seq.wrapping_add(1));
+                self.next_seq = Some(header.seq.wrapping_add(1));
                 Ok(Fed::Taken)
             }
             Ok(fed) => {
@@ -211,18 +212,19 @@ impl VideoDecoder {
     }
 
     /// Pushes a unit, and drains the decoder where its picture would otherwise wait for units that do not come.
-    fn feed(&mut self, unit: &AccessUnit, bytes: &[u8], wanted: bool) -> Result<Fed, String> {
+    fn feed<B: AsRef<[u8]> + Send + 'static>(&mut self, unit: AccessUnit<B>) -> Result<Fed, String> {
+        let AccessUnit { header, bytes } = unit;
         let Some(line) = &self.line else { return Ok(Fed::Useless) };
         line.check()?;
         if line.is_full() {
             return Ok(Fed::Dropped);
         }
-        let follows_key = std::mem::replace(&mut self.was_key, unit.key) && unit.key;
-        if unit.key && is_entry(self.codec, bytes) {
+        let follows_key = std::mem::replace(&mut self.was_key, header.is_key) && header.is_key;
+        if header.is_key && is_entry(self.codec, bytes.as_ref()) {
             self.chain.clear();
         }
         let mut awaited = self.awaited.gate();
-        if awaited.was_drained() && !unit.key {
+        if awaited.was_drained() && !header.is_key {
             // It was not the end of the chain after all, so the decoder needs all of it again.
             if self.chain.is_empty() {
                 return Ok(Fed::Useless);
@@ -233,16 +235,17 @@ impl VideoDecoder {
                 line.push(unit.clone())?;
             }
         }
-        let pts = awaited.pts(unit.moment, unit.key);
-        if wanted {
-            awaited.expect(pts, unit.moment);
+        let pts = awaited.pts(header.moment, header.is_key);
+        if header.wanted {
+            awaited.expect(pts, header.moment);
         }
-        let buffer = pipeline::buffer(bytes, pts, unit.key);
+        let buffer = pipeline::buffer(bytes, pts, header.is_key);
         line.push(buffer.clone())?;
-        let chain_bytes = || self.chain.iter().map(|(_, unit)| unit.size()).sum::<usize>() + bytes.len();
-        if unit.key || !self.chain.is_empty() && self.chain.len() < CHAIN_UNITS_MAX && chain_bytes() <= CHAIN_BYTES_MAX
+        let chain_bytes = || self.chain.iter().map(|(_, unit)| unit.size()).sum::<usize>() + buffer.size();
+        if header.is_key
+            || !self.chain.is_empty() && self.chain.len() < CHAIN_UNITS_MAX && chain_bytes() <= CHAIN_BYTES_MAX
         {
-            self.chain.push((unit.moment, buffer));
+            self.chain.push((header.moment, buffer));
         } else {
             self.chain.clear();
         }

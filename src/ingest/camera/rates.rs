@@ -1,6 +1,6 @@
 //! How fast pictures and bytes come.
 
-use crate::{ingest::timestamper::Seen, time::Moment};
+use crate::{ingest::timestamper::Activity, time::Moment};
 
 /// Rates are means over so many statuses.
 const RATE_TICKS: usize = 5;
@@ -13,11 +13,11 @@ pub(super) struct Rates {
 }
 
 impl Rates {
-    pub(super) fn tick(&mut self, now: Moment, seen: &Seen) {
+    pub(super) fn tick(&mut self, now: Moment, activity: &Activity) {
         if RATE_TICKS < self.ticks.len() {
             self.ticks.remove(0);
         }
-        self.ticks.push((now, seen.pictures, seen.bytes));
+        self.ticks.push((now, activity.pictures, activity.bytes));
     }
 
     /// How many per second, times `scale`.
@@ -52,7 +52,8 @@ mod tests {
         assert_eq!((rates.fps_x100(), rates.kbps()), (0, 0));
         for second in 0..20 {
             let (pictures, bytes) = if second < 10 { (second, 0) } else { (second * 25, second * 500_000) };
-            rates.tick(at(i64::try_from(second).unwrap() * 1000), &Seen { pictures, bytes, ..Seen::default() });
+            let activity = Activity { pictures, bytes, ..Activity::default() };
+            rates.tick(at(i64::try_from(second).unwrap() * 1000), &activity);
         }
         assert_eq!((rates.fps_x100(), rates.kbps()), (2500, 4000));
     }

@@ -1,4 +1,4 @@
-//! What comes after a source's pad: a depayloader or queue, a parser, an appsink, and the unit that it yields.
+//! A branch of a pipeline, behind a pad of its source: a depayloader or queue, a parser, an appsink, and its units.
 
 use std::sync::{
     Arc,
@@ -10,21 +10,26 @@ use gst::prelude::*;
 use gstreamer as gst;
 use gstreamer_app as gst_app;
 
-use super::{Bytes, ConnectionStats, Event, Piece, Sink, error::StreamError, make, moment_of};
+use super::{Bytes, ConnectionStats, Event, Sink, error::StreamError, make, moment_of};
 use crate::{
     time::{Moment, Span},
-    wire::{access_unit::Codec, record::Step},
+    wire::{
+        CameraId,
+        access_unit::{AccessUnit, Codec, UnitHeader},
+        record::Step,
+    },
 };
 
-/// Builds what comes after a source's pad.
+/// Builds the branches of one pipeline.
 #[derive(Clone)]
 pub(super) struct Branches {
+    pub(super) camera: CameraId,
     pub(super) sink: Sink,
     pub(super) events: Sender<Event>,
-    pub(super) answered: Arc<AtomicBool>,
-    pub(super) link: ConnectionStats,
+    pub(super) has_answered: Arc<AtomicBool>,
+    pub(super) stats: ConnectionStats,
     /// Our clock minus GStreamer's.
-    pub(super) ahead: Span,
+    pub(super) clock_offset: Span,
     pub(super) is_live: bool,
     pub(super) wants_sound: bool,
 }
@@ -40,15 +45,16 @@ impl Branches {
         codec: Codec,
         clock_rate_hz: Option<i32>,
     ) -> Result<(), StreamError> {
-        self.answered.store(true, Ordering::Release);
+        self.has_answered.store(true, Ordering::Release);
         if codec.is_video() {
-            self.link.reach(Step::Described);
+            self.stats.reach(Step::Described);
         }
         let rtp_time = clock_rate_hz.map(|rate| Arc::new(RtpTime::new(rate)));
         let (parser, caps) = parser(codec);
         let mut elements = names.iter().chain(parser).map(|name| make(name)).collect::<Result<Vec<_>, _>>()?;
-        let parser = elements.last().filter(|it| it.find_property("config-interval").is_some());
-        parser.into_iter().for_each(|parser| parser.set_property("config-interval", -1_i32));
+        if let Some(parser) = elements.last().filter(|element| element.find_property("config-interval").is_some()) {
+            parser.set_property("config-interval", -1_i32);
+        }
         elements.push(self.appsink(codec, &caps, rtp_time.clone())?.upcast());
         let failed = |_| StreamError::other("the elements of a pipeline do not fit together");
         bin.add_many(&elements).map_err(failed)?;
@@ -57,9 +63,9 @@ impl Branches {
         let sink_pad = sink_pad.ok_or_else(|| StreamError::other("an element has no sink"))?;
         if let Some(rtp_time) = rtp_time.filter(|_| codec.is_video()) {
             rtp_time.watch(&sink_pad);
-            watch_camera_clock(&sink_pad, &self.link, self.ahead);
+            watch_camera_clock(&sink_pad, &self.stats, self.clock_offset);
         }
-        // From the end on, so that every element plays before something is pushed into it.
+        // Starting at the end, so that every element plays before something is pushed into it.
         for element in elements.iter().rev() {
             element.sync_state_with_parent().map_err(failed)?;
         }
@@ -73,20 +79,23 @@ impl Branches {
         rtp_time: Option<Arc<RtpTime>>,
     ) -> Result<gst_app::AppSink, StreamError> {
         let caps: gst::Caps = caps.parse().map_err(|_| StreamError::other("a format is not understood"))?;
-        let tail = Branch { codec, ahead: self.ahead, rtp_time, caps: None, format: None, is_new_format: true };
-        let (sink, ended, is_live) = (Arc::clone(&self.sink), self.events.clone(), self.is_live);
-        let mut tail = tail;
+        let (camera, clock_offset) = (self.camera, self.clock_offset);
+        let mut branch =
+            Branch { camera, codec, clock_offset, rtp_time, caps: None, format: None, discontinuity: true };
+        let (sink, events, is_live) = (Arc::clone(&self.sink), self.events.clone(), self.is_live);
         // No reference to the pipeline in here: it would keep the pipeline alive for ever.
         let callbacks = gst_app::AppSinkCallbacks::builder()
             .new_sample(move |appsink| {
                 let sample = appsink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
-                tail.piece(appsink, &sample).into_iter().for_each(|piece| sink(piece));
+                if let Some((unit, rtp_time)) = branch.access_unit(appsink, &sample) {
+                    sink(unit, rtp_time);
+                }
                 Ok(gst::FlowSuccess::Ok)
             })
             .eos(move |_| {
                 // A recording has ended when all of its streams have, which the bus says.
                 if is_live && codec.is_video() {
-                    drop(ended.try_send(Event::Ended));
+                    drop(events.try_send(Event::Ended));
                 }
             });
         // A recording is played in real time; a live source is not held back. Neither waits for a first picture
@@ -120,13 +129,16 @@ fn parser(codec: Codec) -> (&'static [&'static str], String) {
 
 /// What an appsink knows about its stream.
 struct Branch {
+    camera: CameraId,
     codec: Codec,
-    ahead: Span,
+    /// Our clock minus GStreamer's.
+    clock_offset: Span,
     rtp_time: Option<Arc<RtpTime>>,
     /// The caps that `format` was read from.
     caps: Option<gst::Caps>,
     format: Option<Format>,
-    is_new_format: bool,
+    /// Whether the next unit is the first one, or the first one of another format.
+    discontinuity: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -137,30 +149,34 @@ struct Format {
 }
 
 impl Branch {
-    fn piece(&mut self, appsink: &gst_app::AppSink, sample: &gst::Sample) -> Option<Piece<Bytes>> {
+    /// The access unit of a sample, and what the source's own clock says of it.
+    fn access_unit(&mut self, appsink: &gst_app::AppSink, sample: &gst::Sample) -> Option<(AccessUnit<Bytes>, Span)> {
         let format = self.format(sample)?;
         let buffer = sample.buffer_owned()?;
-        let ahead = self.ahead;
-        let arrival = moment_of(appsink.clock()?.time().nseconds()) + ahead;
+        let arrival = moment_of(appsink.clock()?.time().nseconds()) + self.clock_offset;
         let segment = sample.segment()?.downcast_ref::<gst::ClockTime>()?;
-        let running = buffer.pts().or(buffer.dts()).and_then(|pts| segment.to_running_time(pts));
-        let shown = running.zip(appsink.base_time());
-        let shown = shown.map_or(arrival, |(running, base)| moment_of((base + running).nseconds()) + ahead);
-        let rtp_time = self.rtp_time.as_ref().filter(|_| self.codec.is_video()).and_then(|it| it.newest());
+        let running_time = buffer.pts().or(buffer.dts()).and_then(|pts| segment.to_running_time(pts));
+        let clock_time = running_time.zip(appsink.base_time()).map(|(running_time, base)| base + running_time);
+        let pts = clock_time.map_or(arrival, |time| moment_of(time.nseconds()) + self.clock_offset);
+        let rtp_time = self.rtp_time.as_ref().filter(|_| self.codec.is_video()).and_then(|time| time.newest());
         let is_key = !self.codec.is_video()
             || self.codec == Codec::Mjpeg
             || !buffer.flags().contains(gst::BufferFlags::DELTA_UNIT);
-        Some(Piece {
+        let header = UnitHeader {
+            camera: self.camera,
             codec: self.codec,
             is_key,
-            is_new_format: std::mem::take(&mut self.is_new_format),
+            discontinuity: std::mem::take(&mut self.discontinuity),
+            wanted: false,
+            seq: 0,
+            lost: 0,
             rate_hz: format.rate_hz,
             channels: format.channels,
-            foreign: rtp_time.unwrap_or(shown - Moment(0)),
-            shown,
+            moment: pts,
             arrival,
-            body: Bytes(buffer.into_mapped_buffer_readable().ok()?),
-        })
+        };
+        let bytes = Bytes(buffer.into_mapped_buffer_readable().ok()?);
+        Some((AccessUnit { header, bytes }, rtp_time.unwrap_or(pts - Moment(0))))
     }
 
     /// The format of a sample. Caps are one object for as long as nothing changes.
@@ -180,32 +196,36 @@ impl Branch {
             rate_hz: u32::try_from(or(number("rate"), default_rate)).unwrap_or(0),
             channels: u8::try_from(or(number("channels"), default_channels)).unwrap_or(0),
         };
-        self.is_new_format |= self.format.is_some_and(|known| known != format);
+        self.discontinuity |= self.format.is_some_and(|known| known != format);
         self.caps = Some(caps.to_owned());
         self.format = Some(format);
         self.format
     }
 }
 
-/// Notes what the camera's clock says, where the packets that pass `pad` tell: after RTCP's first sender report, and
-/// only if that was asked for. `ahead` is our clock minus GStreamer's.
-fn watch_camera_clock(pad: &gst::Pad, link: &ConnectionStats, ahead: Span) {
-    let link = link.clone();
+/// Notes what the camera's clock says, where the packets that pass `pad` carry it: after RTCP's first sender report, and
+/// only if that was asked for. `clock_offset` is our clock minus GStreamer's.
+fn watch_camera_clock(pad: &gst::Pad, stats: &ConnectionStats, clock_offset: Span) {
+    let stats = stats.clone();
     let note = move |pad: &gst::Pad, packet: &gst::BufferRef| {
-        let is_ntp = |it: &gst::MetaRef<'_, gst::ReferenceTimestampMeta>| {
-            it.reference().structure(0).is_some_and(|reference| reference.name() == "timestamp/x-ntp")
+        let is_ntp = |meta: &gst::MetaRef<'_, gst::ReferenceTimestampMeta>| {
+            meta.reference().structure(0).is_some_and(|reference| reference.name() == "timestamp/x-ntp")
         };
         let Some(meta) = packet.iter_meta::<gst::ReferenceTimestampMeta>().find(is_ntp) else { return };
-        let base = pad.parent_element().and_then(|it| it.base_time());
+        let base = pad.parent_element().and_then(|element| element.base_time());
         if let Some((base, pts)) = base.zip(packet.pts()) {
-            link.note_camera_clock(meta.timestamp(), moment_of((base + pts).nseconds()) + ahead);
+            stats.note_camera_clock(meta.timestamp(), moment_of((base + pts).nseconds()) + clock_offset);
         }
     };
     pad.add_probe(gst::PadProbeType::BUFFER | gst::PadProbeType::BUFFER_LIST, move |pad, info| {
         match &info.data {
             Some(gst::PadProbeData::Buffer(packet)) => note(pad, packet),
-            // Those of a list belong together.
-            Some(gst::PadProbeData::BufferList(packets)) => packets.get(0).into_iter().for_each(|it| note(pad, it)),
+            // The packets of a list belong together.
+            Some(gst::PadProbeData::BufferList(packets)) => {
+                if let Some(packet) = packets.get(0) {
+                    note(pad, packet);
+                }
+            }
             _ => {}
         }
         gst::PadProbeReturn::Ok
@@ -213,7 +233,7 @@ fn watch_camera_clock(pad: &gst::Pad, link: &ConnectionStats, ahead: Span) {
 }
 
 /// The RTP time of the newest packet: the camera's own clock, which the presentation times no longer show, because
-/// the jitter buffer bends them to ours.
+/// the jitter buffer maps them to ours.
 #[derive(Debug)]
 struct RtpTime {
     clock_rate_hz: i32,
@@ -253,7 +273,11 @@ impl RtpTime {
         let last = self.extended.load(Ordering::Relaxed);
         let next = match last {
             Self::NONE => i64::from(stamp),
-            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the low 32 bits are meant")]
+            #[allow(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "only the low 32 bits are needed"
+            )]
             last => last + i64::from(stamp.wrapping_sub(last as u32).cast_signed()),
         };
         self.extended.store(next, Ordering::Relaxed);

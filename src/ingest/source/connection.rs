@@ -1,4 +1,4 @@
-//! What is measured of a connection beside what it brings: how far it has come, its packets, and the camera's clock.
+//! Statistics of a connection: how far it has come, its packets, and the camera's clock.
 
 use std::sync::{
     Arc, Mutex, MutexGuard, PoisonError,
@@ -17,7 +17,7 @@ use crate::{
 /// From 1900, where NTP begins, to 1970, ms. RFC 5905, figure 4.
 const NTP_TO_UNIX_MS: i64 = 2_208_988_800_000;
 
-/// The numbers of one connection, shared by all who measure. A new connection has a new one.
+/// The statistics of one connection, shared by everything that measures it. A new connection has new ones.
 #[derive(Clone, Debug, Default)]
 pub struct ConnectionStats(Arc<Numbers>);
 
@@ -25,8 +25,8 @@ pub struct ConnectionStats(Arc<Numbers>);
 struct Numbers {
     buffers: Mutex<Vec<JitterBuffer>>,
     step: AtomicU8,
-    /// When the newest request went out, on GStreamer's clock.
-    asked: Mutex<Option<gst::ClockTime>>,
+    /// When the newest request was sent, on GStreamer's clock.
+    requested: Mutex<Option<gst::ClockTime>>,
     round_trip_us: AtomicU32,
     /// What the camera's clock said, ms since 1970, at a moment of ours.
     camera_clock: Mutex<Option<(i64, Moment)>>,
@@ -35,8 +35,8 @@ struct Numbers {
 type JitterBuffer = (Medium, glib::WeakRef<gst::Element>);
 
 impl ConnectionStats {
-    /// The packets of a medium that the jitter buffer gave up on since the connection was made. The decoder hides what
-    /// that damages.
+    /// The packets of a medium that the jitter buffer gave up on since the connection was made. The decoder conceals the
+    /// damage.
     #[must_use]
     pub fn lost(&self, medium: Medium) -> u32 {
         self.sum("num-lost", |of| of == medium)
@@ -79,10 +79,10 @@ impl ConnectionStats {
         self.0.step.fetch_max(step.code(), Ordering::Relaxed);
     }
 
-    /// A request goes out at `now`. It does so once the one before is answered, as RTSP is spoken one by one.
-    pub(super) fn asks(&self, now: gst::ClockTime) {
+    /// A request is sent at `now`, which happens only after the one before was answered.
+    pub(super) fn note_request(&self, now: gst::ClockTime) {
         self.reach(Step::Connected);
-        let Some(before) = lock(&self.0.asked).replace(now) else { return };
+        let Some(before) = lock(&self.0.requested).replace(now) else { return };
         let took_us = u32::try_from(now.saturating_sub(before).useconds()).unwrap_or(u32::MAX).max(1);
         let best_us = match self.round_trip_us() {
             0 => took_us,
@@ -103,14 +103,14 @@ impl ConnectionStats {
         buffers.push((medium, buffer.downgrade()));
     }
 
-    fn sum(&self, field: &str, is_meant: impl Fn(Medium) -> bool) -> u32 {
-        u32::try_from(self.stats(field, is_meant).sum::<u64>()).unwrap_or(u32::MAX)
+    fn sum(&self, field: &str, selects: impl Fn(Medium) -> bool) -> u32 {
+        u32::try_from(self.stats(field, selects).sum::<u64>()).unwrap_or(u32::MAX)
     }
 
     /// A number of the jitter buffers' statistics.
-    fn stats(&self, field: &str, is_meant: impl Fn(Medium) -> bool) -> impl Iterator<Item = u64> {
+    fn stats(&self, field: &str, selects: impl Fn(Medium) -> bool) -> impl Iterator<Item = u64> {
         let buffers = lock(&self.0.buffers);
-        let buffers = buffers.iter().filter(|(of, _)| is_meant(*of)).filter_map(|(_, buffer)| buffer.upgrade());
+        let buffers = buffers.iter().filter(|(medium, _)| selects(*medium)).filter_map(|(_, buffer)| buffer.upgrade());
         let number = |buffer: gst::Element| {
             let stats = buffer.find_property("stats").map(|_| buffer.property::<gst::Structure>("stats"))?;
             stats.get::<u64>(field).ok()
@@ -130,28 +130,28 @@ mod tests {
 
     #[test]
     fn a_round_trip_is_the_quickest_answer() {
-        let link = ConnectionStats::default();
-        assert_eq!((link.step(), link.round_trip_us()), (Step::None, 0));
+        let stats = ConnectionStats::default();
+        assert_eq!((stats.step(), stats.round_trip_us()), (Step::None, 0));
         for ms in [100, 130, 142, 190] {
-            link.asks(gst::ClockTime::from_mseconds(ms));
+            stats.note_request(gst::ClockTime::from_mseconds(ms));
         }
-        assert_eq!((link.step(), link.round_trip_us()), (Step::Connected, 12_000));
-        link.reach(Step::Described);
-        link.reach(Step::Authorised);
-        assert_eq!(link.step(), Step::Described);
+        assert_eq!((stats.step(), stats.round_trip_us()), (Step::Connected, 12_000));
+        stats.reach(Step::Described);
+        stats.reach(Step::Authorised);
+        assert_eq!(stats.step(), Step::Described);
     }
 
     #[test]
     fn the_cameras_clock_is_compared_with_ours_at_the_same_moment() {
-        let (link, clock) = (ConnectionStats::default(), SetClock::at(Moment(0)));
-        assert_eq!(link.camera_clock_ms(&clock), i32::MIN);
+        let (stats, clock) = (ConnectionStats::default(), SetClock::at(Moment(0)));
+        assert_eq!(stats.camera_clock_ms(&clock), i32::MIN);
         // 2026-01-01 and 90 s on the camera's clock, when ours said 2026-01-01 and 30 s.
         let ntp_ms = u64::try_from(1_767_225_600_000 + NTP_TO_UNIX_MS).unwrap() + 90_000;
-        link.note_camera_clock(gst::ClockTime::from_mseconds(ntp_ms), Moment(0) + Span::from_ms(30_000));
+        stats.note_camera_clock(gst::ClockTime::from_mseconds(ntp_ms), Moment(0) + Span::from_ms(30_000));
         clock.advance(Span::from_ms(31_000));
-        assert_eq!(link.camera_clock_ms(&clock), 60_000);
-        // A camera that never heard of the date.
-        link.note_camera_clock(gst::ClockTime::from_mseconds(NTP_TO_UNIX_MS.unsigned_abs()), Moment(0));
-        assert_eq!(link.camera_clock_ms(&clock), i32::MIN + 1);
+        assert_eq!(stats.camera_clock_ms(&clock), 60_000);
+        // A camera whose date was never set.
+        stats.note_camera_clock(gst::ClockTime::from_mseconds(NTP_TO_UNIX_MS.unsigned_abs()), Moment(0));
+        assert_eq!(stats.camera_clock_ms(&clock), i32::MIN + 1);
     }
 }

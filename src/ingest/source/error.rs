@@ -1,4 +1,4 @@
-//! What GStreamer reports, in the words of the closed list that an installer can act on.
+//! GStreamer's errors as the faults of a closed list that an installer can act on.
 
 use gst::glib;
 use gstreamer as gst;
@@ -12,14 +12,14 @@ const TEXT_CHARS_MAX: usize = 240;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{text}")]
 pub struct StreamError {
-    /// The word for it.
+    /// Which of the known faults it is.
     pub fault: CameraFault,
     /// What exactly happened, without line breaks and without the password.
     pub text: String,
 }
 
 impl StreamError {
-    /// Something that no other word fits.
+    /// A fault that is none of the others.
     #[must_use]
     pub fn other(text: &str) -> Self {
         Self { fault: CameraFault::Other, text: printable(text) }
@@ -32,7 +32,7 @@ impl StreamError {
         Self { fault: CameraFault::Codec, text: printable(&text) }
     }
 
-    /// What an error message of a pipeline means.
+    /// The fault behind an error message of a pipeline.
     pub(super) fn of(message: &gst::message::Error) -> Self {
         let error = message.error();
         // The debug text is `file(line): function (): /path/of/element:` and, on a line of its own, what happened.
@@ -40,8 +40,8 @@ impl StreamError {
         let reason = debug.lines().skip(1).collect::<Vec<_>>().join(" ");
         let status = message.details().and_then(|details| details.get::<u32>("rtsp-status-code").ok());
         if let Some((status, fault)) = status.and_then(|status| Some((status, fault_of_status(status)?))) {
-            let words = message.details().and_then(|details| details.get::<&str>("rtsp-status-reason").ok());
-            return Self { fault, text: printable(&format!("it answers {status} {}", words.unwrap_or_default())) };
+            let reason = message.details().and_then(|details| details.get::<&str>("rtsp-status-reason").ok());
+            return Self { fault, text: printable(&format!("it answers {status} {}", reason.unwrap_or_default())) };
         }
         let text = if reason.is_empty() {
             format!("GStreamer says: {error}")
@@ -61,7 +61,7 @@ impl StreamError {
     }
 }
 
-/// The camera's answer. RFC 2326, 11.3.
+/// The fault behind the status of a camera's answer. RFC 2326, 11.3.
 fn fault_of_status(status: u32) -> Option<CameraFault> {
     match status {
         401 | 403 => Some(CameraFault::Unauthorised),
@@ -88,7 +88,7 @@ fn fault_of_error(error: &glib::Error) -> CameraFault {
     }
 }
 
-/// Text from outside, cut and without control characters.
+/// Text from outside, shortened and without control characters.
 fn printable(text: &str) -> String {
     let mut printable: String = text.chars().take(TEXT_CHARS_MAX).collect();
     printable.retain(|c| !c.is_control());
@@ -100,7 +100,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn answers_of_cameras_have_words() {
+    fn answers_of_cameras_are_known_faults() {
         let check = |status: u32, fault: Option<CameraFault>| assert_eq!(fault_of_status(status), fault, "{status}");
         check(200, None);
         check(401, Some(CameraFault::Unauthorised));
@@ -112,8 +112,8 @@ mod tests {
 
     #[test]
     fn a_password_and_control_characters_stay_out_of_the_text() {
-        let said = StreamError::other("no \u{1b}[31mentry\nfor hunter2").without(Some(&Secret::new("hunter2".into())));
-        assert_eq!(said.text, "no [31mentryfor …");
+        let error = StreamError::other("no \u{1b}[31mentry\nfor hunter2").without(Some(&Secret::new("hunter2".into())));
+        assert_eq!(error.text, "no [31mentryfor …");
         assert!(StreamError::other(&"x".repeat(10_000)).text.len() <= TEXT_CHARS_MAX);
     }
 }

@@ -1,4 +1,4 @@
-//! Sources at this machine: recordings, and cameras that are plugged in.
+//! Sources on this machine: recordings, and cameras that are plugged in.
 
 use std::{
     path::Path,
@@ -14,8 +14,8 @@ use gstreamer as gst;
 use super::{Event, Medium, branch::Branches, error::StreamError, make};
 use crate::wire::{access_unit::Codec, record::CameraFault};
 
-/// Adds a recording to a pipeline. Its container is told by the name of the file.
-pub(super) fn add_file(pipeline: &gst::Pipeline, path: &Path, tails: Branches) -> Result<(), StreamError> {
+/// Adds a recording to a pipeline. The extension of the file says which container it is.
+pub(super) fn add_file(pipeline: &gst::Pipeline, path: &Path, branches: Branches) -> Result<(), StreamError> {
     let extension = path.extension().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
     let demuxer = match extension.as_str() {
         "mp4" | "m4v" | "mov" => "qtdemux",
@@ -32,11 +32,12 @@ pub(super) fn add_file(pipeline: &gst::Pipeline, path: &Path, tails: Branches) -
     pipeline.add_many([&source, &demuxer]).map_err(failed)?;
     source.link(&demuxer).map_err(failed)?;
     let taken = Arc::new(AtomicU8::new(0));
-    let events = tails.events.clone();
+    let events = branches.events.clone();
     let counted = Arc::clone(&taken);
     demuxer.connect_pad_added(move |demuxer, pad| {
-        let linked = link(demuxer, pad, &tails, &counted);
-        linked.err().into_iter().for_each(|trouble| drop(tails.events.try_send(Event::Lost(trouble))));
+        if let Err(error) = link(demuxer, pad, &branches, &counted) {
+            drop(branches.events.try_send(Event::Lost(error)));
+        }
     });
     demuxer.connect_no_more_pads(move |_| {
         if taken.load(Ordering::Acquire) & bit(Medium::Video) == 0 {
@@ -54,17 +55,17 @@ const fn bit(medium: Medium) -> u8 {
 }
 
 /// Takes the first picture and, where it is wanted, the first sound.
-fn link(demuxer: &gst::Element, pad: &gst::Pad, tails: &Branches, taken: &AtomicU8) -> Result<(), StreamError> {
+fn link(demuxer: &gst::Element, pad: &gst::Pad, branches: &Branches, taken: &AtomicU8) -> Result<(), StreamError> {
     let caps = pad.current_caps().unwrap_or_else(|| pad.query_caps(None));
     let Some(codec) = caps.structure(0).and_then(codec_of) else { return Ok(()) };
     let medium = Medium::of(codec);
     let parent = demuxer.parent().and_then(|parent| parent.downcast::<gst::Bin>().ok());
-    let (true, Some(bin)) = (medium == Medium::Video || tails.wants_sound, parent) else { return Ok(()) };
+    let (true, Some(bin)) = (medium == Medium::Video || branches.wants_sound, parent) else { return Ok(()) };
     if taken.fetch_or(bit(medium), Ordering::AcqRel) & bit(medium) != 0 {
         return Ok(());
     }
-    // Both media are held back to real time, each for itself.
-    tails.add(&bin, pad, &["queue"], codec, None)
+    // Each medium is played in real time, independently of the other.
+    branches.add(&bin, pad, &["queue"], codec, None)
 }
 
 fn codec_of(caps: &gst::StructureRef) -> Option<Codec> {
@@ -81,9 +82,9 @@ fn codec_of(caps: &gst::StructureRef) -> Option<Codec> {
     })
 }
 
-/// Adds a camera at this machine to a pipeline: as JPEG where it has that, otherwise compressed here, because units
+/// Adds a camera on this machine to a pipeline: as JPEG where it offers that, otherwise compressed here, because units
 /// on the wire always are.
-pub(super) fn add_v4l2(pipeline: &gst::Pipeline, path: &Path, tails: &Branches) -> Result<(), StreamError> {
+pub(super) fn add_v4l2(pipeline: &gst::Pipeline, path: &Path, branches: &Branches) -> Result<(), StreamError> {
     let source = make("v4l2src")?;
     source.set_property("device", path.to_string_lossy().as_ref());
     pipeline.add(&source).map_err(|_| StreamError::other("v4l2src cannot be added"))?;
@@ -93,5 +94,5 @@ pub(super) fn add_v4l2(pipeline: &gst::Pipeline, path: &Path, tails: &Branches) 
     let offered = pad.query_caps(None);
     let has_jpeg = is_open && offered.iter().any(|caps| caps.name() == "image/jpeg");
     let names: &[&str] = if has_jpeg { &[] } else { &["videoconvert", "jpegenc"] };
-    tails.add(pipeline.upcast_ref(), &pad, names, Codec::Mjpeg, None)
+    branches.add(pipeline.upcast_ref(), &pad, names, Codec::Mjpeg, None)
 }

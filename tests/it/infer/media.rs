@@ -18,7 +18,7 @@ use edge_ger::{
     time::Moment,
     wire::{
         CameraId,
-        access_unit::{AccessUnit, Codec},
+        access_unit::{AccessUnit, Codec, UnitHeader},
     },
 };
 use gstreamer as gst;
@@ -68,20 +68,23 @@ fn encode(caps: &str, chain: &str, duration_ns: u64, buffers: impl IntoIterator<
     coded
 }
 
-fn unit(codec: Codec, seq: usize, coded: &Coded, rate_hz: u32, channels: u8) -> AccessUnit {
+/// A unit that is wanted.
+fn unit(codec: Codec, seq: usize, coded: &Coded, rate_hz: u32, channels: u8) -> AccessUnit<Vec<u8>> {
     let moment = Moment(BEGIN.0 + coded.pts_ns);
-    AccessUnit {
+    let header = UnitHeader {
         camera: CameraId(0),
         codec,
-        key: coded.key,
-        fresh: seq == 0,
+        is_key: coded.key,
+        discontinuity: seq == 0,
+        wanted: true,
         seq: u32::try_from(seq).unwrap(),
         lost: 0,
         rate_hz,
         channels,
         moment,
         arrival: moment,
-    }
+    };
+    AccessUnit { header, bytes: coded.bytes.clone() }
 }
 
 /// What a stretch of sound is, taken as a single sine.

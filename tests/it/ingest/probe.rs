@@ -38,22 +38,22 @@ fn a_connection_says_how_far_it_came() {
 
     let camera = Camera::builder().start();
     let room = surveyed(of("step-good", camera.rtsp()));
-    room.status("a key frame", SOON, |it| it.step == Step::KeyFrame);
+    room.status("a key frame", SOON, |status| status.step == Step::KeyFrame);
     room.stop();
 }
 
 #[test]
 fn a_link_is_measured_and_the_cameras_clock_in_a_dry_run_alone() {
     let camera = Camera::builder().start();
-    let is_linked = |it: &CameraStatus| 0 < it.packets && 0 < it.jitter_us && 0 < it.round_trip_us;
+    let is_linked = |status: &CameraStatus| 0 < status.packets && 0 < status.jitter_us && 0 < status.round_trip_us;
     let room = surveyed(of("link-survey", camera.rtsp()));
     // GStreamer's server tells the time of the machine that both are on; its pictures are a little old.
-    let is_known = |it: &CameraStatus| it.camera_clock_ms.unsigned_abs() < 2000;
-    let first = room.status("all numbers", SOON, |it| is_linked(it) && is_known(it));
-    room.status("more packets", SOON, |it| first.packets < it.packets);
+    let is_known = |status: &CameraStatus| status.camera_clock_ms.unsigned_abs() < 2000;
+    let first = room.status("all numbers", SOON, |status| is_linked(status) && is_known(status));
+    room.status("more packets", SOON, |status| first.packets < status.packets);
     room.stop();
     let room = Room::start(vec![of("link-daemon", camera.rtsp())]);
-    let status = room.status("the link", SOON, |it| is_linked(it) && 200 < it.packets);
+    let status = room.status("the link", SOON, |status| is_linked(status) && 200 < status.packets);
     assert_eq!(status.camera_clock_ms, i32::MIN);
     room.stop();
 }
@@ -64,25 +64,25 @@ fn a_clap_test_gets_every_picture_from_a_key_frame_on() {
     let mut order = of("clap", camera.rtsp());
     order.camera.decode = Decode::Keyframes;
     let room = surveyed(order);
-    room.unit("a key frame", |it| it.key);
-    room.unit("another, and nothing between", |it| {
-        assert!(it.key, "{it:?}");
-        it.seq == 2
+    room.unit("a key frame", |unit| unit.is_key);
+    room.unit("another, and nothing between", |unit| {
+        assert!(unit.is_key, "{unit:?}");
+        unit.seq == 2
     });
     room.order(Order::Clap(CameraId(0)), Vec::new());
     let mut last = None;
-    room.unit("a second of pictures", |it| {
+    room.unit("a second of pictures", |unit| {
         // Key frames may have been on their way; the first other one follows a key frame.
-        let follows = last.is_none_or(|last: AccessUnit| last.key || it.moment - last.moment < Span::from_ms(100));
-        assert!(it.key || last.is_some() && follows, "{last:?} {it:?}");
-        let is_in_chain = !it.key && it.seq > 30;
-        last = Some(*it);
+        let follows = last.is_none_or(|last: UnitHeader| last.is_key || unit.moment - last.moment < Span::from_ms(100));
+        assert!(unit.is_key || last.is_some() && follows, "{last:?} {unit:?}");
+        let is_in_chain = !unit.is_key && unit.seq > 30;
+        last = Some(*unit);
         is_in_chain
     });
     room.order(Order::EndClapTest(CameraId(0)), Vec::new());
     let mut keys = 0;
-    room.unit("key frames alone", |it| {
-        keys = if it.key { keys + 1 } else { 0 };
+    room.unit("key frames alone", |unit| {
+        keys = if unit.is_key { keys + 1 } else { 0 };
         keys == 3
     });
     room.stop();

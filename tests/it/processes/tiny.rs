@@ -24,7 +24,7 @@ use edge_ger::{
     time::{Clock, SystemClock},
     wire::{
         CameraId,
-        access_unit::{AccessUnit, Codec, Message, read, write},
+        access_unit::{AccessUnit, Codec, Message, UnitHeader, read, write},
         control::{InferConfig, IngestConfig, Order, PublishConfig, Report},
         record::{RECORD_BYTES, Reading, Record, example},
     },
@@ -113,11 +113,12 @@ fn ingest(
     for turn in 0.. {
         select! {
             recv(turns) -> _ => {
-                let unit = AccessUnit {
+                let header = UnitHeader {
                     camera: CameraId(0),
                     codec: Codec::H264,
-                    key: true,
-                    fresh: turn == 0,
+                    is_key: true,
+                    discontinuity: turn == 0,
+                    wanted: true,
                     seq: turn,
                     lost: pid,
                     rate_hz: 0,
@@ -126,7 +127,7 @@ fn ingest(
                     arrival: SystemClock.now(),
                 };
                 // `infer` may be away; its next life brings a new socket.
-                write(&mut out, &Message::AccessUnit(unit), b"access unit").ok();
+                write(&mut out, &Message::AccessUnit(AccessUnit { header, bytes: b"access unit" })).ok();
                 reports.try_send(Report::Progress(turn.into())).ok();
             }
             recv(orders) -> order => match order {
@@ -152,11 +153,11 @@ fn heard(order: &Order) -> String {
 }
 
 /// Hands the units of each upstream on, until it ends.
-fn units(from: OwnedFd, to: Sender<AccessUnit>) {
+fn units(from: OwnedFd, to: Sender<UnitHeader>) {
     let read_all = move || {
-        let (mut from, mut body) = (File::from(from), Vec::new());
-        while let Ok(Some(Message::AccessUnit(unit))) = read(&mut from, &mut body) {
-            if to.send(unit).is_err() {
+        let mut from = File::from(from);
+        while let Ok(Some(Message::AccessUnit(unit))) = read(&mut from, |len| vec![0; len]) {
+            if to.send(unit.header).is_err() {
                 break;
             }
         }

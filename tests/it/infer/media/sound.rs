@@ -67,8 +67,10 @@ impl Case {
         (decoder.unwrap(), heard)
     }
 
-    fn unit(&self, seq: usize, coded: &Coded) -> AccessUnit {
-        AccessUnit { key: true, ..unit(self.codec, seq, coded, self.rate_hz, self.channels) }
+    fn unit(&self, seq: usize, coded: &Coded) -> AccessUnit<Vec<u8>> {
+        let mut unit = unit(self.codec, seq, coded, self.rate_hz, self.channels);
+        unit.header.is_key = true;
+        unit
     }
 }
 
@@ -91,7 +93,7 @@ fn check(case: &Case) {
         native.len()
     };
     for (seq, coded) in coded.iter().enumerate() {
-        decoder.decode(&case.unit(seq, coded), &coded.bytes).unwrap();
+        decoder.decode(case.unit(seq, coded)).unwrap();
         // No faster than it is decoded: what is too much would be dropped.
         if 10 <= seq {
             take(heard.recv_timeout(DEADLINE).expect("sound comes"));
@@ -117,28 +119,29 @@ fn damaged_sound_neither_panics_nor_ends_it() {
         let (mut decoder, heard) = case.decoder();
         let mut random = fastrand::Rng::with_seed(5);
         for (seq, coded) in coded.iter().enumerate().cycle().take(200) {
-            let mut bytes = coded.bytes.clone();
+            let mut unit = case.unit(seq, coded);
+            unit.header.discontinuity = false;
+            let bytes = &mut unit.bytes;
             match seq % 3 {
                 0 => bytes.truncate(bytes.len() / 2),
                 1 => bytes.fill_with(|| random.u8(..)),
                 _ => bytes.iter_mut().step_by(7).for_each(|byte| *byte ^= random.u8(..)),
             }
-            let unit = AccessUnit { fresh: false, ..case.unit(seq, coded) };
-            match decoder.decode(&unit, &bytes) {
+            match decoder.decode(unit) {
                 Ok(()) | Err(Error::Failed { .. }) => {}
                 Err(err) => panic!("{err}"),
             }
         }
         // After a new start it decodes as if nothing had been.
         for (seq, coded) in coded.iter().enumerate().take(30) {
-            decoder.decode(&case.unit(seq, coded), &coded.bytes).unwrap();
+            decoder.decode(case.unit(seq, coded)).unwrap();
         }
         let is_sine = |(_, rate_hz, samples): &(Moment, u32, Vec<f32>)| {
             let tone = Tone::of(samples, f64::from(*rate_hz));
             (tone.amplitude - 0.5).abs() < 0.05 && tone.others_db < -20.0
         };
         let is_heard =
-            std::iter::repeat_with(|| heard.recv_timeout(DEADLINE).expect("sound comes")).any(|it| is_sine(&it));
+            std::iter::repeat_with(|| heard.recv_timeout(DEADLINE).expect("sound comes")).any(|block| is_sine(&block));
         assert!(is_heard);
     }
 }

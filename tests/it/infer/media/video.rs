@@ -75,6 +75,11 @@ fn check_is_frame(seen: &Seen, n: i64) {
     assert!(seen.grey.abs_diff(level(n)) <= 1, "frame {n} is {}, not {}", seen.grey, level(n));
 }
 
+fn wanted_if(wanted: bool, mut unit: AccessUnit<Vec<u8>>) -> AccessUnit<Vec<u8>> {
+    unit.header.wanted = wanted;
+    unit
+}
+
 /// The next picture; the deadline is far beyond what a busy machine needs.
 #[track_caller]
 fn next(pictures: &Receiver<Seen>) -> Seen {
@@ -90,12 +95,12 @@ fn colours_are_those_of_the_source() {
         let caps = format!("video/x-raw,format=RGB,width={width},height={height},framerate=25/1");
         let coded = encode(&caps, &video_chain(codec, 0, 25), FRAME_NS.unsigned_abs(), [row.repeat(height)]);
         let (picture, pictures) = bounded(1);
-        let mut decoder = VideoDecoder::open(codec, None, move |it| {
-            let middle = it.stride * (it.height as usize / 2);
-            let at = |x: usize| it.rgb[middle + x * 3..][..3].to_vec();
+        let mut decoder = VideoDecoder::open(codec, None, move |lent| {
+            let middle = lent.stride * (lent.height as usize / 2);
+            let at = |x: usize| lent.rgb[middle + x * 3..][..3].to_vec();
             picture.send([at(third / 2), at(third * 3 / 2), at(third * 5 / 2)]).unwrap();
         });
-        decoder.as_mut().unwrap().decode(&unit(codec, 0, &coded[0], 0, 0), &coded[0].bytes, true).unwrap();
+        decoder.as_mut().unwrap().decode(unit(codec, 0, &coded[0], 0, 0)).unwrap();
         let seen = pictures.recv_timeout(DEADLINE).expect("a picture comes");
         for (seen, expected) in seen.iter().zip([[220u8, 40, 40], [40, 220, 40], [40, 40, 220]]) {
             let is_near = seen.iter().zip(expected).all(|(seen, expected)| seen.abs_diff(expected) <= 6);
@@ -113,8 +118,7 @@ fn check_chain(codec: Codec, b_frames: u32) {
     let (mut decoder, pictures) = decoder(codec);
     for (seq, coded) in coded.iter().enumerate() {
         let wanted = coded.pts_ns / FRAME_NS % 7 == 0;
-        let unit = unit(codec, seq, coded, 0, 0);
-        assert_eq!(decoder.decode(&unit, &coded.bytes, wanted).unwrap(), Fed::Taken, "unit {seq}");
+        assert_eq!(decoder.decode(wanted_if(wanted, unit(codec, seq, coded, 0, 0))).unwrap(), Fed::Taken, "unit {seq}");
     }
     let mut seen: Vec<_> = (0..9).map(|_| next(&pictures)).collect();
     seen.sort_by_key(|seen| seen.at);
@@ -140,7 +144,7 @@ fn check_keys(codec: Codec, b_frames: u32) {
     let coded = encode_grey(codec, b_frames, 25, 150);
     let (mut decoder, pictures) = decoder(codec);
     for (seq, coded) in coded.iter().filter(|coded| coded.key).take(6).enumerate() {
-        assert_eq!(decoder.decode(&unit(codec, seq, coded, 0, 0), &coded.bytes, true).unwrap(), Fed::Taken);
+        assert_eq!(decoder.decode(unit(codec, seq, coded, 0, 0)).unwrap(), Fed::Taken);
         check_is_frame(&next(&pictures), coded.pts_ns / FRAME_NS);
     }
 }
@@ -163,7 +167,7 @@ fn the_end_of_a_chain_is_not_held_back_and_may_go_on_after_all() {
         // chain goes on nevertheless is none of the pictures' business.
         for (seq, coded) in coded.iter().enumerate().take(16) {
             let wanted = seq % 3 == 2;
-            decoder.decode(&unit(codec, seq, coded, 0, 0), &coded.bytes, wanted).unwrap();
+            decoder.decode(wanted_if(wanted, unit(codec, seq, coded, 0, 0))).unwrap();
             if wanted {
                 check_is_frame(&next(&pictures), coded.pts_ns / FRAME_NS);
             }
@@ -177,9 +181,7 @@ fn after_a_gap_only_a_key_frame_is_of_use() {
     let (mut decoder, pictures) = decoder(Codec::H264);
     let fed: Vec<_> = (0..60)
         .filter(|seq| *seq != 10)
-        .map(|seq| {
-            decoder.decode(&unit(Codec::H264, seq, &coded[seq], 0, 0), &coded[seq].bytes, seq == 20 || seq == 30)
-        })
+        .map(|seq| decoder.decode(wanted_if(seq == 20 || seq == 30, unit(Codec::H264, seq, &coded[seq], 0, 0))))
         .map(Result::unwrap)
         .collect();
     let taken = |fed: &[Fed]| fed.iter().all(|fed| *fed == Fed::Taken);
@@ -196,26 +198,28 @@ fn garbage_is_an_error_and_the_next_key_frame_a_picture() {
         let mut random = fastrand::Rng::with_seed(5);
         let mut failures = 0;
         for seq in 0..200 {
-            let mut bytes = coded[seq % 60].bytes.clone();
+            let mut unit = unit(codec, seq, &coded[seq % 60], 0, 0);
+            unit.header.is_key = true;
+            let bytes = &mut unit.bytes;
             match seq % 4 {
                 0 => bytes.truncate(bytes.len() / 3),
                 1 => bytes.fill_with(|| random.u8(..)),
                 2 => bytes.iter_mut().skip(5).step_by(9).for_each(|byte| *byte ^= random.u8(..)),
-                _ => bytes = vec![0],
+                _ => *bytes = vec![0],
             }
-            let unit = AccessUnit { key: true, ..unit(codec, seq, &coded[seq % 60], 0, 0) };
-            match decoder.decode(&unit, &bytes, true) {
+            match decoder.decode(unit) {
                 Ok(_) => {}
                 Err(Error::Failed { .. }) => failures += 1,
                 Err(err) => panic!("{err}"),
             }
         }
         assert!(0 < failures, "{codec:?}: no failure was noticed");
-        let again = AccessUnit { fresh: true, ..unit(codec, 900, &coded[0], 0, 0) };
-        assert_eq!(decoder.decode(&again, &coded[0].bytes, true), Ok(Fed::Taken));
+        let mut again = unit(codec, 900, &coded[0], 0, 0);
+        again.header.discontinuity = true;
+        assert_eq!(decoder.decode(again), Ok(Fed::Taken));
         while pictures.try_recv().is_ok() {}
         let last = coded.iter().rfind(|coded| coded.key).unwrap();
-        assert_eq!(decoder.decode(&unit(codec, 901, last, 0, 0), &last.bytes, true), Ok(Fed::Taken));
+        assert_eq!(decoder.decode(unit(codec, 901, last, 0, 0)), Ok(Fed::Taken));
         let n = last.pts_ns / FRAME_NS;
         let seen = std::iter::repeat_with(|| next(&pictures)).find(|seen| seen.at == Span(n * FRAME_NS));
         check_is_frame(&seen.unwrap(), n);
@@ -262,7 +266,7 @@ fn what_is_masked_is_paint_and_changes_nothing_else() {
                 let (picture, pictures) = bounded(1);
                 let decoder = VideoDecoder::open(codec, None, move |it| picture.send(it.rgb.to_vec()).unwrap());
                 let mut decoder = decoder.unwrap().masked(masks.clone(), [0.485, 0.456, 0.406]);
-                decoder.decode(&unit(codec, 0, coded, 0, 0), &coded.bytes, true).unwrap();
+                decoder.decode(unit(codec, 0, coded, 0, 0)).unwrap();
                 pictures.recv_timeout(DEADLINE).expect("a picture comes")
             })
         };
