@@ -15,6 +15,8 @@ VENV := models/.venv
 TOOLS := tests/.tools
 NODE_TOOLS := node-red@4.1.15 typescript@5.9.3 @grafana/schema@11.6.16
 BENCH_VENV := benches/.venv
+DENY_VERSION := 0.20.2
+DENY_TOOL := $(TOOLS)/cargo-deny/bin/cargo-deny
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
 
 # What the daemon needs to build and to run.
@@ -26,7 +28,7 @@ RUN_PACKAGES := build-essential pkg-config python3 python3-pip python3-venv \
 TEST_PACKAGES := gstreamer1.0-plugins-ugly gstreamer1.0-tools mosquitto mosquitto-clients \
 	pulseaudio pulseaudio-utils openssl systemd ffmpeg chromium groff-base bash fish zsh
 
-.PHONY: help demo test lint test-models lint-models bench bench-check fleet setup setup-test clean
+.PHONY: help demo test lint test-models lint-models bench bench-check fleet deny measures setup setup-test clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
@@ -41,6 +43,18 @@ test: setup-test lint ## formatting, lints and every test, with the real parts
 lint: setup
 	cargo fmt --check
 	cargo clippy --locked --all-targets --features demo -- -D warnings
+
+# Advisories need a database from the open internet: where it can be reached, `make deny DENY=advisories DENY_FLAGS=`.
+DENY := licenses bans sources
+DENY_FLAGS := --offline
+deny: $(DENY_TOOL) ## licences, sources and bans of every crate
+	$(DENY_TOOL) $(DENY_FLAGS) check $(DENY)
+
+$(DENY_TOOL):
+	cargo install --locked --quiet --root $(TOOLS)/cargo-deny --version $(DENY_VERSION) cargo-deny
+
+measures: ## the measures of the source tree (COMMITS="v0.2.0 HEAD": of commits, side by side)
+	@python3 tools/measures.py $(COMMITS)
 
 test-models: lint-models ## the Python kit's own tests
 	$(VENV)/bin/python -m pytest -q models/tests
