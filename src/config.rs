@@ -1,6 +1,6 @@
-//! What is meant by a configuration, checked: everything in it can be acted on without a further check.
+//! The configuration, checked: everything in it can be acted on without a further check.
 //!
-//! What was *written* is read, and every fault of it is found at once, in [`mod@file`].
+//! [`mod@file`] reads it from files and environment, and finds all faults at once.
 
 pub mod file;
 pub mod schedule;
@@ -38,11 +38,11 @@ pub struct Config {
     pub reading: Reading,
     /// The broker.
     pub mqtt: Mqtt,
-    /// What is kept while the broker is away.
+    /// Readings that wait for the broker.
     pub outbox: Outbox,
     /// The status page.
     pub page: Page,
-    /// When nothing is watched or listened to.
+    /// When all cameras and microphones are off.
     pub privacy: Privacy,
 }
 
@@ -52,14 +52,14 @@ pub struct Config {
 pub struct Site {
     /// `event`, `retail`, `transport`, `public_space`, `museum`, `care`, `research` or `demo`.
     pub context: String,
-    /// Where people are told.
+    /// Where people are informed.
     pub notice: String,
 }
 
 /// One camera and the sound that belongs to its picture.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Camera {
-    /// Its number in every room.
+    /// Its number in every process.
     pub id: CameraId,
     /// Its name in the topics: `[a-z0-9_-]`, 1 to 32 characters, unique in the box.
     pub name: String,
@@ -75,9 +75,9 @@ pub struct Camera {
     pub sync_offset: Span,
     /// When the picture is not good enough.
     pub gates: Gates,
-    /// What of the picture is not looked at; at most 16.
+    /// Parts of the picture that are never analysed; at most 16.
     pub masks: Vec<Polygon>,
-    /// When it is watched. No room is told: the parent pauses the camera outside of it.
+    /// When it is watched. Only the parent needs to know: it pauses the camera at all other times.
     #[serde(skip)]
     pub schedule: Schedule,
 }
@@ -87,7 +87,7 @@ pub struct Camera {
 pub enum Source {
     /// A network camera.
     Rtsp(Rtsp),
-    /// A recording, played in real time and over again: to try things.
+    /// A recording, played in real time in a loop, for trials.
     File(PathBuf),
     /// A camera at this machine, such as `/dev/video0`.
     V4l2(PathBuf),
@@ -179,15 +179,15 @@ pub enum ProviderChoice {
 pub struct Reading {
     /// From the end of one window to the end of the next: 1 s to 5 s.
     pub hop: Span,
-    /// A smaller group is not read: 2 to 100. Only where the network estimates the size.
+    /// A smaller group gets no reading: 2 to 100. Only where the network estimates the size.
     pub min_group: u8,
     /// Below this probability there is no label: 0.34 to 0.99.
     pub min_confidence: f32,
-    /// How much a new label's probability must exceed the present label's: 0 to 0.5.
+    /// By how much a new label's probability must exceed the present label's: 0 to 0.5.
     pub hysteresis: f32,
     /// Whether the contract's transition matrix smooths over slots.
     pub smoothing: bool,
-    /// How often the place is positive, neutral and negative, where that is not as in the network's training; sums to 1.
+    /// How often the mood is positive, neutral and negative, if not as often as in the network's training; sums to 1.
     pub prior: Option<[f32; 3]>,
 }
 
@@ -212,17 +212,17 @@ pub struct Mqtt {
     pub keep_alive_s: u16,
     /// MQTT 5: for how long a broker keeps a reading for a subscriber that is away: up to a year; 0 is for ever, s.
     pub expiry_s: u32,
-    /// Whether Home Assistant is told what there is to show.
+    /// Whether Home Assistant discovers the cameras.
     pub discovery: Discovery,
 }
 
-/// Whether Home Assistant is told, through the broker, what there is to show of each camera.
+/// Whether Home Assistant discovers each camera as a device, through the broker.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Discovery {
-    /// It is not, and what it was told before is taken back.
+    /// It does not, and earlier announcements are removed.
     #[default]
     Off,
-    /// It is.
+    /// It does.
     On {
         /// The first level, or levels, of the topics that Home Assistant listens to: `homeassistant`.
         prefix: String,
@@ -250,16 +250,16 @@ pub struct Tls {
     pub client: Option<(PathBuf, PathBuf)>,
 }
 
-/// What is kept while the broker is away. Whatever is over a bound, the oldest goes first, and is counted.
+/// Readings that wait for the broker. Beyond any of these limits the oldest are deleted first, and counted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Outbox {
     /// The database.
     pub file: PathBuf,
-    /// At most so many readings: 1 to 10 million.
+    /// At most this many readings: 1 to 10 million.
     pub rows_max: u32,
-    /// At most so many bytes on disk.
+    /// At most this many bytes on disk.
     pub bytes_max: u64,
-    /// At most so old.
+    /// At most this age, s.
     pub age_max_s: u32,
 }
 
@@ -291,7 +291,7 @@ impl Page {
     }
 }
 
-/// When nothing is watched or listened to.
+/// When all cameras and microphones are off.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Privacy {
     /// While this file is there, all cameras are paused.
@@ -336,7 +336,6 @@ pub struct MqttSecrets {
 
 impl Default for Reading {
     fn default() -> Self {
-        let hop = Span::from_ms(5000);
-        Self { hop, min_group: 5, min_confidence: 0.5, hysteresis: 0.05, smoothing: true, prior: None }
+        (&file::keys::Reading::default()).into()
     }
 }

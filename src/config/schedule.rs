@@ -82,7 +82,7 @@ impl Schedule {
     /// Whether the camera is watched when the clock shows this.
     #[must_use]
     pub fn is_open(&self, shown: Local) -> bool {
-        self.0.is_empty() || self.0.iter().any(|it| it.hold(shown))
+        self.0.is_empty() || self.0.iter().any(|hours| hours.hold(shown))
     }
 
     /// Whether it is watched always.
@@ -147,7 +147,7 @@ fn day(word: &str) -> Result<u8, Fault> {
 
 /// `HH:MM` in minutes.
 fn minute(word: &str) -> Result<u16, Fault> {
-    let two_digits = |it: &str| it.len() == 2 && it.bytes().all(|it| it.is_ascii_digit());
+    let two_digits = |text: &str| text.len() == 2 && text.bytes().all(|byte| byte.is_ascii_digit());
     let (hour, minute) = word.split_once(':').ok_or(Fault::Form)?;
     let (Ok(h), Ok(m)) = (hour.parse::<u16>(), minute.parse::<u16>()) else { return Err(Fault::Time) };
     match h * 60 + m {

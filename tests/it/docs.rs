@@ -104,10 +104,10 @@ to the box and stand in any one file, or the same in several. `configs/minimal.t
 a file.
 
 * **Check it:** `edge-ger check FILES` says what a configuration means, or everything that is wrong with it at once, each with file,
-  line, key and cure (exit code 78). Unknown keys, wrong units and values out of range are refused, never guessed. What is allowed and
-  yet may not be meant is a warning.
+  line, key and cure (exit code 78). Unknown keys, wrong units and values out of range are refused, never guessed. What is allowed but
+  probably a mistake is a warning.
 * **The environment** overrides every key: `EDGE_GER__MQTT__HOST=broker.local` is `mqtt.host`; lists have commas,
-  `EDGE_GER__MODEL__PROVIDERS=cuda,cpu`. What it says of a camera, it says of all of them.
+  `EDGE_GER__MODEL__PROVIDERS=cuda,cpu`. A variable for a camera's key applies to all cameras.
 * **Paths** that are relative start at the folder of the file they stand in.
 * **Passwords** never stand here but in a file of their own, readable by the daemon alone. `\"credential:NAME\"` is the one that systemd's
   `LoadCredential=NAME:…` provides ([install.md](install.md#3-configure)).

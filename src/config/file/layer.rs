@@ -35,7 +35,12 @@ impl Layer {
     pub(super) fn merged<'l>(layers: impl IntoIterator<Item = &'l Self>, scope: Scope) -> Self {
         let of_scope = |layer: &Self| {
             let sections = SECTIONS.iter().filter(|section| section.scope == scope);
-            Self(sections.filter_map(|it| Some((it.name.clone(), layer.0.get(&it.name)?.clone()))).collect())
+            Self(
+                sections
+                    .filter_map(|section| layer.0.get_key_value(&section.name))
+                    .map(|(name, keys)| (name.clone(), keys.clone()))
+                    .collect(),
+            )
         };
         let sources = layers.into_iter().map(of_scope).collect::<Vec<_>>();
         // Our sources never fail.

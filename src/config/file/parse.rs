@@ -79,7 +79,10 @@ impl ParsedFile {
 
     /// Where the file's camera begins, if there is one in it.
     pub(super) fn camera(&self) -> Option<Place> {
-        let others = self.sections.iter().filter(|(name, _)| section(name).is_some_and(|it| it.scope == Scope::Camera));
+        let others = self
+            .sections
+            .iter()
+            .filter(|(name, _)| section(name).is_some_and(|section| section.scope == Scope::Camera));
         self.section("camera").or_else(|| Some(self.place(others.map(|(_, line)| *line).min()?)))
     }
 

@@ -22,7 +22,9 @@ use super::{
     value::{SecretFile, to_name},
 };
 use crate::{
-    config::{Config, Discovery, Model, Mqtt, Outbox, Privacy, ProviderChoice, Reading, Site, Tls},
+    config::{
+        Camera, Config, Discovery, Model, Mqtt, MqttVersion, Outbox, Privacy, ProviderChoice, Reading, Site, Tls,
+    },
     time::Span,
 };
 
@@ -186,7 +188,7 @@ fn merge(files: &[ParsedFile], over: &Layer, diagnostics: &mut Diagnostics) -> L
     Layer::merged(files.iter().rev().map(|file| &file.layer).chain([over]), Scope::Box)
 }
 
-fn limits(cameras: &[crate::config::Camera], diagnostics: &mut Diagnostics) {
+fn limits(cameras: &[Camera], diagnostics: &mut Diagnostics) {
     if CAMERAS_MAX < cameras.len() {
         let what = format!("there are more than {CAMERAS_MAX} cameras");
         diagnostics.fault(Place::CommandLine, "", Problem::new(what, "share them out among several boxes"));
@@ -258,22 +260,28 @@ fn model(context: &mut Context<'_>, keys: keys::Model, state_dir: &Path) -> Mode
 }
 
 fn reading(context: &mut Context<'_>, keys: &keys::Reading) -> Reading {
-    // Whole milliseconds, so that slots fall on the same moments everywhere.
-    let hop = Span::from_ms(Span::from_secs_f64((keys.hop_s.get() * 1e3).round() / 1e3).as_ms());
-    if hop < WINDOW {
+    let reading = Reading::from(keys);
+    if reading.hop < WINDOW {
         let what = "a hop shorter than a window of 5 s makes windows overlap: neighbouring readings share frames";
         let cure = "expect more work, and do not count them as independent";
         context.warning(context.place("reading.hop_s"), "reading.hop_s", what, cure);
     }
-    #[allow(clippy::cast_possible_truncation, reason = "seven digits are more than anybody knows of a place")]
-    let prior = keys.prior.map(|prior| prior.0.map(|share| share as f32));
-    Reading {
-        hop,
-        min_group: keys.min_group.get(),
-        min_confidence: keys.min_confidence.get_f32(),
-        hysteresis: keys.hysteresis.get_f32(),
-        smoothing: keys.smoothing.is_on(),
-        prior,
+    reading
+}
+
+impl From<&keys::Reading> for Reading {
+    fn from(keys: &keys::Reading) -> Self {
+        #[allow(clippy::cast_possible_truncation, reason = "seven digits are more than anybody knows of a place")]
+        let prior = keys.prior.map(|prior| prior.0.map(|share| share as f32));
+        Self {
+            // Whole milliseconds, so that slots fall on the same moments everywhere.
+            hop: Span::from_ms(Span::from_secs_f64((keys.hop_s.get() * 1e3).round() / 1e3).as_ms()),
+            min_group: keys.min_group.get(),
+            min_confidence: keys.min_confidence.get_f32(),
+            hysteresis: keys.hysteresis.get_f32(),
+            smoothing: keys.smoothing.is_on(),
+            prior,
+        }
     }
 }
 
@@ -292,7 +300,7 @@ fn mqtt(context: &mut Context<'_>, keys: keys::Mqtt) -> Option<Mqtt> {
     }
     let version = keys.version;
     let expiry_h: u32 = keys.expiry_h.get();
-    if context.has("mqtt.expiry_h") && version == crate::config::MqttVersion::V311 && 0 < expiry_h {
+    if context.has("mqtt.expiry_h") && version == MqttVersion::V311 && 0 < expiry_h {
         let what = "MQTT 3.1.1 knows no expiry: the broker keeps readings for as long as it likes";
         let cure = "remove it, or write version = \"5\"";
         context.warning(context.place("mqtt.expiry_h"), "mqtt.expiry_h", what, cure);

@@ -172,8 +172,7 @@ fn form(schema: &Json) -> Form {
 /// The words of a closed list. One whose words have comments is a list of schemas.
 fn choices(schema: &Json) -> Vec<String> {
     let alternatives = schema["oneOf"].as_array().into_iter().flatten();
-    let described =
-        alternatives.flat_map(|it| it["const"].as_str().map(str::to_owned).into_iter().chain(words(&it["enum"])));
+    let described = alternatives.filter_map(|alternative| alternative["const"].as_str().map(str::to_owned));
     described.chain(words(&schema["enum"])).collect()
 }
 
@@ -194,7 +193,7 @@ fn expectation(form: Form, unit: &str, choices: &[String], schema: &Json) -> Str
         Form::Number => format!("a number{}", range()),
         Form::Boolean => "true or false".into(),
         Form::Texts => {
-            format!("a list such as [\"{}\"] out of {}", choices.last().map_or("", |it| it), one_of(choices))
+            format!("a list such as [\"{}\"] out of {}", choices.last().map_or("", String::as_str), one_of(choices))
         }
         _ => one_of(choices),
     }
@@ -219,16 +218,16 @@ fn toml(value: &Json) -> String {
 
 /// What a reader of the keys must know first, in paragraphs.
 pub const HEADER: &str = "\
-Every key there is, with its meaning, what it may be, and its default. Keys with a default stand here with that
-default; a key behind a # has none, or one that no value can say. What must be given is camera.url, site.context,
-site.notice and mqtt.host: see minimal.toml.
+All keys, each with its meaning, what it may be, and its default. Keys with a default stand here with that default; a
+key behind a # has none, or one that is computed. camera.url, site.context, site.notice and mqtt.host must be given:
+see minimal.toml.
 
 One file is one camera. Several files, or a folder of them, are several cameras at one box. The sections [camera],
 [sound], [sync] and [gates] belong to the file's camera; the others belong to the box and stand in any one file
 (a file may hold nothing else), or the same in several.
 
-The environment overrides every key: EDGE_GER__MQTT__HOST=broker.local is mqtt.host. What it says of a camera, it
-says of all of them. Relative paths start at the folder of the file they stand in. A password never stands here but
+The environment overrides every key: EDGE_GER__MQTT__HOST=broker.local is mqtt.host. A variable for a camera's key
+applies to all cameras. Relative paths start at the folder of the file they stand in. A password never stands here but
 in a file of its own, readable by the daemon alone; \"credential:NAME\" is the one that systemd's
 LoadCredential=NAME:… provides.";
 

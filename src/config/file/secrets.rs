@@ -4,12 +4,12 @@ use std::{
     fs::{self, File},
     io::{self, Read as _},
     os::unix::fs::MetadataExt as _,
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use crate::config::{Camera, Mqtt, MqttSecrets, Page, Secret, Source};
 
-/// No password and no chain of certificates is longer; the latter must fit into one order to a room (160 KiB).
+/// No password and no chain of certificates is longer; the latter must fit into one message to a process (160 KiB).
 const BYTES_MAX: u64 = 32 << 10;
 /// A shorter token could be guessed.
 const TOKEN_CHARS_MIN: usize = 16;
@@ -46,8 +46,8 @@ pub fn camera_password(camera: &Camera) -> Result<Option<Secret>, Unusable> {
 pub fn mqtt(mqtt: &Mqtt) -> Result<MqttSecrets, Unusable> {
     let tls = mqtt.tls.as_ref();
     let (certificate_file, key_file) = tls.and_then(|tls| tls.client.as_ref()).map(|(a, b)| (a, b)).unzip();
-    let key = named(key_file.map(|it| &**it), private_key, || "mqtt.tls_key_file".into())?;
-    let chain = named(certificate_file.map(|it| &**it), certificates, || "mqtt.tls_certificate_file".into())?;
+    let key = named(key_file.map(PathBuf::as_path), private_key, || "mqtt.tls_key_file".into())?;
+    let chain = named(certificate_file.map(PathBuf::as_path), certificates, || "mqtt.tls_certificate_file".into())?;
     Ok(MqttSecrets {
         password: named(mqtt.password_file.as_deref(), password, || "mqtt.password_file".into())?,
         ca_pem: named(tls.and_then(|tls| tls.ca_file.as_deref()), certificates, || "mqtt.tls_ca_file".into())?,
@@ -93,7 +93,7 @@ pub(super) fn token(path: &Path) -> Result<Secret, Why> {
     if word.len() < TOKEN_CHARS_MIN {
         return Err(("the token in the file is shorter than 16 characters", "make one: openssl rand -hex 32"));
     }
-    if !word.bytes().all(|it| it.is_ascii_graphic()) {
+    if !word.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err(("the file holds more than letters, digits and signs", "make a token: openssl rand -hex 32"));
     }
     Ok(Secret::new(word.to_owned()))
@@ -120,12 +120,12 @@ pub(super) fn private_key(path: &Path) -> Result<Secret, Why> {
     Ok(Secret::new(text))
 }
 
-/// Whether others than its owner may read or write it. Root may let a group read a file of its own: so the package gives
+/// Whether others than its owner may read or write it. A group may read a file of root's: this is how the package gives
 /// secrets to the daemon.
 pub(super) fn is_open_to_others(path: &Path) -> bool {
-    fs::metadata(path).is_ok_and(|it| {
-        let closed = if it.uid() == 0 { 0o037 } else { 0o077 };
-        it.mode() & closed != 0
+    fs::metadata(path).is_ok_and(|metadata| {
+        let closed = if metadata.uid() == 0 { 0o037 } else { 0o077 };
+        metadata.mode() & closed != 0
     })
 }
 

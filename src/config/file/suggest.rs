@@ -105,8 +105,8 @@ pub(super) fn unknown_section(written: &str) -> (Problem, Option<&'static Sectio
 
 /// A name as it may be shown: what looks like a key, and not like a password in the wrong place.
 pub(super) fn showable(written: &str) -> Option<&str> {
-    let fits = |it: u8| it.is_ascii_lowercase() || it == b'_' || it == b'-';
-    ((1..=32).contains(&written.len()) && written.bytes().all(fits)).then_some(written)
+    let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte == b'_' || byte == b'-';
+    ((1..=32).contains(&written.len()) && written.bytes().all(is_plain)).then_some(written)
 }
 
 /// The section's key that was meant: the same in other letters, another word for it, or the same without its unit.

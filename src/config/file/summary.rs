@@ -7,8 +7,8 @@ use crate::config::{Camera, Config, MqttVersion, Page, ProviderChoice, Sound, So
 pub(super) fn of(loaded: &Loaded) -> String {
     let config = &loaded.config;
     let the_box = format!("box {}: {}\n", config.box_name, the_box(config));
-    let cameras = config.cameras.iter().map(|it| format!("camera {}: {}\n", it.name, the_camera(it)));
-    let warnings = loaded.warnings.iter().map(|it| format!("warning: {it}\n"));
+    let cameras = config.cameras.iter().map(|camera| format!("camera {}: {}\n", camera.name, the_camera(camera)));
+    let warnings = loaded.warnings.iter().map(|warning| format!("warning: {warning}\n"));
     std::iter::once(the_box).chain(cameras).chain(warnings).collect()
 }
 

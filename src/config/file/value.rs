@@ -151,10 +151,10 @@ impl<T: Scalar, U: Unit, const MIN: i64, const MAX: i64, const DEFAULT: i64> Jso
 /// On or off, and `DEFAULT` where the key is absent.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
-pub(super) struct Switch<const DEFAULT: bool>(bool);
+pub(crate) struct Switch<const DEFAULT: bool>(bool);
 
 impl<const DEFAULT: bool> Switch<DEFAULT> {
-    pub(super) fn is_on(self) -> bool {
+    pub(crate) fn is_on(self) -> bool {
         self.0
     }
 }

@@ -176,14 +176,13 @@ fn context(written: &str) -> Result<String, &'static str> {
 }
 /// Whether it can be a part of a topic: `[a-z0-9_-]`, 1 to 32 characters.
 fn is_name(text: &str) -> bool {
-    let fits = |it: u8| it.is_ascii_lowercase() || it.is_ascii_digit() || it == b'_' || it == b'-';
-    (1..=32).contains(&text.len()) && text.bytes().all(fits)
+    (1..=32).contains(&text.len()) && text.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-'))
 }
 
 /// Makes a name of any text: other characters become `-`. `None` where nothing is left.
 pub(crate) fn to_name(text: &str) -> Option<String> {
-    let fits = |it: char| it.is_ascii_lowercase() || it.is_ascii_digit() || it == '_';
-    let name: String = text.to_lowercase().chars().map(|it| if fits(it) { it } else { '-' }).take(32).collect();
+    let plain = |letter| if matches!(letter, 'a'..='z' | '0'..='9' | '_') { letter } else { '-' };
+    let name: String = text.to_lowercase().chars().map(plain).take(32).collect();
     let name = name.trim_matches('-');
     is_name(name).then(|| name.to_owned())
 }
@@ -192,7 +191,7 @@ pub(crate) fn to_name(text: &str) -> Option<String> {
 pub(super) fn is_host(text: &str) -> bool {
     let fits = |label: &str| {
         (1..=63).contains(&label.len())
-            && label.bytes().all(|it| it.is_ascii_alphanumeric() || it == b'-' || it == b'_')
+            && label.bytes().all(is_word)
             && !label.starts_with('-')
             && !label.ends_with('-')
     };
@@ -205,10 +204,12 @@ fn topic(text: &str) -> Result<String, &'static str> {
 }
 
 fn is_topic(text: &str) -> bool {
-    let fits = |level: &str| {
-        !level.is_empty() && level.bytes().all(|it| it.is_ascii_alphanumeric() || it == b'_' || it == b'-')
-    };
+    let fits = |level: &str| !level.is_empty() && level.bytes().all(is_word);
     text.len() <= 64 && text.split('/').all(fits)
+}
+
+fn is_word(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_'
 }
 
 fn is_device(text: &str) -> bool {
@@ -217,7 +218,7 @@ fn is_device(text: &str) -> bool {
 }
 
 fn is_element(text: &str) -> bool {
-    text.len() <= 64 && text.bytes().all(|it| it.is_ascii_alphanumeric() || it == b'_' || it == b'-')
+    text.len() <= 64 && text.bytes().all(is_word)
 }
 
 fn address(text: &str) -> Option<IpAddr> {
@@ -232,7 +233,7 @@ fn fingerprint(text: &str) -> Option<[u8; 32]> {
         return None;
     }
     let digits = pairs.concat();
-    if digits.len() != 64 || !digits.bytes().all(|it| it.is_ascii_hexdigit()) {
+    if digits.len() != 64 || !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
         return None;
     }
     let mut bytes = [0; 32];
@@ -249,7 +250,8 @@ const BANNED: &str = "\
     teach learning";
 
 fn is_banned(context: &str) -> bool {
-    let plain: String = context.to_lowercase().chars().map(|it| if it.is_alphanumeric() { it } else { '_' }).collect();
+    let plain: String =
+        context.to_lowercase().chars().map(|letter| if letter.is_alphanumeric() { letter } else { '_' }).collect();
     BANNED.split(' ').any(|word| plain.contains(word))
 }
 
