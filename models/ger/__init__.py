@@ -1,1 +1,3 @@
-"""The edge-ger training kit: drawn scenes, synthetic sounds, a small fused network and its export."""
+"""The training kit of edge-ger: synthetic clips, published systems and a small network, training, evaluation and
+export.
+"""

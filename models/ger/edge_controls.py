@@ -1,11 +1,11 @@
 """Controls for the edge network's figures: `python -m ger.edge_controls --cache DIR [--onnx FILE] [--published]
 [--video FILE ...]`.
 
-* By default: how much of the label the brightness and colour of the held-out clips alone give away (a linear model on
+* By default: how well the brightness and colour of the held-out clips alone predict the label (a linear model on
   means and standard deviations), and with `--onnx` the figures of another exported network on the same clips.
 * `--published`: the network's figures on the synthetic scenes of system 1's paper, made of held-out faces and places;
   picture alone.
-* `--video`: the estimated group sizes over real recordings of nobody or one person, which nothing was trained on.
+* `--video`: the estimated group sizes over real recordings of nobody or one person, on which nothing was trained.
 """
 
 from __future__ import annotations

@@ -42,7 +42,7 @@ EPOCH_OPTIONS = {
 
 
 def describe(settings: Settings) -> dict[str, Any]:
-    """What the contract says about the training."""
+    """What the contract states about the training."""
     return {
         "command": "python -m ger.edge_train",
         "seed": settings.seed,
@@ -61,7 +61,7 @@ def arguments() -> argparse.ArgumentParser:
     for field in fields(Epochs):
         parser.add_argument(f"--{EPOCH_OPTIONS[field.name]}-epochs", type=int, default=field.default, dest=field.name)
     parser.add_argument("--threads", type=int, default=2, help="threads of torch and processes that render")
-    parser.add_argument("--until", choices=STAGES, help="stop after this stage, whose state is kept in the cache")
+    parser.add_argument("--until", choices=STAGES, help="stop after this stage, whose state stays in the cache")
     return parser
 
 

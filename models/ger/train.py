@@ -1,9 +1,9 @@
 """Trains a system on clips: `python -m ger.train --preset augusma2023 --data vgaf:ROOT --out DIR`.
 
-Presets are the papers' recipes and ours (`ger.recipes`). DIR gets `last.pt` (everything that is needed to go on),
-`best.pt` (the best by validation, in the layout that `python -m ger.export` reads), `history.json` and TensorBoard's
-files. The same command again goes on where it was stopped or killed, and gives the losses that it would have given
-unbroken. On one machine and device, a seed repeats a training.
+Presets are the papers' recipes and ours (`ger.recipes`). DIR gets `last.pt` (the state from which to resume), `best.pt`
+(the best by validation, in the layout that `python -m ger.export` reads), `history.json` and TensorBoard's files. The
+same command resumes where it was stopped or killed, and gives the same losses as an uninterrupted run. On one machine
+and device, a seed repeats a training.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def adjust(recipe: Recipe, options: argparse.Namespace) -> Recipe:
 
 
 def setting(text: str) -> tuple[str, Any]:
-    """`key=value` of a system's configuration; a value is a Python literal or else a word."""
+    """`key=value` of a system's configuration; a value is a Python literal or else a string."""
     key, separator, value = text.partition("=")
     if not separator:
         raise DatasetError(f"--config {text!r}: write KEY=VALUE.")
@@ -68,7 +68,7 @@ def arguments() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help="of the system, where it is not to be its full size",
+        help="of the system, to make it smaller than its full size",
     )
     parser.add_argument("--start", type=Path, metavar="FILE.pt", help="weights to start from, in our layout")
     parser.add_argument("--epochs", type=int, help="of every stage, instead of the recipe's")
@@ -84,7 +84,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--threads", type=int, default=2, help="of torch on the CPU")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
-        "--at-most", type=int, metavar="EPOCHS", help="stop after so many epochs now; the same command goes on later"
+        "--at-most", type=int, metavar="EPOCHS", help="stop after this number of epochs; the same command resumes later"
     )
     parser.add_argument("--name", help="of the network, in its contract")
     return parser

@@ -159,7 +159,7 @@ def test_a_refitted_temperature_is_measured_on_the_other_clips(evaluated: tuple)
 def tiny_network(
     path: Path, outputs: list[str], missing: str, classes: list[str], kind: str = "mel", has_present: bool = False
 ) -> Path:
-    """A real graph: output k is k plus the sums of its senses, so that an answer tells which output it is of."""
+    """A real graph: output k is k plus the sums of its modalities, so that an answer tells which output it is of."""
     batch, terms = (
         "batch",
         {

@@ -126,11 +126,11 @@ def test_nothing_comes_from_elsewhere_and_no_picture_is_in_it(document: dict) ->
 def test_every_part_is_there_with_its_numbers(document: dict) -> None:
     text = report.render(document)
     for title in (
-        "What is taken for what",
+        "Confusion",
         "Calibration",
         "Size of the group",
-        "By what the labels say",
-        "With faults put on",
+        "By column of the labels",
+        "With added faults",
         "How it was measured",
     ):
         assert f"<h2>{title}</h2>" in text

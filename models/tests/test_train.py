@@ -336,7 +336,7 @@ def test_senses_are_withheld_as_often_as_the_recipe_says_and_never_both(data: Pa
     present[:1000, 1] = 0
     video = torch.arange(2.0).expand(4000, 1, 1, 1, 2)
     batch = {"label": torch.zeros(4000), "present": present, "video": video}
-    trial.vary(batch, np.random.default_rng(0))
+    trial.augment(batch, np.random.default_rng(0))
     whole = batch["present"][1000:]
     assert whole[:, 0].mean() == pytest.approx(0.7, abs=0.03) and whole[:, 1].mean() == pytest.approx(0.8, abs=0.03)
     assert batch["present"].any(1).all() and not batch["present"][:1000, 1].any()

@@ -12,14 +12,14 @@ from ger.contract.interface import Interface
 from ger.contract.labels import BUCKETS, CLASSES
 
 KEY = "ger.contract"
-# Of the edge network. The published systems say theirs in their configuration or in the facts of a checkpoint.
+# Of the edge network. Those of the published systems are in their configuration or in the facts of a checkpoint.
 VIDEO_MEAN = (0.5, 0.5, 0.5)
 VIDEO_STD = (0.25, 0.25, 0.25)
 # label of a clip (row) to label of the next clip of the same video (column), VGAF; rows sum to 1
 TRANSITION = [[0.699, 0.235, 0.066], [0.208, 0.654, 0.138], [0.048, 0.136, 0.816]]
 TOLERANCE = 1e-3
-# What the daemon is told to allow of another machine's arithmetic: f16 keeps 11 bits, and int8 rounds activations,
-# whose last bits differ from processor to processor; both are then far below what changes an answer.
+# What the daemon must tolerate from another machine's arithmetic: f16 has 11 significant bits, and int8 rounds
+# activations, whose last bits differ between processors; both are far below what changes a label.
 TOLERANCES = {"fp32": TOLERANCE, "fp16": 2e-2, "int8": 5e-2}
 DRAWN = "drawn scenes and synthetic sounds by models/ger, no third-party data"
 
@@ -65,9 +65,9 @@ def build(
     """The whole contract.
 
     `facts` come from the checkpoint: name, created, prior, calibration, evaluation, training, the spectrogram's mean
-    and std in dB (`mel_mean`, `mel_std`) where there is one, from which to which head's width it was trained
-    (`head_width`) where it tells one, and, if they differ from the system's, `video_mean`, `video_std` and `licence`.
-    `source` is the SHA-256 of the checkpoint, or words.
+    and std in dB (`mel_mean`, `mel_std`) where there is one, the range of head widths it was trained on (`head_width`)
+    where it estimates one, and, if they differ from the system's, `video_mean`, `video_std` and `licence`. `source` is
+    the SHA-256 of the checkpoint, or a description.
     """
     sizes = {"group_size": {"buckets": BUCKETS}} if interface.group_size else {}
     widths = {"head_width": {"trained": facts["head_width"]}} if interface.head_width else {}

@@ -17,11 +17,11 @@ def ramp(shape: tuple[int, ...]) -> np.ndarray:
 
 
 def golden_inputs(size: int) -> dict[str, np.ndarray]:
-    """The edge network's golden inputs, batch 1: ramps for both senses, both present. `size` in pixels."""
+    """The edge network's golden inputs, batch 1: ramps for both modalities, both present. `size` in pixels."""
     shapes = {"video": (1, 5, 3, size, size), "sound": (1, 5, 1, mel.BINS, mel.FRAMES), "present": (1, 2)}
     return golden_of(shapes)
 
 
 def golden_of(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
-    """The golden inputs of these shapes: a ramp for each sense, both present."""
+    """The golden inputs of these shapes: a ramp for each modality, both present."""
     return {name: np.ones(shape, np.float32) if name == "present" else ramp(shape) for name, shape in shapes.items()}

@@ -1,4 +1,4 @@
-"""What a network takes and gives, from which its contract and its golden case follow."""
+"""The inputs and outputs of a network, from which its contract and its golden case follow."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ger.contract import mel
 
 @dataclass(frozen=True)
 class Interface:
-    """What a network takes and gives, as its contract says it. Video mean and std are of R, G, B in 0 to 1."""
+    """The inputs and outputs of a network, as its contract states them. Video mean and std are of R, G, B in 0 to 1."""
 
     system: str
     frames: int
@@ -18,10 +18,10 @@ class Interface:
     std: tuple[float, float, float]
     sound: str  # mel, waveform or none
     normalise: str = "none"  # or zscore-clip, of a waveform
-    missing: str = "withhold"  # what stands for an answer where sound is missing: withhold or mask
-    present: bool = False  # takes which senses are there
-    group_size: bool = False  # tells the group's size
-    head_width: bool = False  # tells how large people appear
+    missing: str = "withhold"  # what happens where sound is missing: withhold or mask
+    present: bool = False  # takes which modalities are present
+    group_size: bool = False  # estimates the group's size
+    head_width: bool = False  # estimates how large people appear
     any_batch: bool = True
 
     def inputs(self) -> dict[str, tuple[int, ...]]:

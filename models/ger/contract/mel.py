@@ -1,7 +1,7 @@
-"""`ger-mel-1`: the one log-mel spectrogram that training and the daemon share, in plain numpy.
+"""`ger-mel-1`: the log-mel spectrogram that training and the daemon share, in NumPy.
 
 Every constant here is part of the contract of an exported network; a change needs a new id.
-`models/golden.py` holds this file against torchaudio and librosa.
+`models/golden.py` compares this file with torchaudio and librosa.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def power_spectrum(segment: Array) -> Array:
 def log_mel(samples: Array) -> Array:
     """The clip's log-mel in dB before normalisation, f32 [5, 128 mel bins, 128 frames].
 
-    `top_db` is taken over the whole clip: nothing is more than 80 dB below the clip's loudest value.
+    `top_db` is taken over the whole clip: no value is more than 80 dB below the clip's loudest one.
     Digital silence gives -100 everywhere (10 * log10(1e-10)).
     """
     if samples.shape != (SAMPLES,):

@@ -1,4 +1,4 @@
-"""Decoded clips kept on disk, so that a hundred epochs decode each clip once.
+"""Decoded clips on disk, so that a hundred epochs decode each clip once.
 
 The cache holds pictures and sound, so it is as confidential as the clips: it is readable by its owner alone, and must
 be deleted with them. An entry is named by the file's path, size and time and by the rule, so a changed clip is decoded
@@ -28,10 +28,10 @@ def load(path: Path, rule: Rule, cache: Path | None) -> Decoded:
     key = repr((str(path.resolve()), stat.st_size, stat.st_mtime_ns, astuple(rule)))
     entry = cache / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.npz"
     try:
-        with np.load(entry) as kept:
-            return Decoded(kept.get("pictures"), kept.get("samples"))
+        with np.load(entry) as stored:
+            return Decoded(stored.get("pictures"), stored.get("samples"))
     except (OSError, ValueError, EOFError, zipfile.BadZipFile):
-        # Not there, or cut short by an interruption.
+        # Not there, or incomplete after an interruption.
         decoded = decode(path, rule)
     store(entry, decoded)
     return decoded

@@ -10,12 +10,12 @@ from pathlib import Path
 from ger.contract import CLASSES
 
 VIDEO_SUFFIXES = (".mp4", ".mkv", ".avi", ".mov", ".webm")
-# Of a long list of missing files, the first ones tell the cause; the count tells the rest.
+# The first names of a long list of missing files show the cause; the count stands for the rest.
 NAMED_MAX = 20
 
 
 class DatasetError(ValueError):
-    """A data set is not as its layout says. The message names the file and the cure."""
+    """A data set does not match its layout. The message names the file and what to do."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Split:
     name: str
     clips: tuple[Clip, ...]
     labels_sha256: str | None = None  # of the labels file; None where folders are the labels
-    sources_known: bool = False  # whether `Clip.source` is more than the clip's own name
+    sources_known: bool = False  # whether `Clip.source` is known; else it is the clip's own name
 
     def describe(self) -> str:
         """One line: how many clips, of which classes, from how many sources, by which labels file."""
@@ -53,7 +53,7 @@ def class_counts(clips: Iterable[Clip]) -> tuple[int, int, int]:
 
 
 def check_present(clips: Sequence[Clip], labels: Path) -> None:
-    """Refuses a list of which not every file is there, naming the files."""
+    """Raises `DatasetError` with the names of the files that do not exist."""
     missing = [clip.name for clip in clips if not clip.path.is_file()]
     if missing:
         shown = ", ".join(missing[:NAMED_MAX]) + (
@@ -61,12 +61,12 @@ def check_present(clips: Sequence[Clip], labels: Path) -> None:
         )
         raise DatasetError(
             f"{labels}: {len(missing)} of {len(clips)} videos are missing: {shown}. "
-            "Put them where the labels say, or take their lines out of a copy of the labels file."
+            "Put them where the labels name them, or remove their lines from a copy of the labels file."
         )
 
 
 def check_unique(clips: Sequence[Clip], labels: Path) -> None:
-    """Refuses a list that names a clip twice."""
+    """Raises `DatasetError` where a clip is listed twice."""
     twice = [name for name, count in Counter(clip.name for clip in clips).items() if count > 1]
     if twice:
         raise DatasetError(
@@ -75,7 +75,9 @@ def check_unique(clips: Sequence[Clip], labels: Path) -> None:
 
 
 def check_apart(train: Split, val: Split) -> None:
-    """Refuses two splits that share a source video: a network would be validated on what it was trained on."""
+    """Raises `DatasetError` where two splits share a source video: a network would be validated on what it was
+    trained on.
+    """
     shared = sorted({clip.source for clip in train.clips} & {clip.source for clip in val.clips})
     if shared:
         raise DatasetError(

@@ -1,4 +1,4 @@
-"""Clips as tensors for training: inputs and targets of a network."""
+"""Clips as tensors for training: a network's inputs and targets."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class ClipDataset(Dataset[dict[str, Tensor]]):
         return {"heatmaps": torch.from_numpy(wanted.astype(np.float32)), "has_heatmaps": torch.tensor(1.0)}
 
     def map_path(self, clip: Clip) -> Path | None:
-        """Where the clip's heatmaps lie; None where the labels name none."""
+        """The file of the clip's heatmaps; None where the labels name none."""
         name = clip.columns.get("heatmaps", "").strip()
         # The clip's name is relative to the clips' folder, and so is that of its heatmaps.
         return clip.path.parents[len(Path(clip.name).parts) - 1] / name if name else None

@@ -15,7 +15,7 @@ BT601, BT709, BT2020, SMPTE240M, FCC = (0.299, 0.114), (0.2126, 0.0722), (0.2627
 # Matrix coefficients by their number in ITU-T H.273, table 4, which libav passes on.
 MATRICES = {1: BT709, 4: FCC, 5: BT601, 6: BT601, 7: SMPTE240M, 9: BT2020, 10: BT2020}
 FULL_RANGE = 2  # libav's AVCOL_RANGE_JPEG
-STANDARD_HEIGHT_MAX = 576  # up to here what is not said is BT.601, above it BT.709
+STANDARD_HEIGHT_MAX = 576  # unless the stream states its matrix: BT.601 up to this height, BT.709 above
 # Pixel formats of 8 bits in planes: by how much chroma is coarser than luma, (rows, columns).
 PLANAR = {
     "yuv420p": (2, 2),

@@ -1,4 +1,4 @@
-"""A clip's file to the frames and samples that the daemon would hand to a network.
+"""A clip's file to the frames and samples that the daemon would give to a network.
 
 Frames: for each i of T the last frame shown before (i + 0.5) * D / T seconds after the first one, D = `clip_seconds`. A
 clip that is shorter repeats its last frame; where the first frame comes later than a wanted moment, the first is taken.

@@ -9,16 +9,17 @@ from ger.datasets.clip import VIDEO_SUFFIXES, Clip, DatasetError, Split
 
 
 def load(root: Path, name: str = "clips") -> Split:
-    """All clips below `root`, by label and name. Their source videos are not known: each is taken for its own.
+    """All clips below `root`, by label and name. Their source videos are not known: each clip counts as its own.
 
-    Refuses other folders than those of the labels, which would silently be left out, and a root without clips.
+    Raises `DatasetError` for other folders than those of the labels, which would silently be left out, and for a root
+    without clips.
     """
     if not root.is_dir():
         raise DatasetError(f"{root} is not a folder: it must hold the folders {', '.join(CLASSES)}.")
-    strange = sorted(path.name for path in root.iterdir() if path.is_dir() and path.name not in CLASSES)
-    if strange:
+    unknown = sorted(path.name for path in root.iterdir() if path.is_dir() and path.name not in CLASSES)
+    if unknown:
         raise DatasetError(
-            f"{root}: the folders {', '.join(strange)} are no labels; only {', '.join(CLASSES)} may be here."
+            f"{root}: the folders {', '.join(unknown)} are no labels; only {', '.join(CLASSES)} may be here."
         )
     clips = [
         Clip(path, f"{word}/{path.name}", label, f"{word}/{path.name}")

@@ -1,10 +1,10 @@
 """GAViD (Group Affect from ViDeos, 5091 clips of 5 s): a folder of clips and a CSV whose columns the caller names.
 
 Its public page describes what is annotated (valence positive, negative or neutral, emotion, intensity, action cues, and
-a split into training, validation and test) but, as far as we could read, neither the layout of the files nor the names
-of the columns; so nothing here guesses them. Labels may be written out or as in its tables: P, N (negative), Ne
-(neutral). Its videos come from a video platform under a CC BY licence, and the data set is had on request: check both
-before use.
+a split into training, validation and test) but, as far as we could find, neither the layout of the files nor the names
+of the columns; so they are not guessed here. Labels may be written out or as in its tables: P, N (negative), Ne
+(neutral). Its videos come from a video platform under a CC BY licence, and the data set is available on request: check
+both before use.
 """
 
 from __future__ import annotations

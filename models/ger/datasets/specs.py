@@ -1,5 +1,4 @@
-"""Data sets as named on a command line: `vgaf:ROOT`, `folder:ROOT`, `table:CLIPS:LABELS.csv`,
-`gavid:CLIPS:LABELS.csv:CLIP:LABEL`.
+"""Data sets as named on a command line, such as `vgaf:ROOT`; see `FORMS`.
 
 Each gives a training and a validation split that share no source video. VGAF brings its own; a `folder` may hold
 `train` and `val`; a table may have a column `split` (train or val); all others are divided by source video, from a
@@ -16,7 +15,7 @@ import numpy as np
 from ger.datasets import folder, gavid, table, vgaf
 from ger.datasets.clip import DatasetError, Split, check_apart
 
-FORMS = __doc__.splitlines()[0].partition(": ")[2].rstrip(".")
+FORMS = "`vgaf:ROOT`, `folder:ROOT`, `table:CLIPS:LABELS.csv`, `gavid:CLIPS:LABELS.csv:CLIP:LABEL`"
 TRAIN_WORDS, VAL_WORDS = {"train", "training"}, {"val", "valid", "validation", "dev"}
 
 
@@ -54,7 +53,7 @@ def _of_folder(root: Path, val_share: float, seed: int) -> tuple[Split, Split]:
 def divide(whole: Split, val_share: float, seed: int) -> tuple[Split, Split]:
     """By the column `split` where there is one (test clips are left out of both), else whole sources at random.
 
-    `val_share` is the share of the sources, not of the clips, that are kept for validation: between 0 and 1.
+    `val_share` is the share of the sources, not of the clips, that are used for validation: between 0 and 1.
     """
     if whole.clips and "split" in whole.clips[0].columns:
         words = [clip.columns["split"].strip().lower() for clip in whole.clips]
@@ -65,8 +64,10 @@ def divide(whole: Split, val_share: float, seed: int) -> tuple[Split, Split]:
     else:
         sources = sorted({clip.source for clip in whole.clips})
         count = min(max(round(val_share * len(sources)), 1), len(sources) - 1)
-        kept = {sources[i] for i in np.random.default_rng(seed).permutation(len(sources))[:count]}
-        chosen = [tuple(clip for clip in whole.clips if (clip.source in kept) == is_val) for is_val in (False, True)]
+        val_sources = {sources[i] for i in np.random.default_rng(seed).permutation(len(sources))[:count]}
+        chosen = [
+            tuple(clip for clip in whole.clips if (clip.source in val_sources) == is_val) for is_val in (False, True)
+        ]
     train, val = (replace(whole, name=name, clips=clips) for name, clips in zip(("train", "val"), chosen, strict=True))
     if not train.clips or not val.clips:
         raise DatasetError(

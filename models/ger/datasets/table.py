@@ -1,8 +1,8 @@
-"""A folder of clips and a CSV with a header: columns `clip` and `label`, and whatever else is known.
+"""A folder of clips and a CSV with a header: columns `clip` and `label`, and any others.
 
 `clip` is the file's name with its extension, relative to the folder; `label` is positive, neutral or negative. Of
-further columns, `source` (the video a clip was cut from) makes intervals honest and `split` divides the clips;
-`people`, `face_px`, `light` and the like become curves of an evaluation.
+further columns, `source` (the video a clip was cut from) makes intervals account for related clips, and `split` divides
+the clips; `people`, `face_px`, `light` and the like become curves of an evaluation.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ WORDS = {name: index for index, name in enumerate(CLASSES)}
 
 @dataclass(frozen=True)
 class Columns:
-    """What the columns of a CSV are called, and how it writes the labels (compared without regard to case)."""
+    """The names of a CSV's columns, and its words for the labels (compared without regard to case)."""
 
     clip: str = "clip"
     label: str = "label"
@@ -31,14 +31,14 @@ class Columns:
     suffix: str = ""  # appended to a clip's name where the table leaves the extension out
 
     def index(self, word: str) -> int | None:
-        """The class of a label as written, None where it is none."""
+        """The class of a label as written; None where it is unknown."""
         return self.words.get(word.strip().lower())
 
 
 def load(clips: Path, labels: Path, columns: Columns = Columns(), name: str = "clips") -> Split:
     """All clips of the table. A VGAF labels file (`.txt`) is read as such."""
     if not clips.is_dir():
-        raise DatasetError(f"{clips} is not a folder: name the folder that the labels' clips lie in.")
+        raise DatasetError(f"{clips} is not a folder: name the folder that holds the labels' clips.")
     if labels.suffix == ".txt":
         return vgaf.load_split(labels, clips, name)
     rows = read_rows(labels, (columns.clip, columns.label))
@@ -49,7 +49,9 @@ def load(clips: Path, labels: Path, columns: Columns = Columns(), name: str = "c
 
 
 def read_rows(labels: Path, needed: tuple[str, ...]) -> list[tuple[int, dict[str, str]]]:
-    """The rows with their line numbers. Refuses a file without the needed columns, and rows of another length."""
+    """The rows with their line numbers. Raises `DatasetError` for a file without the needed columns, and for rows of
+    another length.
+    """
     if not labels.is_file():
         raise DatasetError(f"{labels} is missing: it must be a CSV with the columns {', '.join(needed)}.")
     with labels.open(encoding="utf-8-sig", newline="") as file:

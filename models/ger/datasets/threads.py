@@ -1,6 +1,4 @@
-"""Small products of matrices on one thread: on a busy machine, waiting for a second one takes a hundred times as
-long.
-"""
+"""Small matrix products on one thread: on a busy machine, waiting for a second thread takes a hundred times as long."""
 
 from __future__ import annotations
 
@@ -12,5 +10,5 @@ _CONTROLLER = ThreadpoolController()
 
 
 def one_blas_thread() -> AbstractContextManager:
-    """NumPy's linear algebra on one thread, as long as the context lasts."""
+    """Runs NumPy's linear algebra on one thread within the context."""
     return _CONTROLLER.limit(limits=1, user_api="blas")

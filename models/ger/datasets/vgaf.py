@@ -1,8 +1,8 @@
 """VGAF (Video Group AFfect, EmotiW): `ROOT/{Train,Val}/<source>_<clip>.mp4`, `ROOT/{Train,Val}_labels.txt`.
 
-A labels file is space separated with the header `Vid_name Label`; a name has no extension; 1 is positive, 2 neutral,
-3 negative. Two revisions of the labels circulate. They are told apart by their counts of the classes, which is what is
-published of them; quote the SHA-256 beside any figure.
+A labels file is space separated with the header `Vid_name Label`; a name has no extension; 1 is positive, 2 neutral, 3
+negative. Two revisions of the labels circulate. They are distinguished by their counts of the classes, which is what is
+published about them; state the SHA-256 with any figure.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def load(root: Path) -> Vgaf:
 
 
 def load_split(labels: Path, folder: Path, name: str) -> Split:
-    """The clips of one labels file, whose videos lie in `folder`."""
+    """The clips of one labels file, whose videos are in `folder`."""
     clips = tuple(_clip(line, number, labels, folder) for number, line in _lines(labels))
     check_unique(clips, labels)
     check_present(clips, labels)
@@ -54,7 +54,7 @@ def load_split(labels: Path, folder: Path, name: str) -> Split:
 def _lines(labels: Path) -> list[tuple[int, str]]:
     """The lines after the header that are not empty, with their numbers."""
     if not labels.is_file():
-        raise DatasetError(f"{labels} is missing: VGAF's labels lie beside its folders Train and Val.")
+        raise DatasetError(f"{labels} is missing: VGAF's labels are beside its folders Train and Val.")
     lines = labels.read_text(encoding="utf-8-sig").splitlines()
     if not lines or lines[0].split() != HEADER:
         raise DatasetError(f'{labels}: the first line must be "{" ".join(HEADER)}"; is this VGAF\'s file?')

@@ -1,4 +1,4 @@
-"""Augmentation on the fly, from an explicit generator so that a seed repeats a training."""
+"""Augmentation during training, from an explicit generator, so that a seed repeats a training."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def normalise(frames: np.ndarray) -> Tensor:
 
 
 def transform(x: Tensor, heads: np.ndarray, rng: np.random.Generator) -> tuple[Tensor, np.ndarray]:
-    """Mirrors, scales, moves and slightly turns frames f32 [M, 3, H, W]; heads f32 [M, K, 5] go along, those that
-    leave become padding.
+    """Mirrors, scales, moves and slightly turns frames f32 [M, 3, H, W]; heads f32 [M, K, 5] are moved with them, and
+    those that leave the picture become padding.
     """
     count = len(x)
     flip = np.where(rng.random(count) < 0.5, -1.0, 1.0)
@@ -42,21 +42,21 @@ def transform(x: Tensor, heads: np.ndarray, rng: np.random.Generator) -> tuple[T
     out[..., :2] = (np.einsum("mij,mkj->mki", back, centre) + 1) / 2
     out[..., 2] *= sx[:, None]
     out[..., 3] *= sy[:, None]
-    gone = (heads[..., 4] < 0) | (out[..., :2] < 0).any(-1) | (out[..., :2] > 1).any(-1)
-    out[gone] = -1
+    outside = (heads[..., 4] < 0) | (out[..., :2] < 0).any(-1) | (out[..., :2] > 1).any(-1)
+    out[outside] = -1
     return moved, out.astype(np.float32)
 
 
 def colours(x: Tensor, rng: np.random.Generator) -> Tensor:
-    """Exposure, tint, less colour, less resolution and noise, each frame its own."""
+    """Exposure, tint, less colour, less resolution and noise, drawn for each frame."""
     count = len(x)
     gain = np.exp(rng.normal(0, 0.2, (count, 1, 1, 1)) + rng.normal(0, 0.07, (count, 3, 1, 1)))
     x = x * torch.from_numpy(gain).float() + torch.from_numpy(rng.normal(0, 0.2, (count, 3, 1, 1))).float()
     for i in range(count):
-        fate = rng.random()
-        if fate < 0.1:
+        kind = rng.random()
+        if kind < 0.1:
             x[i] = x[i].mean(0, keepdim=True)
-        elif fate < 0.25:
+        elif kind < 0.25:
             small = F.interpolate(
                 x[i : i + 1], scale_factor=float(rng.uniform(0.45, 0.9)), mode="bilinear", align_corners=False
             )
@@ -66,8 +66,8 @@ def colours(x: Tensor, rng: np.random.Generator) -> Tensor:
 
 
 def louder_of_two(mels: Tensor, labels: Tensor, deviation: float, rng: np.random.Generator) -> Tensor:
-    """Some normalised log-mels [N, 5, 128, 128] get another of the same label added in power: more voices, other
-    rooms.
+    """Adds to some normalised log-mels [N, 5, 128, 128] another of the same label, in power: more voices, other
+    places.
     """
     decibel = 10 / np.log(10)
     x = mels.clone()

@@ -1,4 +1,4 @@
-"""Controls for the edge network's figures: what brightness alone gives away, other networks, published scenes,
+"""Controls for the edge network's figures: what brightness alone predicts, other networks, published scenes,
 recordings.
 """
 

@@ -60,14 +60,14 @@ def check(path: Path, model: Path) -> bool:
                 video = network.video(window(frames, float(start), only_keys))
                 sound = network.sound(mel.log_mel(samples[first : first + mel.SAMPLES]))
                 answers = {mode: network.probabilities(video, sound, p) for mode, p in MODALITIES.items()}
-                told = {
+                shown = {
                     mode: f"{CLASSES[int(chances.argmax())]} {chances.max():.2f}"
                     for mode, (chances, _) in answers.items()
                 }
                 chances, size = answers["both"]
                 right &= int(chances.argmax()) == label
                 print(
-                    f"  {start:5.1f} s, {CLASSES[label]}: both {told['both']}, picture {told['video_only']}, "
-                    f"sound {told['sound_only']}, group from {BUCKETS[size]}"
+                    f"  {start:5.1f} s, {CLASSES[label]}: both {shown['both']}, picture {shown['video_only']}, "
+                    f"sound {shown['sound_only']}, group from {BUCKETS[size]}"
                 )
     return right

@@ -8,16 +8,17 @@ GRID = 24
 
 
 def face_maps(heads: np.ndarray, cells: int = GRID) -> tuple[np.ndarray, np.ndarray]:
-    """What training looks for, from `heads` f32 [K, 5] (rows with a feeling below 0 are padding): u8 [cells, cells]
-    with 0 for nothing and 1 + feeling on a face (a head without a face stays 0), and f32 [cells, cells] with a bump
-    of 1 at each head's centre.
+    """The targets of the fine map, from `heads` f32 [K, 5]; rows with a feeling below 0 are padding.
+
+    u8 [cells, cells] is 0 for nothing and 1 + feeling on a face (a head without a visible face stays 0); f32 [cells,
+    cells] is 1 at each head's centre.
     """
     area, centre = np.zeros((cells, cells), np.uint8), np.zeros((cells, cells), np.float32)
     axis = (np.arange(cells) + 0.5) / cells
     for x, y, rx, ry, feeling in heads:
         if feeling < 0:
             continue
-        area[np.ix_(axis > y + ry, np.abs(axis - x) < 2 * rx)] = 0  # the body hides who stands behind
+        area[np.ix_(axis > y + ry, np.abs(axis - x) < 2 * rx)] = 0  # the body hides the people behind
         dx, dy = ((axis - x) / rx)[None, :], ((axis - y) / ry)[:, None]
         value = 0 if feeling == 3 else 1 + int(feeling)
         area[dx**2 + dy**2 < 1] = value

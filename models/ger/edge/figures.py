@@ -24,7 +24,7 @@ from ger.edge.network import EdgeNetwork
 from ger.edge.training_sets import Record
 from ger.synthetic.sound_mixes import KINDS
 
-EXAMINED = 450  # the first held-out clips: looked at repeatedly while choices were made
+EXAMINED = 450  # the first held-out clips: examined repeatedly while choices were made
 MIN_GROUP = 5  # the daemon's default of `reading.min_group`: a smaller group gets no label
 # name to (video present, sound present)
 MODALITIES = {"both": (1.0, 1.0), "video_only": (1.0, 0.0), "sound_only": (0.0, 1.0)}
@@ -110,7 +110,7 @@ def strata(record: Record) -> dict[str, np.ndarray]:
 
 
 def single_modality_labels(record: Record) -> tuple[np.ndarray, np.ndarray]:
-    """The labels that the picture alone and the sound alone can give away; a background without voices is neutral."""
+    """The labels that the picture alone and the sound alone can determine; a background without voices is neutral."""
     sound = np.array(record["sound_label"])
     return np.array(record["picture_label"]), np.where(sound < 0, NEUTRAL, sound)
 

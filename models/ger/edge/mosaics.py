@@ -1,8 +1,7 @@
-"""Pictures full of faces, made on the fly: a cheap way to show the picture network many more faces a second than
-scenes hold.
+"""Pictures full of faces, made during training: they show the picture network many more faces a second than scenes do.
 
-Each picture is a grid of cells before a place; most cells hold one face (photographic, joined, warped, unlabelled or
-drawn), turned, scaled and lit by itself. The label is the majority, as in a scene.
+Each picture is a grid of cells over a background; most cells hold one face (photographic, joined, warped, unlabelled or
+drawn), each with its own rotation, scale and light. The label is the majority, as in a scene.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ger.contract import VIDEO_MEAN, VIDEO_STD
+from ger.contract import NEUTRAL, VIDEO_MEAN, VIDEO_STD
 from ger.edge.augment import colours
 from ger.synthetic import photographs
 from ger.synthetic.appearance import expression_at, random_look
@@ -24,8 +23,8 @@ from ger.synthetic.person_drawing import draw_face, draw_hair_back, draw_hair_fr
 
 FULL, HALF_FACE = 128, 37.0
 DRAWN = 2400
-EMPTY = 0.15
-MOST = 160
+EMPTY_SHARE = 0.15
+HEADS_MAX = 160
 
 
 def drawn_heads(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -54,21 +53,21 @@ def smaller(pixels: np.ndarray) -> list[Tensor]:
 
 
 class Mosaics:
-    """All training faces at 64 and 32 pixels, by feeling and kind, and the places."""
+    """All training faces at 64 and 32 pixels, by feeling and kind, and the backgrounds."""
 
     def __init__(self, cache: Path, seed: int = 5) -> None:
         rng = np.random.default_rng(seed)
-        kept = photographs.load(cache, "train")
+        pool = photographs.load(cache, "train")
         # Half width, half height, centre row and softness of the masks' edges, pixels of 128.
         shapes = ((39, 53, 62, 0.15), (50, 58, 62, 0.2), (33, 45, 68, 0.2), (38, 51, 63, 0.08))
         ovals = [photographs.oval_mask(rx=rx, ry=ry, row=row, soft=soft) * 255 for rx, ry, row, soft in shapes]
         masks = np.stack(ovals).astype(np.uint8)
-        alpha = masks[rng.integers(0, len(masks), len(kept.faces))]
+        alpha = masks[rng.integers(0, len(masks), len(pool.faces))]
         drawn, drawn_feeling = drawn_heads(DRAWN, seed)
-        self.levels = smaller(np.concatenate([np.concatenate([kept.faces, alpha[..., None]], -1), drawn]))
-        feeling = np.concatenate([kept.feeling, drawn_feeling])
-        kind = np.concatenate([kept.kind, np.full(DRAWN, 4)])
-        sdxl = np.concatenate([kept.sdxl, np.zeros(DRAWN, bool)])
+        self.levels = smaller(np.concatenate([np.concatenate([pool.faces, alpha[..., None]], -1), drawn]))
+        feeling = np.concatenate([pool.feeling, drawn_feeling])
+        kind = np.concatenate([pool.kind, np.full(DRAWN, 4)])
+        sdxl = np.concatenate([pool.sdxl, np.zeros(DRAWN, bool)])
         # raw, joined, warped, unlabelled, drawn; both generators alike within a kind
         share = np.array([[0.3, 0.2, 0.27, 0, 0.23], [0.27, 0.08, 0.24, 0.18, 0.23], [0.25, 0.25, 0.27, 0, 0.23]])
         self.chances, self.of = [], []
@@ -85,10 +84,10 @@ class Mosaics:
                     )
             self.of.append(own)
             self.chances.append(weight / weight.sum())
-        self.places = torch.from_numpy(np.ascontiguousarray(kept.backgrounds.transpose(0, 3, 1, 2)))
+        self.places = torch.from_numpy(np.ascontiguousarray(pool.backgrounds.transpose(0, 3, 1, 2)))
 
     def place(self, rng: np.random.Generator) -> Tensor:
-        """A part of a place or a plain colour, f32 [3, 192, 192] of 255."""
+        """A part of a background or a plain colour, f32 [3, 192, 192], 0 to 255."""
         if rng.random() < 0.25:
             return torch.from_numpy(rng.uniform(0, 255, (3, 1, 1)).astype(np.float32)).expand(3, SIZE, SIZE) * 1.0
         shot = self.places[int(rng.integers(len(self.places)))]
@@ -125,8 +124,8 @@ class Mosaics:
         ]
         return torch.cat([rgb, out[:, 3:]], 1), np.stack([x, y, kx * HALF_FACE, ky * HALF_FACE * 1.3], 1)
 
-    def one(self, label: int, rng: np.random.Generator) -> tuple[Tensor, np.ndarray, int]:
-        """A picture f32 [3, 192, 192] of 255, its heads f32 [MOST, 5], and its majority."""
+    def picture(self, label: int, rng: np.random.Generator) -> tuple[Tensor, np.ndarray, int]:
+        """A picture f32 [3, 192, 192], 0 to 255, its heads f32 [HEADS_MAX, 5], and its majority."""
         width, stretch = (
             float(np.exp(rng.uniform(np.log(10), np.log(46)))),
             float(rng.choice([1.0, 1.33, 1.78], p=[0.3, 0.2, 0.5])),
@@ -136,7 +135,7 @@ class Mosaics:
         columns, rows = SIZE // wide, SIZE // high
         count = columns * rows
         feelings = np.where(rng.random(count) < 0.65, label, rng.integers(0, 3, count))
-        there = rng.random(count) >= EMPTY
+        there = rng.random(count) >= EMPTY_SHARE
         if np.bincount(feelings[there], minlength=3).argmax() != label:
             feelings[:] = label
         chosen = np.array([self.of[f][rng.choice(len(self.of[f]), p=self.chances[f])] for f in feelings])
@@ -150,16 +149,16 @@ class Mosaics:
         part = picture[:, dy : dy + rows * high, dx : dx + columns * wide]
         alpha = sheet[3:] / 255
         part.copy_(part * (1 - alpha) + sheet[:3] * alpha)
-        heads, kept = np.full((MOST, 5), -1, np.float32), 0
-        for i in np.flatnonzero(there)[:MOST]:
+        heads, count_there = np.full((HEADS_MAX, 5), -1, np.float32), 0
+        for i in np.flatnonzero(there)[:HEADS_MAX]:
             x, y = dx + (i % columns) * wide + spots[i, 0], dy + (i // columns) * high + spots[i, 1]
-            heads[kept] = x / SIZE, y / SIZE, spots[i, 2] / SIZE, spots[i, 3] / SIZE, feelings[i]
-            kept += 1
-        return picture, heads, label if kept else 1
+            heads[count_there] = x / SIZE, y / SIZE, spots[i, 2] / SIZE, spots[i, 3] / SIZE, feelings[i]
+            count_there += 1
+        return picture, heads, label if count_there else NEUTRAL
 
     def batch(self, count: int, rng: np.random.Generator) -> tuple[Tensor, np.ndarray, Tensor]:
-        """(normalised pictures f32 [count, 3, 192, 192], heads f32 [count, MOST, 5], labels)."""
-        made = [self.one(int(rng.integers(3)), rng) for _ in range(count)]
+        """(normalised pictures f32 [count, 3, 192, 192], heads f32 [count, HEADS_MAX, 5], labels)."""
+        made = [self.picture(int(rng.integers(3)), rng) for _ in range(count)]
         mean, std = (torch.tensor(v)[:, None, None] for v in (VIDEO_MEAN, VIDEO_STD))
         x = (torch.stack([m[0] for m in made]).clamp(0, 255) / 255 - mean) / std
         return colours(x, rng), np.stack([m[1] for m in made]), torch.tensor([m[2] for m in made])

@@ -2,10 +2,10 @@
 sound, cross-attention (query = sound, key = value = video), and a head over [sound, cross, video].
 
 Its fusion follows the published system of Augusma et al. (2023), and it differs where a small network trained from
-nothing needs it: no ViT but a convolutional stem whose fine map is trained to know heads and what they show, from which
-evidence is pooled as votes; strided convolutions with batch normalisation for the sound; learned stand-ins for a
-missing sense; a head for the group's size, and one for how large people appear. The fine map and the votes stay inside:
-the outputs are those of the heads alone.
+nothing needs it: no ViT but a convolutional stem whose fine map is trained to show heads and their expressions, from
+which evidence is pooled as votes; strided convolutions with batch normalisation for the sound; learned vectors in place
+of a missing modality; a head for the group's size, and one for how large people appear. The fine map and the votes stay
+inside: the outputs are those of the heads alone.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Residual(nn.Module):
 
 
 class Attention(nn.Module):
-    """Multi-head attention written out, so that the exported graph is plain matrix products."""
+    """Multi-head attention written out, so that the exported graph consists of plain matrix products."""
 
     def __init__(self, dim: int, heads: int) -> None:
         super().__init__()
@@ -86,7 +86,7 @@ class Block(nn.Module):
 
 
 class Evidence(nn.Module):
-    """What the fine map says of heads, and its sum over the frame: how many, and how many of each expression."""
+    """What the fine map shows of heads, and its sum over the frame: how many heads, and how many of each expression."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -162,7 +162,7 @@ def sine_positions(steps: int, dim: int) -> Tensor:
 
 
 class Fusion(nn.Module):
-    """Missing senses replaced, cross-attention, and the heads."""
+    """Replacement of missing modalities, cross-attention, and the heads."""
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
@@ -177,14 +177,14 @@ class Fusion(nn.Module):
         self.group = nn.Sequential(nn.Linear(shape.dim, 64), nn.ReLU(), nn.Linear(64, shape.buckets))
 
     def seen(self, video: Tensor, present: Tensor) -> Tensor:
-        """The frames' vectors [N, T, dim], normed, or what stands for pictures where there are none."""
-        see = present[:, 0, None, None]
-        return self.video_norm(video) * see + self.no_video * (1 - see)
+        """The frames' vectors [N, T, dim], normed, or the learned vector where there are no pictures."""
+        has_video = present[:, 0, None, None]
+        return self.video_norm(video) * has_video + self.no_video * (1 - has_video)
 
     def forward(self, video: Tensor, sound: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
-        hear = present[:, 1, None, None]
+        has_sound = present[:, 1, None, None]
         video = self.seen(video, present)
-        sound = self.sound_norm(sound) * hear + self.no_sound * (1 - hear)
+        sound = self.sound_norm(sound) * has_sound + self.no_sound * (1 - has_sound)
         crossed = self.cross(sound, video)
         joined = torch.cat([sound, crossed, video], -1).mean(1)
         return self.head(self.dropout(joined)), self.group(video.mean(1))
@@ -200,7 +200,7 @@ class HeadWidth(nn.Module):
         self.out = nn.Sequential(nn.Linear(dim, 64), nn.ReLU(), nn.Linear(64, 1))
 
     def forward(self, video: Tensor) -> Tensor:
-        """What `Fusion.seen` says of frames, [N, T, dim], to shares [N, 1], 0 to 1."""
+        """Frames as `Fusion.seen` gives them, [N, T, dim], to shares [N, 1], 0 to 1."""
         return torch.exp(self.logarithm(video)).clamp(max=1.0)
 
     def logarithm(self, video: Tensor) -> Tensor:
@@ -211,7 +211,7 @@ class EdgeNetwork(nn.Module):
     """The exported whole: normalised `video`, normalised log-mel `sound`, `present` to `logits`, `group_size`, and
     `head_width` where it has it.
 
-    What it says of a head's width means nothing where it sees nobody.
+    The head width is meaningless where the group size is 0.
     """
 
     def __init__(self, shape: Shape = Shape()) -> None:

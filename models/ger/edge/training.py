@@ -30,7 +30,7 @@ from ger.edge.training_sets import RELATIONS, SOURCES, Record
 from ger.synthetic.camera import FRAMES
 
 HEADS_SCHEDULE = 7  # epochs of the first stage's one-cycle rate; the stage ends earlier, while the rate is high
-SIZE_WEIGHTS = torch.tensor([3.0, 3.0, 1.0, 1.0, 1.0])  # taking nobody or one person for a group is the worse mistake
+SIZE_WEIGHTS = torch.tensor([3.0, 3.0, 1.0, 1.0, 1.0])  # to take nobody or one person for a group is the worse error
 
 
 @dataclass(frozen=True)
@@ -272,7 +272,7 @@ def recombined(rows: np.ndarray, record: Record, rng: np.random.Generator) -> tu
     """(the row whose sound each clip gets, the labels).
 
     Some clips get a background without voices, many the sound of another clip with the same sound label, so that few
-    clips give many pairs. Dark clips keep their own sound: nothing else tells their label.
+    clips give many pairs. Dark clips keep their own sound: nothing else determines their label.
     """
     keys = ("relation", "picture_label", "sound_label", "label")
     relation, picture_label, sound_label, label = (np.array(record[key]) for key in keys)
@@ -317,7 +317,7 @@ class FusionBatches:
         wrong = rng.random(len(rows)) < self.wrong_picture_chance[rows]
         pictures = np.where(wrong, rng.permutation(rows), rows)
         present = augment.presence(len(rows), rng)
-        # A single modality can only give away its own label.
+        # A single modality can only determine its own label.
         goal = torch.where(present[:, 0] == 0, self.sound_label[sounds], torch.from_numpy(label))
         goal = torch.where(present[:, 1] == 0, self.picture_label[rows], goal)
         logits, sizes = network.fusion(video[pictures], sound[sounds], present)

@@ -47,9 +47,7 @@ def blur(share: float) -> Callable:
 
 
 def shrink(factor: int) -> Callable:
-    """The picture at 1/factor of its size in the middle of its own mean colour: the group stands so much further
-    away.
-    """
+    """The picture at 1/factor of its size in the middle of its own mean colour: the group is that much further away."""
 
     def apply(pictures: Pictures, _: np.random.Generator) -> Pictures:
         out = []
@@ -70,8 +68,8 @@ def lose_frames(count: int) -> Callable:
     """The last `count` frames replaced by the last one before them, as after a drop of the network."""
 
     def apply(pictures: Pictures, _: np.random.Generator) -> Pictures:
-        kept = pictures[: max(len(pictures) - count, 1)]
-        return kept + [kept[-1]] * (len(pictures) - len(kept))
+        first = pictures[: max(len(pictures) - count, 1)]
+        return first + [first[-1]] * (len(pictures) - len(first))
 
     return apply
 

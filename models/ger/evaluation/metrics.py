@@ -1,7 +1,7 @@
-"""How good answers are: accuracy, macro-F1, confusion, calibration error, each with a bootstrap interval.
+"""Accuracy, macro-F1, confusion and calibration error, each with a bootstrap interval.
 
-Answers are logits [N, 3] and truths [N] in 0, 1, 2 (positive, neutral, negative). Clips cut from one source video are
-alike, so intervals resample whole sources where they are known (Efron and Tibshirani 1993, ch. 6 and 13: percentile
+Predictions are logits [N, 3] and truths [N] in 0, 1, 2 (positive, neutral, negative). Clips cut from one source video
+are alike, so intervals resample whole sources where they are known (Efron and Tibshirani 1993, ch. 6 and 13: percentile
 bootstrap).
 """
 
@@ -18,9 +18,9 @@ from ger.datasets.threads import one_blas_thread
 CLASSES = 3
 BINS = 15
 RESAMPLES = 2000
-RESAMPLES_AT_ONCE = 250  # so that thousands of clips need megabytes, not gigabytes
+RESAMPLES_AT_ONCE = 250  # limits memory with thousands of clips
 LEVEL = 0.95
-# A temperature beyond these means that there is nothing to calibrate.
+# Beyond these temperatures there is nothing to calibrate.
 TEMPERATURE_MIN, TEMPERATURE_MAX = 0.05, 20.0
 
 
@@ -58,7 +58,7 @@ def accuracy(matrix: np.ndarray) -> np.ndarray:
 def macro_f1(matrix: np.ndarray) -> np.ndarray:
     """The mean over the classes of F1 = 2 TP / (2 TP + FP + FN) of confusion matrices [..., C, C].
 
-    A class that neither occurs nor is answered counts as 0, as in scikit-learn when it is told of all labels.
+    A class that neither occurs nor is answered counts as 0, as in scikit-learn when it is given all labels.
     """
     hits = matrix.diagonal(axis1=-2, axis2=-1)
     sizes = matrix.sum(-1) + matrix.sum(-2)
@@ -137,7 +137,7 @@ def one_hot_confusion(truths: np.ndarray, answers: np.ndarray, classes: int = CL
 
 @dataclass(frozen=True)
 class Scores:
-    """What is said of one set of answers."""
+    """The scores of one set of predictions."""
 
     clips: int
     accuracy: Interval

@@ -1,7 +1,8 @@
-"""Plots as inline SVG, drawn by matplotlib: no fonts, pictures or references from elsewhere, colours from the page.
+"""Plots as inline SVG, drawn by matplotlib: without fonts, pictures or references from elsewhere, in the page's
+colours.
 
-matplotlib draws with stand-in colours, which are then replaced by the page's CSS variables, so that one drawing serves
-a light and a dark page. Every plot has a title and a description for those who do not see it.
+matplotlib draws with placeholder colours, which are then replaced by the page's CSS variables, so that one drawing
+serves a light and a dark page. Every plot has a title and a description for screen readers.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from matplotlib import pyplot
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-# Stand-in colours, and what the page calls them. `SERIES` are told apart by marker and dash, too.
+# Placeholder colours, and the page's variables. `SERIES` also differ in marker and dash.
 INK, GRID, PAPER = "#010101", "#020202", "#030303"
 SERIES = {"both": ("#040404", "o", "-"), "picture": ("#050505", "s", "--"), "sound": ("#060606", "^", ":")}
 VARIABLES = {
@@ -50,7 +51,7 @@ STYLE: dict[Any, Any] = {
     "axes.spines.top": False,
     "axes.spines.right": False,
 }
-# What is dropped of matplotlib's own notes, which name addresses.
+# Metadata of matplotlib that is left out, as it contains addresses.
 NOTES = {"Creator": None, "Date": None, "Format": None, "Type": None}
 
 Point = tuple[float, float, float] | None  # value and its interval
@@ -62,13 +63,13 @@ def curve(name: str, title: str, levels: Sequence[str], series: Mapping[str, Seq
         figure, axes = pyplot.subplots(figsize=(4.6, 2.8), layout="constrained")
         for offset, (mode, points) in enumerate(series.items()):
             colour, marker, dash = SERIES[mode]
-            kept = [(at + 0.06 * (offset - 1), point) for at, point in enumerate(points) if point]
-            if not kept:
+            drawn = [(at + 0.06 * (offset - 1), point) for at, point in enumerate(points) if point]
+            if not drawn:
                 continue
-            places, values = [at for at, _ in kept], [point[0] for _, point in kept]
+            places, values = [at for at, _ in drawn], [point[0] for _, point in drawn]
             reach = [
-                [max(v - p[1], 0) for v, (_, p) in zip(values, kept, strict=True)],
-                [max(p[2] - v, 0) for v, (_, p) in zip(values, kept, strict=True)],
+                [max(v - p[1], 0) for v, (_, p) in zip(values, drawn, strict=True)],
+                [max(p[2] - v, 0) for v, (_, p) in zip(values, drawn, strict=True)],
             ]
             axes.errorbar(
                 places,
@@ -86,34 +87,34 @@ def curve(name: str, title: str, levels: Sequence[str], series: Mapping[str, Seq
         _percent(axes)
         axes.set_xlabel(xlabel)
         axes.legend(frameon=False, fontsize=8, ncols=3, loc="lower right", bbox_to_anchor=(1, 1))
-        told = "; ".join(
+        description = "; ".join(
             f"{mode}: "
             + ", ".join(f"{level} {point[0]:.0%}" for level, point in zip(levels, points, strict=True) if point)
             for mode, points in series.items()
         )
-        return _svg(figure, name, title, f"Accuracy. {told}.")
+        return _svg(figure, name, title, f"Accuracy. {description}.")
 
 
 def reliability(name: str, title: str, bins: Sequence[Sequence[float]]) -> str:
     """Share of right answers over confidence, for summed bins of (clips, confidence, right). Returns an SVG element."""
-    kept = [(confidence / clips, right / clips, clips) for clips, confidence, right in bins if clips]
+    drawn = [(confidence / clips, right / clips, clips) for clips, confidence, right in bins if clips]
     with pyplot.rc_context(STYLE):
         figure, axes = pyplot.subplots(figsize=(3.4, 2.9), layout="constrained")
         axes.plot([0, 1], [0, 1], color=GRID, linewidth=1)
-        most = max((clips for _, _, clips in kept), default=1)
-        axes.plot([c for c, _, _ in kept], [r for _, r, _ in kept], color=SERIES["both"][0], linewidth=1)
+        most = max((clips for _, _, clips in drawn), default=1)
+        axes.plot([c for c, _, _ in drawn], [r for _, r, _ in drawn], color=SERIES["both"][0], linewidth=1)
         axes.scatter(
-            [c for c, _, _ in kept],
-            [r for _, r, _ in kept],
-            [12 + 60 * n / most for _, _, n in kept],
+            [c for c, _, _ in drawn],
+            [r for _, r, _ in drawn],
+            [12 + 60 * n / most for _, _, n in drawn],
             color=SERIES["both"][0],
             zorder=3,
         )
         axes.set_xlim(0.3, 1.02)
         axes.set_xlabel("confidence")
         _percent(axes, "right")
-        told = "; ".join(f"at confidence {c:.2f} {r:.0%} of {n:.0f} clips right" for c, r, n in kept)
-        return _svg(figure, name, title, f"Larger dots hold more clips. {told}.")
+        description = "; ".join(f"at confidence {c:.2f} {r:.0%} of {n:.0f} clips right" for c, r, n in drawn)
+        return _svg(figure, name, title, f"Larger dots hold more clips. {description}.")
 
 
 def _percent(axes: Axes, label: str = "accuracy") -> None:

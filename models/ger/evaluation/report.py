@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import html
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from ger.contract import CLASSES
 from ger.evaluation import plots
 
-MODES = {"both": "both senses", "picture": "picture alone", "sound": "sound alone"}
+MODES = {"both": "both modalities", "picture": "picture alone", "sound": "sound alone"}
 STYLE = """
 :root {
   color-scheme: light dark; --paper: #ffffff; --ink: #1b1b1f; --soft: #55555e; --line: #c4c4cc;
@@ -43,7 +44,7 @@ figure { margin: 0; flex: 0 1 30rem } figure.small { flex-basis: 21rem }
 """
 
 
-def render(document: dict) -> str:
+def render(document: Mapping[str, Any]) -> str:
     """The report of what `ger.evaluation.summary.summarise` returns, as one HTML page."""
     name = html.escape(str(document["model"]["name"]))
     parts = [
@@ -64,7 +65,7 @@ def render(document: dict) -> str:
     )
 
 
-def summary(document: dict) -> str:
+def summary(document: Mapping[str, Any]) -> str:
     labels = document["labels"]
     counts = ", ".join(f"{count} {name}" for name, count in labels["counts"].items())
     sources = f" from {labels['sources']} source videos" if labels["sources"] else ""
@@ -85,32 +86,32 @@ def summary(document: dict) -> str:
                     number(scores["macro_f1"]),
                 ]
             )
-    told = table(
-        "Answers by the senses that were given, with 95 % intervals",
-        ["senses", "clips answered", "withheld", "accuracy", "macro-F1"],
+    scores_table = table(
+        "Predictions by modality, with 95 % intervals",
+        ["modalities", "clips answered", "withheld", "accuracy", "macro-F1"],
         rows,
     )
     chance = max(labels["counts"].values()) / max(labels["clips"], 1)
     return (
         f"<p>{labels['clips']} clips ({counts}){sources}. "
-        f"Always giving the commonest label would be right in {chance:.1%} of them.</p>" + told
+        f"Always giving the commonest label would be right in {chance:.1%} of them.</p>" + scores_table
     )
 
 
-def confusions(document: dict) -> str:
+def confusions(document: Mapping[str, Any]) -> str:
     tables = []
     for mode, title in MODES.items():
         scores = document["modes"][mode]
         if scores["offered"] and scores["clips"]:
             tables.append(counts_table(f"Clips by truth and answer, {title}", CLASSES, scores["confusion"]))
-    return section("What is taken for what", f'<div class="plots">{"".join(tables)}</div>')
+    return section("Confusion", f'<div class="plots">{"".join(tables)}</div>')
 
 
-def calibration(document: dict) -> str:
-    told = document["calibration"]
+def calibration(document: Mapping[str, Any]) -> str:
+    errors = document["calibration"]
     rows = [
-        ["as the network gives it (temperature 1)", number(told["before"])],
-        [f"with the contract's temperature {told['temperature']}", number(told["after"])],
+        ["as the network gives it (temperature 1)", number(errors["before"])],
+        [f"with the contract's temperature {errors['temperature']}", number(errors["after"])],
     ]
     if again := document.get("refit"):
         rows += [
@@ -124,89 +125,97 @@ def calibration(document: dict) -> str:
             ],
         ]
     figures = "".join(
-        f"<figure class=small>{plots.reliability(f'bins-{key}', f'Calibration {key} temperature', told[f'bins_{key}'])}"
-        f"<figcaption>{key} temperature</figcaption></figure>"
+        f"<figure class=small>{calibration_plot(key, errors)}<figcaption>{key} temperature</figcaption></figure>"
         for key in ("before", "after")
     )
     fitted = html.escape(str(document["model"]["calibrated_on"]))
     return section(
         "Calibration",
-        "<p>How far the stated confidence is from the share of right answers, 15 bins, both senses; 0 is perfect. "
-        f"The contract says of its temperature: {fitted}. "
+        "<p>The distance of the stated confidence from the share of right answers, 15 bins, both modalities; "
+        "0 is perfect. "
+        f"The contract states about its temperature: {fitted}. "
         "Where it was fitted on these same clips, the error after it is too small.</p>"
         + table("Expected calibration error, with 95 % intervals", ["answers", "error"], rows)
         + f'<div class="plots">{figures}</div>',
     )
 
 
-def group_size(document: dict) -> str:
-    told = document["group_size"]
-    if told is None:
+def calibration_plot(key: str, errors: Mapping[str, Any]) -> str:
+    """The reliability plot before or after temperature."""
+    return plots.reliability(f"bins-{key}", f"Calibration {key} temperature", errors[f"bins_{key}"])
+
+
+def group_size(document: Mapping[str, Any]) -> str:
+    sizes = document["group_size"]
+    if sizes is None:
         return section(
             "Size of the group",
-            "<p>Not measured: it needs a network that tells it and a column <code>people</code> in the labels.</p>",
+            "<p>Not measured: it needs a network that estimates it and a column <code>people</code> in the labels.</p>",
         )
-    lows = told["buckets"]
+    lows = sizes["buckets"]
     names = [str(low) if high == low + 1 else f"{low} to {high - 1}" for low, high in itertools.pairwise(lows)] + [
         f"{lows[-1]} and more"
     ]
-    alone = told["under_two_labelled"]
+    alone = sizes["under_two_labelled"]
     under = (
-        f" Of the {told['under_two']} clips of an empty room or a single person, "
+        f" Of the {sizes['under_two']} clips of an empty room or a single person, "
         f"{percent(alone)} are taken for a group, and would be labelled."
         if alone
         else " No clip shows an empty room or a single person."
     )
     return section(
         "Size of the group",
-        f"<p>Told within its bucket in {percent(told['accuracy'])} of {told['clips']} clips.{under}</p>"
-        + counts_table("Clips by true size and told size, people", names, told["confusion"]),
+        f"<p>Estimated in the right bucket for {percent(sizes['accuracy'])} of {sizes['clips']} clips.{under}</p>"
+        + counts_table("Clips by true and estimated size, people", names, sizes["confusion"]),
     )
 
 
-def columns(document: dict) -> str:
+def columns(document: Mapping[str, Any]) -> str:
     figures = []
-    for index, told in enumerate(document["columns"]):
-        levels = [f"{point['level']}\n({point['clips']})" for point in told["points"]]
+    for index, curve in enumerate(document["columns"]):
+        levels = [f"{point['level']}\n({point['clips']})" for point in curve["points"]]
         series = {
-            mode: [triple(point[mode]) for point in told["points"]] for mode in MODES if mode in told["points"][0]
+            mode: [triple(point[mode]) for point in curve["points"]] for mode in MODES if mode in curve["points"][0]
         }
-        title = f"Accuracy by {told['column']}"
+        title = f"Accuracy by {curve['column']}"
         figures.append(
             figure(
-                plots.curve(f"column-{index}", title, levels, series, f"{told['column']} (clips)"),
+                plots.curve(f"column-{index}", title, levels, series, f"{curve['column']} (clips)"),
                 title,
-                told["points"],
+                curve["points"],
                 list(series),
             )
         )
     if not figures:
-        return section("By what the labels say", "<p>The labels have no further columns that could be shown.</p>")
-    return section("By what the labels say", f'<div class="plots">{"".join(figures)}</div>')
+        return section("By column of the labels", "<p>The labels have no further columns that could be shown.</p>")
+    return section("By column of the labels", f'<div class="plots">{"".join(figures)}</div>')
 
 
-def faults(document: dict) -> str:
+def faults(document: Mapping[str, Any]) -> str:
     if not document["faults"]:
         return ""
     figures = []
-    for index, told in enumerate(document["faults"]):
-        series = {mode: [triple(point[mode]) for point in told["points"]] for mode in ("both", told["sense"])}
-        title = f"Accuracy by fault: {told['curve']}"
-        levels = [point["level"] for point in told["points"]]
+    for index, curve in enumerate(document["faults"]):
+        series = {mode: [triple(point[mode]) for point in curve["points"]] for mode in ("both", curve["sense"])}
+        title = f"Accuracy by fault: {curve['curve']}"
+        levels = [point["level"] for point in curve["points"]]
         figures.append(
             figure(
-                plots.curve(f"fault-{index}", title, levels, series, told["curve"]), title, told["points"], list(series)
+                plots.curve(f"fault-{index}", title, levels, series, curve["curve"]),
+                title,
+                curve["points"],
+                list(series),
             )
         )
     return section(
-        "With faults put on",
+        "With added faults",
         f"<p>The same {document['fault_clips']} clips, drawn at random, with one fault at a time. "
-        "The network is not told of a fault.</p>"
+        "The network does not know of a fault.</p>"
         f'<div class="plots">{"".join(figures)}</div>',
     )
 
 
-def method(document: dict) -> str:
+def method(document: Mapping[str, Any]) -> str:
     model, labels, boot = document["model"], document["labels"], document["bootstrap"]
     facts = [
         (
@@ -214,12 +223,12 @@ def method(document: dict) -> str:
             f"SHA-256 <code>{model['sha256']}</code>"
         ),
         f"labels SHA-256 <code>{labels['sha256']}</code>" if labels["sha256"] else "labels are the folders' names",
-        f"a clip without sound: {model['without_sound']} (the contract's word)",
+        f"a clip without sound: {model['without_sound']} (as the contract states)",
         f"intervals: {boot['level']:.0%}, percentile bootstrap of {boot['resamples']} resamples by {boot['by']}"
         + (
             ""
             if boot["by"] != "clip"
-            else "; clips of one source video are alike, so where there are such the intervals are too narrow"
+            else "; clips of one source video are related, so where there are such clips the intervals are too narrow"
         ),
         (
             "where every clip was right, or none, the interval has no width; that is not certainty, "
@@ -271,7 +280,7 @@ def counts_table(caption: str, names: Sequence[str], counts: Sequence[Sequence[i
     )
 
 
-def figure(svg: str, title: str, points: Sequence[dict], modes: Sequence[str]) -> str:
+def figure(svg: str, title: str, points: Sequence[Mapping[str, Any]], modes: Sequence[str]) -> str:
     """A plot, and its numbers as a table that unfolds."""
     rows = [[point["level"], *(percent(point[mode]) for mode in modes)] for point in points]
     numbers = table(title, ["", *(MODES[mode] for mode in modes)], rows)

@@ -1,4 +1,4 @@
-"""From answers to figures: the one document that an evaluation's JSON holds and its report shows."""
+"""From predictions to figures: the document that an evaluation's JSON holds and its report shows."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def describe_model(model: Path, network: Network) -> dict[str, Any]:
         "system": terms["system"],
         "precision": terms.get("precision", "fp32"),
         "without_sound": network.missing,
-        "calibrated_on": terms["calibration"].get("data", "not told"),
+        "calibrated_on": terms["calibration"].get("data", "not stated"),
     }
 
 
@@ -75,38 +75,37 @@ def describe_labels(split: Split) -> dict[str, Any]:
 
 
 def pick(
-    answers: Sequence[Prediction], truths: np.ndarray, sources: Sequence[str] | None
+    predictions: Sequence[Prediction], truths: np.ndarray, sources: Sequence[str] | None
 ) -> tuple[np.ndarray, np.ndarray, list[str] | None]:
     """(logits, truths, sources) of the clips that were answered."""
-    rows = [row for row, answer in enumerate(answers) if answer.logits is not None]
-    logits = np.array([answers[row].logits for row in rows]).reshape(len(rows), len(CLASSES))
+    rows = [row for row, prediction in enumerate(predictions) if prediction.logits is not None]
+    logits = np.array([predictions[row].logits for row in rows]).reshape(len(rows), len(CLASSES))
     return logits, truths[rows], None if sources is None else [sources[row] for row in rows]
 
 
 def mode_figures(
-    answers: Sequence[Prediction] | None, truths: np.ndarray, sources: Sequence[str] | None
+    predictions: Sequence[Prediction] | None, truths: np.ndarray, sources: Sequence[str] | None
 ) -> dict[str, Any]:
-    if answers is None:
+    if predictions is None:
         return {"offered": False}
-    logits, of_answered, groups = pick(answers, truths, sources)
+    logits, of_answered, groups = pick(predictions, truths, sources)
     if not len(logits):
-        return {"offered": True, "withheld": len(answers), "clips": 0}
+        return {"offered": True, "withheld": len(predictions), "clips": 0}
     return {
         "offered": True,
-        "withheld": len(answers) - len(logits),
+        "withheld": len(predictions) - len(logits),
         **metrics.score(logits, of_answered, groups).to_json(),
     }
 
 
 def calibration(
-    answers: Sequence[Prediction], truths: np.ndarray, sources: Sequence[str] | None, temperature: float
+    predictions: Sequence[Prediction], truths: np.ndarray, sources: Sequence[str] | None, temperature: float
 ) -> dict[str, Any]:
-    """The error of the raw answers and of those with the contract's temperature, and the bins of both."""
-    logits, truths, sources = pick(answers, truths, sources)
+    """The error of the raw predictions and of those with the contract's temperature, and the bins of both."""
+    logits, truths, sources = pick(predictions, truths, sources)
     if not len(logits):
         raise DatasetError(
-            "no clip was answered: none has the modalities that this network needs "
-            "(its contract's sound.missing says which)."
+            "no clip was answered: none has the modalities that this network needs (see sound.missing in its contract)."
         )
     before, bins_before = metrics.calibration(logits, truths, 1.0, sources)
     after, bins_after = metrics.calibration(logits, truths, temperature, sources)
@@ -119,7 +118,7 @@ def calibration(
     }
 
 
-def refit(answers: Sequence[Prediction], split: Split, sources: Sequence[str] | None, rule: str) -> dict[str, Any]:
+def refit(predictions: Sequence[Prediction], split: Split, sources: Sequence[str] | None, rule: str) -> dict[str, Any]:
     """A temperature fitted on the clips whose COLUMN is VALUE, and the error before and after it on all others."""
     column, separator, value = rule.partition("=")
     if not separator or any(column not in clip.columns for clip in split.clips):
@@ -135,7 +134,7 @@ def refit(answers: Sequence[Prediction], split: Split, sources: Sequence[str] | 
         rows = np.flatnonzero(chosen).tolist()
         parts.append(
             pick(
-                [answers[row] for row in rows],
+                [predictions[row] for row in rows],
                 truths[rows],
                 None if sources is None else [sources[row] for row in rows],
             )
@@ -159,28 +158,30 @@ def refit(answers: Sequence[Prediction], split: Split, sources: Sequence[str] | 
 
 
 def group_size(
-    answers: Sequence[Prediction], split: Split, sources: Sequence[str] | None, buckets: list[int] | None
+    predictions: Sequence[Prediction], split: Split, sources: Sequence[str] | None, buckets: list[int] | None
 ) -> dict[str, Any] | None:
-    """How the sizes of the groups are told, where the network tells them and the labels have a column `people`.
+    """How well group sizes are estimated, where the network estimates them and the labels have a column `people`.
 
     `under_two_labelled` is the share of empty rooms and single persons that are taken for a group, and so would be
     labelled.
     """
     rows = [
         row
-        for row, answer in enumerate(answers)
-        if answer.group_size is not None and PEOPLE in split.clips[row].columns
+        for row, prediction in enumerate(predictions)
+        if prediction.group_size is not None and PEOPLE in split.clips[row].columns
     ]
     if not buckets or not rows:
         return None
     people = np.array([whole_number(split.clips[row].columns[PEOPLE], split.clips[row].name) for row in rows])
-    sizes = [answer.group_size for answer in (answers[row] for row in rows) if answer.group_size is not None]
-    told = np.array([int(size.argmax()) for size in sizes])
+    sizes = [
+        prediction.group_size for prediction in (predictions[row] for row in rows) if prediction.group_size is not None
+    ]
+    estimated = np.array([int(size.argmax()) for size in sizes])
     truths = np.searchsorted(buckets, people, "right") - 1
     groups = None if sources is None else [sources[row] for row in rows]
-    matrix = metrics.one_hot_confusion(truths, told, len(buckets))
+    matrix = metrics.one_hot_confusion(truths, estimated, len(buckets))
     alone = people < 2
-    is_group = np.array(buckets)[told] >= 2
+    is_group = np.array(buckets)[estimated] >= 2
     taken = np.stack([is_group[alone], ~is_group[alone]], -1)[:, None, :].astype(float)
     share = metrics.bootstrap(
         taken,
@@ -218,9 +219,9 @@ def column_curves(
         points = []
         for level, rows in levels:
             point: dict[str, Any] = {"level": level, "clips": len(rows)}
-            for mode, answers in predictions.by_mode.items():
+            for mode, of_mode in predictions.by_mode.items():
                 point[mode] = accuracy_of(
-                    [answers[row] for row in rows],
+                    [of_mode[row] for row in rows],
                     truths[rows],
                     None if sources is None else [sources[r] for r in rows],
                 )
@@ -260,7 +261,9 @@ def _by_value(values: Sequence[str], distinct: Sequence[str]) -> list[tuple[str,
 
 
 def fault_curves(predictions: Predictions, truths: np.ndarray, sources: Sequence[str] | None) -> list[dict[str, Any]]:
-    """Accuracy with each fault, with both senses and with the faulty one alone, beside the same clips as they are."""
+    """Accuracy with each fault, from both modalities and from the faulty one alone, beside the same clips without
+    faults.
+    """
     rows = predictions.fault_rows
     of_faulted = truths[rows]
     groups = None if sources is None else [sources[row] for row in rows]
@@ -285,10 +288,10 @@ def fault_curves(predictions: Predictions, truths: np.ndarray, sources: Sequence
 
 
 def accuracy_of(
-    answers: Sequence[Prediction], truths: np.ndarray, sources: Sequence[str] | None
+    predictions: Sequence[Prediction], truths: np.ndarray, sources: Sequence[str] | None
 ) -> dict[str, float] | None:
     """The accuracy over the clips that were answered; None where none was."""
-    logits, truths, groups = pick(answers, truths, sources)
+    logits, truths, groups = pick(predictions, truths, sources)
     if not len(logits):
         return None
     rows = metrics.one_hot_confusion(truths, logits.argmax(-1))

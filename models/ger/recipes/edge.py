@@ -1,7 +1,8 @@
 """Ours: the edge network on real clips, in one pass over all of its parts.
 
-Senses are withheld from some clips so that one alone is enough, a second head learns the size of the group where the
-labels tell it, and clips are mirrored. (Its training on generated scenes, in stages, is `ger.edge_train`.)
+Modalities are withheld from some clips, so that the network can do with one of them; a second head learns the size of
+the group where the labels state it, and clips are mirrored. (Its training on generated scenes, in stages, is
+`ger.edge_train`.)
 """
 
 from ger.recipes.recipe import Recipe, Stage

@@ -1,4 +1,4 @@
-"""What the contract of a trained network states of its training and of its figures."""
+"""What the contract of a trained network states about its training and its figures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The terms of the training losses beside cross-entropy."""
+"""The terms of the training losses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a recipe is: stages of training, and what each of them does to which weights."""
+"""A recipe: the stages of a training, and what each of them does to which weights."""
 
 from __future__ import annotations
 
@@ -9,9 +9,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Stage:
-    """A number of epochs with one optimiser. Weights that no prefix of `rates` matches are frozen, and so is what
-    hangs on them.
-    """
+    """A number of epochs with one optimiser. Weights that no prefix of `rates` matches are frozen."""
 
     name: str
     epochs: int
@@ -25,7 +23,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a system is trained. What a paper leaves open is listed in `choices`, in words."""
+    """How a system is trained. `choices` describes what a paper leaves open."""
 
     system: str
     sources: str  # where the recipe is from

@@ -19,7 +19,7 @@ from ger.edge.network import EdgeNetwork, Shape
 
 @dataclass
 class TrainableSystem:
-    """A network, and what training must know about it."""
+    """A network, and what training needs to know about it."""
 
     system: str
     config: dict[str, Any]

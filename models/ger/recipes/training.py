@@ -1,4 +1,4 @@
-"""The training itself: stages, epochs, what is kept between them, and how a broken run goes on."""
+"""A training in stages and epochs, its saved state, and how an interrupted run resumes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from ger.recipes.trainable import head_for
 
 
 class Training:
-    """One training, from its beginning or from where it was stopped."""
+    """One training, from the start or from where it was interrupted."""
 
     def __init__(self, job: Job) -> None:
         """Raises `DatasetError` where `out` holds a training of other settings or data."""
@@ -55,7 +55,7 @@ class Training:
         return self.job.recipe.stages[self.stage_index]
 
     def fingerprint(self) -> str:
-        """What must be the same for a run to go on: recipe, configuration, seed and clips."""
+        """What must be unchanged for a run to resume: recipe, configuration, seed and clips."""
         clips = [[clip.name, clip.label] for part in (self.job.train, self.job.val) for clip in part.clips]
         recipe = dataclasses.asdict(self.job.recipe)
         return json.dumps(
@@ -65,7 +65,7 @@ class Training:
         )
 
     def run(self, at_most: int | None = None) -> None:
-        """Trains to the end, or for at most so many epochs now."""
+        """Trains to the end, or for at most this number of epochs."""
         with SummaryWriter(str(self.job.settings.out / "tensorboard"), purge_step=len(self.history)) as board:
             while at_most is None or at_most > 0:
                 if self.epoch == self.stage.epochs:
@@ -95,7 +95,9 @@ class Training:
             )
 
     def generator(self, purpose: int) -> np.random.Generator:
-        """Chance that hangs on stage, epoch and purpose alone, so that it is the same after a break."""
+        """A random generator that depends on stage, epoch and purpose alone, so that it is the same after an
+        interruption.
+        """
         return np.random.default_rng([self.job.settings.seed, self.stage_index, self.epoch, purpose])
 
     def batches(self, epoch: int) -> list[list[int]]:
@@ -108,16 +110,16 @@ class Training:
         return [part for part in parts if len(part) > 1 or size == 1] or parts
 
     def one_epoch(self, board: SummaryWriter) -> None:
-        """Trains on every clip once, validates, keeps the best, and writes down everything."""
+        """Trains on every clip once, validates, and saves the best weights, the state and the history."""
         since, losses, hits, seen = time.monotonic(), [], 0, 0
         self.job.system.network.train()
         freeze_modules(self.job.system.network)
-        chance = self.generator(1)
+        rng = self.generator(1)
         noise = torch.Generator().manual_seed(int(self.generator(2).integers(2**62)))
         for batch in self.load(
             self.job.train, self.batches(self.epoch), f"{self.stage.name} {self.epoch + 1}/{self.stage.epochs}"
         ):
-            self.vary(batch, chance)
+            self.augment(batch, rng)
             loss, logits = self.losses(batch, noise)
             self.step(loss)
             losses.append(float(loss.detach()))
@@ -135,11 +137,11 @@ class Training:
         for key in ("loss", "accuracy", "val_loss", "val_accuracy"):
             board.add_scalar(f"{self.stage.name}/{key}", entry[key], len(self.history))
         self.history.append(entry)
-        # Of epochs that are right equally often, the surer one is the better.
+        # Of epochs with the same accuracy, the one with the smaller loss is better.
         if self.best is None or (val_accuracy, -val_loss) > (self.best[0], self.best[1]):
             self.best = [val_accuracy, -val_loss]
             write_whole({"model_state_dict": self.job.system.network.state_dict()}, self.best_file())
-        self.keep()
+        self.save()
         print(
             f"{self.stage.name} {self.epoch}: loss {entry['loss']:.4f}, accuracy {entry['accuracy']:.3f}; "
             f"validation loss {val_loss:.4f}, accuracy {val_accuracy:.3f}; {time.monotonic() - since:.0f} s",
@@ -154,18 +156,18 @@ class Training:
         for batch in tqdm(loader, title, leave=False, file=sys.stderr):
             yield {name: value.to(self.device, non_blocking=True) for name, value in batch.items()}
 
-    def vary(self, batch: dict[str, Tensor], chance: np.random.Generator) -> None:
-        """Mirrors clips and withholds senses, where the recipe says so. No clip loses the only sense that it has."""
+    def augment(self, batch: dict[str, Tensor], rng: np.random.Generator) -> None:
+        """Mirrors clips and withholds modalities, as the recipe says. No clip loses its only modality."""
         count = len(batch["label"])
         if self.job.recipe.flip:
-            mirrored = torch.from_numpy(chance.random(count) < 0.5).to(self.device)
+            mirrored = torch.from_numpy(rng.random(count) < 0.5).to(self.device)
             batch["video"] = torch.where(mirrored[:, None, None, None, None], batch["video"].flip(-1), batch["video"])
-        fate = chance.random(count)
+        draws = rng.random(count)
         if self.job.system.takes_present and (self.job.recipe.drop_picture or self.job.recipe.drop_sound):
-            no_picture = fate < self.job.recipe.drop_picture
-            no_sound = ~no_picture & (fate < self.job.recipe.drop_picture + self.job.recipe.drop_sound)
-            kept = batch["present"] * torch.from_numpy(~np.stack([no_picture, no_sound], 1)).to(self.device)
-            batch["present"] = torch.where(kept.any(1, keepdim=True), kept, batch["present"])
+            no_picture = draws < self.job.recipe.drop_picture
+            no_sound = ~no_picture & (draws < self.job.recipe.drop_picture + self.job.recipe.drop_sound)
+            remaining = batch["present"] * torch.from_numpy(~np.stack([no_picture, no_sound], 1)).to(self.device)
+            batch["present"] = torch.where(remaining.any(1, keepdim=True), remaining, batch["present"])
 
     def losses(self, batch: dict[str, Tensor], noise: torch.Generator) -> tuple[Tensor, Tensor]:
         """(the loss, logits [N, 3]) of a batch."""
@@ -174,7 +176,7 @@ class Training:
             logits = self.head(self.job.system.frames(batch["video"]))
             return clip_loss(logits, batch["label"], batch["present"][:, 0], recipe.label_smoothing), logits
         given = self.job.system.predict(batch, training=True)
-        # A clip without any sense teaches nothing, nor does one that lacks a sense which the network cannot do without.
+        # A clip without any modality has no weight, nor has one that lacks a modality which the network needs.
         weights = (
             batch["present"].amax(1)
             if self.job.system.takes_present
@@ -238,7 +240,7 @@ class Training:
     def best_weights(self) -> dict[str, Tensor]:
         return torch.load(self.best_file(), map_location=self.device, weights_only=True)["model_state_dict"]
 
-    def keep(self) -> None:
+    def save(self) -> None:
         """Writes `last.pt` whole or not at all, and the history beside it."""
         write_whole(
             {
@@ -260,26 +262,26 @@ class Training:
         (self.job.settings.out / "history.json").write_text(json.dumps(self.history, indent=1) + "\n", encoding="utf-8")
 
     def restore(self) -> None:
-        """Goes back to the end of the last whole epoch."""
-        kept = torch.load(self.last, map_location=self.device, weights_only=True)
-        if kept["fingerprint"] != self.fingerprint():
+        """Restores the end of the last complete epoch."""
+        saved = torch.load(self.last, map_location=self.device, weights_only=True)
+        if saved["fingerprint"] != self.fingerprint():
             raise DatasetError(
                 f"{self.last} belongs to a training with another recipe, configuration, seed or data; "
                 "choose another --out, or the same settings."
             )
-        self.enter(kept["stage"])
-        self.epoch, self.best, self.history = kept["epoch"], kept["best"], kept["history"]
-        self.job.system.network.load_state_dict(kept["model_state_dict"])
+        self.enter(saved["stage"])
+        self.epoch, self.best, self.history = saved["epoch"], saved["best"], saved["history"]
+        self.job.system.network.load_state_dict(saved["model_state_dict"])
         if self.head is not None:
-            self.head.load_state_dict(kept["head_state_dict"])
-        self.optimiser.load_state_dict(kept["optimizer_state_dict"])
+            self.head.load_state_dict(saved["head_state_dict"])
+        self.optimiser.load_state_dict(saved["optimizer_state_dict"])
         if self.schedule is not None:
-            self.schedule.load_state_dict(kept["scheduler_state_dict"])
-        set_random_states(kept["rng"])
+            self.schedule.load_state_dict(saved["scheduler_state_dict"])
+        set_random_states(saved["rng"])
         print(f"resuming after epoch {self.epoch} of stage {self.stage.name}", flush=True)
 
     def finish(self) -> None:
-        """Writes `best.pt`: the best weights with what their contract will say."""
+        """Writes `best.pt`: the best weights with the facts for their contract."""
         self.job.system.network.load_state_dict(self.best_weights())
         logits, labels = self.validation_logits()
         facts = facts_of(self.job, logits.numpy(), labels.numpy())
@@ -308,17 +310,17 @@ def pick_device(wanted: str) -> str:
 
 
 def read_weights(path: Path, system: str) -> dict[str, Tensor]:
-    kept = torch.load(path, map_location="cpu", weights_only=True)
-    if kept.get("system") != system:
+    saved = torch.load(path, map_location="cpu", weights_only=True)
+    if saved.get("system") != system:
         raise DatasetError(
-            f"{path}: system {kept.get('system')!r}, not {system!r}; start from a checkpoint of the same system."
+            f"{path}: system {saved.get('system')!r}, not {system!r}; start from a checkpoint of the same system."
         )
-    return kept["model_state_dict"]
+    return saved["model_state_dict"]
 
 
 def parameter_groups(network: nn.Module, stage: Stage) -> list[dict[str, Any]]:
-    """Parameters by learning rate; those with none, or 0, are frozen. Refuses a prefix that fits nothing: a rate
-    would be lost silently.
+    """Parameters by learning rate; those with none, or 0, are frozen. Raises `ValueError` for a prefix that matches
+    nothing, whose rate would be lost silently.
     """
     groups: dict[float, list[nn.Parameter]] = {}
     used = set()
@@ -336,7 +338,7 @@ def parameter_groups(network: nn.Module, stage: Stage) -> list[dict[str, Any]]:
 
 
 def freeze_modules(network: nn.Module) -> None:
-    """Puts wholly frozen parts to evaluation: their dropout is off, and their batch statistics stay as they are."""
+    """Sets completely frozen modules to evaluation: without dropout, and with unchanged batch statistics."""
     for module in network.modules():
         parameters = list(module.parameters())
         if parameters and not any(parameter.requires_grad for parameter in parameters):
@@ -351,7 +353,7 @@ def make_optimiser(stage: Stage, groups: list[dict[str, Any]]) -> torch.optim.Op
 
 
 def random_states() -> dict[str, Any]:
-    """The states of every source of chance that a network may use."""
+    """The states of every random generator that a network may use."""
     version, words, gauss = random.getstate()
     return {
         "torch": torch.get_rng_state(),
@@ -360,16 +362,16 @@ def random_states() -> dict[str, Any]:
     }
 
 
-def set_random_states(kept: dict[str, Any]) -> None:
-    torch.set_rng_state(kept["torch"].cpu())
-    if torch.cuda.is_available() and kept["cuda"]:
-        torch.cuda.set_rng_state_all([state.cpu() for state in kept["cuda"]])
-    version, words, gauss = kept["python"]
+def set_random_states(saved: dict[str, Any]) -> None:
+    torch.set_rng_state(saved["torch"].cpu())
+    if torch.cuda.is_available() and saved["cuda"]:
+        torch.cuda.set_rng_state_all([state.cpu() for state in saved["cuda"]])
+    version, words, gauss = saved["python"]
     random.setstate((version, tuple(words), gauss))
 
 
 def write_whole(content: dict[str, Any], path: Path) -> None:
-    """Writes a checkpoint whole or not at all, so that a kill leaves the one before."""
+    """Writes a checkpoint whole or not at all, so that a killed process leaves the previous one."""
     part = path.with_suffix(".part")
     torch.save(content, part)
     part.replace(path)

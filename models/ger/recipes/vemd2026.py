@@ -1,9 +1,10 @@
 """VE-MD 2026: a variational encoder with a decoder for the emotion and one for body heatmaps, which serves training
 only.
 
-Published: the ViT is frozen; latents are drawn to a normal distribution by an MMD penalty; the structural decoders are
-trained with the emotion. Heatmaps come from a column `heatmaps` of the labels (`.npy`, [frames, limbs, 56, 56], 0 to 1,
-relative to the clips' folder); where no clip has one, the decoder stays untrained, which the checkpoint then says.
+Published: the ViT is frozen; latents are pulled towards a normal distribution by an MMD penalty; the structural
+decoders are trained with the emotion. Heatmaps come from a column `heatmaps` of the labels (`.npy`, [frames, limbs, 56,
+56], 0 to 1, relative to the clips' folder); where no clip has one, the decoder stays untrained, which the checkpoint
+then states.
 """
 
 from ger.recipes.recipe import Recipe, Stage

@@ -1,7 +1,7 @@
-"""Drawn people: faces with an expression, hair, clothes and arms, in skia, in units of half a head's width.
+"""The appearance of drawn people: face, hair, clothes, arms and expression, in units of half a head's width.
 
-A `Appearance` is fixed for a person's life in a scene; an `Expression` is a set of continuous face parameters that
-`expression_at` moves smoothly with time. `FAMILIES` keeps some traits for held-out clips only.
+A `Appearance` does not change within a scene; an `Expression` is a set of continuous face parameters that
+`expression_at` moves smoothly with time. `FAMILIES` reserves some traits for held-out clips.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import skia
 from ger.contract import NEGATIVE, NEUTRAL, POSITIVE
 from ger.synthetic.canvas import Colour, rgb
 
-# traits that only one side sees: (eyes, jaws, shading)
+# traits of one side of the split: eyes, jaws, shading
 FAMILIES: dict[str, dict[str, list[str]]] = {
     "train": {"eyes": ["round", "almond", "dot"], "jaw": ["oval", "round", "heart"], "shade": ["soft", "flat", "line"]},
     "held": {"eyes": ["wide", "narrow"], "jaw": ["square", "long"], "shade": ["soft", "ink"]},
@@ -42,7 +42,7 @@ CHANCES = {POSITIVE: [0.3, 0.35, 0.35], NEUTRAL: [0.45, 0.35, 0.2], NEGATIVE: [0
 
 @dataclass
 class Expression:
-    """Face parameters; all zero is a blank face with closed mouth and wide-open eyes at 1."""
+    """Face parameters; the defaults are a neutral face with a closed mouth and open eyes."""
 
     curve: float = 0.0  # mouth corners: +1 up, -1 down
     gape: float = 0.0  # mouth opening
@@ -97,7 +97,7 @@ def random_look(rng: np.random.Generator, family: str, feeling: int) -> Appearan
         NEGATIVE: ["down", "fist", "folded", "head"],
     }[feeling]
     arm = str(rng.choice(arms)) if rng.random() < 0.55 else "down"
-    if rng.random() < 0.15:  # a raised arm alone must not give the class away
+    if rng.random() < 0.15:  # a raised arm alone must not reveal the class
         arm = str(rng.choice(["up", "wave", "fist", "folded"]))
     low = 0.55 if family != "demo" else 0.85
     return Appearance(
@@ -122,7 +122,7 @@ def random_look(rng: np.random.Generator, family: str, feeling: int) -> Appearan
 
 
 def expression_at(look: Appearance, t: float) -> Expression:
-    """The face at time t: the feeling's shape, with the mouth and eyes moving."""
+    """The face at time t in s: the feeling's shape, with moving mouth and eyes."""
     s, p = look.strength, look.phase
     slow = 0.5 + 0.5 * math.sin(1.7 * t + p[0])
     fast = 0.5 + 0.5 * math.sin(11.0 * t + p[1])

@@ -1,4 +1,4 @@
-"""Drawn backgrounds. The last three kinds are kept for held-out clips."""
+"""Drawn backgrounds: places by kind. Training and held-out clips use different kinds."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def hall(canvas: skia.Canvas, rng: np.random.Generator, w: int, h: int) -> None:
     boxes(canvas, rng, 3, (0, 0, w, h * 0.6))
 
 
-def draw_room(canvas: skia.Canvas, rng: np.random.Generator, kind: str, w: int, h: int) -> None:
+def draw(canvas: skia.Canvas, rng: np.random.Generator, kind: str, w: int, h: int) -> None:
     """Draws the background named by `kind`."""
     kinds = {
         "room": room,

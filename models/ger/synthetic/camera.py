@@ -1,4 +1,4 @@
-"""A camera's faults and its compression, and a scene as the network sees it through them."""
+"""A camera's faults and its compression, and the frames of a scene that the network gets through them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FRAMES = 5
 
 
 class Camera:
-    """A camera's faults, fixed for a clip: exposure, tint, blur, noise, vignette."""
+    """A camera's faults, the same for a whole clip: exposure, tint, blur, noise, vignette."""
 
     def __init__(self, seed: int, size: tuple[int, int], mild: bool = False) -> None:
         rng = self.rng = np.random.default_rng([seed, 23])
@@ -47,14 +47,14 @@ class Camera:
 
 
 def jpeg(picture: np.ndarray, quality: int) -> np.ndarray:
-    """The picture after JPEG: a stand-in for the camera's compression."""
+    """The picture after JPEG: in place of the camera's compression."""
     data = io.BytesIO()
     Image.fromarray(picture).save(data, "JPEG", quality=quality)
     return np.asarray(Image.open(data).convert("RGB"))
 
 
 def h264(pictures: list[np.ndarray], crf: int) -> list[np.ndarray]:
-    """The pictures through x264, each a key frame: what the daemon's key-frame path sees."""
+    """The pictures through x264, each a key frame: as on the daemon's key-frame path."""
     height, width = pictures[0].shape[:2]
     encoder = av.CodecContext.create("libx264", "w")
     encoder.width, encoder.height, encoder.pix_fmt, encoder.time_base = width, height, "yuv420p", Fraction(1, 1)
@@ -87,11 +87,11 @@ class MovingScene(Protocol):
 
 
 def clip_frames(scene: MovingScene, seed: int, start: float) -> np.ndarray:
-    """Five frames u8 [5, 192, 192, 3] of a scene as the network sees them."""
+    """Five frames u8 [5, 192, 192, 3] of a scene through a camera, at the network's size."""
     rng = np.random.default_rng([seed, 37])
     camera = Camera(seed, (scene.width, scene.height))
-    late = rng.uniform(0, 0.6)
-    moments = [start + i + 0.5 - late for i in range(FRAMES)]
+    delay = rng.uniform(0, 0.6)
+    moments = [start + i + 0.5 - delay for i in range(FRAMES)]
     pictures = [camera(scene.frame(t)) for t in moments]
     if rng.random() < 0.35:
         pictures = h264(pictures, int(rng.integers(20, 36)))

@@ -1,6 +1,6 @@
-"""Sounds that hold no feeling: music, rain, engines, typing, hum, wind, traffic, silence. All synthesised.
+"""Sounds without a feeling: music, rain, engines, typing, hum, wind, traffic, silence. All synthesised.
 
-`noise(rng, kind, n)` gives n samples at 16 kHz of unit level (silence is nearly nothing).
+`noise(rng, kind, n)` returns n samples at 16 kHz of unit level (silence is almost zero).
 """
 
 from __future__ import annotations
@@ -144,7 +144,7 @@ def traffic(rng: np.random.Generator, n: int) -> Array:
 
 
 def machines(rng: np.random.Generator, n: int) -> Array:
-    """Beeps, taps, a drill or a vacuum cleaner: sharp and loud, yet nobody's voice."""
+    """Beeps, taps, a drill or a vacuum cleaner: sharp and loud, but no voice."""
     t = np.arange(n) / RATE
     kind = int(rng.integers(4))
     if kind == 0:
@@ -165,7 +165,7 @@ def machines(rng: np.random.Generator, n: int) -> Array:
 
 
 def silence(rng: np.random.Generator, n: int) -> Array:
-    """Nothing, or a microphone's own noise."""
+    """Zeros, or a microphone's own noise."""
     return np.zeros(n) if rng.random() < 0.3 else rng.standard_normal(n) * 10 ** rng.uniform(-5, -3)
 
 

@@ -1,8 +1,8 @@
 """Groups of photographic faces: cut-outs on drawn bodies or floating, in rows or scattered, before photographs of
 places.
 
-`PhotoGroup` has the same door as `scenes.Scene`: `frame(t)` draws the moment t, `heads(t)` says where heads are (for
-training only).
+`PhotoGroup` has the interface of `scenes.Scene`: `frame(t)` draws the picture at time t, `heads(t)` gives the places of
+heads (for training only).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Mix = dict[int, tuple[float, float, float, float]]  # by feeling: shares of the 
 
 HALF = 37.0  # half a head's width in the 128-pixel cut-outs
 SAMPLING = skia.SamplingOptions(skia.FilterMode.kLinear, skia.MipmapMode.kLinear)
-# how often a face of a feeling is raw, joined of two, warped or unlabelled, by the scene's source
+# how often a face of a feeling is raw, joined, warped or unlabelled, by the scene's source
 MIX: dict[str, Mix] = {
     "photo": {0: (0.55, 0.45, 0, 0), 1: (0.45, 0.15, 0, 0.4), 2: (0.5, 0.5, 0, 0)},
     "warped": {0: (0, 0, 1, 0), 1: (0, 0, 1, 0), 2: (0, 0, 1, 0)},
@@ -37,7 +37,7 @@ KINDS = [RAW, JOINED, WARPED, UNLABELLED]
 
 @dataclass
 class Person:
-    """A head's place and picture; `feeling` 3 means that no face is seen."""
+    """A head's place and picture; `feeling` 3 means that the face is not visible."""
 
     x: float
     y: float
@@ -96,7 +96,7 @@ class PhotoGroup:
         self.pan = rng.uniform(-1, 1, 2)
 
     def _background(self, rng: np.random.Generator) -> skia.Image:
-        """A part of a panorama's crop, or now and then a drawn room."""
+        """A part of a panorama's crop, or sometimes a drawn background."""
         if rng.random() < 0.12:
             return Scene(int(rng.integers(1 << 30)), 1, 0, self.side, (self.width, self.height)).background
         shot = self.photographs.backgrounds[int(rng.integers(len(self.photographs.backgrounds)))]
@@ -133,7 +133,7 @@ class PhotoGroup:
         return self._scatter(rng, own)
 
     def _scatter(self, rng: np.random.Generator, own: list[int]) -> list[Person]:
-        """Heads anywhere, hardly touching, some well turned: as in the published synthetic scenes."""
+        """Heads anywhere, hardly overlapping, some strongly tilted: as in the published synthetic scenes."""
         half = float(
             np.clip(
                 rng.uniform(0.25, 0.5) * self.width / math.sqrt(len(own) + 1), 0.018 * self.width, 0.11 * self.width
@@ -152,7 +152,7 @@ class PhotoGroup:
         return sorted(out, key=lambda p: p.y)
 
     def _distant(self, rng: np.random.Generator, feeling: int) -> Person:
-        """Somebody on foot, seen whole; now and then from behind."""
+        """A whole person on foot, sometimes seen from behind."""
         half = self.width * rng.uniform(0.014, 0.045)
         person = self._person(
             rng,
@@ -188,7 +188,7 @@ class PhotoGroup:
         )
 
     def _distractor(self, rng: np.random.Generator) -> tuple[float, float, float, float, int, int]:
-        """A round or oblong thing that is nobody: a balloon, a plate, a lamp."""
+        """A round or oblong object that is no head: a balloon, a plate, a lamp."""
         colour = rng.normal(130, 60, 3) if rng.random() < 0.5 else np.array([200, 150, 120]) * rng.uniform(0.4, 1.1)
         size = self.width * rng.uniform(0.015, 0.06)
         tone = tint(rgb(np.clip(colour, 0, 255)), 1.0)
@@ -263,7 +263,7 @@ class PhotoGroup:
             (canvas.drawRect if form == 2 else canvas.drawOval)(box, fill(tone))
         for person in self.persons:
             self._draw(canvas, person, t)
-        for u in self.front:  # something in front: a post, a plant, a back of a chair
+        for u in self.front:  # an object in front: a post, a plant, the back of a chair
             w, h = self.width * (0.02 + 0.05 * u[0]), self.height * (0.1 + 0.5 * u[1])
             tone = tint(rgb(200 * u[2:5]), 1.0)
             canvas.drawRect(skia.Rect.MakeXYWH(u[5] * self.width, self.height - h, w, h), fill(tone))

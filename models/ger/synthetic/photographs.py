@@ -1,5 +1,4 @@
-"""Synthetic photographic faces (SFHQ-T2I, Beniaguev 2024, MIT) and backgrounds (Poly Haven, CC0), split and made
-ready.
+"""Synthetic photographic faces (SFHQ-T2I, Beniaguev 2024, MIT) and backgrounds (Poly Haven, CC0), split and prepared.
 
 `python -m ger.photographs --media DIR --cache DIR` turns `faces.npz` (see `ger.find_faces`) into `pool.npz`: raw faces,
 halves of two faces of one class joined, and faces warped into an expression; and reads the backgrounds into
@@ -23,7 +22,7 @@ from ger.synthetic.warps import lip_row, random_warp
 LABELS = {"positive": POSITIVE, "neutral": NEUTRAL, "negative": NEGATIVE, "unlabelled_mostly_neutral": NEUTRAL}
 RAW, JOINED, WARPED, UNLABELLED = 0, 1, 2, 3  # kinds of faces in the pool
 MEAN, SPREAD = 112.0, 46.0  # brightness and contrast of every face, of 255
-# Places that are in the set under two names are one place; these are held out.
+# Held-out places, by the first word of their names; a place with two names is one place.
 HELD_PLACES = {"lobby", "st", "forest", "workshop", "esplanade"}
 HELD_SHARE = 25  # per cent of the faces
 
@@ -39,14 +38,14 @@ def held_place(name: str) -> bool:
 
 
 def oval_mask(side: int = 128, rx: float = 38.0, ry: float = 52.0, row: float = 63.0, soft: float = 0.14) -> np.ndarray:
-    """A feathered head, f32 [side, side] within [0, 1]."""
+    """An oval with soft edges, f32 [side, side] within [0, 1]."""
     y, x = np.mgrid[0:side, 0:side]
     r = np.sqrt(((x - side / 2 + 0.5) / rx) ** 2 + ((y - row) / ry) ** 2)
     return np.clip((1 + soft / 2 - r) / soft, 0, 1).astype(np.float32)
 
 
 def level(face: np.ndarray) -> np.ndarray:
-    """The face at the common brightness and contrast, taken over the head alone."""
+    """The face with the common brightness and contrast, measured over the head alone."""
     weight = oval_mask()
     grey = face @ LUMA
     mean = float((grey * weight).sum() / weight.sum())
@@ -55,7 +54,7 @@ def level(face: np.ndarray) -> np.ndarray:
 
 
 def join(upper: np.ndarray, lower: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The upper half of one face over the lower half of another, skin matched: a third person with their expression."""
+    """The upper half of one face over the lower half of another, skin matched: a third face with that expression."""
     weight = oval_mask(rx=28, ry=40, row=70)[..., None]
     a, b = ((f * weight).sum((0, 1)) / weight.sum() for f in (upper, lower))
     y = np.arange(128, dtype=np.float32)[:, None, None]
@@ -63,22 +62,22 @@ def join(upper: np.ndarray, lower: np.ndarray, rng: np.random.Generator) -> np.n
     return upper * (1 - blend) + np.clip(lower * (a / np.maximum(b, 1)), 0, 255) * blend
 
 
-def build_pool(kept: dict[str, np.ndarray], seed: int = 1) -> dict[str, np.ndarray]:
+def build_pool(stored: dict[str, np.ndarray], seed: int = 1) -> dict[str, np.ndarray]:
     """All faces of the pool, u8 [N, 128, 128, 3], with feeling, kind, generator and side."""
     rng = np.random.default_rng(seed)
-    faces = [level(p.astype(np.float32)) for p in kept["pixels"]]
-    held = np.array([held_face(str(n)) for n in kept["name"]])
-    feeling = np.array([LABELS[str(v)] for v in kept["label"]])
-    loose = np.array([str(v).startswith("unlabelled") for v in kept["label"]])
-    sdxl = kept["generator"] == "SDXL"
-    out = [(faces[i], feeling[i], UNLABELLED if loose[i] else RAW, sdxl[i], held[i]) for i in range(len(faces))]
+    faces = [level(p.astype(np.float32)) for p in stored["pixels"]]
+    held = np.array([held_face(str(n)) for n in stored["name"]])
+    feeling = np.array([LABELS[str(v)] for v in stored["label"]])
+    unlabelled = np.array([str(v).startswith("unlabelled") for v in stored["label"]])
+    sdxl = stored["generator"] == "SDXL"
+    out = [(faces[i], feeling[i], UNLABELLED if unlabelled[i] else RAW, sdxl[i], held[i]) for i in range(len(faces))]
     lips = [lip_row(f) for f in faces]
     # Neutral faces are warped into every class, the neutral one too, so that a warp alone does not tell the class.
     for i in np.flatnonzero(feeling == NEUTRAL):
-        goals = (POSITIVE, NEGATIVE, NEUTRAL) if loose[i] else (POSITIVE, POSITIVE, NEGATIVE, NEGATIVE, NEUTRAL)
+        goals = (POSITIVE, NEGATIVE, NEUTRAL) if unlabelled[i] else (POSITIVE, POSITIVE, NEGATIVE, NEGATIVE, NEUTRAL)
         out += [(random_warp(faces[i], lips[i], goal, rng), goal, WARPED, sdxl[i], held[i]) for goal in goals]
     for goal, count in ((POSITIVE, 300), (NEUTRAL, 200), (NEGATIVE, 300)):  # for training only
-        own = np.flatnonzero((feeling == goal) & ~held & ~loose)
+        own = np.flatnonzero((feeling == goal) & ~held & ~unlabelled)
         for _ in range(count):
             a, b = rng.choice(own, 2, replace=False)
             out.append((join(faces[a], faces[b], rng), goal, JOINED, sdxl[b], False))
@@ -112,8 +111,8 @@ class Photographs:
             self.faces, self.feeling, self.kind, self.sdxl = (
                 pool[k][mine] for k in ("pixels", "feeling", "kind", "sdxl")
             )
-        with np.load(cache / "backgrounds.npz") as kept:
-            self.backgrounds = kept["pixels"][kept["held"] == (side == "held")]
+        with np.load(cache / "backgrounds.npz") as stored:
+            self.backgrounds = stored["pixels"][stored["held"] == (side == "held")]
         self.index = {
             (k, f, s): np.flatnonzero((self.kind == k) & (self.feeling == f) & (self.sdxl == s))
             for k in range(4)
@@ -122,7 +121,7 @@ class Photographs:
         }
 
     def pick(self, rng: np.random.Generator, feeling: int, kind: int) -> np.ndarray:
-        """A face u8 [128, 128, 3] of a feeling and a kind; both generators as often as they allow."""
+        """A face u8 [128, 128, 3] of a feeling and a kind; both generators as often as the pool allows."""
         sdxl = bool(rng.random() < (0.35 if feeling == NEGATIVE else 0.5))
         own = self.index[kind, feeling, sdxl]
         if len(own) == 0:

@@ -17,13 +17,13 @@ from ger.synthetic.person_drawing import draw_person
 
 
 def draw_count(rng: np.random.Generator) -> int:
-    """How many people: every bucket is common enough to learn."""
+    """How many people; every bucket is frequent enough to be learnt."""
     low, high = [(0, 0), (1, 1), (2, 4), (5, 9), (10, 30)][int(rng.choice(5, p=[0.06, 0.09, 0.22, 0.38, 0.25]))]
     return int(rng.integers(low, high + 1))
 
 
 def feelings(rng: np.random.Generator, label: int, people: int) -> list[int]:
-    """The label for a clear majority of the people, the others at random, shuffled."""
+    """The label for a clear majority of the people, random classes for the others, in random order."""
     share = rng.uniform(0.62, 1.0)
     same = max(round(share * people), people // 2 + 1) if people else 0
     all_of_them = [label] * same + [int(v) for v in rng.integers(0, 3, people - same)]
@@ -32,7 +32,7 @@ def feelings(rng: np.random.Generator, label: int, people: int) -> list[int]:
 
 @dataclass
 class PlacedPerson:
-    """A person's place: head centre, half head width, sway."""
+    """A person's place: head centre and half a head's width in pixels, phases of the sway."""
 
     look: Appearance
     x: float
@@ -42,7 +42,7 @@ class PlacedPerson:
 
 
 class Scene:
-    """A drawn group whose majority shows `label` (an empty room is neutral)."""
+    """A drawn group whose majority shows `label`; without people the label is neutral."""
 
     def __init__(
         self, seed: int, label: int, people: int, family: str = "train", size: tuple[int, int] = (640, 360)
@@ -61,7 +61,7 @@ class Scene:
     def _background(self, rng: np.random.Generator, kind: str, family: str) -> skia.Image:
         pixels = np.zeros((self.height, self.width, 4), np.uint8)
         canvas = surface(pixels).getCanvas()
-        backgrounds.draw_room(canvas, rng, kind, self.width, self.height)
+        backgrounds.draw(canvas, rng, kind, self.width, self.height)
         soft = Image.fromarray(pixels[..., :3]).filter(
             ImageFilter.GaussianBlur(float(rng.uniform(0, 3) + (family == "demo")))
         )

@@ -1,8 +1,8 @@
-"""What a microphone hears of a group: real vocal bursts and synthesised voices, crowds, a room, a background, a
+"""The sound of a group at a microphone: real vocal bursts and synthesised voices, crowds, a room, a background, a
 level.
 
 The label of a mix is that of its voices. Without voices (music, rain, engines, silence) it is neutral: no feeling is
-heard.
+audible.
 """
 
 from __future__ import annotations
@@ -50,17 +50,17 @@ BURST_KINDS = {
 BY_LABEL = {label: [c for c, (_, its) in vocal_bursts.CATEGORIES.items() if its == label] for label in range(3)}
 
 
-def burst_voice(rng: np.random.Generator, kept: vocal_bursts.VocalBursts, categories: list[int], n: int) -> Array:
+def burst_voice(rng: np.random.Generator, bursts: vocal_bursts.VocalBursts, categories: list[int], n: int) -> Array:
     """One person of the set: bursts of one category of theirs, one after another with pauses, pitch and level a
     little changed.
     """
     category = int(rng.choice(categories))
-    person = int(rng.choice(kept.people[category]))
-    own = kept.index[person, category]
+    person = int(rng.choice(bursts.people[category]))
+    own = bursts.index[person, category]
     speed = float(np.exp(rng.normal(0, 0.06)))
     out, at = np.zeros(n), -int(rng.uniform(0, 1.0) * RATE)
     while at < n:
-        burst = kept.get(int(rng.choice(own)))
+        burst = bursts.get(int(rng.choice(own)))
         burst = np.interp(np.arange(0, burst.size - 1, speed), np.arange(burst.size), burst)
         a, b = max(at, 0), min(at + burst.size, n)
         if b > a:
@@ -96,7 +96,7 @@ def synthetic(rng: np.random.Generator, label: int, n: int, people: int) -> Arra
     return total((far(rng, makers[int(rng.integers(len(makers)))](rng, n)) for _ in range(count)), n)
 
 
-def real(rng: np.random.Generator, label: int, n: int, people: int, kept: vocal_bursts.VocalBursts) -> Array:
+def real(rng: np.random.Generator, label: int, n: int, people: int, bursts: vocal_bursts.VocalBursts) -> Array:
     """1 to 15 real voices: most of the label, the others of any."""
     count = int(np.clip(rng.integers(max(people // 2, 1), people + 1), 1, 15))
     out = np.zeros(n)
@@ -104,7 +104,7 @@ def real(rng: np.random.Generator, label: int, n: int, people: int, kept: vocal_
     for k in range(count):
         own = k == 0 or rng.random() < 0.85
         categories = narrow if own else BY_LABEL[int(rng.integers(3))]
-        out += far(rng, burst_voice(rng, kept, categories, n)) * (1.0 if own else 0.6)
+        out += far(rng, burst_voice(rng, bursts, categories, n)) * (1.0 if own else 0.6)
     return out
 
 
@@ -156,14 +156,14 @@ def group_sound(seed: int, label: int, people: int, side: str, cache: Path) -> t
     rng = np.random.default_rng([seed, 53])
     if label == NEUTRAL and rng.random() < 0.45:
         return background_sound(seed)
-    kept = vocal_bursts.load(cache, side)
+    bursts = vocal_bursts.load(cache, side)
     how = rng.random()
     if how < 0.62:
-        voices = real(rng, label, SAMPLES, people, kept)
+        voices = real(rng, label, SAMPLES, people, bursts)
     elif how < 0.84:
         voices = synthetic(rng, label, SAMPLES, people)
     else:
-        voices = unit(real(rng, label, SAMPLES, people, kept)) + unit(
+        voices = unit(real(rng, label, SAMPLES, people, bursts)) + unit(
             synthetic(rng, label, SAMPLES, people)
         ) * rng.uniform(0.3, 1.5)
     return finish(rng, unit(voices)), OTHER
@@ -178,9 +178,9 @@ def named_sound(seed: int, kind: str, side: str, cache: Path) -> tuple[Array, in
         return background_sound(seed, str(rng.choice(["wind", "hum", "traffic", "machines"])))[0], NEUTRAL
     people = int(rng.integers(2, 11))
     if kind in BURST_KINDS:
-        kept = vocal_bursts.load(cache, side)
+        bursts = vocal_bursts.load(cache, side)
         categories = list(BURST_KINDS[kind])
-        each = (far(rng, burst_voice(rng, kept, categories, SAMPLES)) for _ in range(people))
+        each = (far(rng, burst_voice(rng, bursts, categories, SAMPLES)) for _ in range(people))
     elif kind == "applause":
         each = (applause(rng, SAMPLES, 14) for _ in range(1 + people // 4))
     else:

@@ -1,8 +1,8 @@
-"""Nobody, one or two people close to the camera among things that look a little like people: what teaches the
-network not to see groups.
+"""Nobody, one or two people close to the camera, among objects that resemble people: the network learns from these
+that they are no groups.
 
-`SparseScene` has the door of `groups.PhotoGroup`. Bottles, vases, lamps and pictures on walls have the outline of a
-head over a body; hands have the colour of faces. None of them is anybody.
+`SparseScene` has the interface of `photo_groups.PhotoGroup`. Bottles, vases, lamps and pictures on walls have the
+outline of a head over a body; hands have the colour of faces. None of them is a person.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from ger.synthetic.scenes import feelings
 
 
 def draw_few(rng: np.random.Generator) -> int:
-    """How many people: nobody and one person alike, now and then two for contrast."""
+    """How many people: none and one equally often, sometimes two for contrast."""
     return int(rng.choice(3, p=[0.42, 0.42, 0.16]))
 
 
 def colour(rng: np.random.Generator, alpha: float = 1.0) -> int:
-    """Any colour, more often a pale one, with some translucence."""
+    """A random colour, more often a pale one, with an opacity of 0 to 1."""
     channels = rng.normal(125, 55) + rng.normal(0, float(rng.choice([8, 25, 65])), 3)
     tone = tint(rgb(np.clip(channels, 0, 255)), 1.0)
     return skia.ColorSetA(tone, int(255 * alpha))
 
 
-def draw_thing(canvas: skia.Canvas, rng: np.random.Generator, x: float, foot: float, high: float) -> None:
-    """One thing that stands at (x, foot) and is `high` pixels high."""
+def draw_object(canvas: skia.Canvas, rng: np.random.Generator, x: float, foot: float, high: float) -> None:
+    """One object at (x, foot), `high` pixels high."""
     kind, wide, alpha = (
         int(rng.integers(5)),
         high * rng.uniform(0.1, 0.22),
@@ -83,7 +83,7 @@ def draw_thing(canvas: skia.Canvas, rng: np.random.Generator, x: float, foot: fl
 
 
 class SparseScene(PhotoGroup):
-    """At most a few people, seen from near, with their hands about, among things."""
+    """At most two people, close, with moving hands, among objects."""
 
     def __init__(
         self,
@@ -98,13 +98,13 @@ class SparseScene(PhotoGroup):
         super().__init__(seed, label, people, photographs, source, side, size)
         self.floating, self.front = False, []
         rng = np.random.default_rng([seed, 73])
-        things = int(rng.choice([0, 1, 2, 3, 4, 7], p=[0.2, 0.15, 0.2, 0.2, 0.15, 0.1]))
-        self.back = self._furnished(rng, things)
+        objects = int(rng.choice([0, 1, 2, 3, 4, 7], p=[0.2, 0.15, 0.2, 0.2, 0.15, 0.1]))
+        self.back = self._furnished(rng, objects)
         self.hands = [
             (person, *rng.uniform(-1, 1, 3)) for person in self.persons for _ in range(int(rng.choice([0, 1, 2])))
         ]
 
-    def _furnished(self, rng: np.random.Generator, things: int) -> skia.Image:
+    def _furnished(self, rng: np.random.Generator, objects: int) -> skia.Image:
         pixels = np.zeros((self.height, self.width, 4), np.uint8)
         canvas = surface(pixels).getCanvas()
         if rng.random() < 0.3:  # a bare wall and a floor
@@ -113,15 +113,15 @@ class SparseScene(PhotoGroup):
             canvas.drawRect(skia.Rect.MakeLTRB(0, edge, self.width, self.height), fill(colour(rng)))
         else:
             canvas.drawImage(self.back, 0, 0)
-        alike = rng.random() < 0.3  # several of one thing
-        again = int(rng.integers(1 << 30))
-        for _ in range(things):
+        alike = rng.random() < 0.3  # several copies of one object
+        repeated_seed = int(rng.integers(1 << 30))
+        for _ in range(objects):
             place = (
                 float(rng.uniform(0, self.width)),
                 self.height * float(rng.uniform(0.55, 1.1)),
                 self.height * float(rng.uniform(0.15, 0.65)),
             )
-            draw_thing(canvas, np.random.default_rng(again) if alike else rng, *place)
+            draw_object(canvas, np.random.default_rng(repeated_seed) if alike else rng, *place)
         pixels[..., 3] = 255
         return skia.Image.fromarray(pixels.copy(), colorType=skia.kRGBA_8888_ColorType)
 
@@ -140,7 +140,7 @@ class SparseScene(PhotoGroup):
         return out
 
     def frame(self, t: float) -> np.ndarray:
-        """The picture at time t, u8 RGB [height, width, 3]: as a group's, with hands before the people."""
+        """The picture at time t, u8 RGB [height, width, 3]: as of a group, with hands in front of the people."""
         rgb = super().frame(t)
         pixels = np.dstack([rgb, np.full((self.height, self.width, 1), 255, np.uint8)])
         canvas = surface(pixels).getCanvas()

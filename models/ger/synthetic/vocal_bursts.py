@@ -45,8 +45,8 @@ def decode(path: Path) -> np.ndarray:
     if peak < 1e-4:
         return np.zeros(0, np.int16)
     loud = np.flatnonzero(np.abs(samples) > 0.03 * peak)
-    kept = samples[max(loud[0] - 800, 0) : loud[-1] + 1600] / peak
-    return np.rint(kept * 0.9 * 32767).astype(np.int16)
+    trimmed = samples[max(loud[0] - 800, 0) : loud[-1] + 1600] / peak
+    return np.rint(trimmed * 0.9 * 32767).astype(np.int16)
 
 
 def prepare(media: Path, cache: Path, workers: int = 2) -> None:
@@ -76,9 +76,9 @@ class VocalBursts:
         path = cache / "bursts.npz"
         if not path.exists():
             raise FileNotFoundError(f"{path} is missing: run `python -m ger.bursts --media DIR --cache {cache}` first")
-        with np.load(path) as kept:
-            self.samples, ends = kept["samples"], kept["ends"]
-            self.contributor, self.category = kept["contributor"], kept["category"]
+        with np.load(path) as stored:
+            self.samples, ends = stored["samples"], stored["ends"]
+            self.contributor, self.category = stored["contributor"], stored["category"]
         self.starts, self.ends = np.concatenate([[0], ends[:-1]]), ends
         mine = (self.contributor <= LAST_TRAINING_CONTRIBUTOR) == (side == "train")
         mine &= self.ends - self.starts > RATE // 4

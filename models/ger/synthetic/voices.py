@@ -147,7 +147,7 @@ def cry(rng: np.random.Generator, n: int) -> Array:
 
 
 def background(rng: np.random.Generator, n: int) -> Array:
-    """A place without voices: coloured noise, hum, rain, typing, an engine. It says nothing about the label."""
+    """A place without voices: coloured noise, hum, rain, typing, an engine. It does not depend on the label."""
     white = rng.standard_normal(n)
     kind = str(rng.choice(["pink", "rumble", "rain", "typing", "engine", "fan"]))
     t = np.arange(n) / RATE
@@ -168,7 +168,7 @@ def background(rng: np.random.Generator, n: int) -> Array:
 
 
 def far(rng: np.random.Generator, voice: Array) -> Array:
-    """A voice some way off: quieter and duller."""
+    """A voice at a distance: quieter and duller."""
     distance = rng.uniform(0, 1)
     pole = 0.65 * distance
     return lfilter([1 - pole], [1, -pole], voice) * (1 - 0.65 * distance)
@@ -184,11 +184,11 @@ def reverberate(rng: np.random.Generator, dry: Array) -> Array:
 
 
 def voices(rng: np.random.Generator, label: int, people: int, n: int) -> Array:
-    """The group: mostly sounds of its label, some talk beneath."""
+    """The group: mostly sounds of its label, with some talk."""
     out = np.zeros(n)
     count = int(np.clip(people, 1, 6))
     makers = {POSITIVE: [laugh, laugh, cheer], NEUTRAL: [talk], NEGATIVE: [shout, shout, scream, cry, cry]}[label]
-    if label != NEUTRAL and rng.random() < 0.6:  # one kind of sound leads
+    if label != NEUTRAL and rng.random() < 0.6:  # one kind of sound dominates
         makers = [makers[int(rng.integers(len(makers)))]]
     for k in range(count):
         own = k == 0 or rng.random() < 0.75
@@ -200,13 +200,11 @@ def voices(rng: np.random.Generator, label: int, people: int, n: int) -> Array:
     return out
 
 
-def scene_sound(
-    seed: int, label: int, people: int, seconds: float = 5.0, tells: bool = True, clean: bool = False
-) -> Array:
-    """Mono f32 samples at 16 kHz. Without people, or when not `tells`, only a background is heard."""
+def scene_sound(seed: int, label: int, people: int, seconds: float = 5.0, clean: bool = False) -> Array:
+    """Mono f32 samples at 16 kHz. Without people there is only a background."""
     rng = np.random.default_rng([seed, 53])
     n = int(seconds * RATE)
-    quiet = people == 0 or not tells or (label == NEUTRAL and rng.random() < 0.2)
+    quiet = people == 0 or (label == NEUTRAL and rng.random() < 0.2)
     noise = background(rng, n)
     noise /= np.sqrt(np.mean(noise**2)) + 1e-9
     if quiet:

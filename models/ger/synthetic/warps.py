@@ -1,5 +1,5 @@
-"""Bends an upright face (eyes on canonical points, see `ger.find_faces`) into an expression: smooth displacements of
-mouth corners, brows, lids and jaw, with a mouth's inside where the lips part. A stand-in for expressions that the
+"""Warps an upright face (eyes on canonical points, see `ger.find_faces`) into an expression: smooth displacements of
+mouth corners, brows, lids and jaw, with a mouth's inside where the lips part. In place of expressions that the
 portraits lack.
 """
 
@@ -17,15 +17,15 @@ Push = tuple[float, float, float, float, float]  # x, y, dx, dy, sigma in pixels
 
 
 def lip_row(face: np.ndarray) -> float:
-    """The row of the closed lips: the darkest line, against its neighbours, where a mouth can be."""
+    """The row of the closed lips: the darkest row against its neighbours where a mouth can be."""
     rows = (face[:, 52:77] @ LUMA).mean(1)
     dark = gaussian_filter1d(rows, 1.2) - gaussian_filter1d(rows, 7)
-    usual = np.abs(np.arange(128) - 93) * 0.25  # a mild pull to the average
+    usual = np.abs(np.arange(128) - 93) * 0.25  # a weak prior for the average row
     return float(84 + np.argmin((dark + usual)[84:104]))
 
 
 def displace(face: np.ndarray, pushes: list[Push]) -> np.ndarray:
-    """Moves what lies around each (x, y) by (dx, dy), fading as a Gaussian."""
+    """Moves the surroundings of each (x, y) by (dx, dy), with Gaussian weights."""
     dx, dy = np.zeros_like(X), np.zeros_like(Y)
     for x, y, px, py, sigma in pushes:
         weight = np.exp(-((X - x) ** 2 + (Y - y) ** 2) / (2 * sigma**2))
@@ -116,7 +116,7 @@ def sorrow(face: np.ndarray, row: float, s: float, rng: np.random.Generator) -> 
 
 
 def indifferent(face: np.ndarray, row: float, s: float, rng: np.random.Generator) -> np.ndarray:
-    """Another build of the face, lips parted as in talk, or a blink: nothing that is a feeling."""
+    """Another shape of the face, lips parted as in talk, or a blink: no expression of a feeling."""
     pushes: list[Push] = [
         (float(x), float(y), float(dx), float(dy), 22.0)
         for x, y, dx, dy in zip(
@@ -136,7 +136,7 @@ def indifferent(face: np.ndarray, row: float, s: float, rng: np.random.Generator
 
 
 def random_warp(face: np.ndarray, row: float, goal: int, rng: np.random.Generator) -> np.ndarray:
-    """The face f32 [128, 128, 3] bent into a class, with a strength of its own."""
+    """The face f32 [128, 128, 3] warped into a class, with a random strength."""
     strength = float(rng.uniform(0.7, 1.25))
     if goal == POSITIVE:
         return smile(face, row, strength, rng)

@@ -1,4 +1,4 @@
-"""The published systems by name: `build("augusma2023", "tiny")`, or at sizes of one's own, `build("augusma2023",
+"""The published systems by name: `build("augusma2023", "tiny")`, or with other sizes, `build("augusma2023",
 {"head": "flatten"})`.
 """
 
@@ -41,8 +41,8 @@ def build(system: str, config: str | Mapping[str, Any] | None = None) -> nn.Modu
 
 
 def configured(base: Any, fields: Mapping[str, Any]) -> Any:
-    """`base` with these fields; lists become tuples and mappings become dataclasses, so that JSON and checkpoints
-    give them.
+    """`base` with these fields; lists become tuples and mappings become dataclasses, as JSON and checkpoints hold
+    lists and mappings.
     """
     known = {field.name: getattr(base, field.name) for field in dataclasses.fields(base)}
     if unknown := set(fields) - set(known):

@@ -6,9 +6,9 @@ After the paper and its authors' public description; weights are named as in the
 
 Our choices, where nothing is published:
 * the spectrogram is `ger-mel-1` (128 mel bins, 128 frames a second);
-* dropout follows attention's weights, where torch's own layer has it;
-* pictures are normalised by ImageNet's mean and std, as in the authors' later code; a checkpoint of theirs must say it
-  (`--facts`).
+* dropout is applied to the attention's weights, as in PyTorch's own layer;
+* pictures are normalised by ImageNet's mean and std, as in the authors' later code; the facts of their checkpoints must
+  state it (`--facts`).
 """
 
 from __future__ import annotations
@@ -159,9 +159,9 @@ class Network(nn.Module):
         return self.video_backbone(frames)
 
     def forward(self, video: Tensor, sound: Tensor) -> Tensor:
-        seen = self.video_backbone(video.flatten(0, 1)).unflatten(0, (-1, STEPS))
-        heard = self.audio_feat(sound)
-        joined = torch.cat([heard, self.cross(heard, seen), seen], -1)
+        frames = self.video_backbone(video.flatten(0, 1)).unflatten(0, (-1, STEPS))
+        sounds = self.audio_feat(sound)
+        joined = torch.cat([sounds, self.cross(sounds, frames), frames], -1)
         if self.config.head == "flatten":
             return self.head(joined.flatten(1))
         return self.head(self.pooling(joined) if self.config.head == "pooling" else joined.mean(1))

@@ -20,23 +20,23 @@ from ger.edge.network import EdgeNetwork, Shape
 from ger.systems import SYSTEMS, build, configured
 
 LISTED_MAX = 12
-# What the facts must say of a checkpoint that brings none.
+# What the facts must state about a checkpoint without any.
 NEEDED = ("name", "created", "video_mean", "video_std", "prior", "calibration", "evaluation", "training", "licence")
 
 
 class CheckpointError(Exception):
-    """A checkpoint that cannot be read whole; says the file, the key and the cure."""
+    """A checkpoint that cannot be read whole; the message names the file, the key and what to do."""
 
 
 @dataclass
 class Loaded:
-    """A network in evaluation mode, and what its contract will say."""
+    """A network in evaluation mode, and the facts for its contract."""
 
     network: nn.Module
     interface: Interface
     facts: dict[str, Any]
-    source: str  # SHA-256 of the checkpoint, or words
-    left_out: list[str] = field(default_factory=list)  # tensors of decoders that serve training only
+    source: str  # SHA-256 of the checkpoint, or a description
+    left_out: list[str] = field(default_factory=list)  # tensors of decoders that only training uses
 
 
 def edge_interface(network: EdgeNetwork) -> Interface:
@@ -65,23 +65,25 @@ def load_edge(path: Path) -> tuple[EdgeNetwork, dict[str, Any]]:
 
 
 def random_weights(system: str, size: str, seed: int) -> Loaded:
-    """A system with random weights: what runs, and how fast, but no answers. The edge network has one size."""
+    """A system with random weights: shows that it runs and how fast, but gives no useful answers. The edge network
+    has one size.
+    """
     torch.manual_seed(seed)
     network: Any = EdgeNetwork() if system == "edge" else build(system, size)
-    said = "none: random weights"
+    description = "none: random weights"
     facts = {
         "name": f"{system}-{size}-random",
         "created": datetime.date.today().isoformat(),
         "mel_mean": 0.0,
         "mel_std": 1.0,
         "prior": [1 / 3] * 3,
-        "calibration": {"temperature": 1.0, "data": said},
-        "evaluation": {"data": said},
-        "training": {"data": said, "seed": seed},
-        "licence": {"weights": "random, free of rights", "data": [said]},
+        "calibration": {"temperature": 1.0, "data": description},
+        "evaluation": {"data": description},
+        "training": {"data": description, "seed": seed},
+        "licence": {"weights": "random, free of rights", "data": [description]},
     }
     interface = edge_interface(network) if isinstance(network, EdgeNetwork) else network.interface
-    return Loaded(network.eval(), interface, facts, said)
+    return Loaded(network.eval(), interface, facts, description)
 
 
 def load(path: Path, system: str | None = None, size: str = "full", facts: Path | None = None) -> Loaded:
@@ -100,11 +102,9 @@ def load(path: Path, system: str | None = None, size: str = "full", facts: Path 
         )
     found = "edge" if "shape" in saved else saved.get("system", system)
     if found is None:
-        raise CheckpointError(f"{path}: system: not stated; say which with --system")
+        raise CheckpointError(f"{path}: system: not stated; name it with --system")
     if system is not None and found != system:
-        raise CheckpointError(
-            f"{path}: system: is {found!r}, not {system!r}; leave --system away or name the right one"
-        )
+        raise CheckpointError(f"{path}: system: is {found!r}, not {system!r}; omit --system or name the right one")
     if found != "edge" and found not in SYSTEMS:
         raise CheckpointError(f"{path}: system: {found!r} is not known; known: edge, {', '.join(SYSTEMS)}")
     own = "shape" in saved or "system" in saved
@@ -186,7 +186,7 @@ def read_facts(path: Path | None) -> dict[str, Any]:
 
 
 def check_facts(loaded: Loaded, own: bool, path: Path) -> None:
-    """Preprocessing and licence are not guessed: where the checkpoint does not bring them, `--facts` must."""
+    """Preprocessing and licence are not guessed: where the checkpoint does not state them, `--facts` must."""
     needed = [name for name in NEEDED if not (own and name in ("video_mean", "video_std", "licence"))]
     if loaded.interface.sound == "mel":
         needed += ["mel_mean", "mel_std"]

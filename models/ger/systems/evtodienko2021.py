@@ -5,14 +5,14 @@ After the paper; neither code nor weights of it are published.
 
 Our choices, where nothing is published:
 * `pool`: the paper's equation averages the eight frames before the CNN ("before"); ClipBERT, which it cites, averages
-  the CNN's maps ("after"). Both are here; "before" is the default, as it is what the paper writes down;
-* d = 256 with 4 heads, which keeps the whole near the 137 M parameters that both encoders have by themselves;
+  the CNN's maps ("after"). Both are here; "before" is the default, as the paper states it;
+* d = 256 with 4 heads, with which the network has about the 137 M parameters of the two encoders alone;
 * skip connections around all three attentions, no feed-forward layers, no positions for the 49 places (HuBERT has its
   own);
-* each sense's tokens are normalised, averaged, and joined for one linear layer;
+* the tokens of each modality are normalised, averaged, and joined for one linear layer;
 * the waveform is not normalised, as HuBERT base was trained; ImageNet's mean and std for the pictures; no dropout in
   the fusion;
-* inference withholds an answer where sound is missing, as nothing is said of it.
+* inference withholds an answer where sound is missing, as nothing is published about it.
 """
 
 from __future__ import annotations
@@ -140,10 +140,10 @@ class Network(nn.Module):
         return self.video_project(maps.flatten(2).transpose(1, 2))
 
     def forward(self, video: Tensor, sound: Tensor) -> Tensor:
-        seen, heard = self.places(video), self.sound_project(self.sound_encoder(sound)[0])
-        joined = torch.cat([heard, seen], 1)
+        places, sounds = self.places(video), self.sound_project(self.sound_encoder(sound)[0])
+        joined = torch.cat([sounds, places], 1)
         joined = joined + self.joint(joined, joined)
-        heard, seen = joined[:, : heard.shape[1]], joined[:, heard.shape[1] :]
-        crossed_sound = self.sound_norm(heard + self.sound_to_video(heard, seen))
-        crossed_video = self.video_norm(seen + self.video_to_sound(seen, heard))
+        sounds, places = joined[:, : sounds.shape[1]], joined[:, sounds.shape[1] :]
+        crossed_sound = self.sound_norm(sounds + self.sound_to_video(sounds, places))
+        crossed_video = self.video_norm(places + self.video_to_sound(places, sounds))
         return self.head(torch.cat([crossed_sound.mean(1), crossed_video.mean(1)], -1))

@@ -1,4 +1,4 @@
-"""What several of the published systems are made of. Names of weights are those of torch's own layers."""
+"""Layers that several of the published systems share. The weights are named as in PyTorch's own layers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An fp32 .onnx as fp16 or int8, and how often the reduced precision gives the same label."""
+"""Conversion of an fp32 .onnx to fp16 or int8, and how often the reduced precision gives the same label."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Arrays = dict[str, np.ndarray]
 def to_fp16(source: Path, out: Path) -> None:
     """Weights and arithmetic in half precision; inputs and outputs stay f32."""
     model = OnnxModel(convert_float_to_float16(onnx.load(str(source)), keep_io_types=True))
-    model.topological_sort()  # the casts of the inputs were put last
+    model.topological_sort()  # the conversion appends the casts of the inputs last
     onnx.save(model.model, str(out))
 
 

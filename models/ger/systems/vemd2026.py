@@ -1,17 +1,17 @@
 """VE-MD, variational encoder with several decoders (thesis of 2026): the network without its audio, which is not
 published.
 
-Inference is "latent only": the decoders of structure serve training and are not exported. A ViT, frozen, and a
+Inference is "latent only": the structural decoders are used in training only and are not exported. A ViT, frozen, and a
 ResNet-50 give a latent of [512, 7, 7] each for every frame; the emotion decoder reads both. "Variational" is a penalty
 in training (maximum mean discrepancy against a normal distribution); inference is deterministic.
 
 Our choices, where nothing is published, or where ours differ:
 * the body decoder is three transposed convolutions from the ResNet's latent to 18 maps of 56 x 56, not the authors'
   staged one: it serves training only, and their weights for it are left out by `python -m ger.export`;
-* there is no decoder of faces: nothing here shall learn to draw them;
+* there is no decoder of faces, so that nothing here learns to draw them;
 * dropout 0.3 before the last layer (a parameter of theirs without a published value); 0.1 in the transformer, torch's
   default;
-* ImageNet's mean and std, as in the authors' code; a checkpoint of theirs must say it (`--facts`).
+* ImageNet's mean and std, as in the authors' code; the facts of their checkpoints must state it (`--facts`).
 """
 
 from __future__ import annotations
@@ -159,8 +159,8 @@ class BodyDecoder(nn.Module):
 
 
 class Network(nn.Module):
-    """Normalised `video` [N, 5, 3, 224, 224] to logits [N, 3]. `training_answers` gives what the penalties of
-    training need too.
+    """Normalised `video` [N, 5, 3, 224, 224] to logits [N, 3]. `training_answers` also gives what the penalties of
+    training need.
     """
 
     heatmap_shape = (FRAMES, LIMBS, MAP_SIDE, MAP_SIDE)
@@ -221,6 +221,6 @@ def own_names(published: dict[str, Tensor]) -> tuple[dict[str, Tensor], str, lis
         if name not in left_out:
             old, new = next((pair for pair in RENAMED if name.startswith(pair[0])), ("", ""))
             renamed[new + name[len(old) :]] = tensor
-    kept = renamed.get("emotion.positions")
-    plain = kept is not None and kept.ndim == 3 and kept.shape[1] == POSITIONS["plain"]
+    positions = renamed.get("emotion.positions")
+    plain = positions is not None and positions.ndim == 3 and positions.shape[1] == POSITIONS["plain"]
     return renamed, "plain" if plain else "projected", left_out
