@@ -1,5 +1,8 @@
-//! Writes what a shell and `man` know of edge-ger, from the command line and the table of keys themselves:
+//! Writes what a shell and `man` know of edge-ger, from the command line and the keys themselves:
 //! `cargo run --example pages -- FOLDER`. No part of the daemon.
+
+#[allow(dead_code, reason = "the tests write the two that no package brings")]
+pub(crate) mod keys;
 
 use std::{
     env,
@@ -13,9 +16,8 @@ use clap::Command;
 use clap_complete::Shell;
 use clap_mangen::{
     Man,
-    roff::{Inline, Roff, bold, italic, roman},
+    roff::{Roff, bold, italic, roman},
 };
-use edge_ger::config::file::schema::{Absent, HEADER, Key, SECTIONS, Scope, Section};
 
 const NAME: &str = "edge-ger";
 const SOURCE: &str = concat!("edge-ger ", env!("CARGO_PKG_VERSION"));
@@ -51,7 +53,7 @@ pub(crate) fn write(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let mut built = command;
     built.build();
     manual(&built, folder, &mut written)?;
-    written.push(file(folder, "edge-ger.toml.5", &toml_5())?);
+    written.push(file(folder, "edge-ger.toml.5", &keys::toml_5(SOURCE, NAME))?);
     Ok(written)
 }
 
@@ -96,36 +98,4 @@ fn see_also() -> Roff {
     roff.control("SH", ["SEE ALSO"]);
     roff.text([bold(NAME), roman("(1), "), bold("edge-ger.toml"), roman("(5), "), bold("systemctl"), roman("(1)")]);
     roff
-}
-
-/// The manual page of the configuration.
-fn toml_5() -> String {
-    let mut roff = Roff::new();
-    roff.control("TH", ["edge-ger.toml", "5", "", SOURCE, NAME]);
-    roff.control("SH", ["NAME"]).text([roman("edge-ger.toml - a camera of edge-ger, and the box that it belongs to")]);
-    roff.control("SH", ["DESCRIPTION"]);
-    for paragraph in HEADER.split("\n\n") {
-        roff.control("PP", []).text([roman(paragraph.replace('\n', " "))]);
-    }
-    SECTIONS.iter().for_each(|it| section(&mut roff, it));
-    roff.control("SH", ["SEE ALSO"]).text([bold(NAME), roman("(1)")]);
-    roff.to_roff()
-}
-
-fn section(roff: &mut Roff, section: &Section) {
-    let whose = if section.scope == Scope::Camera { "One for each camera." } else { "One for the box." };
-    roff.control("SH", [format!("[{}]", section.name).as_str()]);
-    roff.text([roman(format!("{} {whose}", section.doc))]);
-    section.keys.iter().for_each(|it| key(roff, it));
-}
-
-fn key(roff: &mut Roff, key: &Key) {
-    let absent: [Inline; 2] = match &key.absent {
-        Absent::Required(example) => [roman("Must be given, for example "), bold(example)],
-        Absent::Default(value) => [roman("Default: "), bold(value)],
-        Absent::Computed(words, _) => [roman("Default: "), roman(words)],
-    };
-    roff.control("TP", []).text([bold(&key.name)]);
-    roff.text([roman(format!("{} Write {}. ", key.doc, key.expectation))]);
-    roff.text(absent.into_iter().chain([roman(".")]).collect::<Vec<_>>());
 }

@@ -10,7 +10,7 @@ use std::{
 };
 
 use edge_ger::{
-    config::file::schema::{Absent, Key, SECTIONS, Scope, Section, section},
+    config::file::schema::section,
     publish::{
         payload::{self, Figures, HealthText, Info, ReadingText, Topics},
         record_filter::Refusal,
@@ -23,10 +23,10 @@ use edge_ger::{
 };
 use serde_json::Value;
 
-use crate::{harness::daemon::repository, publish::vital, tidy::sources};
+use crate::{harness::daemon::repository, packages::pages::keys, publish::vital, tidy::sources};
 
 /// Set, the test writes what it would otherwise compare.
-const UPDATE: &str = "UPDATE_DOCS";
+pub(crate) const UPDATE: &str = "UPDATE_DOCS";
 
 fn read(path: &str) -> String {
     fs::read_to_string(repository(path)).unwrap_or_else(|err| panic!("{path}: {err}"))
@@ -92,57 +92,14 @@ fn pairs(text: &str) -> Vec<(String, String)> {
     rows(text).into_iter().map(|row| (row[0].clone(), row[1].clone())).collect()
 }
 
-const CONFIGURE: &str = "\
-# Configuration
-
-<!-- Written from src/config/file/keys.rs. After a change there:
-     UPDATE_DOCS=1 cargo test --locked --features demo -- configure_md_is_the_schema -->
-
-One file is one camera, in [TOML](https://toml.io). Several files, or a folder of them (all `*.toml` in it), are several cameras at
-one box. [`camera`](#camera), [`sound`](#sound), [`sync`](#sync) and [`gates`](#gates) belong to the file's camera; the others belong
-to the box and stand in any one file, or the same in several. `configs/minimal.toml` is the least, `configs/full.toml` is this page as
-a file.
-
-* **Check it:** `edge-ger check FILES` says what a configuration means, or everything that is wrong with it at once, each with file,
-  line, key and cure (exit code 78). Unknown keys, wrong units and values out of range are refused, never guessed. What is allowed but
-  probably a mistake is a warning.
-* **The environment** overrides every key: `EDGE_GER__MQTT__HOST=broker.local` is `mqtt.host`; lists have commas,
-  `EDGE_GER__MODEL__PROVIDERS=cuda,cpu`. A variable for a camera's key applies to all cameras.
-* **Paths** that are relative start at the folder of the file they stand in.
-* **Passwords** never stand here but in a file of their own, readable by the daemon alone. `\"credential:NAME\"` is the one that systemd's
-  `LoadCredential=NAME:…` provides ([install.md](install.md#3-configure)).
-* **A change** takes effect after `systemctl reload edge-ger` ([operate.md](operate.md#reload)).
-";
-
-/// The page of all keys.
-fn configure_md() -> String {
-    let mut page = CONFIGURE.to_owned();
-    for Section { name, scope, doc, keys } in SECTIONS.iter() {
-        let whose = if *scope == Scope::Camera { "One for each camera." } else { "One for the box." };
-        page += &format!("\n## {name}\n\n{doc} *{whose}*\n\n| key | meaning | write | default |\n|---|---|---|---|\n");
-        keys.iter().for_each(|key| page += &row(key));
-    }
-    page
-}
-
-fn row(key: &Key) -> String {
-    let absent = match &key.absent {
-        Absent::Required(example) => format!("**must be given**, e.g. `{example}`"),
-        Absent::Default(value) => format!("`{value}`"),
-        Absent::Computed(words, _) => words.clone(),
-    };
-    let cells = [&format!("`{}`", key.name), &key.doc, &key.expectation, &absent];
-    format!("| {} |\n", cells.map(|cell| cell.replace('|', "\\|")).join(" | "))
-}
-
 #[test]
 fn configure_md_is_the_schema() {
     let path = repository("docs/configure.md");
     if env::var_os(UPDATE).is_some() {
-        fs::write(&path, configure_md()).unwrap();
+        fs::write(&path, keys::configure_md()).unwrap();
     }
     let there = fs::read_to_string(&path).unwrap_or_default();
-    assert!(there == configure_md(), "docs/configure.md is out of date: run this test with {UPDATE}=1");
+    assert!(there == keys::configure_md(), "docs/configure.md is out of date: run this test with {UPDATE}=1");
 }
 
 #[test]

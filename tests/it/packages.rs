@@ -3,7 +3,7 @@
 
 #[path = "../../packaging/pages.rs"]
 #[allow(dead_code, reason = "its `main` is for the target of that name")]
-mod pages;
+pub(crate) mod pages;
 
 use std::{
     collections::BTreeSet,

@@ -56,7 +56,7 @@ pub struct Diagnostic {
     pub place: Place,
     /// `section.key`, `section`, or empty where it is about neither.
     pub key: String,
-    /// What is problem.
+    /// What is wrong.
     pub what: String,
     /// What to do; may be empty.
     pub cure: String,

@@ -7,10 +7,10 @@ use std::collections::HashMap;
 
 use config_rs::{Config, ConfigError, Map, Source, Value, ValueKind};
 use serde::{Deserialize as _, de::DeserializeOwned};
-use serde_path_to_error::Segment;
+use serde_path_to_error::{Path, Segment};
 
 use super::{
-    diagnostic::{Diagnostics, Place},
+    diagnostic::{Diagnostics, Place, Problem},
     keys::{BoxKeys, CameraKeys},
     problem,
     schema::{Key, SECTIONS, Scope, Section, section},
@@ -31,20 +31,11 @@ impl Source for Layer {
 }
 
 impl Layer {
-    /// The layers of one kind of sections over each other: later ones win.
-    pub(super) fn merged<'l>(layers: impl IntoIterator<Item = &'l Self>, scope: Scope) -> Self {
-        let of_scope = |layer: &Self| {
-            let sections = SECTIONS.iter().filter(|section| section.scope == scope);
-            Self(
-                sections
-                    .filter_map(|section| layer.0.get_key_value(&section.name))
-                    .map(|(name, keys)| (name.clone(), keys.clone()))
-                    .collect(),
-            )
-        };
-        let sources = layers.into_iter().map(of_scope).collect::<Vec<_>>();
-        // Our sources never fail.
-        Config::builder().add_source(sources).build().and_then(|merged| merged.collect()).map(Self).unwrap_or_default()
+    /// Layers over each other: later ones win.
+    pub(super) fn merged<'l>(layers: impl IntoIterator<Item = &'l Self>) -> Self {
+        let layers: Vec<_> = layers.into_iter().cloned().collect();
+        // A layer's own `collect` never fails.
+        Config::builder().add_source(layers).build().and_then(|merged| merged.collect()).map(Self).unwrap_or_default()
     }
 
     /// Adds a value, or that there was one which cannot be used.
@@ -83,41 +74,32 @@ impl Layer {
         self.get(section, key).and_then(Value::origin).map_or(Place::Default, Place::from_origin)
     }
 
-    /// Notes every value that does not fit its key, and strikes it.
+    /// Notes every value that does not fit its key.
     pub(super) fn check(&mut self, diagnostics: &mut Diagnostics) {
-        self.check_scope::<CameraKeys>(Scope::Camera, diagnostics);
-        self.check_scope::<BoxKeys>(Scope::Box, diagnostics);
+        self.read::<CameraKeys>(Scope::Camera, diagnostics);
+        self.read::<BoxKeys>(Scope::Box, diagnostics);
     }
 
-    fn check_scope<T: DeserializeOwned>(&mut self, scope: Scope, diagnostics: &mut Diagnostics) {
+    /// All that fits, as a struct of sections. What does not is noted and struck.
+    pub(super) fn read<T: DeserializeOwned + Default>(&mut self, scope: Scope, diagnostics: &mut Diagnostics) -> T {
         let mut tree = self.tree(scope);
         // Serde stops at the first fault: without what it is about, it finds the next.
-        while let Err(error) = serde_path_to_error::deserialize::<_, T>(toml::Value::Table(tree.clone())) {
-            let mut path = error.path().iter();
-            let (Some(Segment::Map { key: section_name }), Some(Segment::Map { key: key_name })) =
-                (path.next(), path.next())
-            else {
-                return;
+        loop {
+            let error = match serde_path_to_error::deserialize(toml::Value::Table(tree.clone())) {
+                Ok(keys) => return keys,
+                Err(error) => error,
             };
-            let Some(section) = section(section_name) else { return };
-            let Some(key) = section.key(key_name) else { return };
-            let keys = tree.get_mut(section_name).and_then(toml::Value::as_table_mut);
-            let Some(value) = keys.and_then(|keys| keys.remove(key_name)) else { return };
-            let item = match path.next() {
-                Some(Segment::Seq { index }) => value.get(index),
-                _ => None,
+            let Some((section, key, value, index)) = strike(&mut tree, error.path()) else {
+                // Nothing but keys is in a tree. Should that be wrong, then defaults must not pass for what was written.
+                diagnostics.fault(Place::Default, "", Problem::new("this cannot be read", "report it as our fault"));
+                return T::default();
             };
-            let place = self.place(section_name, key_name);
+            let place = self.place(&section.name, &key.name);
+            let item = index.and_then(|index| value.get(index));
             let problem = problem::of(key, &value, item, error.inner().message(), &place);
-            diagnostics.fault(place.clone(), format!("{section_name}.{key_name}"), problem);
+            diagnostics.fault(place.clone(), format!("{}.{}", section.name, key.name), problem);
             self.insert(section, key, &place, ValueKind::Nil);
         }
-    }
-
-    /// All that fits, as a struct of sections.
-    pub(super) fn read<T: DeserializeOwned + Default>(&self, scope: Scope) -> T {
-        // Every layer was checked for itself, so nothing in here can fail.
-        toml::Value::Table(self.tree(scope)).try_into().unwrap_or_default()
     }
 
     fn tree(&self, scope: Scope) -> toml::Table {
@@ -131,4 +113,21 @@ impl Layer {
         }
         tree
     }
+}
+
+/// Takes the value that an error is about out of a tree, with its key and the index of the item, where it is about one.
+fn strike(tree: &mut toml::Table, path: &Path) -> Option<(&'static Section, &'static Key, toml::Value, Option<usize>)> {
+    let mut path = path.iter();
+    let mut name = || match path.next() {
+        Some(Segment::Map { key }) => Some(key),
+        _ => None,
+    };
+    let section = section(name()?)?;
+    let key = section.key(name()?)?;
+    let value = tree.get_mut(&section.name)?.as_table_mut()?.remove(&key.name)?;
+    let index = match path.next() {
+        Some(Segment::Seq { index }) => Some(*index),
+        _ => None,
+    };
+    Some((section, key, value, index))
 }

@@ -130,14 +130,14 @@ pub(super) fn config(
     diagnostics: &mut Diagnostics,
 ) -> (Option<Config>, Place) {
     let over = environment.layer(files, diagnostics);
-    let merged = merge(files, &over, diagnostics);
+    let mut merged = merge(files, &over, diagnostics);
+    let keys: BoxKeys = merged.read(Scope::Box, diagnostics);
     let home = |name: &str| {
         let there = files.iter().find_map(|file| file.section(name));
         there.or_else(|| Some(files.first()?.place(1))).unwrap_or(Place::CommandLine)
     };
     let is_unsure = files.is_empty() || files.iter().any(|file| file.is_broken);
     let context = &mut Context { layer: &merged, home: &home, is_unsure, environment, diagnostics };
-    let keys: BoxKeys = merged.read(Scope::Box);
     let state_dir = state_dir(&keys, environment);
     let site = site(context, keys.site);
     let model = model(context, keys.model, &state_dir);
@@ -185,7 +185,7 @@ fn merge(files: &[ParsedFile], over: &Layer, diagnostics: &mut Diagnostics) -> L
         }
     }
     // The first one of equals is the one that messages name.
-    Layer::merged(files.iter().rev().map(|file| &file.layer).chain([over]), Scope::Box)
+    Layer::merged(files.iter().rev().map(|file| &file.layer).chain([over]))
 }
 
 fn limits(cameras: &[Camera], diagnostics: &mut Diagnostics) {
@@ -218,7 +218,7 @@ pub(super) fn places(
     diagnostics: &mut Diagnostics,
 ) -> (PathBuf, PathBuf) {
     let over = environment.layer(files, diagnostics);
-    let keys: BoxKeys = merge(files, &over, diagnostics).read(Scope::Box);
+    let keys: BoxKeys = merge(files, &over, diagnostics).read(Scope::Box, diagnostics);
     let state_dir = state_dir(&keys, environment);
     let pause_file = pause_file(keys.privacy, &state_dir);
     (state_dir, pause_file)

@@ -30,11 +30,11 @@ pub(super) fn all(
     for file in files {
         let Some(begin) = file.camera() else { continue };
         count += 1;
-        let merged = Layer::merged([&file.layer, over], Scope::Camera);
+        let mut merged = Layer::merged([&file.layer, over]);
+        let keys: CameraKeys = merged.read(Scope::Camera, diagnostics);
         let home = |name: &str| file.section(name).unwrap_or_else(|| begin.clone());
         let layer = &merged;
         let mut context = Context { layer, home: &home, is_unsure: false, environment, diagnostics: &mut *diagnostics };
-        let keys: CameraKeys = merged.read(Scope::Camera);
         let name = name(&mut context, &keys.camera, file, &begin, &mut names);
         if let (Some(camera), Some(name)) = (camera(&mut context, keys), name) {
             let id = CameraId(u16::try_from(cameras.len()).unwrap_or(u16::MAX));
