@@ -14,12 +14,13 @@ const BYTES_MAX: usize = 512;
 /// What a place may be.
 const CONTEXTS: [&str; 8] = ["event", "retail", "transport", "public_space", "museum", "care", "research", "demo"];
 
-/// A type for texts that one function accepts. It is what that function makes of them.
-macro_rules! text_type {
-    ($(#[$attribute:meta])* $name:ident($made:ty) = $read:expr $(, default $default:literal)?) => {
+/// Types for texts that one function accepts: each is what that function makes of them.
+macro_rules! text_types {
+    ($($(#[$doc:meta])* $name:ident($made:ty) { $($schema:tt)* } = $read:expr $(, default $default:literal)?;)*) => {$(
+        $(#[$doc])*
         #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
         #[serde(try_from = "String")]
-        $(#[$attribute])*
+        #[schemars(extend($($schema)*))]
         pub(crate) struct $name(#[schemars(with = "String")] pub(crate) $made);
 
         impl TryFrom<String> for $name {
@@ -36,80 +37,67 @@ macro_rules! text_type {
                 Self($default.into())
             }
         })?
-    };
+    )*};
 }
-pub(super) use text_type;
+pub(super) use text_types;
 
-text_type! {
+text_types! {
     /// Any text.
-    #[schemars(extend("x-write" = "text in quotes, not empty"))]
-    Text(String) = |text| Ok(text.to_owned())
-}
-text_type! {
+    Text(String) { "x-write" = "text in quotes, not empty" } =
+        |text| Ok(text.to_owned());
+
     /// A user's name at a camera, which must not hold a `:` because HTTP's Basic and Digest schemes split there (RFC 7617,
     /// section 2).
-    #[schemars(extend("x-write" = "a user's name in quotes, without a password"))]
-    User(String) = |text| when(!text.contains(':'), text, "a : stands in it, so it may hold a password")
-}
-text_type! {
+    User(String) { "x-write" = "a user's name in quotes, without a password" } =
+        |text| when(!text.contains(':'), text, "a : stands in it, so it may hold a password");
+
     /// A part of a topic: `[a-z0-9_-]`, 1 to 32 characters.
-    #[schemars(extend("x-write" = "a name in quotes of a-z, 0-9, _ and -, 1 to 32 characters"))]
-    Name(String) = |text| when(is_name(text), text, "this is no name")
-}
-text_type! {
+    Name(String) { "x-write" = "a name in quotes of a-z, 0-9, _ and -, 1 to 32 characters" } =
+        |text| when(is_name(text), text, "this is no name");
+
     /// A host name or an address.
-    #[schemars(extend("x-write" = "a host name or an address in quotes, without scheme, port or user"))]
-    Host(String) = |text| when(is_host(text), text, "this is neither a host name nor an address")
-}
-text_type! {
+    Host(String) { "x-write" = "a host name or an address in quotes, without scheme, port or user" } =
+        |text| when(is_host(text), text, "this is neither a host name nor an address");
+
     /// The first levels of our topics.
-    #[schemars(extend("x-write" = "1 to 64 of A-Z, a-z, 0-9, _, - and / in quotes, without / at either end"))]
-    TopicPrefix(String) = topic, default "edge-ger"
-}
-text_type! {
+    TopicPrefix(String) { "x-write" = "1 to 64 of A-Z, a-z, 0-9, _, - and / in quotes, without / at either end" } =
+        topic, default "edge-ger";
+
     /// The first levels of Home Assistant's topics.
-    #[schemars(extend("x-write" = "1 to 64 of A-Z, a-z, 0-9, _, - and / in quotes, without / at either end"))]
-    DiscoveryPrefix(String) = topic, default "homeassistant"
-}
-text_type! {
+    DiscoveryPrefix(String) { "x-write" = "1 to 64 of A-Z, a-z, 0-9, _, - and / in quotes, without / at either end" } =
+        topic, default "homeassistant";
+
     /// A microphone.
-    #[schemars(extend("x-write" = "\"default\", \"pulseaudio:NAME\" or \"alsa:NAME\""))]
-    Device(String) = |text| when(is_device(text), text, "this is no microphone's name")
-}
-text_type! {
+    Device(String) { "x-write" = "\"default\", \"pulseaudio:NAME\" or \"alsa:NAME\"" } =
+        |text| when(is_device(text), text, "this is no microphone's name");
+
     /// A GStreamer element.
-    #[schemars(extend("x-write" = "the name of a GStreamer element in quotes"))]
-    Element(String) = |text| when(is_element(text), text, "this is no element's name")
-}
-text_type! {
+    Element(String) { "x-write" = "the name of a GStreamer element in quotes" } =
+        |text| when(is_element(text), text, "this is no element's name");
+
     /// Where the page listens.
-    #[schemars(extend("x-write" = "\"off\", \"loopback\" or an IP address in quotes, without a port"))]
-    Listen(String) = |text| when(text == "off" || address(text).is_some(), text, "this is no address"), default "off"
-}
-text_type! {
+    Listen(String) { "x-write" = "\"off\", \"loopback\" or an IP address in quotes, without a port" } =
+        |text| when(text == "off" || address(text).is_some(), text, "this is no address"), default "off";
+
     /// The SHA-256 of a certificate.
-    #[schemars(extend("x-write" = "\"sha256:\" and 64 hexadecimal digits, in quotes"))]
-    Fingerprint([u8; 32]) = |text| fingerprint(text).ok_or("this is no fingerprint")
-}
-text_type! {
+    Fingerprint([u8; 32]) { "x-write" = "\"sha256:\" and 64 hexadecimal digits, in quotes" } =
+        |text| fingerprint(text).ok_or("this is no fingerprint");
+
     /// A file or a folder.
-    #[schemars(extend("x-write" = "a path in quotes", "format" = "path"))]
-    FilePath(PathBuf) = path
-}
-text_type! {
+    FilePath(PathBuf) { "x-write" = "a path in quotes", "format" = "path" } =
+        path;
+
     /// The network.
-    #[schemars(extend("x-write" = "a path in quotes", "format" = "path"))]
-    ModelFile(PathBuf) = path, default "/usr/share/edge-ger/edge-ger.onnx"
-}
-text_type! {
+    ModelFile(PathBuf) { "x-write" = "a path in quotes", "format" = "path" } =
+        path, default "/usr/share/edge-ger/edge-ger.onnx";
+
     /// A file whose content must not be seen. Its path is not shown either: people have put the password itself here.
-    #[schemars(extend("x-write" = "the path of a file, or \"credential:NAME\", in quotes", "format" = "secret"))]
-    SecretFile(PathBuf) = secret_file
-}
-text_type! {
+    SecretFile(PathBuf) { "x-write" = "the path of a file, or \"credential:NAME\", in quotes", "format" = "secret" } =
+        secret_file;
+
     /// What the place is.
-    #[schemars(extend("enum" = CONTEXTS))]
-    Context(String) = context
+    Context(String) { "enum" = CONTEXTS } =
+        context;
 }
 
 impl Listen {

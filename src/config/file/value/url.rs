@@ -5,12 +5,12 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::text::{is_host, plain, text_type};
+use super::text::{is_host, plain, text_types};
 
-text_type! {
+text_types! {
     /// Where pictures come from.
-    #[schemars(extend("x-write" = "rtsp://, rtsps://, file: or v4l2: in quotes, without user or password", "format" = "url"))]
-    Url(Source) = read
+    Url(Source) { "x-write" = "rtsp://, rtsps://, file: or v4l2: in quotes, without user or password", "format" = "url" } =
+        read;
 }
 
 /// A source that can be tried.
