@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""camera.py CLIP USER PASSWORD: an RTSP camera at port 8554 of loopback, which shows a recording and wants a password.
+"""camera.py CLIP USER PASSWORD: an RTSP camera at port 8554 of loopback that plays a recording and requires a password.
 
-GStreamer's own server, as Debian has it; for packaging/machine.sh.
+It uses GStreamer's own server as packaged by Debian. packaging/machine.sh runs it.
 """
 
 import sys

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# check.sh EDGE-GER.deb ARCHITECTURE: whether what is in the package is for that architecture, and whether it depends on
-# what it should: on the same packages everywhere, each from some version on.
+# check.sh EDGE-GER.deb ARCHITECTURE: checks that the files of the package are for this architecture, and that the
+# package has the expected dependencies: the same packages for every architecture, each from some version on.
 set -euo pipefail
 deb=$1 architecture=$2
 
@@ -23,5 +23,5 @@ done
 said=$(dpkg-deb -f "$deb" Depends)
 [ "$(sed 's/ *([^)]*)//g; s/, /\n/g' <<< "$said" | sort | xargs)" = "$(xargs <<< "$depends")" ] \
     || fail "depends on $said, and should on $(xargs <<< "$depends")"
-# A bound from above comes with a library's private symbols.
+# The use of a library's private symbols would cause an upper bound of its version.
 ! grep -q '<' <<< "$said" || fail "depends on one version of a library: $said"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # machine.sh: runs in the virtual machine of test-machine.sh, as root, once for each of its two starts. Its output is the
-# test's; its last line is "== Passed", or there was a fault. Then the machine is switched off.
+# output of the test. The last line is "== Passed" if there was no fault. Then it switches the machine off.
 set -euo pipefail
 cd "$(dirname "$0")"
 end=poweroff
@@ -14,7 +14,7 @@ fail() {
     printf 'FAILED: %s\n' "$*"
     exit 1
 }
-# within SECONDS COMMAND...: until it succeeds.
+# within SECONDS COMMAND...: repeats the command until it succeeds.
 within() {
     local deadline=$((SECONDS + $1))
     shift
@@ -28,21 +28,21 @@ is() { [ "$(property "$1")" = "$2" ]; }
 is_not() { ! is "$@"; }
 install() { apt-get install -y -q --no-install-recommends -o Dpkg::Use-Pty=0 "$@"; }
 
-# What the service wrote to the journal, and what the broker has heard, since `from_now`.
+# What the service has written to the journal, and what the broker has received, since `from_now`.
 from_now() {
     cursor=$(journalctl -n 1 --show-cursor -o cat | sed -n 's/^-- cursor: //p')
     heard=$(wc -l < /run/heard)
 }
 logged() { journalctl -u edge-ger --after-cursor="$cursor" -o cat | grep -e "$1"; }
 heard() { grep -m 1 -e "$1" <(tail -n "+$((heard + 1))" /run/heard); }
-# A reading of this camera that has a label, or the given reason for none.
+# Waits for a reading of this camera with a label, or with the given reason.
 reads() { within 600 heard "^edge-ger/box/$1/reading .*\"reason\":\"${2:-none}\""; }
-room() { pgrep -x "ger-$1"; }
-# A process of this room that is not this one.
-other_room() { local now; now=$(room "$1") && [ "$now" != "$2" ]; }
+process() { pgrep -x "ger-$1"; }
+# Succeeds if the process of this name has another PID than the given one.
+other_process() { local now; now=$(process "$1") && [ "$now" != "$2" ]; }
 
-# Every file there is with its rights and its owner, but for what a machine that runs changes by itself; and every user,
-# group and package.
+# Every file with its mode and owner, except for files that a running machine changes by itself; and every user, group and
+# package.
 state() {
     find / -xdev \( -path /tmp -o -path /var/tmp -o -path /var/cache/apt -o -path /var/lib/apt -o -path /var/lib/dpkg \
         -o -path /var/log -o -path /var/lib/systemd -o -path /var/lib/mosquitto -o -path /opt/trial -o -path /root \
@@ -106,7 +106,7 @@ host = "localhost"
 user = "box"
 password_file = "secrets/mqtt"
 
-# The packaged one takes half a minute for a window on a processor that is emulated.
+# An emulated processor takes half a minute for a window of the packaged network.
 [model]
 file = "/opt/trial/small.onnx"
 
@@ -123,7 +123,7 @@ HALL
 }
 
 first_start() {
-    say "The first start: READY, then readings of both"
+    say "The first start: READY, then readings of both cameras"
     from_now
     systemctl start edge-ger
     is SubState running || fail "systemd was not told READY"
@@ -134,7 +134,7 @@ first_start() {
 }
 
 limits() {
-    say "What the unit and the rooms enforce"
+    say "Limits that the unit and the processes enforce"
     systemd-analyze security --no-pager edge-ger | tail -n 1
     local pid
     while read -r pid; do
@@ -145,7 +145,7 @@ limits() {
         grep -qx $'CapBnd:\t0000000000000000' "/proc/$pid/status" || fail "capabilities"
         ! grep -q $'^Uid:\t0' "/proc/$pid/status" || fail "root"
     done < "/sys/fs/cgroup$(property ControlGroup)/cgroup.procs"
-    logged 'infer: sandbox: no sockets (seccomp, every thread)' || fail "infer says nothing of its sandbox"
+    logged 'infer: sandbox: no sockets (seccomp, every thread)' || fail "infer logs nothing about its sandbox"
 }
 
 pauses() {
@@ -168,7 +168,7 @@ pauses() {
 }
 
 reloads() {
-    say "Reload: a third camera, which is a device of this machine"
+    say "Reload: a third camera, a device of this machine"
     modprobe vivid n_devs=1
     udevadm settle
     printf '[camera]\nurl = "v4l2:/dev/video0"\n[gates]\nmotion_min = 0\n' > /etc/edge-ger/device.toml
@@ -180,19 +180,19 @@ reloads() {
     within 60 heard '^edge-ger/box/device/status $'
 }
 
-rooms_die() {
-    say "Each room dies, and the daemon itself, and comes back"
+processes_die() {
+    say "Each process is killed, then the daemon itself; all are restarted"
     local name pid
     for name in ingest infer publish; do
-        pid=$(room "$name")
+        pid=$(process "$name")
         from_now
         kill -KILL "$pid"
-        within 120 other_room "$name" "$pid"
+        within 120 other_process "$name" "$pid"
         within 300 logged "back: .*room=$name"
         from_now
         reads stage
     done
-    [ "$(property NRestarts)" = 0 ] || fail "systemd restarted it for a room's sake"
+    [ "$(property NRestarts)" = 0 ] || fail "systemd restarted the daemon because of one process"
     pid=$(property MainPID)
     kill -KILL "$pid"
     within 120 is NRestarts 1
@@ -200,9 +200,9 @@ rooms_die() {
     reads stage
 }
 
-# Stopped, it is alive and does nothing. The unit's three minutes are too long to wait for.
+# SIGSTOP keeps the daemon alive without progress. The unit's three minutes are too long for the test.
 hangs() {
-    say "The daemon hangs: systemd's watchdog ends it and starts it anew"
+    say "The daemon hangs: systemd's watchdog restarts it"
     mkdir -p /run/systemd/system/edge-ger.service.d
     printf '[Service]\nWatchdogSec=60s\n' > /run/systemd/system/edge-ger.service.d/watchdog.conf
     systemctl daemon-reload
@@ -223,7 +223,7 @@ hangs() {
 }
 
 faults() {
-    say "A configuration with a fault: reload keeps the old one, a start fails once and is not tried again"
+    say "A configuration with a fault: reload keeps the old one, a start fails once and is not repeated"
     from_now
     echo 'luma = 3' >> /etc/edge-ger/stage.toml
     systemctl reload edge-ger
@@ -232,7 +232,7 @@ faults() {
     systemctl reset-failed edge-ger
     ! systemctl restart edge-ger || fail "it started with a fault"
     systemctl status --no-pager --lines=20 edge-ger || true
-    is ActiveState failed || fail "it is tried again"
+    is ActiveState failed || fail "the start is repeated"
     sed -i '/^luma/d' /etc/edge-ger/stage.toml
     from_now
     systemctl restart edge-ger
@@ -261,17 +261,17 @@ before_the_restart() {
     limits
     pauses
     reloads
-    rooms_die
+    processes_die
     hangs
     faults
     credentials
-    say "The machine is started anew"
+    say "The machine restarts"
     cp /run/before before
     end=reboot
 }
 
 upgrade() {
-    say "Upgrade: what runs is restarted, what was stopped stays so"
+    say "Upgrade: a running service is restarted, a stopped one stays stopped"
     local pid
     pid=$(property MainPID)
     echo 'EDGE_GER_LOG=debug' >> /etc/default/edge-ger
@@ -282,7 +282,7 @@ upgrade() {
     systemctl stop edge-ger
     is Result success || fail "it did not stop cleanly"
     install --reinstall -o Dpkg::Options::=--force-confold ./next.deb
-    is ActiveState inactive || fail "what was stopped runs"
+    is ActiveState inactive || fail "the stopped service runs"
     systemctl start edge-ger
 }
 
@@ -291,7 +291,7 @@ removal() {
     apt-get remove -y -q -o Dpkg::Use-Pty=0 edge-ger
     ! pgrep -l 'edge-ger|^ger-' || fail "it still runs"
     apt-get purge -y -q -o Dpkg::Use-Pty=0 edge-ger
-    # This script's own.
+    # Files of this script.
     rm -rf /etc/systemd/system/edge-ger.service.d /srv/group.mp4
     systemctl daemon-reload
     state > after
@@ -301,7 +301,7 @@ removal() {
 }
 
 after_the_restart() {
-    say "After the machine's start it runs by itself"
+    say "After the restart of the machine the service runs by itself"
     ./camera.py group.mp4 viewer "another password" &
     listen
     from_now

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# next-version.sh EDGE-GER.deb NEXT.deb: the same package as a next version, in which a conffile has changed.
+# next-version.sh EDGE-GER.deb NEXT.deb: writes the same package with a higher version and a changed conffile.
 set -euo pipefail
 deb=$1 next=$2
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# onnxruntime.sh VERSION MACHINE FOLDER: ONNX Runtime's library for x86_64 or aarch64, its licence, and the licences of
-# what it contains. They lie inside its Python wheel; nothing of Python is used of it.
+# onnxruntime.sh VERSION MACHINE FOLDER: writes ONNX Runtime's library for x86_64 or aarch64, its licence, and the
+# licences of its components to FOLDER. They come from its Python wheel; its Python code is not used.
 set -euo pipefail
 version=$1 machine=$2 folder=$3
 

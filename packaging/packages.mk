@@ -1,4 +1,4 @@
-# Debian packages, and what they are tested with. Read by the Makefile.
+# Debian packages and their tests. The Makefile includes this file.
 
 CARGO_DEB_VERSION := 3.8.0
 CARGO_ABOUT_VERSION := 0.9.3
@@ -12,7 +12,8 @@ DEB := target/debian/edge-ger_$(VERSION)-1_$(ARCH).deb
 BASE := $(STAGE)/bookworm-$(ARCH).tar
 MACHINE := $(STAGE)/machine-$(ARCH).tar
 
-# A package for the other architecture is linked against that one's libraries in a folder; nothing of it is run here.
+# A package for another architecture is linked against that architecture's libraries in a folder; none of its programs
+# runs here.
 ifneq ($(ARCH),$(THIS_ARCH))
 CPU := $(if $(filter arm64,$(ARCH)),aarch64,x86_64)
 TARGET := $(CPU)-unknown-linux-gnu
@@ -26,12 +27,12 @@ export PKG_CONFIG_LIBDIR_$(subst -,_,$(TARGET)) := $(SYSROOT)/usr/lib/$(CPU)-lin
 CROSS_TOOLS := SYSROOT=$(SYSROOT) PATH=$(CURDIR)/packaging/cross:$$PATH
 endif
 
-# What was begun is not there.
+# Do not keep a target whose recipe failed.
 .DELETE_ON_ERROR:
 
 .PHONY: deb test-package test-container test-machine
 
-deb: setup $(DEB_TOOLS)/bin/cargo-deb $(STAGE)/crates.txt.gz $(CROSS) ## the Debian package (ARCH=arm64: for that architecture)
+deb: setup $(DEB_TOOLS)/bin/cargo-deb $(STAGE)/crates.txt.gz $(CROSS) ## build the Debian package (ARCH=arm64: for that architecture)
 	@$(call install,dpkg-dev lintian)
 	cargo build --release --locked $(CROSS_BUILD)
 	rm -rf $(STAGE)/pages && cargo run -q --locked --example pages -- $(STAGE)/pages
@@ -56,7 +57,7 @@ test-container: $(BASE) ## as root: build the container's image with buildah and
 	@$(call install,buildah mosquitto mosquitto-clients)
 	$(AS_ROOT) packaging/test-container.sh $(BASE) $(DEB)
 
-test-machine: $(MACHINE) ## as root: the same, and more, on a Debian 12 that has booted in a virtual machine, under its systemd
+test-machine: $(MACHINE) ## as root: the same, and more, on a Debian 12 in a virtual machine, with its systemd
 	@$(call install,ffmpeg e2fsprogs qemu-system-$(if $(filter arm64,$(ARCH)),arm,x86))
 	$(AS_ROOT) packaging/test-machine.sh $(MACHINE) $(DEB)
 
@@ -64,15 +65,16 @@ $(BASE):
 	$(call emulation)
 	$(call debian,minbase,systemd systemd-sysv udev,$@)
 
-# With a kernel, a broker, and what a camera is made of; and, because the virtual machine has no network, with what the
-# package depends on.
+# Contains a kernel, a broker, and the packages of the test camera; and the dependencies of the package, because the
+# virtual machine has no network.
 MACHINE_PACKAGES = systemd-sysv udev procps linux-image-$(ARCH) initramfs-tools mosquitto mosquitto-clients python3-gi \
 	gir1.2-gst-rtsp-server-1.0 $(shell dpkg-deb -f $(DEB) Depends | tr ',' '\n' | awk '{print $$1}')
 $(MACHINE):
 	$(call emulation)
 	$(call debian,minbase,$(MACHINE_PACKAGES),$@,--essential-hook=packaging/initrd.sh)
 
-# A Debian 12 from where this machine's apt takes its own packages: mmdebstrap's variant, packages, output, options.
+# Makes a Debian 12 from the package sources of this machine's apt. Arguments: mmdebstrap's variant, packages, output,
+# options.
 define debian
 @$(call install,mmdebstrap)
 mkdir -p $(STAGE)
@@ -82,13 +84,13 @@ $(AS_ROOT) mmdebstrap --architectures=$(ARCH) --variant=$(1) --include="$(2)" $(
 	$$(test -s $(STAGE)/sources && echo $(STAGE)/sources)
 endef
 
-# So that its packages can be installed, by their own programs.
+# Packages of another architecture run their own programs when they are installed.
 define emulation
 $(if $(CROSS),@$(call install,qemu-user-static arch-test)
 $(AS_ROOT) packaging/emulate.sh $(ARCH))
 endef
 
-# The licences of what is linked in; it takes minutes.
+# The licences of the linked crates; this takes minutes.
 $(STAGE)/crates.txt.gz: Cargo.lock packaging/about.toml packaging/about.hbs | $(DEB_TOOLS)/bin/cargo-about
 	mkdir -p $(STAGE)
 	cargo fetch --locked

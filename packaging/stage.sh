@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# stage.sh VERSION ARCHITECTURE ONNX_RUNTIME_VERSION FOLDER: gathers what the package holds and the repository does not.
+# stage.sh VERSION ARCHITECTURE ONNX_RUNTIME_VERSION FOLDER: collects the files of the package that are
+# not in the repository.
 set -euo pipefail
 version=$1 architecture=$2 runtime_version=$3 folder=$4
 cd "$(dirname "$0")/.."
@@ -13,13 +14,13 @@ packaging/onnxruntime.sh "$runtime_version" "$machine" "$folder/onnxruntime"
 chmod 644 "$folder/onnxruntime/libonnxruntime.so"
 gzip -9nf "$folder/onnxruntime/ThirdPartyNotices.txt"
 
-# The moment of the last change, also in an archive without git.
+# The date of the last change; it also works in an archive without git.
 changed=$(git log -1 --format=%aD 2> /dev/null || date -R -r CHANGELOG.md)
 maintainer=$(sed -n 's/^maintainer = "\(.*\)"$/\1/p' Cargo.toml)
 cat > "$folder/changelog" << END
 edge-ger ($version) bookworm; urgency=medium
 
-  * What changed is said in /usr/share/doc/edge-ger/CHANGELOG.md.
+  * See /usr/share/doc/edge-ger/CHANGELOG.md for the changes.
 
  -- $maintainer  $changed
 END

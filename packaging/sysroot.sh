@@ -1,7 +1,8 @@
 #!/bin/sh
-# sysroot.sh ROOT: mmdebstrap calls it when it has unpacked the packages of another architecture into ROOT, which does not
-# install them. Writes what dpkg-query must know of them there: whose a library is, and since which version it has which
-# symbols. So dpkg-shlibdeps finds out what a program for that architecture depends on, as it would at home.
+# sysroot.sh ROOT: mmdebstrap calls it when it has unpacked the packages of another architecture into ROOT. They are
+# not installed there. The script writes what dpkg-query must know about them: which package a library belongs to, and
+# which symbols it has since which version. So dpkg-shlibdeps can determine the dependencies of a program for that
+# architecture, as on a machine of that architecture.
 set -eu
 database=$1/var/lib/dpkg
 
@@ -10,7 +11,7 @@ for deb in "$1"/var/cache/apt/archives/*.deb; do
     dpkg-deb -e "$deb" "$control"
     name=$(sed -n 's/^Package: //p' "$control/control")
     { cat "$control/control"; printf 'Status: install ok installed\n\n'; } >> "$database/status"
-    # By the paths that this machine sees.
+    # The paths as this machine sees them.
     dpkg-deb --fsys-tarfile "$deb" | tar -t | sed "s|^\.|$1|; s|/\$||" > "$database/info/$name.list"
     for kind in shlibs symbols; do
         if [ -e "$control/$kind" ]; then cp "$control/$kind" "$database/info/$name.$kind"; fi
@@ -18,7 +19,7 @@ for deb in "$1"/var/cache/apt/archives/*.deb; do
     rm -r "$control"
 done
 
-# libm.so is a link to /lib/…/libm.so.6, which from here leads to this machine's; then libm.a would be linked.
+# libm.so is a link to /lib/…/libm.so.6, which here would be this machine's file; the linker would then use libm.a.
 find "$1" -type l -lname '/*' | while read -r link; do
     ln -snfr "$1$(readlink "$link")" "$link"
 done

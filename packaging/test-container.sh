@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# test-container.sh BASE.tar EDGE-GER.deb: builds the image of the Containerfile with buildah, from a Debian 12 that is
-# BASE.tar instead of the one of a registry, and runs it until a reading arrives at a broker. Needs root. What it makes
-# goes with it.
+# test-container.sh BASE.tar EDGE-GER.deb: builds the image of the Containerfile with buildah, from the Debian 12 in
+# BASE.tar instead of one from a registry, and runs it until a reading arrives at a broker. Needs root. It deletes
+# everything that it makes.
 set -euo pipefail
 base=$(realpath "$1") deb=$(realpath "$2")
 cd "$(dirname "$0")/.."

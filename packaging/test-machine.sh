@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# test-machine.sh MACHINE.tar EDGE-GER.deb: what an operator does with the package on a Debian 12 that has booted, with
-# Debian's kernel and systemd, in a virtual machine. MACHINE.tar is that Debian, with what the package depends on. Needs
-# root, to unpack it. The machine has no network; what happens in it is packaging/machine.sh.
+# test-machine.sh MACHINE.tar EDGE-GER.deb: does what an operator does with the package, on a Debian 12 that has booted
+# in a virtual machine, with Debian's kernel and systemd. MACHINE.tar contains this Debian with the dependencies of the
+# package. Needs root, to unpack it. The machine has no network; packaging/machine.sh runs in it.
 set -euo pipefail
 base=$(realpath "$1") deb=$(realpath "$2")
 cd "$(dirname "$0")/.."
@@ -13,11 +13,11 @@ fail() { printf 'FAILED: %s\n' "$*" >&2; exit 1; }
 
 case $architecture in
     amd64) emulator=(qemu-system-x86_64 -machine q35) console=ttyS0 processor=max ;;
-    # The generation of a Jetson Orin's cores.
+    # The same generation as the cores of a Jetson Orin.
     arm64) emulator=(qemu-system-aarch64 -machine virt) console=ttyAMA0 processor=cortex-a76 ;;
     *) fail "no machine for $architecture" ;;
 esac
-# Quick where this machine can: a processor of that architecture with virtualisation. Otherwise by emulation.
+# Fast with virtualisation, if this machine has the same architecture and supports it. Otherwise emulation.
 if [ "$architecture" = "$(dpkg --print-architecture)" ] && [ -w /dev/kvm ] \
     && { [ "$architecture" = arm64 ] || grep -qwE 'vmx|svm' /proc/cpuinfo; }; then
     emulator+=(-accel kvm -cpu host)
@@ -37,18 +37,18 @@ mkdir "$root/opt/trial"
 cp "$deb" "$root/opt/trial/edge-ger.deb"
 packaging/next-version.sh "$deb" "$root/opt/trial/next.deb"
 cp packaging/{machine.sh,camera.py} "$root/opt/trial"
-# What an emulated processor can decode, and a network that it can run.
+# A clip that an emulated processor can decode, and a network that it can run.
 ffmpeg -v error -i demo/group.mp4 -vf fps=5,scale=160:90 -g 5 -bf 0 -c:a copy "$root/opt/trial/group.mp4"
 cp tests/data/batch-one.onnx "$root/opt/trial/small.onnx"
 cp packaging/machine.service "$root/etc/systemd/system/trial.service"
 ln -s ../trial.service "$root/etc/systemd/system/multi-user.target.wants/trial.service"
-# So that the service can wait for what its output goes to.
+# With this the service can wait for the device that its output goes to.
 echo 'SUBSYSTEM=="virtio-ports", TAG+="systemd"' > "$root/etc/udev/rules.d/90-report.rules"
 truncate -s 6G "$work/disk"
 mke2fs -q -t ext4 -d "$root" "$work/disk"
 rm -rf "$root"
 
-# Two hours are for a machine that is emulated on a loaded one.
+# Two hours allow for emulation on a busy machine.
 timeout 2h "${emulator[@]}" -smp 2 -m 2G -display none -nodefaults -nic none \
     -kernel "$work/kernel" -initrd "$work/initrd" \
     -append "root=/dev/vda rw quiet console=$console systemd.journald.forward_to_console=1" \

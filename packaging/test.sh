@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# test.sh BASE.tar EDGE-GER.deb: what an operator does with the package, from the first installation until nothing is
-# left of it, on the bare Debian 12 of BASE.tar in a chroot. Needs root.
+# test.sh BASE.tar EDGE-GER.deb: does what an operator does with the package, from the first installation to purge, on
+# the bare Debian 12 of BASE.tar in a chroot. Needs root.
 #
-# systemd does not run in a chroot. What the maintainer scripts ask of it is written down by a stand-in for
-# `systemctl`; the daemon is started by the line of its unit, as its user, with the folders that the unit names. The
-# unit's own limits are not in force there.
+# systemd does not run in a chroot. A fake `systemctl` records the requests of the maintainer scripts. The test starts
+# the daemon with the command of its unit, as its user, with the folders that the unit names. The limits of the unit
+# are not in force there.
 set -euo pipefail
 base=$(realpath "$1") deb=$(realpath "$2")
 packaging=$(realpath "$(dirname "$0")")
@@ -35,7 +35,7 @@ inside() {
 install() { inside apt-get install -y -q --no-install-recommends -o Dpkg::Use-Pty=0 "$@"; }
 asked() { cat "$root/run/asked"; : > "$root/run/asked"; }
 
-# Every file there is, with its rights and its owner, and every user, group and package.
+# Every file with its mode and owner, and every user, group and package.
 state() {
     (cd "$root" && find . \( -path ./proc -o -path ./run -o -path ./tmp -o -path ./var/cache/apt \
         -o -path ./var/lib/apt -o -path ./var/lib/dpkg -o -path ./var/log -o -path './etc/passwd-' \
@@ -51,7 +51,7 @@ prepare() {
     tar -C "$root" --numeric-owner -xf "$base"
     mount -t proc proc "$root/proc"
     cp /etc/resolv.conf /etc/hosts "$root/etc/"
-    # How this machine reaches its mirror, if it says so.
+    # The mirror and proxy settings of this machine, if it has any.
     apt-config dump | grep -E '^Acquire::(http|https|Check)' > "$root/etc/apt/apt.conf.d/90machine" || true
     cp "$deb" "$root/tmp/edge-ger.deb"
     cp "$packaging/../demo/group.mp4" "$root/tmp/group.mp4"
@@ -60,7 +60,7 @@ prepare() {
     cp "$root/usr/bin/systemctl" "$root/run/systemctl"
     cat > "$work/systemctl" << 'STAND_IN'
 #!/bin/sh
-# Only what needs no running systemd is answered.
+# Answers only requests that need no running systemd.
 case "$*" in
     *is-enabled* | *--root=*) exec /run/systemctl "$@" ;;
     *is-active*) exit 3 ;;
@@ -72,12 +72,12 @@ STAND_IN
     inside apt-get update -q
 }
 
-# From here on the maintainer scripts believe that systemd runs.
+# After this the maintainer scripts behave as if systemd ran.
 pretend() { mount --bind "$work/systemctl" "$root/usr/bin/systemctl"; }
 pretend_no_more() { umount "$root/usr/bin/systemctl"; }
 
 first_installation() {
-    say "What the package depends on, and nothing else"
+    say "The dependencies of the package, and nothing else"
     inside apt-get -s install --no-install-recommends /tmp/edge-ger.deb | sed -n 's/^Inst \([^ ]*\) .*/\1/p' \
         | grep -vx edge-ger > "$work/depends"
     # shellcheck disable=SC2046
@@ -99,7 +99,7 @@ first_installation() {
     inside runuser -u edge-ger -- test -r /etc/edge-ger || fail "the daemon may not read its configuration"
 }
 
-# A camera that is a recording, and a broker that wants a password.
+# The camera is a recording, and the broker requires a password.
 configure() {
     say "Configuration, from the packaged example"
     port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
@@ -137,7 +137,7 @@ runs_for_real() {
     timeout 30 sh -c \
         "until mosquitto_pub -p $port -u box -P 'a password' -t started -n 2> /dev/null; do sleep 0.1; done"
     (by_the_unit edge-ger check /etc/edge-ger) > "$work/check" 2>&1 || fail "$(cat "$work/check")"
-    ! grep 'may read it' "$work/check" || fail "a secret as the package has it is a warning"
+    ! grep 'may read it' "$work/check" || fail "a secret with the mode of the package causes a warning"
     local command
     command=$(sed -n 's/^ExecStart=//p' "$root/usr/lib/systemd/system/edge-ger.service")
     # shellcheck disable=SC2086
@@ -163,8 +163,8 @@ upgrade() {
     pretend
     install -o Dpkg::Options::=--force-confold /tmp/next.deb
     asked | tee "$work/asked"
-    grep -q 'try-restart edge-ger.service' "$work/asked" || fail "what runs was not restarted"
-    ! grep -qE '(^| )(start|restart|stop) edge-ger.service' "$work/asked" || fail "what was stopped may be running now"
+    grep -q 'try-restart edge-ger.service' "$work/asked" || fail "the running service was not restarted"
+    ! grep -qE '(^| )(start|restart|stop) edge-ger.service' "$work/asked" || fail "a stopped service may be running now"
     pretend_no_more
     # shellcheck disable=SC2016
     inside dpkg-query -W -f '${Version}\n' edge-ger | grep '+next$' || fail "the version is the old one"
