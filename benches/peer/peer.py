@@ -148,26 +148,9 @@ class Sound(threading.Thread):
         self.rate, self.samples = network.sound["sample_rate"], network.sound["samples"]
         self.recent: deque[np.ndarray] = deque(maxlen=-(-self.samples // (self.rate // 10)))
         self.lock = threading.Lock()
-        command = [
-            "ffmpeg",
-            "-nostdin",
-            "-loglevel",
-            "error",
-            "-rtsp_transport",
-            "tcp",
-            "-allowed_media_types",
-            "audio",
-            "-i",
-            url,
-            "-vn",
-            "-f",
-            "f32le",
-            "-ac",
-            "1",
-            "-ar",
-            str(self.rate),
-            "-",
-        ]
+        source = ["-nostdin", "-loglevel", "error", "-rtsp_transport", "tcp", "-allowed_media_types", "audio"]
+        output = f"-vn -f f32le -ac 1 -ar {self.rate} -".split()
+        command = ["ffmpeg", *source, "-i", url, *output]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE)
         self.start()
 

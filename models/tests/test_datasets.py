@@ -1,4 +1,4 @@
-"""Loaders: both VGAF revisions and every refusal; decoding held against what was encoded, and against the daemon's
+"""Loaders: both VGAF revisions and every error; decoding compared with what was encoded, and with the daemon's
 rules.
 """
 
@@ -44,7 +44,7 @@ def vgaf_root(root: Path, train: tuple[int, int, int], val: tuple[int, int, int]
         ((802, 923, 936), (302, 281, 183), "unknown"),
     ],
 )
-def test_vgaf_tells_its_revision(tmp_path: Path, train: tuple, val: tuple, revision: str) -> None:
+def test_vgaf_states_its_revision(tmp_path: Path, train: tuple, val: tuple, revision: str) -> None:
     found = vgaf.load(vgaf_root(tmp_path, train, val))
     assert found.revision == revision
     assert class_counts(found.train.clips) == train and class_counts(found.val.clips) == val
@@ -90,7 +90,7 @@ def test_vgaf_refuses_a_source_in_both_splits(tmp_path: Path) -> None:
         ("Vid_name Label\ntrain0_0 1\ntrain0_0 2\n", "more than once: train0_0"),
     ],
 )
-def test_vgaf_refuses_strange_labels(tmp_path: Path, text: str, what: str) -> None:
+def test_vgaf_refuses_malformed_labels(tmp_path: Path, text: str, what: str) -> None:
     root = small_vgaf(tmp_path)
     (root / "Train_labels.txt").write_text(text)
     with pytest.raises(DatasetError, match=what):
@@ -208,7 +208,7 @@ def test_unknown_data_is_refused_with_the_forms(spec: str) -> None:
 
 
 def grey_clip(path: Path, levels: list[int], fps: int, seconds: float | None = None) -> None:
-    """Every frame is one grey, so that a decoded frame tells its number."""
+    """Every frame is one grey, so that a decoded frame shows its number."""
     write_clip(path, [np.full((32, 48, 3), level, np.uint8) for level in levels], None, fps)
 
 
@@ -273,7 +273,7 @@ def test_chroma_is_repeated_and_the_matrix_goes_by_height() -> None:
         assert np.array_equal(colour.to_rgb(frame), colour.convert(planes[0], *wide, weights, False))
 
 
-def test_the_golden_squash_is_reproduced() -> None:
+def test_the_golden_resize_is_reproduced() -> None:
     golden = Path(__file__).resolve().parents[2] / "tests" / "data" / "golden" / "picture"
     wanted, width, height, to_width, to_height = golden / "hash-640x360-160x160.rgb", 640, 360, 160, 160
     x, y = np.meshgrid(np.arange(width, dtype=np.int64), np.arange(height, dtype=np.int64))
@@ -283,7 +283,7 @@ def test_the_golden_squash_is_reproduced() -> None:
     assert np.array_equal(resize(source, to_width, to_height).ravel(), np.frombuffer(wanted.read_bytes(), np.uint8))
 
 
-def test_both_senses_come_as_they_were_encoded(tmp_path: Path) -> None:
+def test_both_modalities_are_decoded_as_they_were_encoded(tmp_path: Path) -> None:
     frames, samples = frames_of(3, 0), sound_of(3, 0)
     write_clip(tmp_path / "c.mov", frames, samples)
     decoded = decode(tmp_path / "c.mov", RULE)
@@ -294,7 +294,7 @@ def test_both_senses_come_as_they_were_encoded(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("rate_hz", [8_000, 44_100, 48_000])
-def test_sound_of_another_rate_keeps_its_place(tmp_path: Path, rate_hz: int) -> None:
+def test_sound_of_another_rate_stays_in_place(tmp_path: Path, rate_hz: int) -> None:
     at = np.arange(5 * rate_hz) / rate_hz
     write_clip(tmp_path / "t.mov", None, (0.5 * np.sin(2 * np.pi * 1000 * at)).astype(np.float32), rate_hz=rate_hz)
     heard = decode_sound(tmp_path / "t.mov", RULE)
@@ -316,7 +316,7 @@ def test_channels_are_averaged(tmp_path: Path) -> None:
     assert heard is not None and np.allclose(heard[:2] * 32768, [6000, 2000])
 
 
-def test_senses_are_missing_by_the_daemons_rules(tmp_path: Path) -> None:
+def test_modalities_are_missing_by_the_daemons_rules(tmp_path: Path) -> None:
     sound = sound_of(1, 2)
     drawn_clip(tmp_path / "mute.mov", 1, 2, has_sound=False)
     assert decode_sound(tmp_path / "mute.mov", RULE) is None
@@ -330,7 +330,7 @@ def test_senses_are_missing_by_the_daemons_rules(tmp_path: Path) -> None:
     assert not most.samples[76_000:].any() and most.samples[:76_000].any()
 
 
-def test_what_is_no_media_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_is_not_media_is_refused(tmp_path: Path) -> None:
     (tmp_path / "no.mp4").write_bytes(b"not a film" * 100)
     with pytest.raises(DatasetError, match=r"no\.mp4.*cannot be read"):
         decode(tmp_path / "no.mp4", RULE)
@@ -368,7 +368,7 @@ TERMS = {
 }
 
 
-def test_numbers_are_the_contracts() -> None:
+def test_preprocessing_follows_the_contract() -> None:
     preprocessing = Preprocessing.of(TERMS)
     samples = sound_of(2, 1)
     inputs = preprocessing.apply(Decoded(np.full((5, 48, 40, 3), 51, np.uint8), samples))

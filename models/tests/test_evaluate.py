@@ -1,4 +1,4 @@
-"""Evaluation from files to figures with the shipped network, and of networks whose contracts offer less."""
+"""Evaluation from files to figures with the shipped network, and of networks whose contracts offer fewer outputs."""
 
 import csv
 import json
@@ -47,7 +47,7 @@ def test_every_mode_is_scored(evaluated: tuple) -> None:
     json.dumps(document, allow_nan=False)
 
 
-def test_one_sense_alone_is_the_networks_own_answer(evaluated: tuple, clips: tuple[Path, Path]) -> None:
+def test_one_modality_alone_is_the_networks_own_answer(evaluated: tuple, clips: tuple[Path, Path]) -> None:
     _, predictions, network, split = evaluated
     inputs = preprocess(network, open_clip(network, split.clips[0]))
     arrays = {"video": inputs.video[None], "sound": inputs.sound[None], "present": np.float32([[1, 0]])}
@@ -111,7 +111,7 @@ def test_the_command_writes_all_three_files(
     assert json.loads(outputs["--json"].read_text())["faults"] == []
 
 
-def test_vgafs_labels_and_plain_folders_will_do(clips: tuple[Path, Path], tmp_path: Path) -> None:
+def test_vgafs_labels_and_plain_folders_are_accepted(clips: tuple[Path, Path], tmp_path: Path) -> None:
     first, second = sorted(clips[0].iterdir())[:2]
     (tmp_path / "Val").mkdir()
     (tmp_path / "Val" / "party_3.mp4").symlink_to(first)
@@ -227,7 +227,7 @@ def model_input(picture: bool, sound: bool) -> ModelInput:
         (["logits", "logits_video", "logits_sound"], "withhold", False, ["both", "picture", "sound"], None),
     ],
 )
-def test_a_missing_sense_is_answered_as_the_contract_says(
+def test_a_missing_modality_is_answered_as_the_contract_says(
     tmp_path: Path, outputs: list, missing: str, has_present: bool, offered: list, without_sound: int | None
 ) -> None:
     network = Network(tiny_network(tmp_path / "t.onnx", outputs, missing, ORDER, has_present=has_present))
@@ -251,14 +251,14 @@ def test_logits_are_put_into_our_order_of_the_classes(tmp_path: Path) -> None:
     assert network.predict([model_input(True, True)])[0].logits.tolist() == [1, 2, 0]
 
 
-def test_a_network_that_does_not_hear_answers_by_the_picture(tmp_path: Path) -> None:
+def test_a_network_without_sound_answers_from_the_picture(tmp_path: Path) -> None:
     network = Network(tiny_network(tmp_path / "t.onnx", ["logits"], "mask", ORDER, kind="none"))
     assert network.offers("picture") and not network.offers("sound")
     mute = network.preprocessing.apply(Decoded(np.zeros((5, 16, 16, 3), np.uint8), None))
     assert mute.sound is None and network.predict([mute])[0].modalities == "picture"
 
 
-def test_what_is_no_network_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_network_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x.onnx").write_bytes(b"nothing")
     with pytest.raises(DatasetError, match="x.onnx: ONNX Runtime cannot open it"):
         Network(tmp_path / "x.onnx")

@@ -80,7 +80,7 @@ def test_the_contract_states_everything(tiny: Path) -> None:
     assert len(terms["source_sha256"]) == 64 and terms["precision"] == "fp32"
 
 
-def test_a_missing_sense_is_ignored(tiny: Path) -> None:
+def test_a_missing_modality_is_ignored(tiny: Path) -> None:
     session, _ = open_model(tiny)
     inputs = contract.golden_inputs(64)
     rng = np.random.default_rng(0)

@@ -30,7 +30,7 @@ def test_the_label_is_the_majority(label: int, people: int) -> None:
         assert feelings[label] * 2 > people
 
 
-def test_an_empty_room_is_neutral() -> None:
+def test_a_scene_without_people_is_neutral() -> None:
     scene = Scene(1, NEGATIVE, 0)
     assert scene.label == NEUTRAL and not scene.placed and scene.heads(0.0).shape == (0, 5)
 

@@ -1,4 +1,4 @@
-"""How large people appear: the truth that is learnt, pictures shrunk into empty places, and the figures."""
+"""How large people appear: the targets of training, pictures shrunk into empty places, and the figures."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ def test_the_median_of_the_heads_that_are_there() -> None:
     assert head_width.median_widths(heads) == pytest.approx([0.06, 0.2, 0.0])
 
 
-def test_a_shrunk_picture_is_whole_and_the_rest_is_nobody() -> None:
+def test_a_shrunk_picture_is_whole_and_the_rest_is_empty() -> None:
     frame, empty = np.full((SIZE, SIZE, 3), 255, np.uint8), np.zeros((SIZE, SIZE, 3), np.uint8)
     for scale in (0.2, 0.5, 1.0):
         picture = head_width.shrunk(frame, empty, scale, np.random.default_rng(3))
@@ -37,7 +37,7 @@ def test_widths_shrink_with_their_pictures() -> None:
     assert ((0.1 * head_width.SCALE_MIN["held"] <= widths) & (widths <= 0.1)).all() and len(set(widths.tolist())) == 3
 
 
-def test_a_share_is_a_share_whatever_is_seen() -> None:
+def test_the_width_is_a_share_for_any_input() -> None:
     head = HeadWidth(8)
     with torch.no_grad():
         for scale in (0.1, 1e3):

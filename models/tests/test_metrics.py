@@ -1,4 +1,4 @@
-"""Metrics against scikit-learn and cases counted by hand; the bootstrap's intervals cover what they should."""
+"""Metrics against scikit-learn and cases counted by hand; the bootstrap's intervals have the right coverage."""
 
 import numpy as np
 import pytest
@@ -34,7 +34,7 @@ def test_a_confusion_counted_by_hand() -> None:
     assert metrics.macro_f1(matrix) == pytest.approx((4 / 6 + 2 / 4 + 0) / 3)
 
 
-def test_a_class_that_never_occurs_counts_as_nothing() -> None:
+def test_a_class_that_never_occurs_counts_as_zero() -> None:
     truths = answers = np.array([0, 0, 1])
     wanted = f1_score(truths, answers, labels=[0, 1, 2], average="macro", zero_division=0)
     assert metrics.macro_f1(metrics.confusion(truths, answers)) == pytest.approx(wanted) == pytest.approx(2 / 3)

@@ -85,7 +85,7 @@ def test_ours_is_exported_with_its_contract_and_golden_case(
 
 @pytest.mark.parametrize("precision", ["fp16", "int8"])
 @pytest.mark.parametrize("system", SYSTEMS)
-def test_a_lesser_precision_says_how_often_it_agrees(system: str, precision: str, tmp_path: Path) -> None:
+def test_a_reduced_precision_states_how_often_it_agrees(system: str, precision: str, tmp_path: Path) -> None:
     export(Path("random"), tmp_path / "exact.onnx", Options(system, "tiny"))
     export(Path("random"), tmp_path / "m.onnx", Options(system, "tiny", precision=precision, inputs=6, allow=True))
     terms, runtime = terms_and_session(tmp_path / "m.onnx")
@@ -145,7 +145,7 @@ def test_the_authors_layout_gives_the_same_network(system: str, head: str, tmp_p
     assert terms["licence"] == FACTS["licence"]
 
 
-def test_what_does_not_fit_is_listed_whole(tmp_path: Path, facts: Path) -> None:
+def test_tensors_that_do_not_fit_are_all_listed(tmp_path: Path, facts: Path) -> None:
     weights = published("augusma2023", "mean")
     gone = next(name for name in weights if "cross" in name)
     del weights[gone]
@@ -174,7 +174,7 @@ def test_preprocessing_is_not_guessed(tmp_path: Path) -> None:
         ({"model_state_dict": {}}, "system: not stated"),
     ],
 )
-def test_what_is_no_checkpoint_is_refused(content: object, words: str, tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_checkpoint_is_refused(content: object, words: str, tmp_path: Path) -> None:
     path = tmp_path / "x.pt"
     path.write_bytes(content) if isinstance(content, bytes) else torch.save(content, path)
     with pytest.raises(CheckpointError, match=words):

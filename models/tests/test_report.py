@@ -1,4 +1,4 @@
-"""The report: whole, accessible, and with nothing in it but numbers and plots of them."""
+"""The report: complete, accessible, and with nothing but numbers and plots of them."""
 
 import json
 import re
@@ -109,7 +109,7 @@ class Page(HTMLParser):
             assert self.open.pop() == tag
 
 
-def test_nothing_comes_from_elsewhere_and_no_picture_is_in_it(document: dict) -> None:
+def test_the_page_has_no_external_content_and_no_pictures(document: dict) -> None:
     text = report.render(document)
     page = Page(text)
     assert not page.open
@@ -139,7 +139,7 @@ def test_every_part_is_there_with_its_numbers(document: dict) -> None:
     assert "&lt;net&gt; &amp; &quot;co&quot;" in text and "<net>" not in text and "clips &lt;of&gt; others" in text
 
 
-def test_it_can_be_read_without_eyes_and_in_the_dark(document: dict) -> None:
+def test_the_page_is_accessible_to_screen_readers(document: dict) -> None:
     page = Page(report.render(document))
     assert len(page.ids) == len(set(page.ids))
     assert next(attrs for tag, attrs in page.tags if tag == "html")["lang"] == "en"
@@ -180,7 +180,9 @@ def test_plots_use_the_pages_colours_alone(document: dict) -> None:
     assert "var(--both)" in plots and "var(--ink)" in plots
 
 
-def test_a_report_without_extras_is_whole_too(document: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_report_without_optional_parts_is_complete(
+    document: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     document |= {"group_size": None, "columns": [], "faults": []}
     del document["refit"]
     document["modes"]["picture"] = {"offered": True, "clips": 0, "withheld": 35}

@@ -17,7 +17,7 @@ from ger.synthetic.warps import lip_row, random_warp
 
 
 def drawn_face(seed: int, feeling: int) -> np.ndarray:
-    """A drawn face where a portrait's would be, u8 [128, 128, 3]."""
+    """A drawn face in the place of a portrait's, u8 [128, 128, 3]."""
     pixels = np.full((128, 128, 4), 255, np.uint8)
     canvas = surface(pixels).getCanvas()
     canvas.translate(64, 63)
@@ -29,7 +29,7 @@ def drawn_face(seed: int, feeling: int) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def drawn_photographs() -> Photographs:
-    """The photographs' door over drawn faces and plain backgrounds: the real ones are not part of the repository."""
+    """`Photographs` with drawn faces and plain backgrounds: the real ones are not part of the repository."""
     made = Photographs.__new__(Photographs)
     feelings = np.arange(18) % 3
     made.faces = np.stack([drawn_face(i, int(f)) for i, f in enumerate(feelings)])
@@ -56,7 +56,7 @@ def test_a_group_shows_its_label_and_is_repeated_by_its_seed(drawn_photographs: 
     assert people == 0 or np.abs(first.heads(1.0)[:, :2] - first.heads(1.04)[:, :2]).max() < 0.02  # smoothly
 
 
-def test_a_clip_of_a_group_is_what_the_network_sees(drawn_photographs: Photographs) -> None:
+def test_a_clip_of_a_group_has_the_networks_size(drawn_photographs: Photographs) -> None:
     video = clip_frames(PhotoGroup(3, POSITIVE, 5, drawn_photographs, "photo", "train", (320, 180)), 3, 1.0)
     assert video.shape == (5, 192, 192, 3) and video.dtype == np.uint8 and video.std() > 5
 

@@ -1,4 +1,4 @@
-"""Training: one tiny epoch of every preset, and a run that is stopped or killed goes on as if it had not been."""
+"""Training: one tiny epoch of every preset, and a run that is stopped or killed resumes with the same results."""
 
 import dataclasses
 import json
@@ -68,45 +68,46 @@ def history(out: Path) -> list[dict]:
 
 
 @pytest.fixture(scope="module")
-def unbroken(data: Path) -> Path:
-    train.main(words(data, "edge", data / "unbroken", "--epochs", "3"))
-    return data / "unbroken"
+def uninterrupted(data: Path) -> Path:
+    train.main(words(data, "edge", data / "uninterrupted", "--epochs", "3"))
+    return data / "uninterrupted"
 
 
-def test_a_checkpoint_is_in_our_layout(unbroken: Path) -> None:
-    kept = torch.load(unbroken / "best.pt", weights_only=True)
+def test_a_checkpoint_is_in_our_layout(uninterrupted: Path) -> None:
+    kept = torch.load(uninterrupted / "best.pt", weights_only=True)
     assert set(kept) == {"system", "config", "model_state_dict", "facts", "epoch", "best_metric"}
     facts = kept["facts"]
     assert kept["system"] == "edge" and kept["config"]["dim"] == 16 and facts["mel_std"] > 1 and facts["mel_mean"] < 0
     assert sum(facts["prior"]) == pytest.approx(1, abs=1e-3) and 0.05 <= facts["calibration"]["temperature"] <= 20
     assert np.array(facts["evaluation"]["confusion"]).sum() == facts["evaluation"]["clips"] == 2
-    assert str(unbroken.parent) not in json.dumps(facts)
-    best = max(history(unbroken), key=lambda entry: (entry["val_accuracy"], -entry["val_loss"]))
+    assert str(uninterrupted.parent) not in json.dumps(facts)
+    best = max(history(uninterrupted), key=lambda entry: (entry["val_accuracy"], -entry["val_loss"]))
     assert kept["best_metric"] == best["val_accuracy"]
-    assert list((unbroken / "tensorboard").iterdir())
+    assert list((uninterrupted / "tensorboard").iterdir())
 
 
-def test_a_seed_repeats_a_training_and_another_does_not(data: Path, unbroken: Path) -> None:
+def test_a_seed_repeats_a_training_and_another_does_not(data: Path, uninterrupted: Path) -> None:
     train.main(words(data, "edge", data / "again", "--epochs", "3", "--at-most", "1"))
-    assert history(data / "again") == history(unbroken)[:1]
+    assert history(data / "again") == history(uninterrupted)[:1]
     with pytest.raises(SystemExit, match="another recipe, configuration, seed or data"):
         train.main(words(data, "edge", data / "again", "--epochs", "3", "--seed", "1"))
     train.main(words(data, "edge", data / "other", "--epochs", "3", "--at-most", "1", "--seed", "1"))
-    assert history(data / "other")[0]["loss"] != history(unbroken)[0]["loss"]
+    assert history(data / "other")[0]["loss"] != history(uninterrupted)[0]["loss"]
 
 
-def test_a_stopped_training_goes_on_as_if_unbroken(data: Path, unbroken: Path) -> None:
+def test_a_stopped_training_resumes_with_the_same_results(data: Path, uninterrupted: Path) -> None:
     for _ in range(3):
         torch.manual_seed(int(time.time()))
         train.main(words(data, "edge", data / "stopped", "--epochs", "3", "--at-most", "1"))
-    assert history(data / "stopped") == history(unbroken)
+    assert history(data / "stopped") == history(uninterrupted)
     first, second = (
-        torch.load(data / name / "best.pt", weights_only=True)["model_state_dict"] for name in ("stopped", "unbroken")
+        torch.load(data / name / "best.pt", weights_only=True)["model_state_dict"]
+        for name in ("stopped", "uninterrupted")
     )
     assert all(torch.equal(first[key], second[key]) for key in first)
 
 
-def test_a_killed_training_goes_on_as_if_unbroken(data: Path, unbroken: Path) -> None:
+def test_a_killed_training_resumes_with_the_same_results(data: Path, uninterrupted: Path) -> None:
     out = data / "killed"
     child = subprocess.Popen(
         [sys.executable, "-m", "ger.train", *words(data, "edge", out, "--epochs", "3")],
@@ -120,7 +121,7 @@ def test_a_killed_training_goes_on_as_if_unbroken(data: Path, unbroken: Path) ->
     os.kill(child.pid, signal.SIGKILL)
     assert child.wait() == -signal.SIGKILL and not (out / "best.pt").exists()
     train.main(words(data, "edge", out, "--epochs", "3"))
-    assert history(out) == history(unbroken)
+    assert history(out) == history(uninterrupted)
 
 
 @pytest.mark.parametrize("preset", sorted(TINY))
@@ -197,7 +198,7 @@ def test_rates_go_by_the_longest_prefix_and_the_rest_is_frozen() -> None:
         parameter_groups(network, dataclasses.replace(stage, rates={"nose": 1.0}))
 
 
-def test_losses_leave_out_what_is_not_known() -> None:
+def test_losses_leave_out_unknown_targets() -> None:
     logits, labels = torch.tensor([[2.0, 0, 0], [0, 0, 5.0]]), torch.tensor([0, 1])
     alone = losses.clip_loss(logits[:1], labels[:1], torch.ones(1), 0.0)
     assert losses.clip_loss(logits, labels, torch.tensor([1.0, 0.0]), 0.0) == pytest.approx(float(alone))
@@ -214,7 +215,7 @@ def test_losses_leave_out_what_is_not_known() -> None:
     ) == pytest.approx(1.0)
 
 
-def test_the_penalty_is_small_for_what_is_normal_and_has_a_gradient_for_what_is_not() -> None:
+def test_the_mmd_is_small_for_normal_latents_and_has_a_gradient_for_others() -> None:
     torch.manual_seed(0)
     normal, shifted, narrow = (
         torch.randn(200, 8),
@@ -281,7 +282,9 @@ def mapped(data: Path) -> Path:
     return data
 
 
-def test_the_second_stage_starts_from_the_firsts_best_and_leaves_it_alone(mapped: Path, tmp_path: Path) -> None:
+def test_the_second_stage_starts_from_the_best_of_the_first_and_does_not_change_it(
+    mapped: Path, tmp_path: Path
+) -> None:
     training = two_stage_run(mapped, tmp_path)
     begun = {name: value.clone() for name, value in training.job.system.network.state_dict().items()}
     training.run(at_most=2)
@@ -324,7 +327,7 @@ def test_bodies_are_learnt_from_the_clips_that_have_them(mapped: Path, tmp_path:
         drawing.job.train[0]
 
 
-def test_senses_are_withheld_as_often_as_the_recipe_says_and_never_both(data: Path) -> None:
+def test_modalities_are_withheld_as_often_as_the_recipe_says_and_never_both(data: Path) -> None:
     options = train.arguments().parse_args(words(data, "edge", data / "vary"))
     recipe = dataclasses.replace(train.adjust(RECIPES["edge"], options), drop_picture=0.3, drop_sound=0.2)
     trial = Training.__new__(Training)

@@ -47,7 +47,7 @@ def test_the_fine_map_learns_where_heads_are() -> None:
     assert found[there].mean() > found[~there].mean() + 0.4
 
 
-def test_heads_go_with_their_faces() -> None:
+def test_heads_move_with_their_faces() -> None:
     x = torch.zeros(16, 3, 96, 96)
     heads = np.full((16, 2, 5), -1, np.float32)
     heads[:, 0] = 0.6, 0.4, 0.1, 0.1, 2
@@ -69,7 +69,7 @@ def test_adding_a_sound_of_the_same_label_only_adds_power() -> None:
     assert torch.equal(alone, mels[:1])
 
 
-def test_a_run_goes_on_where_it_stopped(tmp_path) -> None:
+def test_a_run_resumes_where_it_stopped(tmp_path) -> None:
     def losses(run: StageRun, upto: int) -> list[float]:
         out = []
         for epoch in range(run.first, upto):
@@ -89,7 +89,7 @@ def test_a_run_goes_on_where_it_stopped(tmp_path) -> None:
     assert whole[-1] < whole[0]
 
 
-def test_measures() -> None:
+def test_figures() -> None:
     logits = torch.tensor([[4.0, 0, 0], [0, 4.0, 0], [0, 0, 4.0], [4.0, 0, 0]])
     labels = torch.tensor([0, 1, 2, 1])
     assert figures.score(labels.numpy(), logits.argmax(1).numpy())["accuracy"] == 0.75
@@ -101,7 +101,7 @@ def test_measures() -> None:
     assert 0.35 < low < 0.5 < high < 0.65
 
 
-def test_a_missing_sense_changes_nothing() -> None:
+def test_a_missing_modality_changes_nothing() -> None:
     torch.manual_seed(0)
     network = EdgeNetwork(TINY).eval()
     video, sound = torch.randn(2, 5, 3, 64, 64), torch.randn(2, 5, 1, 128, 128)

@@ -47,61 +47,13 @@ def write_sound(path: Path) -> None:
 
 def write_video(out: Path, sound: Path) -> None:
     """Pipes the drawn frames into ffmpeg."""
-    command = [
-        "ffmpeg",
-        "-y",
-        "-loglevel",
-        "error",
-        "-f",
-        "rawvideo",
-        "-pix_fmt",
-        "rgb24",
-        "-s",
-        f"{SIZE[0]}x{SIZE[1]}",
-        "-r",
-        str(FPS),
-        "-i",
-        "-",
-        "-i",
-        str(sound),
-        "-c:v",
-        "libx264",
-        "-profile:v",
-        "main",
-        "-bf",
-        "0",
-        "-pix_fmt",
-        "yuv420p",
-        "-preset",
-        "medium",
-        "-crf",
-        "27",
-        "-g",
-        str(FPS),
-        "-keyint_min",
-        str(FPS),
-        "-sc_threshold",
-        "0",
-        "-threads",
-        "1",
-        "-c:a",
-        "aac",
-        "-profile:a",
-        "aac_low",
-        "-b:a",
-        "64k",
-        "-ar",
-        "48000",
-        "-ac",
-        "1",
-        "-map_metadata",
-        "-1",
-        "-fflags",
-        "+bitexact",
-        "-movflags",
-        "+faststart",
-        str(out),
-    ]
+    width, height = SIZE
+    source = f"-f rawvideo -pix_fmt rgb24 -s {width}x{height} -r {FPS} -i -"
+    video = f"-c:v libx264 -profile:v main -bf 0 -pix_fmt yuv420p -preset medium -crf 27 -g {FPS} -keyint_min {FPS}"
+    audio = "-c:a aac -profile:a aac_low -b:a 64k -ar 48000 -ac 1"
+    file = "-sc_threshold 0 -threads 1 -map_metadata -1 -fflags +bitexact -movflags +faststart"
+    options = f"{video} {audio} {file}".split()
+    command = ["ffmpeg", "-y", "-loglevel", "error", *source.split(), "-i", str(sound), *options, str(out)]
     with subprocess.Popen(command, stdin=subprocess.PIPE) as encoder:
         if encoder.stdin is None:
             raise SystemExit("ffmpeg does not read its input")

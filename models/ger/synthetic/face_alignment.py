@@ -104,7 +104,7 @@ def prepare(media: Path, cache: Path) -> None:
         rows = list(csv.DictReader(table))
     with multiprocessing.Pool(2) as pool:
         found = pool.map(find, [folder / row["file"] for row in rows], chunksize=8)
-    kept = [
+    whole = [
         (row["file"], row["generator"], row["label"], pixels)
         for row, pixels in zip(rows, found, strict=True)
         if pixels is not None
@@ -112,9 +112,9 @@ def prepare(media: Path, cache: Path) -> None:
     cache.mkdir(parents=True, exist_ok=True)
     np.savez(
         cache / "faces.npz",
-        name=[k[0] for k in kept],
-        generator=[k[1] for k in kept],
-        label=[k[2] for k in kept],
-        pixels=np.stack([k[3] for k in kept]),
+        name=[k[0] for k in whole],
+        generator=[k[1] for k in whole],
+        label=[k[2] for k in whole],
+        pixels=np.stack([k[3] for k in whole]),
     )
-    print(f"{len(kept)} of {len(rows)} portraits have a face that was found whole")
+    print(f"{len(whole)} of {len(rows)} portraits have a face that was found whole")
