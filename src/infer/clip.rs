@@ -27,6 +27,7 @@ use super::{
     window::Cut,
 };
 use crate::{
+    config::Gates,
     time::{Clock, Moment, Span},
     wire::{
         access_unit::{AccessUnit, Codec, UnitHeader},
@@ -219,7 +220,7 @@ impl Reader {
         let sound = match hears {
             true => {
                 let end = zero + self.contract.clip;
-                heard(lock(&self.told).ring.read(zero, end, &mut self.senses.samples)).0
+                heard(lock(&self.told).ring.read(zero, end, &mut self.senses.samples), &Gates::default()).0
             }
             false => SoundState::Off,
         };

@@ -7,10 +7,8 @@ use super::{
     runtime::Clip,
     window::Cut,
 };
-use crate::wire::record::SoundState;
+use crate::{config::Gates, wire::record::SoundState};
 
-/// A window with less sound than this share of it has none: what is missing was zeros, which are not silence.
-const SOUND_SHARE_MIN: f32 = 0.9;
 /// The level of nothing at all, hundredths of a dB.
 pub(crate) const NO_LEVEL_CDB: i16 = -10_000;
 
@@ -59,10 +57,11 @@ impl FeatureExtractor {
     }
 }
 
-/// What became of a window's sound, and its level in hundredths of a dB.
-pub(crate) fn heard(coverage: Result<Coverage, ring::Missing>) -> (SoundState, i16) {
+/// What became of a window's sound, and its level in hundredths of a dB. Too little of it counts as none: what is missing was
+/// filled with zeros, which are not silence.
+pub(crate) fn heard(coverage: Result<Coverage, ring::Missing>, gates: &Gates) -> (SoundState, i16) {
     match coverage {
-        Ok(heard) if SOUND_SHARE_MIN <= heard.share() => {
+        Ok(heard) if f32::from(gates.sound_min_percent.get::<u8>()) / 100.0 <= heard.share() => {
             let state = match (heard.is_silent(), heard.is_clipping()) {
                 (true, _) => SoundState::Silent,
                 (false, true) => SoundState::Clipping,
@@ -73,5 +72,24 @@ pub(crate) fn heard(coverage: Result<Coverage, ring::Missing>) -> (SoundState, i
             (state, level_cdb)
         }
         _ => (SoundState::Absent, NO_LEVEL_CDB),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::Span;
+
+    #[test]
+    fn too_little_sound_is_none() {
+        let state = |covered: u32| {
+            let coverage =
+                Coverage { covered, total: 1000, longest_gap: Span::ZERO, level_dbfs: -20.0, swing: 0.5, clipped: 0 };
+            heard(Ok(coverage), &Gates::default()).0
+        };
+        assert_eq!(
+            [state(899), state(900), state(1000)],
+            [SoundState::Absent, SoundState::Present, SoundState::Present]
+        );
     }
 }

@@ -302,7 +302,7 @@ impl Seat {
             return self.sound;
         }
         let coverage = lock(&self.eye.rings.sound).read(grid.start(slot), grid.end(slot), samples);
-        (self.sound, self.level_cdb) = heard(coverage);
+        (self.sound, self.level_cdb) = heard(coverage, &self.eye.camera.gates);
         self.sound
     }
 

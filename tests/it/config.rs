@@ -155,6 +155,7 @@ const OTHER_VALUES: &[(&str, &str, &str)] = &[
     ("", "gates.packets_lost_max", "100000"),
     ("", "gates.luma_min", "255"),
     ("", "gates.motion_min", "0"),
+    ("", "gates.sound_min_percent", "100"),
     ("", "box.name", "\"012345\""),
     ("", "box.state_dir", "\"/srv/edge-ger\""),
     ("", "site.context", "\"museum\""),

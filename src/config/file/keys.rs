@@ -121,7 +121,7 @@ pub(crate) struct Sync {
     pub(crate) offset_ms: Integer<Milliseconds, -2000, 2000, 0>,
 }
 
-/// When a window of the picture is not good enough to be read. Its reading is then "withheld", with the reason.
+/// When a window is not good enough to be read. Its reading is then "withheld", with the reason.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Gates {
@@ -136,6 +136,8 @@ pub struct Gates {
     /// A window whose frames differ by less than this, per pixel on average, counts as frozen; 0 switches this off.
     /// --dry-run can fit it.
     pub motion_min: Decimal<Levels, 0, 255_000, 50>,
+    /// A window with less than this share of its sound, in percent, counts as one without sound.
+    pub sound_min_percent: Integer<Pure, 50, 100, 90>,
 }
 
 /// This machine. All sections from here on belong to the box.
