@@ -7,7 +7,7 @@ from PIL import Image
 from ger.contract import NEGATIVE, NEUTRAL, POSITIVE
 from ger.edge.face_maps import face_maps
 from ger.synthetic import photographs, published_scenes
-from ger.synthetic.appearance import expression_at, random_look
+from ger.synthetic.appearance import expression_at, random_appearance
 from ger.synthetic.camera import clip_frames
 from ger.synthetic.canvas import surface
 from ger.synthetic.person_drawing import draw_face
@@ -22,7 +22,7 @@ def drawn_face(seed: int, feeling: int) -> np.ndarray:
     canvas = surface(pixels).getCanvas()
     canvas.translate(64, 63)
     canvas.scale(37, 37)
-    look = random_look(np.random.default_rng(seed), "train", feeling)
+    look = random_appearance(np.random.default_rng(seed), "train", feeling)
     draw_face(canvas, look, expression_at(look, 0.0))
     return pixels[..., :3].copy()
 

@@ -25,7 +25,7 @@ from ger.contract import resize
 from ger.datasets.clip import DatasetError
 from ger.datasets.colour import to_rgb
 
-# The same three numbers as in the daemon: src/infer/slots.rs and src/infer/ring/sound.rs.
+# The same three numbers as in the daemon, below src/infer/.
 SOUND_SHARE_MIN = 0.9
 DIGITAL_STEP = 1.0 / 32_768.0
 GAP_S = 0.02

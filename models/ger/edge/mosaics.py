@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from ger.contract import NEUTRAL, VIDEO_MEAN, VIDEO_STD
 from ger.edge.augment import colours
 from ger.synthetic import photographs
-from ger.synthetic.appearance import expression_at, random_look
+from ger.synthetic.appearance import expression_at, random_appearance
 from ger.synthetic.camera import SIZE
 from ger.synthetic.canvas import surface
 from ger.synthetic.person_drawing import draw_face, draw_hair_back, draw_hair_front
@@ -35,7 +35,7 @@ def drawn_heads(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
         canvas = surface(out[i]).getCanvas()
         canvas.translate(64, 63)
         canvas.scale(HALF_FACE - 2, HALF_FACE - 2)
-        look = random_look(rng, "train", i % 3)
+        look = random_appearance(rng, "train", i % 3)
         draw_hair_back(canvas, look)
         draw_face(canvas, look, expression_at(look, float(rng.uniform(0, 20))))
         draw_hair_front(canvas, look)
@@ -68,7 +68,7 @@ class Mosaics:
         feeling = np.concatenate([pool.feeling, drawn_feeling])
         kind = np.concatenate([pool.kind, np.full(DRAWN, 4)])
         sdxl = np.concatenate([pool.sdxl, np.zeros(DRAWN, bool)])
-        # raw, joined, warped, unlabelled, drawn; both generators alike within a kind
+        # raw, joined, warped, unlabelled, drawn; both generators equally often within a kind
         share = np.array([[0.3, 0.2, 0.27, 0, 0.23], [0.27, 0.08, 0.24, 0.18, 0.23], [0.25, 0.25, 0.27, 0, 0.23]])
         self.chances, self.of = [], []
         for f in range(3):

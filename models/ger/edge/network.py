@@ -2,16 +2,17 @@
 sound, cross-attention (query = sound, key = value = video), and a head over [sound, cross, video].
 
 Its fusion follows the published system of Augusma et al. (2023), and it differs where a small network trained from
-nothing needs it: no ViT but a convolutional stem whose fine map is trained to show heads and their expressions, from
-which evidence is pooled as votes; strided convolutions with batch normalisation for the sound; learned vectors in place
-of a missing modality; a head for the group's size, and one for how large people appear. The fine map and the votes stay
-inside: the outputs are those of the heads alone.
+random weights needs it: no ViT but a convolutional stem whose fine map is trained to show heads and their expressions,
+from which evidence is pooled as votes; strided convolutions with batch normalisation for the sound; learned vectors in
+place of a missing modality; a head for the group's size, and one for how large people appear. The fine map and the
+votes stay inside: the outputs are those of the heads alone.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -32,7 +33,7 @@ class Shape:
     classes: int = 3
     head_width: bool = False
 
-    def to_dict(self) -> dict[str, object]:
+    def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
 

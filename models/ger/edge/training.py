@@ -1,7 +1,7 @@
 """The edge network's training from random weights, in stages.
 
-The picture network is trained alone, on single frames, then on frames and mosaics of faces by turns; the sound network
-alone; then the fusion over both, frozen, on clips that neither was trained on; last the head width. The picture
+The picture network is trained alone, on single frames, then on frames and mosaics of faces alternately; the sound
+network alone; then the fusion over both, frozen, on clips that neither was trained on; last the head width. The picture
 network's fine map is trained to show where heads are and what they express, which the scenes know. Every stage has its
 own seed and its state in the cache, from which a stopped run resumes.
 """

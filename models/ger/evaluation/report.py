@@ -1,8 +1,7 @@
 """The report of an evaluation: one HTML file with nothing outside it, for light and dark screens and for screen
 readers.
 
-`python -m ger.report figures.json --out report.html` makes it from what `python -m ger.evaluate --json` wrote. It holds
-numbers and plots of them; no frame, no sound and no clip's name ever enters it.
+It contains numbers and plots of them, and never a frame, a sound or a clip's name.
 """
 
 from __future__ import annotations

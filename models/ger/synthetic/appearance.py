@@ -1,6 +1,6 @@
 """The appearance of drawn people: face, hair, clothes, arms and expression, in units of half a head's width.
 
-A `Appearance` does not change within a scene; an `Expression` is a set of continuous face parameters that
+An `Appearance` does not change within a scene; an `Expression` is a set of continuous face parameters that
 `expression_at` moves smoothly with time. `FAMILIES` reserves some traits for held-out clips.
 """
 
@@ -84,7 +84,7 @@ def random_shirt(rng: np.random.Generator) -> Colour:
     return rgb(np.clip(grey + rng.normal(0, 38, 3), 15, 240))
 
 
-def random_look(rng: np.random.Generator, family: str, feeling: int) -> Appearance:
+def random_appearance(rng: np.random.Generator, family: str, feeling: int) -> Appearance:
     """Draws a person of a style family with a feeling."""
     traits = FAMILIES[family]
     mix = rng.random()

@@ -1,8 +1,7 @@
-"""Finds eyes and mouth in the synthetic portraits, once: `python -m ger.find_faces --media DIR --cache DIR`.
+"""Finds eyes and mouth in the synthetic portraits, and aligns the faces.
 
-Needs OpenCV 4 (`opencv-python-headless==4.12.*`; its cascades ship with it) and nothing else does. Writes `faces.npz`:
-every face upright in a 128x128 picture, with both eyes on fixed points, so that cutting out and warping need no finder
-later.
+Every face is upright in a 128x128 picture, with both eyes on fixed points, so that cutting out and warping need no
+detector later. Needs OpenCV 4 and its Haar cascades.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ EYE_ROW, EYE_GAP = 56.0, 34.0  # canonical eyes: 34 pixels apart, on row 56, aro
 Box = tuple[float, float, float, float]
 
 
-class Finder:
+class Detector:
     """Haar cascades for frontal faces and eyes."""
 
     def __init__(self) -> None:
@@ -83,18 +82,18 @@ def inside(image: Image.Image, eyes: np.ndarray) -> bool:
 
 
 @lru_cache(maxsize=1)
-def finder() -> Finder:
-    return Finder()
+def detector() -> Detector:
+    return Detector()
 
 
 def find(path: Path) -> np.ndarray | None:
     """The upright face of a portrait, or None where none is found whole."""
     image = Image.open(path).convert("RGB")
-    grey = finder().cv2.equalizeHist(np.asarray(image.convert("L")))
-    box = finder().face(grey)
+    grey = detector().cv2.equalizeHist(np.asarray(image.convert("L")))
+    box = detector().face(grey)
     if box is None:
         return None
-    eyes = finder().pair(grey, box)
+    eyes = detector().pair(grey, box)
     return upright(image, eyes) if inside(image, eyes) else None
 
 

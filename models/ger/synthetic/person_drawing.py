@@ -1,4 +1,4 @@
-"""Draws a `Appearance` with its `Expression` on a skia canvas whose origin is the head's centre."""
+"""Draws an `Appearance` with its `Expression` on a skia canvas whose origin is the head's centre."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ import skia
 from PIL import Image, ImageFilter
 
 from ger.contract import NEUTRAL
-from ger.synthetic.appearance import Appearance, random_look
+from ger.synthetic.appearance import Appearance, random_appearance
 from ger.synthetic.canvas import LUMA, fill, rgb, surface, tint
 from ger.synthetic.person_drawing import draw_arms, draw_body, draw_hair_back
 from ger.synthetic.photographs import JOINED, RAW, UNLABELLED, WARPED, Photographs, oval_mask
@@ -170,7 +170,7 @@ class PhotoGroup:
     def _person(self, rng: np.random.Generator, feeling: int, x: float, y: float, half: float, tilt: float) -> Person:
         kind = KINDS[int(rng.choice(4, p=self.mix[feeling]))]
         face = self.photographs.pick(rng, feeling, kind).astype(np.float32)
-        look = random_look(rng, self.side, feeling)
+        look = random_appearance(rng, self.side, feeling)
         look.skin = rgb(np.clip(face[66:84, 52:76].mean((0, 1)) * self.light, 10, 245))
         if rng.random() < 0.6:
             look.arms = "down"

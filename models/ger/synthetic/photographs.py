@@ -1,6 +1,6 @@
 """Synthetic photographic faces (SFHQ-T2I, Beniaguev 2024, MIT) and backgrounds (Poly Haven, CC0), split and prepared.
 
-`python -m ger.photographs --media DIR --cache DIR` turns `faces.npz` (see `ger.find_faces`) into `pool.npz`: raw faces,
+`prepare` turns `faces.npz` (see `ger.find_faces`) into `pool.npz`: raw faces,
 halves of two faces of one class joined, and faces warped into an expression; and reads the backgrounds into
 `backgrounds.npz`. Every face has the same brightness and contrast, whatever its class. The split is by face and by
 place, from a hash of the name.

@@ -11,7 +11,7 @@ from PIL import Image, ImageFilter
 
 from ger.contract import NEUTRAL
 from ger.synthetic import backgrounds
-from ger.synthetic.appearance import Appearance, random_look
+from ger.synthetic.appearance import Appearance, random_appearance
 from ger.synthetic.canvas import surface
 from ger.synthetic.person_drawing import draw_person
 
@@ -89,7 +89,7 @@ class Scene:
             y = top + (bottom - top) * (row / (rows - 1) if rows > 1 else rng.uniform(0.25, 1.0))
             for k in range(count):
                 x = (k + 0.5 + 0.5 * (row % 2) * (count > 1) * 0.6) * self.width / count - 0.15 * (row % 2) * pitch
-                look = random_look(rng, family, own.pop())
+                look = random_appearance(rng, family, own.pop())
                 jitter = rng.normal(0, 1, 2) * (0.1 * pitch, 0.12 * size)
                 scale = size * rng.uniform(0.9, 1.08)
                 x = float(np.clip(x + jitter[0], scale, self.width - scale))

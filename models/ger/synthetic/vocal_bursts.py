@@ -1,7 +1,7 @@
 """Real vocal bursts (EmoGator, Buhl 2023, arXiv:2301.00508, Apache-2.0): decoded once, split by contributor.
 
 A file is named CCCCCC-EE-I: contributor, category, instance. Contributors 1-270 are for training, 271-300 are held out.
-`python -m ger.bursts --media DIR --cache DIR` decodes them; the package runs without them, on synthesised voices alone.
+`ger.bursts` decodes them.
 """
 
 from __future__ import annotations
