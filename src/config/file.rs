@@ -1,8 +1,9 @@
-//! What was written in the configuration files, and what is wrong with it: all of it, at once.
+//! Reads a configuration, and finds everything that is wrong with it at once.
 //!
-//! Files and environment become layers (`parse`, `environment`, `layer`), which are checked one by one against the structs of
-//! `keys`, whose types (`value`) know what each key may be, and then merged; `resolve` makes a [`Config`] of them. No message
-//! repeats a value, so none can repeat a password that stands where it should not.
+//! Each file and the environment become a layer (`parse`, `environment`, `layer`). Each layer is deserialised into the
+//! structs of `keys`, whose types (`value`) accept what fits; every fault is noted. `resolve` merges the layers,
+//! applies the rules that concern several keys, and builds a [`Config`]. No message repeats a value, so none can reveal
+//! a password that was written in the wrong place.
 
 mod diagnostic;
 mod environment;
@@ -31,15 +32,15 @@ use parse::{Base, ParsedFile};
 
 use super::Config;
 
-/// No configuration is longer; a recording named by mistake is.
+/// No configuration is longer, but a recording that is named by mistake is.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// A configuration that can be acted on, and what its owner should know about it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Loaded {
-    /// What is meant.
+    /// The configuration.
     pub config: Config,
-    /// What is allowed and yet may not be meant. For the log, one line each.
+    /// What is allowed but probably a mistake. For the log, one line each.
     pub warnings: Vec<Diagnostic>,
     /// All files that were read, in their order.
     pub files: Vec<PathBuf>,
@@ -47,16 +48,16 @@ pub struct Loaded {
     pub camera_files: Vec<PathBuf>,
 }
 
-/// Where a box keeps what a command needs to find.
+/// The files of a box that a command needs to find.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Places {
     /// Its state, and the lock of the daemon that uses it.
     pub state_dir: PathBuf,
-    /// While this file is there, all cameras are paused.
+    /// While this file exists, all cameras are paused.
     pub pause_file: PathBuf,
 }
 
-/// Reads files, and folders of them (all `*.toml` in one, by name), with what the environment says over it.
+/// Reads files, and folders of them (all `*.toml` in one, by name); the environment overrides them.
 ///
 /// # Errors
 /// With every fault of every file and of the environment, sorted by place. The exit code is 78.
@@ -91,11 +92,10 @@ pub fn check(paths: &[PathBuf], environment: impl Iterator<Item = (String, Strin
     Ok(summary::of(&loaded))
 }
 
-/// Where the box keeps its state and its pause file. Faults that do not concern these two are none here, so that a
-/// box can be paused whatever else its files say.
+/// Where the box keeps its state and its pause file. All other faults are ignored, so that a box can be paused whatever
+/// else its files say.
 ///
-/// # Errors
-/// When a file cannot be read, is not TOML, or is wrong about one of the two.
+/// # Errors When a file cannot be read, is not TOML, or is wrong about one of the two.
 pub fn places(paths: &[PathBuf], environment: impl Iterator<Item = (String, String)>) -> Result<Places, Faults> {
     let mut diagnostics = Diagnostics::default();
     let environment = Environment::of(environment);
@@ -117,7 +117,7 @@ fn read(paths: &[PathBuf], environment: impl Iterator<Item = (String, String)>) 
     diagnostics.sort();
     let loaded = match config {
         Some(config) if diagnostics.faults.is_empty() => {
-            // Without a fault, every file that speaks of a camera has made one, in this order.
+            // Without a fault, there is one camera for each file with a camera's section, in this order.
             let of_cameras = files.iter().filter(|file| file.camera().is_some());
             let camera_files = of_cameras.map(|file| file.path.clone()).collect();
             let files = files.into_iter().map(|file| file.path).collect();
@@ -182,7 +182,7 @@ fn files(path: &Path, parsed: &mut Vec<ParsedFile>, diagnostics: &mut Diagnostic
     files
 }
 
-/// Notes a file or folder that cannot be used; what seems missing elsewhere may stand in it.
+/// Notes a file or folder that cannot be used. Keys that seem missing may stand in it.
 fn refuse(path: &Path, problem: Problem, parsed: &mut Vec<ParsedFile>, diagnostics: &mut Diagnostics) {
     let file = ParsedFile::broken(path);
     diagnostics.fault(file.place(0), "", problem);

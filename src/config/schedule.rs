@@ -1,9 +1,9 @@
-//! Hours of the week in which a camera is watched, as a clock on the wall of the place shows them.
+//! Hours of the week in which a camera is watched, in local time.
 //!
 //! An entry is a day (`Sat`), days (`Mon-Fri`, also across the week's end) or nothing for every day, and from and until
-//! (`08:00-18:00`, up to `24:00`). What ends before it begins ends on the next day: `Fri 22:00-02:00` is Friday night.
-//! When the clock is put forward, what it skips is skipped; when it is put back, what it shows twice counts twice: at
-//! every moment the clock on the wall tells whether the camera is watched.
+//! (`08:00-18:00`, up to `24:00`). An entry that ends before it begins ends on the next day: `Fri 22:00-02:00` is
+//! Friday night. At every moment the local time alone decides: an hour that the clock skips is skipped, and one that it
+//! shows twice counts twice.
 
 use std::fmt;
 
@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::time::local::Local;
 
-/// So many entries are enough for two a day.
+/// Enough for two entries a day.
 const ENTRIES_MAX: usize = 16;
 const DAYS: [&str; 7] = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
 const DAY: u16 = 24 * 60;
@@ -29,7 +29,7 @@ struct Hours {
     /// The first day, 0 Monday to 6 Sunday, and how many, 1 to 7.
     first: u8,
     days: u8,
-    /// Minutes of the day; `until` is not watched any more, and is on the next day where it is not after `from`.
+    /// Minutes of the day. `until` itself is excluded; if it is not after `from`, it is on the next day.
     from: u16,
     until: u16,
 }
@@ -37,7 +37,7 @@ struct Hours {
 /// What is wrong with an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// It is not of the form of an entry.
+    /// It does not have the form of an entry.
     Form,
     /// There is no such day.
     Day,
@@ -50,9 +50,9 @@ pub enum Fault {
 }
 
 impl Fault {
-    /// The words behind "entry 2 …".
+    /// The text that follows "entry 2".
     #[must_use]
-    pub const fn words(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Form => "is not a day or days, from and until",
             Self::Day => "has a day that is not Mon, Tue, Wed, Thu, Fri, Sat or Sun",
@@ -64,7 +64,7 @@ impl Fault {
 }
 
 impl Schedule {
-    /// Reads entries; none at all means always.
+    /// Parses entries; none at all means always.
     ///
     /// # Errors
     /// The number of the first wrong entry, from 1, and what is wrong with it.
@@ -79,20 +79,20 @@ impl Schedule {
         Ok(Self(hours))
     }
 
-    /// Whether the camera is watched when the clock shows this.
+    /// Whether the camera is watched at this local time.
     #[must_use]
     pub fn is_open(&self, shown: Local) -> bool {
         self.0.is_empty() || self.0.iter().any(|hours| hours.hold(shown))
     }
 
-    /// Whether it is watched always.
+    /// Whether the camera is always watched.
     #[must_use]
     pub fn is_always(&self) -> bool {
         self.0.is_empty()
     }
 }
 
-/// Entries as they are written in a file, where an empty list is more likely a mistake than a wish.
+/// Entries from a source, where an empty list is more likely a mistake than intended.
 impl TryFrom<Vec<String>> for Schedule {
     type Error = String;
 
@@ -101,7 +101,7 @@ impl TryFrom<Vec<String>> for Schedule {
             return Err("the list is empty; leave the key out for always, or take the camera out for never".to_owned());
         }
         Self::parse(entries.iter().map(String::as_str))
-            .map_err(|(number, fault)| format!("entry {number} {}", fault.words()))
+            .map_err(|(number, fault)| format!("entry {number} {}", fault.as_str()))
     }
 }
 

@@ -1,7 +1,6 @@
-//! What there is to say about a configuration: where, about which key, what is wrong, and the cure.
+//! Diagnostics of a configuration: the place, the key, what is wrong, and the cure.
 //!
-//! No diagnostic repeats a value of a file or of the environment: whoever writes `user = "admin:1234"` must not find it
-//! in the journal.
+//! None repeats a value of a file or of the environment: `user = "admin:1234"` must not get into the journal.
 
 use std::{fmt, path::PathBuf};
 
@@ -19,12 +18,12 @@ pub enum Place {
     },
     /// In this variable of the environment.
     Environment(String),
-    /// Nowhere: it is the default.
+    /// Nowhere: the default applies.
     Default,
 }
 
 impl Place {
-    /// The place that a value's origin is the text of.
+    /// Reads a value's origin, which is a place's text.
     pub(super) fn from_origin(origin: &str) -> Self {
         if let Some(name) = origin.strip_prefix(ENVIRONMENT) {
             return Self::Environment(name.to_owned());
@@ -121,7 +120,7 @@ impl Diagnostics {
         self.warnings.push(Diagnostic { place, key: key.into(), what: problem.what, cure: problem.cure });
     }
 
-    /// Sorts by place. What was found for several cameras, because the environment says it of all, is said once.
+    /// Sorts by place. A variable's fault that was found for several cameras is kept once.
     pub(super) fn sort(&mut self) {
         for diagnostics in [&mut self.faults, &mut self.warnings] {
             diagnostics.sort();

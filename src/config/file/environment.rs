@@ -1,4 +1,4 @@
-//! What the environment says: overrides of keys, and the folders that systemd or the user's session gives us.
+//! The environment: overrides of keys, and the folders that systemd or the user's session provides.
 
 use std::path::{Path, PathBuf};
 
@@ -12,10 +12,10 @@ use super::{
     suggest,
 };
 
-/// Overrides begin with this; `__` stands between section and key.
+/// The prefix of overrides; `__` separates section and key.
 const PREFIX: &str = "EDGE_GER__";
 
-/// What the environment says.
+/// The variables that matter here.
 #[derive(Debug, Default)]
 pub(super) struct Environment {
     overrides: Vec<(String, String)>,
@@ -26,11 +26,11 @@ pub(super) struct Environment {
 }
 
 impl Environment {
-    /// Picks what matters out of the environment.
+    /// Selects the variables that matter.
     pub(super) fn of(environment: impl Iterator<Item = (String, String)>) -> Self {
         let (mut found, mut home, mut xdg) = (Self::default(), None, None);
         for (name, value) in environment {
-            // systemd lists several folders with a colon between them; ours is the first.
+            // systemd separates several folders by colons; ours is the first.
             let folder = || absolute(value.split(':').next().unwrap_or_default());
             match name.as_str() {
                 "CREDENTIALS_DIRECTORY" => found.credentials = folder(),
@@ -47,7 +47,7 @@ impl Environment {
         found
     }
 
-    /// Where the box keeps its state unless it says otherwise.
+    /// The default of `box.state_dir`.
     pub(super) fn state_dir(&self) -> PathBuf {
         let home = self.home_state.as_ref().filter(|_| !rustix::process::geteuid().is_root());
         match (&self.state, home) {
@@ -57,12 +57,12 @@ impl Environment {
         }
     }
 
-    /// Where TensorRT's engines are kept unless the box says otherwise.
+    /// The default of `model.cache_dir`.
     pub(super) fn cache_dir(&self, state_dir: &Path) -> PathBuf {
         self.cache.clone().unwrap_or_else(|| state_dir.join("engines"))
     }
 
-    /// The overrides as a layer over the files. Relative paths start at the working directory.
+    /// The overrides as a layer, checked. Relative paths start at the working directory.
     pub(super) fn layer(&self, files: &[ParsedFile], diagnostics: &mut Diagnostics) -> Layer {
         let folder = std::path::absolute(".").unwrap_or_default();
         let base = Base { folder: &folder, credentials: self.credentials.as_deref() };
@@ -99,12 +99,12 @@ impl Environment {
     }
 }
 
-/// A variable that no key has.
+/// What is wrong with a variable that overrides no key.
 struct Unknown {
-    /// The section that it names, or nothing.
+    /// The section that it names, or empty.
     section: &'static str,
     problem: Problem,
-    /// The key that was meant, where that is clear.
+    /// The key that was probably intended.
     meant: Option<(&'static Section, &'static Key)>,
 }
 
@@ -136,14 +136,14 @@ fn find(name: &str) -> Result<(&'static Section, &'static Key), Unknown> {
     Err(Unknown { section: &section.name, problem, meant: meant.map(|key| (section, key)) })
 }
 
-/// A variable's text as its key wants it: everything is text there, and its key says what it means.
+/// A variable's text as a value of its key's type.
 fn value(key: &Key, written: &str, base: Base<'_>) -> Result<ValueKind, Problem> {
     let refused = |what: &str, hint: &str| Problem::new(what, format!("write {}{hint}", key.expectation));
     let items = || written.split(',').map(str::trim);
     Ok(match key.form {
         Form::Integer => match written.parse::<i64>() {
             Ok(number) => number.into(),
-            // More than can be held is more than any key takes.
+            // A number that is too large for an i64 is out of every key's range, as is the largest i64.
             Err(_) if !written.is_empty() && written.bytes().all(|byte| byte.is_ascii_digit()) => i64::MAX.into(),
             Err(_) => return Err(refused("this is not a whole number", ", without a unit")),
         },
@@ -156,7 +156,7 @@ fn value(key: &Key, written: &str, base: Base<'_>) -> Result<ValueKind, Problem>
             Err(_) => return Err(refused("this is neither true nor false", "")),
         },
         Form::Texts => items().collect::<Vec<_>>().into(),
-        // What is no number stays text, which the list refuses.
+        // An item that is no number stays a text, which the list refuses.
         Form::Numbers => ValueKind::Array(
             items().map(|item| item.parse::<f64>().map_or_else(|_| item.into(), ValueKind::from).into()).collect(),
         ),
@@ -173,7 +173,7 @@ fn is_upper(name: &str) -> bool {
     !name.bytes().any(|byte| byte.is_ascii_lowercase())
 }
 
-/// A variable's name, unless it looks like something else.
+/// A variable's name, unless it may be something that must not be shown.
 fn shown(name: &str) -> String {
     let plain = name.to_lowercase();
     let fits = name.split("__").count() <= 3 && plain.split("__").all(|level| suggest::showable(level).is_some());

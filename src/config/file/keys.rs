@@ -1,8 +1,9 @@
-//! Every section and every key: one field each, whose type says what the key may be and what it is when absent, and whose
-//! comment is its documentation. `configs/full.toml`, `docs/configure.md` and the manual page are written from here.
+//! Every section and every key: one field each, whose type says what the key may be and what it is when absent, and
+//! whose comment is its documentation. `configs/full.toml`, `docs/configure.md` and the manual page are written from
+//! here.
 //!
-//! `x-synonyms` are other words that people write for a key, `x-absent` says what a key without a value means where that
-//! is not "none", and `x-required` that it must be given.
+//! `x-synonyms` are other words that people write for a key, `x-absent` says what a key without a value means where
+//! that is not "none", and `x-required` that it must be given.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -1,7 +1,7 @@
-//! The sources of a configuration: a layer for each file and one for the environment, which `config` merges.
+//! The layers of a configuration, which `config` merges: one for each file and one for the environment.
 //!
-//! Every value's origin is its place. A value that does not fit stays as [`ValueKind::Nil`], so that it is known to have
-//! been written.
+//! Each value's origin is its place. An invalid value is replaced by [`ValueKind::Nil`], so that its key is not called
+//! missing.
 
 use std::collections::HashMap;
 
@@ -16,7 +16,7 @@ use super::{
     schema::{Key, SECTIONS, Scope, Section, section},
 };
 
-/// What one source says, by section and key.
+/// The values of one source, by section and key.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Layer(Map<String, Value>);
 
@@ -31,14 +31,14 @@ impl Source for Layer {
 }
 
 impl Layer {
-    /// Layers over each other: later ones win.
+    /// Several layers as one; later ones win.
     pub(super) fn merged<'l>(layers: impl IntoIterator<Item = &'l Self>) -> Self {
         let layers: Vec<_> = layers.into_iter().cloned().collect();
         // A layer's own `collect` never fails.
         Config::builder().add_source(layers).build().and_then(|merged| merged.collect()).map(Self).unwrap_or_default()
     }
 
-    /// Adds a value, or that there was one which cannot be used.
+    /// Adds a value; `Nil` if it is invalid.
     pub(super) fn insert(&mut self, section: &Section, key: &Key, place: &Place, kind: ValueKind) {
         let keys = self.0.entry(section.name.clone()).or_insert_with(|| HashMap::<String, Value>::new().into());
         if let ValueKind::Table(keys) = &mut keys.kind {
@@ -46,14 +46,14 @@ impl Layer {
         }
     }
 
-    /// Adds that a key was meant which was written in another way; it is not missing then.
+    /// Notes that a key was written under another name; it is not missing then.
     pub(super) fn insert_unusable(&mut self, section: &Section, key: &Key, place: &Place) {
         if self.get(&section.name, &key.name).is_none() {
             self.insert(section, key, place, ValueKind::Nil);
         }
     }
 
-    /// What was written for a key, right or wrong.
+    /// The value of a key, valid or not.
     pub(super) fn get(&self, section: &str, key: &str) -> Option<&Value> {
         match &self.0.get(section)?.kind {
             ValueKind::Table(keys) => keys.get(key),
@@ -61,7 +61,7 @@ impl Layer {
         }
     }
 
-    /// All that was written, right or wrong.
+    /// All values, valid or not.
     pub(super) fn values(&self) -> impl Iterator<Item = (&'static Section, &'static Key, &Value)> {
         SECTIONS
             .iter()
@@ -74,23 +74,24 @@ impl Layer {
         self.get(section, key).and_then(Value::origin).map_or(Place::Default, Place::from_origin)
     }
 
-    /// Notes every value that does not fit its key.
+    /// Notes and strikes every invalid value.
     pub(super) fn check(&mut self, diagnostics: &mut Diagnostics) {
         self.read::<CameraKeys>(Scope::Camera, diagnostics);
         self.read::<BoxKeys>(Scope::Box, diagnostics);
     }
 
-    /// All that fits, as a struct of sections. What does not is noted and struck.
+    /// Deserialises the valid values. Every invalid one is noted and struck.
     pub(super) fn read<T: DeserializeOwned + Default>(&mut self, scope: Scope, diagnostics: &mut Diagnostics) -> T {
         let mut tree = self.tree(scope);
-        // Serde stops at the first fault: without what it is about, it finds the next.
+        // Serde stops at the first fault. Once that value is removed, it finds the next.
         loop {
             let error = match serde_path_to_error::deserialize(toml::Value::Table(tree.clone())) {
                 Ok(keys) => return keys,
                 Err(error) => error,
             };
             let Some((section, key, value, index)) = strike(&mut tree, error.path()) else {
-                // Nothing but keys is in a tree. Should that be wrong, then defaults must not pass for what was written.
+                // This cannot happen, as the tree has only known keys; if it does, defaults must not be taken for the
+                // values.
                 diagnostics.fault(Place::Default, "", Problem::new("this cannot be read", "report it as our fault"));
                 return T::default();
             };
@@ -106,7 +107,7 @@ impl Layer {
         let mut tree = toml::Table::new();
         for (section, key, value) in self.values().filter(|(section, ..)| section.scope == scope) {
             let keys = tree.entry(&section.name).or_insert_with(|| toml::Table::new().into()).as_table_mut();
-            // What is unusable is no TOML, and so left out.
+            // `Nil` does not exist in TOML, and so is left out.
             if let (Some(keys), Ok(value)) = (keys, toml::Value::deserialize(value.clone())) {
                 keys.insert(key.name.clone(), value);
             }
@@ -115,7 +116,7 @@ impl Layer {
     }
 }
 
-/// Takes the value that an error is about out of a tree, with its key and the index of the item, where it is about one.
+/// Removes the value that an error is about; with its key, and the index of the item if the error is about one.
 fn strike(tree: &mut toml::Table, path: &Path) -> Option<(&'static Section, &'static Key, toml::Value, Option<usize>)> {
     let mut path = path.iter();
     let mut name = || match path.next() {

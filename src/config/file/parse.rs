@@ -1,5 +1,5 @@
-//! A file's text as a layer: its sections and keys, each with its place. Names that do not exist are refused here, where it
-//! is known what was meant; values are looked at when the whole layer is.
+//! Parses a file into a layer: its sections and keys, each with its place. Unknown names are refused here; values are
+//! checked by the layer.
 
 use std::{
     borrow::Cow,
@@ -21,7 +21,7 @@ use super::{
     value::{SecretFile, without_slashes},
 };
 
-/// Where relative paths start, and where credentials are.
+/// What paths of a source are relative to.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Base<'a> {
     pub(super) folder: &'a Path,
@@ -30,7 +30,7 @@ pub(super) struct Base<'a> {
 }
 
 impl Base<'_> {
-    /// A text as its key means it: paths are whole. What is no path is left for its key to refuse.
+    /// Makes the path in a text absolute. What is no path is left to be refused by its key.
     pub(super) fn resolve(self, form: Form, text: &str) -> String {
         let join = |path: &str| match path {
             _ if path.trim().is_empty() || path.starts_with('~') => path.to_owned(),
@@ -57,16 +57,16 @@ impl Base<'_> {
 pub(super) struct ParsedFile {
     pub(super) path: PathBuf,
     pub(super) layer: Layer,
-    /// The lines of the sections that are there.
+    /// The lines on which sections begin.
     sections: BTreeMap<&'static str, usize>,
-    /// It could not be read to its end, so what seems missing may stand in it.
+    /// It could not be read, so keys that seem missing may stand in it.
     pub(super) is_broken: bool,
     /// A key of a camera stands in no section, so there may be a camera in it.
     pub(super) may_have_camera: bool,
 }
 
 impl ParsedFile {
-    /// A file of which nothing is known.
+    /// A file that could not be read.
     pub(super) fn broken(path: &Path) -> Self {
         Self {
             path: path.to_owned(),
@@ -101,7 +101,7 @@ pub(super) fn parse(path: &Path, text: &str, base: Base<'_>, diagnostics: &mut D
     let mut file = ParsedFile { is_broken: false, ..ParsedFile::broken(path) };
     let (root, errors) = DeTable::parse_recoverable(text);
     if !errors.is_empty() {
-        // What the parser guesses behind an error would only make faults that are none.
+        // What the parser recovers behind an error would only cause false faults.
         syntax(&file, text, &errors, diagnostics);
         return ParsedFile::broken(path);
     }
@@ -120,7 +120,7 @@ pub(super) fn parse(path: &Path, text: &str, base: Base<'_>, diagnostics: &mut D
     file
 }
 
-/// The parser's own words are fixed ones; its `Display`, which would show the line, is never used.
+/// The parser's messages are constant; its `Display`, which shows the line itself, is never used.
 fn syntax(file: &ParsedFile, text: &str, errors: &[toml::de::Error], diagnostics: &mut Diagnostics) {
     let mut last_line = 0;
     for error in errors {
@@ -174,7 +174,7 @@ impl Parser<'_> {
         };
         let place = self.place(name);
         self.diagnostics.fault(place.clone(), &section.name, problem);
-        // No key of it is missing then.
+        // Its keys are not missing then.
         for key in &section.keys {
             self.file.layer.insert_unusable(section, key, &place);
         }
@@ -209,7 +209,7 @@ impl Parser<'_> {
         if !value.get_ref().is_table() && !value.get_ref().is_array() {
             let (problem, homes) = suggest::homeless_key(name.get_ref());
             self.diagnostics.fault(place.clone(), shown, problem);
-            // Wherever it was meant to stand, there it is not missing.
+            // It is not missing in the sections in which it may belong.
             for (section, key) in homes {
                 self.file.layer.insert_unusable(section, key, &place);
                 self.file.may_have_camera |= section.scope == Scope::Camera;
@@ -218,24 +218,24 @@ impl Parser<'_> {
         }
         let (problem, meant) = suggest::unknown_section(name.get_ref());
         self.diagnostics.fault(place, shown, problem);
-        // It is known what was meant, so its keys are checked as well.
+        // The intended section is known, so its keys are checked as well.
         if let Some(section) = meant.filter(|section| !self.file.sections.contains_key(section.name.as_str())) {
             self.section(section, name, value);
         }
     }
 }
 
-/// A value in the words of `config`, which knows no dates.
+/// A value as a type of `config`, which has none for dates.
 fn value(key: &Key, written: &DeValue<'_>, base: Base<'_>) -> Option<ValueKind> {
     Some(match written {
         DeValue::String(text) => base.resolve(key.form, text).into(),
         DeValue::Boolean(on) => (*on).into(),
         DeValue::Float(number) => number.as_str().parse::<f64>().unwrap_or(f64::NAN).into(),
         DeValue::Integer(number) => {
-            // What an i64 cannot hold is out of every key's range, and so is the i64 next to it.
+            // A number that is too large for an i64 is out of every key's range, as is the i64 nearest to it.
             let nearest = if number.as_str().starts_with('-') { i64::MIN } else { i64::MAX };
             let number = i64::from_str_radix(number.as_str(), number.radix()).unwrap_or(nearest);
-            // So that 5 and 5.0 are the same.
+            // So that 5 and 5.0 are equal.
             if key.form == Form::Number { (number as f64).into() } else { number.into() }
         }
         DeValue::Array(items) => {
@@ -252,7 +252,7 @@ fn value(key: &Key, written: &DeValue<'_>, base: Base<'_>) -> Option<ValueKind> 
     })
 }
 
-/// A list of lists that stands in a variable, written as in a file.
+/// A list of lists from a variable, in the syntax of a file.
 pub(super) fn inline(key: &Key, written: &str, base: Base<'_>) -> Option<ValueKind> {
     let text = format!("value = {written}");
     let root = DeTable::parse(&text).ok().filter(|root| root.get_ref().len() == 1)?;

@@ -1,4 +1,5 @@
-//! What is wrong with a value, in words. They never repeat the value, and so never serde's own messages, which do.
+//! Describes what is wrong with a value. The value is never repeated; serde's own messages, which do so, are never
+//! shown.
 
 use toml::Value;
 
@@ -8,7 +9,7 @@ use super::{
     suggest,
 };
 
-/// What is wrong with a value, or with one item of it, of which a type in `value` said `said`.
+/// What is wrong with a value, or with one item of it. `said` is the error of its deserialiser.
 pub(super) fn of(key: &Key, value: &Value, item: Option<&Value>, said: &str, place: &Place) -> Problem {
     let mut problem = in_general(key, value, item, said);
     if matches!(place, Place::Environment(_)) {
@@ -29,9 +30,9 @@ fn in_general(key: &Key, value: &Value, item: Option<&Value>, said: &str) -> Pro
         (Form::Integer | Form::Number, Value::String(_)) => is_text(", without quotes and without a unit"),
         (Form::Boolean, Value::String(_)) => is_text(", without quotes"),
         (Form::Texts | Form::Numbers, Value::String(_)) => is_text(", in brackets"),
-        // No key is one, and a choice would take one with a single key in it.
+        // No key takes a table, but an enum's deserialiser tries to read one.
         (_, Value::Table(_)) => Problem::new("this is a section", write),
-        // Serde's own words.
+        // An error of serde itself.
         (Form::Texts, _) if said.starts_with("invalid") && item.is_some() => {
             Problem::new("not everything here is text", write)
         }
@@ -55,7 +56,7 @@ fn in_general(key: &Key, value: &Value, item: Option<&Value>, said: &str) -> Pro
     }
 }
 
-/// What is wrong with a fraction where a whole number should be.
+/// What is wrong with a fraction where a whole number is expected.
 fn not_whole(key: &Key) -> Problem {
     let hint = if key.unit == "milliseconds" { " (a second is 1000 milliseconds)" } else { "" };
     Problem::new("this is not a whole number", format!("write {}{hint}", key.expectation))

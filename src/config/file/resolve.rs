@@ -1,5 +1,4 @@
-//! The configuration that is meant: what was written, with what is computed where nothing was, and what only several keys
-//! together can get wrong.
+//! Builds the configuration from the layers: computed defaults, and the rules that concern several keys.
 
 mod camera;
 mod page;
@@ -28,7 +27,7 @@ use crate::{
     time::Span,
 };
 
-/// More cameras than this would not fit into one message to a process, nor would any box keep up with them.
+/// More cameras would not fit into one message to a process, and no box could keep up with them.
 const CAMERAS_MAX: usize = 100;
 /// Corners of the masks of all cameras: what fits into the same message.
 const CORNERS_MAX: usize = 2048;
@@ -37,13 +36,14 @@ const WINDOW: Span = Span::from_ms(5000);
 /// The broker's port with TLS.
 const TLS_PORT: u16 = 8883;
 
-/// Where everything was written, and what there is to say about it. Keys are named as in messages: `mqtt.port`.
+/// What the rules need besides the structs: whether and where a key was written. Keys are named as in messages:
+/// `mqtt.port`.
 pub(super) struct Context<'a> {
-    /// The sources over each other.
+    /// The merged layers.
     layer: &'a Layer,
-    /// Where a section begins to which a missing key would have to be added.
+    /// Where a section begins, to which a missing key would have to be added.
     home: &'a dyn Fn(&str) -> Place,
-    /// Something could not be read, so nothing can be called missing.
+    /// Some file could not be read, so no key can be called missing.
     is_unsure: bool,
     environment: &'a Environment,
     diagnostics: &'a mut Diagnostics,
@@ -55,22 +55,22 @@ impl Context<'_> {
         self.layer.get(section, key)
     }
 
-    /// Whether something was written, right or wrong.
+    /// Whether the key was written, valid or not.
     fn has(&self, key: &str) -> bool {
         self.value(key).is_some()
     }
 
-    /// Whether something was written that cannot be used.
+    /// Whether the key was written with an invalid value.
     fn is_wrong(&self, key: &str) -> bool {
         self.value(key).is_some_and(|value| value.kind == ValueKind::Nil)
     }
 
-    /// Where it was written.
+    /// Where the key was written.
     fn place(&self, key: &str) -> Place {
         key.split_once('.').map_or(Place::Default, |(section, key)| self.layer.place(section, key))
     }
 
-    /// Whether it was written in a file. The environment speaks to all cameras, so it may say what does not fit one.
+    /// Whether the key was written in a file. A variable applies to all cameras, so it need not fit each of them.
     fn is_in_file(&self, key: &str) -> bool {
         matches!(self.place(key), Place::File { .. })
     }
@@ -83,7 +83,7 @@ impl Context<'_> {
         self.diagnostics.warning(place, key, Problem::new(what, cure));
     }
 
-    /// Says which keys of a section are missing.
+    /// Notes which required keys of a section are missing.
     fn require(&mut self, name: &str) {
         let Some(section) = section(name).filter(|_| !self.is_unsure) else { return };
         for key in &section.keys {
@@ -98,14 +98,14 @@ impl Context<'_> {
         }
     }
 
-    /// Tries to read a file, now, so that a fault in it is found before anything starts.
+    /// Tries to read a file now, so that a fault in it is found before anything starts.
     fn try_file<T>(&mut self, key: &str, path: Option<&PathBuf>, read: fn(&Path) -> Result<T, secrets::Why>) {
         if let Some(Err((what, cure))) = path.map(|path| read(path)) {
             self.fault(key, what, cure);
         }
     }
 
-    /// Tries to read a file with a secret, and warns if others than its owner may. Credentials are systemd's affair.
+    /// Tries to read a file with a secret, and warns if others than its owner may; systemd protects credentials itself.
     fn try_secret<T>(
         &mut self,
         key: &str,
@@ -123,7 +123,7 @@ impl Context<'_> {
     }
 }
 
-/// Builds the configuration, which is only right if there was no fault, and says where its network is named.
+/// Builds the configuration, which is valid only if there was no fault, and finds the place that names its network.
 pub(super) fn config(
     files: &[ParsedFile],
     environment: &Environment,
@@ -168,7 +168,7 @@ pub(super) fn config(
     (config, model_place)
 }
 
-/// What all sources say of the box. It is a fault if two files differ in a key.
+/// The layers of the box, merged. It is a fault if two files give a key different values.
 fn merge(files: &[ParsedFile], over: &Layer, diagnostics: &mut Diagnostics) -> Layer {
     for (i, file) in files.iter().enumerate() {
         for (section, key, value) in file.layer.values().filter(|(section, ..)| section.scope == Scope::Box) {
@@ -184,7 +184,7 @@ fn merge(files: &[ParsedFile], over: &Layer, diagnostics: &mut Diagnostics) -> L
             }
         }
     }
-    // The first one of equals is the one that messages name.
+    // Of equal values the first one is kept, so that messages name its place.
     Layer::merged(files.iter().rev().map(|file| &file.layer).chain([over]))
 }
 
@@ -200,7 +200,7 @@ fn limits(cameras: &[Camera], diagnostics: &mut Diagnostics) {
     }
 }
 
-/// The host's name as far as it can be a box's.
+/// The host's name, made fit for topics.
 fn host_name() -> String {
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
     host.split('.').next().and_then(to_name).unwrap_or_else(|| "box".into())
@@ -210,8 +210,8 @@ fn state_dir(keys: &BoxKeys, environment: &Environment) -> PathBuf {
     keys.this_box.state_dir.as_ref().map_or_else(|| environment.state_dir(), |folder| folder.0.clone())
 }
 
-/// Where the files say that the state is kept, and the pause file, whatever else is wrong with them: a box must be
-/// paused also while its configuration is being changed.
+/// The state folder and the pause file, whatever else is wrong with the files: it must be possible to pause a box while
+/// its configuration is being edited.
 pub(super) fn places(
     files: &[ParsedFile],
     environment: &Environment,
@@ -346,7 +346,7 @@ fn tls(context: &mut Context<'_>, keys: &keys::Mqtt) -> Option<Tls> {
     keys.tls.is_on().then(|| Tls { ca_file: ca_file.cloned(), client: certificate.cloned().zip(key) })
 }
 
-/// Whether what is sent there stays on this machine.
+/// Whether connections to this host stay on this machine.
 fn is_loopback(host: &str) -> bool {
     host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }

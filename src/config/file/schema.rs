@@ -1,4 +1,4 @@
-//! What the structs of [`keys`](super::keys) say of themselves: every section and every key, for messages and documentation.
+//! All sections and keys, as the structs of `keys` describe themselves: for messages and documentation.
 
 use std::sync::LazyLock;
 
@@ -12,9 +12,9 @@ use super::keys::{BoxKeys, CameraKeys};
 /// A section, such as `[mqtt]`.
 #[derive(Clone, Debug)]
 pub struct Section {
-    /// The word between the brackets.
+    /// The name between the brackets.
     pub name: String,
-    /// Whose it is.
+    /// What it belongs to.
     pub scope: Scope,
     /// What it is for.
     pub doc: String,
@@ -22,12 +22,12 @@ pub struct Section {
     pub keys: Vec<Key>,
 }
 
-/// Whose a section is.
+/// What a section belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
-    /// Of the one camera that the file is about.
+    /// The file's camera.
     Camera,
-    /// Of the box: in any one file, or the same in several.
+    /// The box: it may stand in any file, or the same in several.
     Box,
 }
 
@@ -43,9 +43,9 @@ pub struct Key {
     /// What it is when absent.
     pub absent: Absent,
     pub(super) form: Form,
-    /// Of what it is a number, in the plural; may be empty.
+    /// The unit of a number, in the plural; may be empty.
     pub(super) unit: String,
-    /// The words that it can be, or that can stand in its list.
+    /// The words that it, or an item of it, can be.
     pub(super) choices: Vec<String>,
     /// Other words that people write for it.
     pub(super) synonyms: Vec<String>,
@@ -54,15 +54,15 @@ pub struct Key {
 /// What a key is when it is absent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Absent {
-    /// It must not be. With an example, as TOML.
+    /// It is an error. With an example, as TOML.
     Required(String),
     /// This value, as TOML.
     Default(String),
-    /// Something that only words can say, and an example, as TOML.
+    /// A description of how the value is found, and an example, as TOML.
     Computed(String, String),
 }
 
-/// Of what kind a value is.
+/// The type of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Form {
     Integer,
@@ -71,9 +71,9 @@ pub(super) enum Form {
     Text,
     /// A text that is a path, relative to the folder of its source.
     Path,
-    /// Such a path, or the name of a credential.
+    /// A path, or the name of a credential.
     Secret,
-    /// A text with a scheme, which may have such a path behind it.
+    /// A URL, which may contain a path.
     Url,
     Texts,
     Numbers,
@@ -136,7 +136,7 @@ impl Key {
 fn sections<T: Default + Serialize + JsonSchema>(scope: Scope) -> Vec<Section> {
     let settings = SchemaSettings::draft2020_12().with(|settings| settings.inline_subschemas = true);
     let schema = settings.into_generator().into_root_schema_for::<T>().to_value();
-    // A schema's own maps are sorted; the text of the defaults has the order of the fields.
+    // The schema's maps are sorted by name; the serialised defaults have the order of the fields.
     let defaults = serde_json::to_string(&T::default()).unwrap_or_default();
     let defaults: IndexMap<String, IndexMap<String, Json>> = serde_json::from_str(&defaults).unwrap_or_default();
     let section = |(name, defaults): (String, IndexMap<String, Json>)| {
@@ -150,7 +150,7 @@ fn sections<T: Default + Serialize + JsonSchema>(scope: Scope) -> Vec<Section> {
     defaults.into_iter().map(section).collect()
 }
 
-/// A key that may be absent has its type in a list with `null`.
+/// The type of an optional key is a list with `null`.
 fn form(schema: &Json) -> Form {
     let kind = |schema: &Json| schema["type"].as_str().or(schema["type"][0].as_str()).unwrap_or("string").to_owned();
     match (kind(schema).as_str(), schema["format"].as_str()) {
@@ -169,7 +169,7 @@ fn form(schema: &Json) -> Form {
     }
 }
 
-/// The words of a closed list. One whose words have comments is a list of schemas.
+/// The variants of an enum; with comments, they are a list of schemas.
 fn choices(schema: &Json) -> Vec<String> {
     let alternatives = schema["oneOf"].as_array().into_iter().flatten();
     let described = alternatives.filter_map(|alternative| alternative["const"].as_str().map(str::to_owned));
@@ -207,7 +207,7 @@ fn one_of(words: &[String]) -> String {
     }
 }
 
-/// A value as TOML writes it. Whole numbers without a fraction, which TOML takes for any number.
+/// A value in TOML. Whole numbers are written without a fraction.
 fn toml(value: &Json) -> String {
     match value {
         Json::Number(number) => number.as_f64().map(|number| number.to_string()).unwrap_or_default(),

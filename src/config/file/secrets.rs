@@ -1,4 +1,4 @@
-//! What stands in the files that a configuration names: passwords and certificates. Only the parent reads them.
+//! Reads the files that a configuration names: passwords, keys and certificates. Only the parent does.
 
 use std::{
     fs::{self, File},
@@ -14,8 +14,8 @@ const BYTES_MAX: u64 = 32 << 10;
 /// A shorter token could be guessed.
 const TOKEN_CHARS_MIN: usize = 16;
 
-/// A file that a configuration names and that cannot be used. Its path is not shown: people have put the password
-/// itself there.
+/// A file that a configuration names and that cannot be used. Its path is not shown, as people have written the
+/// password itself there.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{key}: {what}; {cure}")]
 pub struct Unusable {
@@ -86,7 +86,7 @@ pub(super) fn password(path: &Path) -> Result<Secret, Why> {
     Ok(Secret::new(line.to_owned()))
 }
 
-/// A token: one word that fits into a header and cannot be guessed.
+/// A token: one word that fits into an HTTP header and is too long to be guessed.
 pub(super) fn token(path: &Path) -> Result<Secret, Why> {
     let text = text(path)?;
     let word = text.trim_end_matches(['\r', '\n']);
@@ -130,7 +130,7 @@ pub(super) fn is_open_to_others(path: &Path) -> bool {
 }
 
 fn text(path: &Path) -> Result<String, Why> {
-    // A pipe would be waited for, and can be read only once.
+    // Reading a pipe would block, and works only once.
     if !fs::metadata(path).map_err(|err| why(&err))?.is_file() {
         return Err(("this is no file", "name a file"));
     }

@@ -1,25 +1,25 @@
-//! "Did you mean": what somebody had in mind who wrote a key, a section or a word that does not exist.
+//! "Did you mean": finds the key, section or word that was probably intended where an unknown one was written.
 
 use super::{
     diagnostic::Problem,
     schema::{Key, SECTIONS, Section},
 };
 
-/// At least this alike, of 0 to 1, to be worth a question: one letter wrong of three, or two swapped of four.
+/// The least similarity, from 0 to 1, that is worth a question: one letter of three wrong, or two of four swapped.
 const ALIKE_MIN: f64 = 0.6;
 
 const WRITTEN_BYTES_MAX: usize = 64;
 
-/// Ends of keys that are units, so that `hop` and `hop_ms` are recognised as `hop_s`.
+/// Suffixes of keys that are units, so that `hop` and `hop_ms` are recognised as `hop_s`.
 const UNITS: &[&str] = &["s", "sec", "seconds", "ms", "msec", "milliseconds", "us", "min", "h", "hours", "d", "days"];
 
 /// Keys under which people write a password, anywhere.
 const PASSWORDS: &[&str] =
     &["password", "passwd", "passphrase", "pass", "pwd", "psw", "secret", "token", "credentials"];
 
-/// Of the known words the one most like the written one, if any is like it at all.
+/// The known word that is most similar to the written one, if any is similar enough.
 pub(super) fn nearest<'a>(written: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    // The distance takes time with the product of the lengths, and nobody mistypes a key that long.
+    // The time grows with the product of the lengths, and nobody mistypes a key that long.
     if WRITTEN_BYTES_MAX < written.len() {
         return None;
     }
@@ -31,7 +31,7 @@ pub(super) fn nearest<'a>(written: &str, known: impl Iterator<Item = &'a str>) -
         .map(|(_, word)| word)
 }
 
-/// What is wrong with an unknown key, and the key that was meant where that is clear.
+/// What is wrong with an unknown key, and the key that was probably intended.
 pub(super) fn unknown_key(section: &'static Section, written: &str) -> (Problem, Option<&'static Key>) {
     let plain = plain(written);
     if PASSWORDS.contains(&plain.as_str()) {
@@ -67,7 +67,7 @@ pub(super) fn unknown_key(section: &'static Section, written: &str) -> (Problem,
     }
 }
 
-/// What is wrong with a key that stands in no section, and the sections in which it could.
+/// What is wrong with a key that stands in no section, and the sections that have such a key.
 pub(super) fn homeless_key(written: &str) -> (Problem, Vec<(&'static Section, &'static Key)>) {
     let plain = plain(written);
     if PASSWORDS.contains(&plain.as_str()) {
@@ -93,7 +93,7 @@ fn inline_token() -> Problem {
     Problem::new("a token must not stand here", cure)
 }
 
-/// What is wrong with an unknown section, and the section that was meant where that is clear.
+/// What is wrong with an unknown section, and the section that was probably intended.
 pub(super) fn unknown_section(written: &str) -> (Problem, Option<&'static Section>) {
     let near = nearest(written, SECTIONS.iter().map(|section| section.name.as_str())).and_then(super::schema::section);
     let cure = near.map_or_else(
@@ -103,13 +103,13 @@ pub(super) fn unknown_section(written: &str) -> (Problem, Option<&'static Sectio
     (Problem::new("unknown section", cure), near)
 }
 
-/// A name as it may be shown: what looks like a key, and not like a password in the wrong place.
+/// A name that may be shown: it looks like a key, not like a password in the wrong place.
 pub(super) fn showable(written: &str) -> Option<&str> {
     let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte == b'_' || byte == b'-';
     ((1..=32).contains(&written.len()) && written.bytes().all(is_plain)).then_some(written)
 }
 
-/// The section's key that was meant: the same in other letters, another word for it, or the same without its unit.
+/// The section's key of the same name in other letters, with such a synonym, or with another unit.
 fn same(section: &'static Section, plain: &str) -> Option<&'static Key> {
     let by = |fits: &dyn Fn(&Key) -> bool| section.keys.iter().find(|key| fits(key));
     by(&|key| key.name == plain)
@@ -117,7 +117,7 @@ fn same(section: &'static Section, plain: &str) -> Option<&'static Key> {
         .or_else(|| by(&|key| without_unit(&key.name) == without_unit(plain)))
 }
 
-/// The section's key that is much like it.
+/// The section's key with the most similar name.
 fn similar(section: &'static Section, plain: &str) -> Option<&'static Key> {
     section.key(nearest(plain, section.keys.iter().map(|key| key.name.as_str()))?)
 }

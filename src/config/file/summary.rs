@@ -1,4 +1,4 @@
-//! What `edge-ger check` says of a good configuration. No user, no password, no path of a URL.
+//! What `edge-ger check` prints about a valid configuration: no user, no password, no path of a URL.
 
 use super::Loaded;
 use crate::config::{Camera, Config, MqttVersion, Page, ProviderChoice, Sound, Source, Transport};
@@ -49,7 +49,7 @@ fn the_camera(camera: &Camera) -> String {
         Source::Rtsp(rtsp) => {
             let over = if rtsp.transport == Transport::Udp { "UDP" } else { "TCP" };
             let scheme = if rtsp.url.starts_with("rtsps") { "rtsps" } else { "rtsp" };
-            // A path can hold what only its camera knows to be secret.
+            // The path may contain a secret in a form that only this camera knows.
             let host = rtsp.url.split(['/', '?', '#']).nth(2).unwrap_or_default();
             format!("{scheme} from {host} over {over}, {} ms of jitter buffer", rtsp.latency_ms)
         }

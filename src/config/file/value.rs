@@ -1,7 +1,8 @@
-//! What a key may be: a type for each kind of value, with its range, its unit and its default. Each refuses what does not
-//! fit, says so in words that never repeat the value, and describes itself for the documentation.
+//! What a key may be: a type for each kind of value, with its range, its unit and its default. Each refuses what does
+//! not fit, says so in words that never repeat the value, and describes itself for the documentation.
 //!
-//! A refusal is `what is wrong` or `what is wrong; cure`; without a cure, the key's own description of what to write is one.
+//! A refusal is `what is wrong` or `what is wrong; cure`; without a cure, the key's own description of what to write is
+//! one.
 
 mod list;
 mod text;

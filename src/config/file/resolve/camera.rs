@@ -1,4 +1,4 @@
-//! Cameras: one for every file that speaks of one.
+//! Cameras: one for each file with a camera's section.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ use crate::config::{
     },
 };
 
-/// All cameras whose description is whole, in the files' order.
+/// All complete cameras, in the order of the files.
 pub(super) fn all(
     files: &[ParsedFile],
     over: &Layer,
@@ -54,7 +54,7 @@ pub(super) fn all(
     cameras
 }
 
-/// The camera's name, which no other has.
+/// The camera's name, which must be unique.
 fn name(
     context: &mut Context<'_>,
     keys: &keys::Camera,
@@ -83,7 +83,7 @@ fn name(
     Some(name)
 }
 
-/// All of a camera but its number and its name.
+/// Everything of a camera but its number and its name.
 fn camera(context: &mut Context<'_>, keys: CameraKeys) -> Option<Camera> {
     context.require("camera");
     let rtsp = rtsp(context, &keys.camera);
@@ -114,7 +114,7 @@ fn camera(context: &mut Context<'_>, keys: CameraKeys) -> Option<Camera> {
     })
 }
 
-/// All of a network camera but its URL. Keys that would do nothing are refused.
+/// Everything of a network camera but its URL. Keys without effect are refused.
 fn rtsp(context: &mut Context<'_>, keys: &keys::Camera) -> Rtsp {
     if let Some(url) = &keys.url {
         let network = ["user", "password_file", "transport", "latency_ms"].map(|key| (key, "rtsp:// or rtsps://"));
@@ -154,7 +154,7 @@ fn sound(context: &mut Context<'_>, keys: keys::Sound, url: Option<&Url>) -> Sou
         let cure = "add device = \"default\", or the microphone's name, below [sound]";
         context.fault("sound.source", "the microphone's name is missing", cure);
     }
-    // Where the source is wrong, nothing is known about the device.
+    // If the source is invalid, nothing is known about the device.
     if !is_microphone && !context.is_wrong("sound.source") && context.is_in_file("sound.device") {
         let cure = "write source = \"microphone\", or remove it";
         context.fault("sound.device", "this means nothing unless the source is \"microphone\"", cure);

@@ -8,11 +8,11 @@ use crate::config::{
     file::{keys, secrets},
 };
 
-/// The page. One that others can reach without a token does not exist.
+/// The page. One that others could reach without a token is refused.
 pub(super) fn page(context: &mut Context<'_>, keys: &keys::Page) -> Page {
     let token_file = context.try_secret("page.token_file", keys.token_file.as_ref(), secrets::token);
     let Some(ip) = keys.address.address() else {
-        // Where the address itself is wrong, nothing can be said of what stands beside it.
+        // If the address is invalid, nothing can be said about the token.
         if context.has("page.token_file") && !context.is_wrong("page.address") {
             let cure = "write address = \"loopback\" or an address, or remove it";
             context.fault("page.token_file", "this means nothing without an address", cure);
@@ -31,7 +31,7 @@ pub(super) fn page(context: &mut Context<'_>, keys: &keys::Page) -> Page {
         }
         None if ip.is_loopback() => Page::Loopback(address),
         None => {
-            // A token_file that is wrong has its fault already.
+            // An invalid token_file has its fault already.
             if !context.has("page.token_file") {
                 let what = "others could read the page: this address is not loopback, and there is no token";
                 let cure = "add token_file below [page], the path of a file with a token (openssl rand -hex 32), or \

@@ -9,13 +9,13 @@ use crate::{
     mask::{CORNERS_MAX, Cells, Corner, Fault, POLYGONS_MAX, Polygon, WHOLE},
 };
 
-/// The probabilities may sum to 1 within this: people write two or three digits.
+/// The sum of the shares may differ from 1 by this much: people write two or three digits.
 const SUM_TOLERANCE: f64 = 0.011;
 
-/// Fine enough that what is left of a picture, if anything, is seen: an area smaller than a pixel of it is none.
+/// The grid on which the rest of a picture is searched: an area smaller than one of its pixels counts as nothing.
 const FINE: (u32, u32) = (1920, 1080);
 
-/// The ladder of providers: at least one, none twice.
+/// The ladder of providers: at least one, and none twice.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "Vec<ProviderChoice>")]
 pub(crate) struct Providers(pub(crate) Vec<ProviderChoice>);

@@ -1,4 +1,5 @@
-//! Texts: names, hosts, paths and their like. None is empty, longer than [`BYTES_MAX`] or has a control character in it.
+//! Texts: names, hosts, paths and their like. None is empty, longer than [`BYTES_MAX`] or has a control character in
+//! it.
 
 use std::{
     net::{IpAddr, Ipv4Addr},
@@ -14,7 +15,7 @@ const BYTES_MAX: usize = 512;
 /// What a place may be.
 const CONTEXTS: [&str; 8] = ["event", "retail", "transport", "public_space", "museum", "care", "research", "demo"];
 
-/// Types for texts that one function accepts: each is what that function makes of them.
+/// Types for texts: a function accepts a text and makes the type's value of it.
 macro_rules! text_types {
     ($($(#[$doc:meta])* $name:ident($made:ty) { $($schema:tt)* } = $read:expr $(, default $default:literal)?;)*) => {$(
         $(#[$doc])*
@@ -46,8 +47,8 @@ text_types! {
     Text(String) { "x-write" = "text in quotes, not empty" } =
         |text| Ok(text.to_owned());
 
-    /// A user's name at a camera, which must not hold a `:` because HTTP's Basic and Digest schemes split there (RFC 7617,
-    /// section 2).
+    /// A user's name at a camera, which must not hold a `:` because HTTP's Basic and Digest schemes split there (RFC
+    /// 7617, section 2).
     User(String) { "x-write" = "a user's name in quotes, without a password" } =
         |text| when(!text.contains(':'), text, "a : stands in it, so it may hold a password");
 
@@ -133,12 +134,12 @@ fn when(fits: bool, text: &str, what: &'static str) -> Result<String, &'static s
     if fits { Ok(text.to_owned()) } else { Err(what) }
 }
 
-/// Relative paths have been made absolute when their source was read.
+/// The path is absolute: the source's parser has resolved it.
 fn path(written: &str) -> Result<PathBuf, &'static str> {
     if written.starts_with('~') { Err("a ~ means nothing here; write the whole path") } else { Ok(written.into()) }
 }
 
-/// A credential that could be found has become a path when its source was read.
+/// The source's parser has replaced a credential that exists by its path.
 fn secret_file(written: &str) -> Result<PathBuf, &'static str> {
     match SecretFile::credential(written) {
         Some(_) => {
@@ -152,8 +153,8 @@ fn secret_file(written: &str) -> Result<PathBuf, &'static str> {
     }
 }
 
-/// The EU AI Act, Art. 5(1)(f), bans inferring emotions in the workplace and in education, so these are not contexts. For
-/// other words serde's own error for unknown choices stands in, which is put into words elsewhere.
+/// The EU AI Act, Art. 5(1)(f), bans inferring emotions in the workplace and in education, so these are no contexts.
+/// The error for other words is that of serde for unknown variants, which gets its text with all others of this kind.
 fn context(written: &str) -> Result<String, &'static str> {
     match written {
         known if CONTEXTS.contains(&known) => Ok(known.into()),
@@ -231,7 +232,7 @@ fn fingerprint(text: &str) -> Option<[u8; 32]> {
     Some(bytes)
 }
 
-/// Words that name a workplace or a place of education, whatever stands around them.
+/// Parts of words that name a workplace or a place of education.
 const BANNED: &str = "\
     work office factory warehouse meeting boardroom call_cent employ staff recruit interview educat school \
     class kindergarten nursery universit campus college academy lecture exam seminar training student pupil \

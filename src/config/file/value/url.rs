@@ -1,4 +1,4 @@
-//! Where pictures come from, as one word with a scheme. Never with a password: URLs end in logs, titles and shells.
+//! The URL of a camera. It never contains a password: URLs end up in logs, titles and shells.
 
 use std::path::PathBuf;
 
@@ -13,7 +13,7 @@ text_types! {
         read;
 }
 
-/// A source that can be tried.
+/// A valid source.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Source {
     /// `rtsp://` or `rtsps://`.
@@ -31,10 +31,10 @@ impl Source {
     }
 }
 
-/// Names of parameters in which some cameras take a password, a user, or what stands for them.
+/// Names of parameters in which some cameras take a user, a password or a token.
 const LOGIN: &[&str] = &["password", "passwd", "pass", "pwd", "psw", "username", "user", "usr", "token"];
 
-/// Relative paths have been made absolute when their source was read.
+/// A path in it is absolute: the source's parser has resolved it.
 fn read(written: &str) -> Result<Source, &'static str> {
     let Some((scheme, rest)) = written.split_once(':') else {
         return Err("the scheme is missing; write rtsp://, rtsps://, file: or v4l2: and what follows it");
@@ -59,7 +59,7 @@ pub(crate) fn without_slashes(rest: &str) -> &str {
     rest.strip_prefix("//").filter(|path| path.starts_with('/')).unwrap_or(rest)
 }
 
-/// Whether something in it looks like a login. A password may hold a `/`, so an `@` anywhere is one too many.
+/// Whether something in it looks like a login. A password may contain a `/`, so no `@` is allowed anywhere.
 fn holds_login(rest: &str) -> bool {
     let lower = rest.to_lowercase();
     let mut words = lower.split(['/', '?', '&', ';', '_', '#', ' ']);
