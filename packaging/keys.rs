@@ -4,7 +4,7 @@
 use clap_mangen::roff::{Inline, Roff, bold, roman};
 use edge_ger::config::file::schema::{Absent, Key, SECTIONS, Scope, Section};
 
-/// What a reader of the keys must know first, in paragraphs.
+/// The introduction, in paragraphs.
 const HEADER: &str = "\
 All keys, each with its meaning, what it may be, and its default. Keys with a default stand here with that default; a
 key behind a # has none, or one that is computed. camera.url, site.context, site.notice and mqtt.host must be given:
@@ -19,7 +19,7 @@ applies to all cameras. Relative paths start at the folder of the file they stan
 in a file of its own, readable by the daemon alone; \"credential:NAME\" is the one that systemd's
 LoadCredential=NAME:… provides.";
 
-/// The file that names every key: `configs/full.toml`.
+/// The file with every key: `configs/full.toml`.
 pub(crate) fn full_toml() -> String {
     let mut out = HEADER.split("\n\n").map(comment).collect::<Vec<_>>().join("#\n");
     for section in SECTIONS.iter() {

@@ -1,4 +1,4 @@
-//! Writes what a shell and `man` know of edge-ger, from the command line and the keys themselves:
+//! Writes shell completions and manual pages, from the command line and the configuration's keys:
 //! `cargo run --example pages -- FOLDER`. No part of the daemon.
 
 #[allow(dead_code, reason = "the tests write the two that no package brings")]
@@ -69,12 +69,12 @@ fn shown(command: &Command) -> Command {
         .about(command.get_about().cloned().unwrap_or_default())
         .disable_help_subcommand(true)
         .disable_version_flag(true)
-        .args(command.get_arguments().filter(|it| !it.is_hide_set()))
+        .args(command.get_arguments().filter(|shown| !shown.is_hide_set()))
         .groups(command.get_groups())
-        .subcommands(command.get_subcommands().filter(|it| !it.is_hide_set()).map(shown))
+        .subcommands(command.get_subcommands().filter(|shown| !shown.is_hide_set()).map(shown))
 }
 
-/// A page of section 1 for the command, and for each that it has.
+/// A page of section 1 for the command and each of its subcommands.
 fn manual(command: &Command, folder: &Path, written: &mut Vec<PathBuf>) -> io::Result<()> {
     let page = Man::new(command.clone()).source(SOURCE).manual(NAME);
     let mut text = Vec::new();
@@ -82,7 +82,7 @@ fn manual(command: &Command, folder: &Path, written: &mut Vec<PathBuf>) -> io::R
     see_also().to_writer(&mut text)?;
     fs::write(folder.join(page.get_filename()), text)?;
     written.push(folder.join(page.get_filename()));
-    command.get_subcommands().filter(|it| !it.is_hide_set()).try_for_each(|it| manual(it, folder, written))
+    command.get_subcommands().filter(|shown| !shown.is_hide_set()).try_for_each(|below| manual(below, folder, written))
 }
 
 fn see_also() -> Roff {

@@ -1,4 +1,4 @@
-//! Configurations, good and broken, as their owners write them.
+//! Configurations, valid and broken, as people write them.
 
 #![allow(clippy::unwrap_used, reason = "a helper outside #[test] is not covered by allow-unwrap-in-tests")]
 
@@ -11,7 +11,11 @@ use std::{
 use edge_ger::{
     config::{
         Decode, MqttVersion, Page, ProviderChoice, Sound, Source, Transport,
-        file::{Loaded, check, load, load_with_warnings, schema::SECTIONS, secrets},
+        file::{
+            Loaded, check, load, load_with_warnings,
+            schema::{SECTIONS, Section},
+            secrets,
+        },
     },
     time::Span,
 };
@@ -21,7 +25,7 @@ use crate::{docs::UPDATE, packages::pages::keys::full_toml};
 
 const CONFIGS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/configs");
 
-/// What must be given, in a file's own words.
+/// The required keys.
 const LEAST: &str = "\
 [camera]
 url = \"rtsp://10.0.0.5/s1\"
@@ -54,6 +58,11 @@ fn loaded(text: &str, variables: &[(&str, &str)]) -> Result<Loaded, String> {
         .map_err(|faults| faults.to_string().replace(&format!("{}/", dir.path().display()), ""))
 }
 
+/// `section.key` of all keys of a section.
+fn keys_of(section: &Section) -> Vec<String> {
+    section.keys.iter().map(|key| format!("{}.{}", section.name, key.name)).collect()
+}
+
 #[test]
 fn full_toml_is_the_schema() {
     let path = format!("{CONFIGS}/full.toml");
@@ -76,8 +85,7 @@ fn full_toml_names_every_key_once() {
             named.push(format!("{section}.{key}"));
         }
     }
-    let known: Vec<_> =
-        SECTIONS.iter().flat_map(|it| it.keys.iter().map(move |key| format!("{}.{}", it.name, key.name))).collect();
+    let known: Vec<_> = SECTIONS.iter().flat_map(keys_of).collect();
     assert_eq!(named, known);
 }
 
@@ -89,8 +97,8 @@ fn full_toml_shows_the_defaults() {
     assert_eq!(full, minimal);
 }
 
-/// Every broken configuration says at its top what must be said of it, and nothing else is said. Below that, it may say
-/// which variables are set.
+/// Every broken configuration lists at its top the faults that are expected, and no other may be found. Below that, it may
+/// list variables to be set.
 #[test]
 fn broken_configurations() {
     let broken = format!("{CONFIGS}/broken/");
@@ -133,7 +141,7 @@ fn variables(path: &Path) -> Vec<(String, String)> {
     set.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
 }
 
-/// A value for every key that is neither its default nor an example. The first column is what else it takes.
+/// For every key a value that is neither its default nor its example. The first column has other keys that it needs.
 const OTHER_VALUES: &[(&str, &str, &str)] = &[
     ("", "camera.name", "\"yard\""),
     ("", "camera.url", "\"rtsps://10.0.0.6/s2\""),
@@ -217,7 +225,7 @@ fn home() -> tempfile::TempDir {
     ])
 }
 
-/// Writes `section.key = value` lines over the least that a file must say. A later line replaces an earlier one.
+/// Writes a file with the required keys and these `section.key = value` lines. A later line replaces an earlier one.
 fn write(home: &Path, lines: &str) -> PathBuf {
     let mut keys = std::collections::BTreeMap::new();
     let mut section = "";
@@ -238,10 +246,9 @@ fn write(home: &Path, lines: &str) -> PathBuf {
 }
 
 #[test]
-fn every_key_means_something_in_a_file_and_in_the_environment() {
-    let known: Vec<_> =
-        SECTIONS.iter().flat_map(|it| it.keys.iter().map(move |key| format!("{}.{}", it.name, key.name))).collect();
-    assert_eq!(OTHER_VALUES.iter().map(|it| it.1).collect::<Vec<_>>(), known, "a key is not tried");
+fn every_key_has_an_effect_in_a_file_and_in_the_environment() {
+    let known: Vec<_> = SECTIONS.iter().flat_map(keys_of).collect();
+    assert_eq!(OTHER_VALUES.iter().map(|(_, key, _)| *key).collect::<Vec<_>>(), known, "a key is not tried");
     let home = home();
     let of = |lines: &str, variables: &[(&str, &str)]| {
         load(&[write(home.path(), lines)], environment(variables)).unwrap_or_else(|faults| panic!("{lines}\n{faults}"))
@@ -251,10 +258,10 @@ fn every_key_means_something_in_a_file_and_in_the_environment() {
         let written = of(&format!("{with}\n{key} = {value}"), &[]);
         assert_ne!(without, written, "{key} does nothing");
         let variable = format!("EDGE_GER__{}", key.to_uppercase().replace('.', "__"));
-        // Lists have commas, and lists of lists are as in a file.
+        // In the environment lists are separated by commas; lists of lists are written as in a file.
         let value = if value.starts_with("[[") { value } else { value.trim_matches(['[', ']']) };
         let value = value.replace('"', "").replace("FINGERPRINT", &"ab".repeat(32));
-        // Relative paths of the environment start elsewhere.
+        // Relative paths of the environment start at the working directory.
         let value = if home.path().join(&value).exists() || key.ends_with("file") || key.ends_with("_dir") {
             home.path().join(value).display().to_string()
         } else {
@@ -265,7 +272,7 @@ fn every_key_means_something_in_a_file_and_in_the_environment() {
 }
 
 #[test]
-fn a_whole_configuration_is_what_it_says() {
+fn a_whole_configuration_is_resolved() {
     let home = home();
     let path = write(
         home.path(),
@@ -315,18 +322,18 @@ fn a_folder_is_several_cameras_and_one_box() {
     ]);
     let of = |paths: &[PathBuf], variables: &[(&str, &str)]| load(paths, environment(variables)).unwrap();
     let config = of(&[dir.path().into()], &[]);
-    let names: Vec<_> = config.cameras.iter().map(|it| (it.id.0, it.name.as_str())).collect();
+    let names: Vec<_> = config.cameras.iter().map(|camera| (camera.id.0, camera.name.as_str())).collect();
     assert_eq!(names, [(0, "b-yard"), (1, "hall")]);
     // Naming a file once more, or all of them one by one, changes nothing.
     assert_eq!(of(&[dir.path().into(), dir.path().join("hall.toml")], &[]), config);
-    assert_eq!(of(&["00-box.toml", "B Yard.toml", "hall.toml"].map(|it| dir.path().join(it)), &[]), config);
-    // What the environment says of a camera, it says of all.
+    assert_eq!(of(&["00-box.toml", "B Yard.toml", "hall.toml"].map(|name| dir.path().join(name)), &[]), config);
+    // A variable for a camera's key applies to all cameras.
     let quick = of(&[dir.path().into()], &[("EDGE_GER__CAMERA__DECODE", "all"), ("PATH", "/bin")]);
-    assert!(quick.cameras.iter().all(|it| it.decode == Decode::All));
+    assert!(quick.cameras.iter().all(|camera| camera.decode == Decode::All));
 }
 
 #[test]
-fn the_environment_is_read_as_its_keys_want_it() {
+fn a_variable_is_read_as_the_type_of_its_key() {
     let of = |name: &str, value: &str| loaded(LEAST, &[(name, value)]);
     assert_eq!(of("EDGE_GER__BOX__NAME", "012345").unwrap().config.box_name, "012345");
     assert_eq!(of("EDGE_GER__MQTT__USER", "1e5").unwrap().config.mqtt.user.as_deref(), Some("1e5"));
@@ -378,7 +385,7 @@ fn the_environment_is_read_as_its_keys_want_it() {
 }
 
 #[test]
-fn an_override_makes_good_what_is_missing() {
+fn an_override_supplies_a_missing_key() {
     let text =
         LEAST.replace("host = \"localhost\"", "").replace("url = ", "user = ").replace("rtsp://10.0.0.5/s1", "u");
     let faults = loaded(&text, &[]).unwrap_err();
@@ -388,7 +395,16 @@ fn an_override_makes_good_what_is_missing() {
 }
 
 #[test]
-fn systemd_says_where_things_are() {
+fn an_override_hides_no_fault() {
+    let text = LEAST.replace("host = \"localhost\"", "host = \"localhost\"\nport = \"1883\"");
+    let faults = loaded(&text, &[("EDGE_GER__MQTT__PORT", "1883")]).unwrap_err();
+    assert!(faults.starts_with("x.toml:8: mqtt.port: this is text") && faults.lines().count() == 1, "{faults}");
+    let faults = loaded(&text, &[("EDGE_GER__MQTT__PORT", "yes")]).unwrap_err();
+    assert!(faults.ends_with(", without a unit (this overrides x.toml:8)") && faults.lines().count() == 2, "{faults}");
+}
+
+#[test]
+fn systemd_provides_folders_and_credentials() {
     let home = folder(&[("hall", "hunter2\n")]);
     let at = home.path().display().to_string();
     let text = LEAST.replace("[site]", "user = \"viewer\"\npassword_file = \"credential:hall\"\n[site]");
@@ -403,7 +419,7 @@ fn systemd_says_where_things_are() {
 }
 
 #[test]
-fn what_is_not_there_is_said() {
+fn a_missing_source_is_a_fault() {
     let dir = folder(&[("blob.toml", "")]);
     fs::create_dir(dir.path().join("empty")).unwrap();
     fs::write(dir.path().join("blob.toml"), [0xFF, 0xFE, 0x00]).unwrap();
@@ -421,12 +437,12 @@ fn what_is_not_there_is_said() {
 }
 
 #[test]
-fn what_may_not_be_meant_is_a_warning() {
+fn probable_mistakes_are_warnings() {
     let says = |text: &str, expected: &[&str]| {
         let warnings = loaded(text, &[]).unwrap().warnings;
-        let keys: Vec<_> = warnings.iter().map(|it| format!("{}: {}", it.key, it.what)).collect();
+        let keys: Vec<_> = warnings.iter().map(|warning| format!("{}: {}", warning.key, warning.what)).collect();
         assert!(
-            keys.len() == expected.len() && keys.iter().zip(expected).all(|(it, key)| it.starts_with(key)),
+            keys.len() == expected.len() && keys.iter().zip(expected).all(|(warning, key)| warning.starts_with(key)),
             "{keys:?}"
         );
     };
@@ -443,17 +459,17 @@ fn what_may_not_be_meant_is_a_warning() {
 }
 
 #[test]
-fn masks_and_hours_are_what_they_say() {
+fn masks_and_schedules_are_read() {
     let text = LEAST.replace(
         "[site]",
         "masks = [[[0, 0.0], [0.33333, 0], [1, 1.0]], [[0.5, 0.5], [0.6, 0.5], [0.5, 0.6]]]
 schedule = [\"mon-fri 08:00-18:00\", \"Sat 22:00-02:00\"]\n[site]",
     );
     let camera = loaded(&text, &[]).unwrap().config.cameras.remove(0);
-    let corners: Vec<_> = camera.masks.iter().map(|it| it.corners().to_vec()).collect();
+    let corners: Vec<_> = camera.masks.iter().map(|mask| mask.corners().to_vec()).collect();
     assert_eq!(corners, [[[0, 0], [3333, 0], [10_000, 10_000]], [[5000, 5000], [6000, 5000], [5000, 6000]]]);
     assert_eq!(camera.schedule.to_string(), "Mon-Fri 08:00-18:00, Sat 22:00-02:00");
-    // All cameras of a box together stay within one order to a room.
+    // The masks of all cameras together fit into one message to a process.
     let mask = format!(
         "[{}]",
         (0..32).map(|n| format!("[0.{n:02}, {}]", f64::from(n % 2) / 2.0)).collect::<Vec<_>>().join(", ")
@@ -482,7 +498,7 @@ fn a_secret_that_others_can_read_is_a_warning() {
     };
     assert_eq!(warnings(0o600), []);
     assert_eq!(warnings(0o400), []);
-    // What is root's may be for one group, as the package has it.
+    // A file of root's may be readable by one group, as in the package.
     let is_roots = fs::metadata(home.path().join("password")).unwrap().uid() == 0;
     assert_eq!(warnings(0o640).len(), usize::from(!is_roots));
     for mode in [0o660, 0o604, 0o644] {
@@ -502,7 +518,7 @@ fn secrets_are_read_whole_and_clean() {
     let mqtt = load(&[path], environment(&[])).unwrap().mqtt;
     let read = |text: &[u8]| {
         fs::write(home.path().join("password"), text).unwrap();
-        secrets::mqtt(&mqtt).map(|it| it.password.unwrap().reveal().to_owned()).map_err(|err| err.to_string())
+        secrets::mqtt(&mqtt).map(|secrets| secrets.password.unwrap().reveal().to_owned()).map_err(|err| err.to_string())
     };
     for text in ["hunter2", "hunter2\n", "hunter2\r\n"] {
         assert_eq!(read(text.as_bytes()).unwrap(), "hunter2");
@@ -531,7 +547,9 @@ fn a_page_is_off_at_loopback_or_guarded() {
     let loaded = of(guarded);
     let address = ([0, 0, 0, 0], 8417).into();
     assert_eq!(loaded.config.page, Page::Guarded { address, token_file: home.path().join("token") });
-    assert!(loaded.warnings.iter().any(|it| it.key == "page.address" && it.what.contains("in the clear")));
+    assert!(
+        loaded.warnings.iter().any(|warning| warning.key == "page.address" && warning.what.contains("in the clear"))
+    );
     assert_eq!(secrets::page(&loaded.config.page).unwrap().unwrap().reveal(), "0123456789abcdef");
     for wrong in ["0123456789abcde\n", "0123456789 abcdef\n", "0123456789\nabcdef\n", ""] {
         fs::write(home.path().join("token"), wrong).unwrap();
@@ -574,13 +592,13 @@ camera.password_file = \"password\"",
     assert!(faults.contains("hall.toml:5: model.file: there is no such file; name the network"), "{faults}");
 }
 
-/// What must never be seen again, wherever it was written.
+/// A text that no message may contain, wherever it was written.
 const CANARY: &str = "S3cr3tCanary";
 
-/// A file in which every key stands.
+/// A file with every key.
 fn everything() -> String {
     let setting = |line: &str| {
-        SECTIONS.iter().any(|it| it.keys.iter().any(|key| line[1..].starts_with(&format!("{} = ", key.name))))
+        SECTIONS.iter().flat_map(|section| &section.keys).any(|key| line[1..].starts_with(&format!("{} = ", key.name)))
     };
     full_toml()
         .lines()
@@ -590,7 +608,7 @@ fn everything() -> String {
 
 #[test]
 fn everything_is_toml() {
-    // Otherwise the tests below would try nothing but the parser.
+    // Otherwise the tests below would only test the parser.
     let faults = loaded(&everything(), &[]).unwrap_err();
     assert!(!faults.contains("TOML") && !faults.contains("unknown"), "{faults}");
 }
@@ -648,21 +666,20 @@ fn a_password_in_any_place_is_never_shown() {
         ];
         for form in forms {
             let others = lines.iter().enumerate().map(|(at, it)| if at == i { form.as_str() } else { it });
-            never_shows_the_canary(&others.map(|it| format!("{it}\n")).collect::<String>());
+            never_shows_the_canary(&others.map(|line| format!("{line}\n")).collect::<String>());
         }
     }
 }
 
 #[test]
 fn a_password_in_the_environment_is_never_shown() {
-    let keys =
-        SECTIONS.iter().flat_map(|it| it.keys.iter().map(|key| format!("{}__{}", it.name, key.name).to_uppercase()));
+    let keys = SECTIONS.iter().flat_map(keys_of).map(|key| key.replace('.', "__").to_uppercase());
     let odd = ["MQTT__PASSWORD", "PASSWORD", CANARY, "MQTT__S3cr3tCanary", "S3cr3tCanary__HOST", "A__S3cr3tCanary__C"];
     for name in keys.chain(odd.map(str::to_owned)) {
         let name = format!("EDGE_GER__{name}");
         match loaded(LEAST, &[(&name, CANARY)]) {
             Err(faults) => assert!(!faults.contains(CANARY), "{faults}"),
-            Ok(loaded) => assert!(loaded.warnings.iter().all(|it| !it.to_string().contains(CANARY))),
+            Ok(loaded) => assert!(loaded.warnings.iter().all(|warning| !warning.to_string().contains(CANARY))),
         }
     }
 }
@@ -670,7 +687,7 @@ fn a_password_in_the_environment_is_never_shown() {
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(400) })]
 
-    /// Cut, doubled, with foreign pieces in it: there is always an answer, and it never holds the canary.
+    /// A file that is cut, doubled or has other text inserted always gets an answer, which never contains the canary.
     #[test]
     fn any_mutation_is_answered(
         edits in prop::collection::vec((any::<prop::sample::Index>(), 0usize..40, prop::sample::select(PIECES)), 1..6),
@@ -689,7 +706,7 @@ proptest! {
     }
 }
 
-/// What is pasted in: pieces of TOML, pieces that break it, and the canary in all of them.
+/// Inserted texts: pieces of TOML, valid and invalid, some with the canary.
 const PIECES: &[&str] = &[
     "S3cr3tCanary",
     "\"S3cr3tCanary",

@@ -128,3 +128,16 @@ impl Diagnostics {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_origin_is_a_place() {
+        let file = Place::File { path: "/etc/edge-ger/a: b.toml".into(), line: 17 };
+        for place in [file, Place::Environment("EDGE_GER__MQTT__PORT".into())] {
+            assert_eq!(Place::from_origin(&place.to_string()), place);
+        }
+    }
+}
