@@ -21,7 +21,7 @@ pub use self::{
 use crate::{
     config::{Model, ProviderChoice},
     infer::{
-        clip::{Brought, Reader},
+        clip::{Modalities, Reader},
         contract::{self, Contract},
         runtime::{self, Runtime, Session},
     },
@@ -126,9 +126,9 @@ pub fn run(task: &Task, clock: &Arc<dyn Clock>) -> Result<Report, Error> {
     };
     let mut outcomes = Vec::with_capacity(labels.clips.len());
     for clip in &labels.clips {
-        let (outcome, brought) = evaluation.answer(clip, &task.clips)?;
+        let (outcome, modalities) = evaluation.answer(clip, &task.clips)?;
         if let Some(predictions) = &mut predictions {
-            predictions.write(clip, &outcome, brought)?;
+            predictions.write(clip, &outcome, modalities)?;
         }
         outcomes.push(outcome);
         if outcomes.len().is_multiple_of(TELL_EVERY) {
@@ -152,23 +152,23 @@ struct Evaluation {
 }
 
 impl Evaluation {
-    fn answer(&mut self, clip: &Labelled, folder: &Path) -> Result<(Outcome, Brought), Error> {
-        let Some(mut place) = self.session.batch(1).next() else { return Ok((Outcome::Withheld, Brought::None)) };
+    fn answer(&mut self, clip: &Labelled, folder: &Path) -> Result<(Outcome, Modalities), Error> {
+        let Some(mut place) = self.session.batch(1).next() else { return Ok((Outcome::Withheld, Modalities::None)) };
         let read = match self.reader.read(&folder.join(&clip.name), &mut place) {
             Ok(read) => read,
-            Err(err) => return Ok((Outcome::Undecodable(err.to_string()), Brought::None)),
+            Err(err) => return Ok((Outcome::Undecodable(err.to_string()), Modalities::None)),
         };
         self.spent.decoding = self.spent.decoding + read.decoding;
         self.spent.features = self.spent.features + read.features;
-        if read.brought == Brought::None {
-            return Ok((Outcome::Withheld, Brought::None));
+        if read.modalities == Modalities::None {
+            return Ok((Outcome::Withheld, Modalities::None));
         }
         let begun = self.clock.now();
         let answer = self.session.run(1)?.first().copied();
         self.spent.inference = self.spent.inference + (self.clock.now() - begun);
-        let Some(Ok(answer)) = answer else { return Ok((Outcome::NotFinite, Brought::None)) };
+        let Some(Ok(answer)) = answer else { return Ok((Outcome::NotFinite, Modalities::None)) };
         let answered = Answered::new(clip.truth, answer.logits, self.contract.temperature);
-        Ok((Outcome::Answered(answered), read.brought))
+        Ok((Outcome::Answered(answered), read.modalities))
     }
 }
 

@@ -1,9 +1,13 @@
-//! The second room: decodes, listens, cuts windows, runs the network. It has no network of the other kind.
+//! The second process: decodes, captures microphones, selects windows and runs the neural network. It has no access to
+//! any computer network.
 //!
-//! Each camera's decoders and microphone fill its rings on threads of their own ([`eye`]); one thread, that of
-//! [`run`], ends the slots of all of them ([`slots`]) and takes the parent's orders.
+//! Each camera's decoders and microphone fill its rings on threads of their own ([`camera_pipeline`]); one thread, that
+//! of [`run`], ends the slots of all of them ([`slots`]) and handles the parent's orders.
 
 mod receiver;
+mod unit_pool;
+mod unit_queue;
+mod wake;
 
 mod camera_pipeline;
 pub mod decode;
@@ -23,7 +27,7 @@ pub mod window;
 
 use std::{io, os::fd::OwnedFd, sync::Arc};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use crossbeam_channel::{Receiver, Sender, never, select};
 use tracing::{error, info, warn};
 
 use self::{
@@ -33,6 +37,7 @@ use self::{
     record_writer::RecordWriter,
     runtime::{Runtime, Session},
     slots::Slots,
+    wake::Wake,
 };
 use crate::{
     config::Sound,
@@ -44,26 +49,24 @@ use crate::{
     },
 };
 
-/// Frames and sound of a window's last moments are still on their way when it ends: at least this long.
+/// When a window ends, frames and sound of its last moments are still on their way, for at least this long.
 const SETTLE_MIN: Span = Span::from_ms(15);
-/// Whatever has not come so long after the end of a window comes too late for it.
+/// What comes later than this after the end of a window is too late for it.
 const SETTLE_MAX: Span = Span::from_ms(90);
-/// While a slot settles: how often to look.
-const SETTLE_LOOK: Span = Span::from_ms(4);
-/// How often the room reports, and looks for a camera that changed its state.
+/// How often progress is reported, and the states of the cameras are compared with those before.
 const REPORT_EVERY: Span = Span::from_ms(1000);
 /// How often vitals go out when nothing changes.
 const VITALS_EVERY: Span = Span::from_ms(5000);
 /// More slots than this are not accounted for one by one after an absence.
 const MISSED_MAX: u64 = 100;
 
-/// Why the room ended.
+/// Why the process ended.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The network file is not fit.
+    /// The network file cannot be used.
     #[error(transparent)]
     Contract(#[from] contract::Error),
-    /// ONNX Runtime is not there, refuses the network, or failed.
+    /// ONNX Runtime is missing, refuses the network, or failed.
     #[error(transparent)]
     Runtime(#[from] runtime::Error),
     /// The configuration asks for what the network cannot do.
@@ -74,24 +77,24 @@ pub enum Error {
     Io(#[from] io::Error),
 }
 
-/// Runs the room until it is told to stop or the parent is gone.
+/// Runs the process until it is told to stop or the parent has ended.
 ///
-/// `from` brings access units, `out` takes records.
+/// Access units come from `from`, records go to `out`.
 ///
 /// # Errors
 /// When the network, ONNX Runtime or the configuration is at fault, which is also reported as
 /// [`Report::Refused`]; and when a provider that worked fails for good.
 pub fn run(
-    begin: InferConfig,
+    config: InferConfig,
     from: OwnedFd,
     out: OwnedFd,
     orders: &Receiver<(Order, Vec<OwnedFd>)>,
     reports: &Sender<Report>,
     clock: Arc<dyn Clock>,
 ) -> Result<(), Error> {
-    let last_slot = begin.last_slot;
-    let mut room = match Room::open(begin, from, out, clock) {
-        Ok(room) => room,
+    let last_slot = config.last_slot;
+    let mut infer = match Infer::open(config, from, out, clock) {
+        Ok(infer) => infer,
         Err(err) => {
             if !matches!(err, Error::Io(_)) {
                 reports.send(Report::Refused(err.to_string())).ok();
@@ -99,28 +102,31 @@ pub fn run(
             return Err(err);
         }
     };
-    let (session, name) = (room.slots.session(), &room.slots.contract().name);
+    let (session, name) = (infer.slots.session(), &infer.slots.contract().name);
     let ready = format!("network {name} on {}", session.provider().as_str());
-    if room.survey {
+    if infer.survey {
         let libraries = Libraries { gstreamer: decode::version_numbers(), onnx_runtime: Runtime::version() };
         reports.send(Report::Libraries(libraries)).ok();
     }
     reports.send(Report::Ready(ready)).ok();
-    room.account_for_absence(last_slot);
-    let ended = room.work(orders, reports);
-    room.close();
+    infer.withhold_missed_slots(last_slot);
+    let ended = infer.work(orders, reports);
+    infer.close();
     ended
 }
 
-struct Room {
-    intake: UnitReceiver,
+struct Infer {
+    receiver: UnitReceiver,
     slots: Slots,
-    outlet: RecordWriter,
+    records: RecordWriter,
     cameras: Vec<CameraId>,
     grid: Grid,
     /// Whether this is a dry run.
     survey: bool,
     clock: Arc<dyn Clock>,
+    /// Notified of everything that a slot may wait for; `woken` gets a token then.
+    wake: Wake,
+    woken: Receiver<()>,
     /// The slot that ends next.
     slot: u64,
     report_at: Moment,
@@ -128,69 +134,75 @@ struct Room {
     states: Vec<(CameraId, CameraState)>,
 }
 
-impl Room {
-    fn open(begin: InferConfig, from: OwnedFd, out: OwnedFd, clock: Arc<dyn Clock>) -> Result<Self, Error> {
-        let (contract, file) = Contract::read(&begin.model.file)?;
-        Runtime::init(begin.model.runtime_library.as_deref())?;
-        let session = Session::open(&begin.model, &contract, &file)?;
-        let slots = Slots::new(session, contract, begin.grid, begin.reading, begin.survey);
+impl Infer {
+    fn open(config: InferConfig, from: OwnedFd, out: OwnedFd, clock: Arc<dyn Clock>) -> Result<Self, Error> {
+        let (contract, file) = Contract::read(&config.model.file)?;
+        Runtime::init(config.model.runtime_library.as_deref())?;
+        let session = Session::open(&config.model, &contract, &file)?;
+        let slots = Slots::new(session, contract, config.grid, config.reading, config.survey);
         let now = clock.now();
-        let mut room = Self {
-            intake: UnitReceiver::start(from)?,
+        let (wake, woken) = wake::channel();
+        let mut infer = Self {
+            receiver: UnitReceiver::start(from)?,
             slots,
-            outlet: RecordWriter::new(out),
+            records: RecordWriter::new(out),
             cameras: Vec::new(),
-            grid: begin.grid,
-            survey: begin.survey,
-            slot: begin.grid.next_slot(now),
+            grid: config.grid,
+            survey: config.survey,
+            wake,
+            woken,
+            slot: config.grid.next_slot(now),
             report_at: now,
             vitals_at: now,
             states: Vec::new(),
             clock,
         };
-        begin.cameras.into_iter().try_for_each(|order| room.set_camera(order))?;
-        Ok(room)
+        config.cameras.into_iter().try_for_each(|order| infer.set_camera(order))?;
+        Ok(infer)
     }
 
-    /// After a restart: the slots that ended while this room was away are withheld, not lost.
-    fn account_for_absence(&mut self, last_slot: Option<u64>) {
+    /// After a restart: the slots that ended before it are withheld, not lost.
+    fn withhold_missed_slots(&mut self, last_slot: Option<u64>) {
         let Some(last) = last_slot.filter(|last| last + 1 < self.slot) else { return };
         let first = (last + 1).max(self.slot.saturating_sub(MISSED_MAX));
         if last + 1 < first {
-            warn!(slots = first - last - 1, "was away for so long that these slots have no readings");
+            warn!(slots = first - last - 1, "the restart took so long that these slots have no readings");
         }
         for slot in first..self.slot {
-            self.slots.missed(slot, &*self.clock, &mut |record| self.outlet.emit(&record));
+            self.slots.missed(slot, &*self.clock, &mut |record| self.records.emit(&record));
         }
     }
 
     fn work(&mut self, orders: &Receiver<(Order, Vec<OwnedFd>)>, reports: &Sender<Report>) -> Result<(), Error> {
+        let nothing = never();
         loop {
             let now = self.clock.now();
-            if self.due(now) {
-                self.slots.end(self.slot, &*self.clock, &mut |record| self.outlet.emit(&record))?;
+            if self.is_due(now) {
+                self.slots.end(self.slot, &*self.clock, &mut |record| self.records.emit(&record))?;
                 self.slot += 1;
                 continue;
             }
             self.report(now, reports);
-            match orders.recv_timeout(self.wait(now).to_duration()) {
-                Ok((Order::Stop, _)) | Err(RecvTimeoutError::Disconnected) => return Ok(()),
-                Ok((order, fds)) => self.obey(order, fds)?,
-                Err(RecvTimeoutError::Timeout) => {}
+            let end = self.grid.end(self.slot);
+            let is_settling = end + SETTLE_MIN <= now;
+            let slot_deadline = end + if is_settling { SETTLE_MAX } else { SETTLE_MIN };
+            // Only a slot that is waiting is woken, once for each thing that may complete it.
+            let woken = if is_settling { &self.woken } else { &nothing };
+            select! {
+                recv(orders) -> order => match order {
+                    Ok((Order::Stop, _)) | Err(_) => return Ok(()),
+                    Ok((order, fds)) => self.handle(order, fds)?,
+                },
+                recv(woken) -> _ => {}
+                default(slot_deadline.min(self.report_at).after(now)) => {}
             }
         }
     }
 
     /// Whether the next slot can be ended now.
-    fn due(&self, now: Moment) -> bool {
+    fn is_due(&self, now: Moment) -> bool {
         let end = self.grid.end(self.slot);
-        end + SETTLE_MAX <= now || end + SETTLE_MIN <= now && self.slots.settled(end)
-    }
-
-    /// How long nothing needs to be done.
-    fn wait(&self, now: Moment) -> Span {
-        let slot = (self.grid.end(self.slot) + SETTLE_MIN) - now;
-        slot.max(SETTLE_LOOK).min((self.report_at - now).max(Span::ZERO))
+        end + SETTLE_MAX <= now || end + SETTLE_MIN <= now && self.slots.is_settled(end)
     }
 
     /// Once a second: progress for the parent, and vitals when it is time or a camera changed.
@@ -199,33 +211,33 @@ impl Room {
             return;
         }
         self.report_at = now + REPORT_EVERY;
-        self.outlet.flush();
+        self.records.flush();
         reports.try_send(Report::Progress(self.slot.saturating_sub(1))).ok();
-        self.slots.survey(now, |survey| self.outlet.emit(&Record::ProbeRecord(survey)));
+        self.slots.survey(now, |survey| self.records.emit(&Record::ProbeRecord(survey)));
         let states: Vec<_> = self.slots.states().collect();
-        // Whoever stands before a camera sees at once what became of it.
+        // In a dry run every second, so that an installer in front of a camera sees its state at once.
         if self.survey || self.vitals_at <= now || states != self.states {
             self.vitals_at = now + VITALS_EVERY;
             self.states = states;
-            self.slots.vitals().for_each(|vital| self.outlet.emit(&Record::Vital(vital)));
+            self.slots.vitals().for_each(|vital| self.records.emit(&Record::Vital(vital)));
         }
     }
 
-    fn obey(&mut self, order: Order, fds: Vec<OwnedFd>) -> Result<(), Error> {
+    fn handle(&mut self, order: Order, fds: Vec<OwnedFd>) -> Result<(), Error> {
         let mut fds = fds.into_iter();
         match (order, fds.next()) {
             (Order::SetCamera(order), _) => {
-                // The parent says what is paused, and by what.
+                // The parent logs what is paused, and why.
                 if !order.paused && !self.slots.is_paused(order.camera.id) {
-                    info!(camera = %order.camera.name, "camera set anew");
+                    info!(camera = %order.camera.name, "camera reconfigured");
                 }
                 self.set_camera(*order)?;
             }
             (Order::DropCamera(camera), _) => self.drop_camera(camera),
             (Order::Clap(camera), _) => self.slots.clap(camera, true),
             (Order::EndClapTest(camera), _) => self.slots.clap(camera, false),
-            (Order::Upstream, Some(upstream)) => self.intake.replace(upstream)?,
-            (Order::Downstream, Some(downstream)) => self.outlet.replace(downstream),
+            (Order::Upstream, Some(upstream)) => self.receiver.replace(upstream)?,
+            (Order::Downstream, Some(downstream)) => self.records.replace(downstream),
             (order, _) => error!(?order, "an order that is not for infer; the parent is of another build"),
         }
         Ok(())
@@ -233,8 +245,8 @@ impl Room {
 
     fn set_camera(&mut self, order: CameraOrder) -> Result<(), Error> {
         let (camera, contract) = (&order.camera, self.slots.contract());
-        let hears = contract.sound.kind != SoundKind::None;
-        if hears && camera.sound == Sound::Off && contract.sound.missing == Missing::Withhold {
+        let uses_sound = contract.sound.kind != SoundKind::None;
+        if uses_sound && camera.sound == Sound::Off && contract.sound.missing == Missing::Withhold {
             return Err(Error::Unfit(format!(
                 "sound.source: camera {} has no sound, and the network {} cannot do without; \
                  set sound.source to \"microphone\" or \"camera\", or choose another network",
@@ -244,20 +256,21 @@ impl Room {
         let (id, counted) = (camera.id, self.slots.counted(camera.id));
         self.drop_camera(id);
         self.cameras.push(id);
-        let eye = CameraPipeline::open(order, &self.intake, self.slots.contract(), self.survey, &self.clock)?;
-        self.slots.seat(eye, counted);
+        let contract = self.slots.contract();
+        let pipeline = CameraPipeline::open(order, &self.receiver, contract, self.survey, &self.wake, &self.clock)?;
+        self.slots.add(pipeline, counted);
         Ok(())
     }
 
     fn drop_camera(&mut self, camera: CameraId) {
-        self.intake.remove(camera);
-        self.cameras.retain(|it| *it != camera);
-        if let Some(eye) = self.slots.unseat(camera) {
-            eye.close();
+        self.receiver.remove(camera);
+        self.cameras.retain(|id| *id != camera);
+        if let Some(pipeline) = self.slots.remove(camera) {
+            pipeline.close();
         }
     }
 
-    /// Ends every thread of the room.
+    /// Ends every thread of the cameras.
     fn close(mut self) {
         let cameras = std::mem::take(&mut self.cameras);
         cameras.into_iter().for_each(|camera| self.drop_camera(camera));

@@ -11,7 +11,7 @@ use csv::{ReaderBuilder, StringRecord, Trim, Writer};
 use sha2::{Digest as _, Sha256};
 
 use super::{Error, Outcome, place};
-use crate::{infer::clip::Brought, wire::record::Emotion};
+use crate::{infer::clip::Modalities, wire::record::Emotion};
 
 /// The columns of predictions.
 const COLUMNS: [&str; 7] = ["clip", "truth", "predicted", "p_positive", "p_neutral", "p_negative", "senses"];
@@ -187,7 +187,7 @@ impl Predictions {
     }
 
     /// A clip that has no answer has senses `none`, and nothing is predicted.
-    pub(super) fn write(&mut self, clip: &Labelled, outcome: &Outcome, brought: Brought) -> Result<(), Error> {
+    pub(super) fn write(&mut self, clip: &Labelled, outcome: &Outcome, modalities: Modalities) -> Result<(), Error> {
         let (predicted, chances) = match outcome {
             Outcome::Answered(answered) => {
                 let chances = Emotion::ALL.map(|it| format!("{:.6}", answered.probabilities[place(it)]));
@@ -197,7 +197,7 @@ impl Predictions {
         };
         let [positive, neutral, negative] = chances;
         let (clip, truth) = (clip.name.clone(), clip.truth.as_str().to_owned());
-        self.record([clip, truth, predicted.to_owned(), positive, neutral, negative, brought.as_str().to_owned()])
+        self.record([clip, truth, predicted.to_owned(), positive, neutral, negative, modalities.as_str().to_owned()])
     }
 
     pub(super) fn finish(mut self) -> Result<(), Error> {

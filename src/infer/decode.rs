@@ -1,7 +1,7 @@
-//! From access units to pictures and samples: the home of GStreamer in this room, with the files below it.
+//! From access units to pictures and samples: the only part of `infer` that names GStreamer, with the files below it.
 //!
-//! Every element is named here. Nothing is plugged automatically, so the camera does not choose what parses it.
-//! Decoders run on threads of their own; what they make is handed to a function of the caller's on that thread.
+//! Every element is named here. Nothing is plugged automatically, so the camera does not choose what parses its data.
+//! Decoders run on threads of their own; they call a function of the caller's on that thread.
 
 mod colour;
 mod container;
@@ -13,17 +13,19 @@ mod resample;
 mod sound;
 mod video;
 
-pub use container::{Media, Sounding, Unreadable};
+pub use container::{ContainerSound, Media, Unreadable};
+pub use pending_pictures::PendingPictures;
+pub use pipeline::HANGS_AFTER;
 pub use resample::{AnyRate, Resampler};
 pub use sound::SoundDecoder;
-pub use video::{Fed, Picture, VideoDecoder};
+pub use video::{Picture, Submission, VideoDecoder};
 
 use gstreamer as gst;
 
 use crate::wire::access_unit::Codec;
 
-/// Starts GStreamer, which reads its list of plugins and may run its scanner of them; the decoders do it, too, but
-/// in a sandbox it has to be done before.
+/// Starts GStreamer, which reads its list of plugins and may run its plugin scanner. The decoders do that, too, but in a
+/// sandbox it has to be done before.
 ///
 /// # Errors
 /// When GStreamer does not start.
@@ -37,7 +39,7 @@ pub fn version_numbers() -> [u32; 4] {
     gst::version().into()
 }
 
-/// The version of GStreamer in use, in its own words.
+/// The version of GStreamer in use, as it describes itself.
 #[must_use]
 pub fn version() -> String {
     gst::version_string().into()
@@ -49,12 +51,12 @@ pub enum Error {
     /// GStreamer itself does not start.
     #[error("GStreamer does not start: {0}")]
     Start(String),
-    /// An element is not there.
+    /// An element is missing.
     #[error("the GStreamer element {element} is not there; install the Debian package {package}")]
     NoElement {
         /// The element's name.
         element: String,
-        /// Where Debian keeps it.
+        /// Which package of Debian contains it.
         package: &'static str,
     },
     /// The element that the configuration names does not decode this codec.
@@ -75,18 +77,18 @@ pub enum Error {
         /// What is needed.
         wanted: &'static str,
     },
-    /// A rate that no sound has.
+    /// An unsupported sampling rate.
     #[error("{rate_hz} samples per second are not supported, 8000 to 192000 are")]
     Rate {
         /// Samples per second.
         rate_hz: u32,
     },
-    /// The decoder failed; it has been started anew and waits for a key frame.
+    /// The decoder failed; it has been restarted and waits for a key frame.
     #[error("decoder {element} failed: {reason}")]
     Failed {
         /// Which decoder.
         element: String,
-        /// In GStreamer's words.
+        /// As GStreamer says it.
         reason: String,
     },
 }

@@ -1,64 +1,83 @@
-//! Takes access units and statuses from `ingest` and hands them to the camera they belong to.
+//! Takes access units and statuses from `ingest` and puts them where the camera they belong to finds them.
 //!
-//! One thread reads the socket, so a slow decoder of one camera never holds up another: each camera has a bounded
-//! queue of its own. When it is full the new unit goes, is counted, and leaves a gap in `AccessUnit::seq`.
+//! One thread reads the socket and never waits for anything else: each camera has a [`UnitQueue`] of its own. The bytes
+//! of a unit are read into storage of a [`UnitPool`], which the decoder takes over.
 
 use std::{
     collections::BTreeMap,
     io::{self, BufReader},
     net::Shutdown,
     os::{fd::OwnedFd, unix::net::UnixStream},
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU32, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread::{self, JoinHandle},
 };
 
-use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use crossbeam_channel::{Receiver, Sender, bounded};
 use tracing::{info, warn};
 
+use super::{unit_pool::UnitPool, unit_queue::UnitQueue};
 use crate::wire::{
     CameraId,
-    access_unit::{self, AccessUnit, CameraStatus, Message},
+    access_unit::{self, CameraStatus, Message},
     record::{CameraFault, CameraState, Step},
 };
 
-/// A second of 1080p25 with sound, twice over.
-const UNITS_QUEUED_MAX: usize = 160;
-/// Large reads, so that small sound units do not cost a system call each.
-const READ_BUFFER_BYTES: usize = 64 << 10;
+/// So that several small sound units cost one system call. Of a large unit this much at most is copied twice; the rest is
+/// read from the socket into its storage.
+const READ_BUFFER_BYTES: usize = 4 << 10;
 
 /// What the reading thread and a camera share.
 #[derive(Debug)]
 pub(crate) struct Route {
     status: Mutex<CameraStatus>,
-    /// Units that were read and are not decoded yet.
-    pending: AtomicU32,
-    /// Units thrown away because the decoder did not keep up.
-    dropped: AtomicU32,
+    /// `None` for a paused camera, which has no decoder.
+    queue: Option<Arc<UnitQueue>>,
 }
 
 impl Route {
+    fn new(camera: CameraId, queue: Option<Arc<UnitQueue>>) -> Self {
+        let status = CameraStatus {
+            camera,
+            state: CameraState::Offline,
+            fault: CameraFault::Connecting,
+            step: Step::None,
+            fps_x100: 0,
+            key_distance_ms: 0,
+            outages: 0,
+            drift_ppm: 0,
+            kbps: 0,
+            packets_lost: 0,
+            units_dropped: 0,
+            packets: 0,
+            jitter_us: 0,
+            round_trip_us: 0,
+            camera_clock_ms: i32::MIN,
+        };
+        Self { status: Mutex::new(status), queue }
+    }
+
     pub(crate) fn status(&self) -> CameraStatus {
         *lock(&self.status)
     }
 
+    /// Units dropped because the decoder did not keep up.
     pub(crate) fn dropped(&self) -> u32 {
-        self.dropped.load(Ordering::Relaxed)
+        self.queue.as_ref().map_or(0, |queue| queue.dropped())
     }
 
-    pub(crate) fn pending(&self) -> bool {
-        self.pending.load(Ordering::Acquire) != 0
+    /// Whether every unit that arrived is with its decoder.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.queue.as_ref().is_none_or(|queue| queue.is_idle())
     }
 
-    /// The camera has dealt with a unit.
-    pub(crate) fn done(&self) {
-        self.pending.fetch_sub(1, Ordering::AcqRel);
+    fn close(&self) {
+        if let Some(queue) = &self.queue {
+            queue.close();
+        }
     }
 }
 
-type Routes = Arc<Mutex<BTreeMap<CameraId, (Arc<Route>, Sender<AccessUnit<Vec<u8>>>)>>>;
+type Routes = Arc<Mutex<BTreeMap<CameraId, Arc<Route>>>>;
 
 /// The reading thread; it ends when dropped.
 #[derive(Debug)]
@@ -77,11 +96,11 @@ impl UnitReceiver {
         let current = UnixStream::from(upstream);
         let reading = (current.try_clone()?, next_upstream, Arc::clone(&routes));
         let work = move || read_all(reading.0, &reading.1, &reading.2);
-        let thread = thread::Builder::new().name("intake".into()).spawn(work)?;
+        let thread = thread::Builder::new().name("unit-receiver".into()).spawn(work)?;
         Ok(Self { routes, upstreams: Some(upstreams), current, thread: Some(thread) })
     }
 
-    /// `ingest` was restarted: what it sends now comes from here.
+    /// `ingest` was restarted: its units now come from `upstream`.
     pub(crate) fn replace(&mut self, upstream: OwnedFd) -> io::Result<()> {
         let upstream = UnixStream::from(upstream);
         let reading = upstream.try_clone()?;
@@ -93,34 +112,18 @@ impl UnitReceiver {
         Ok(())
     }
 
-    /// From now on units of `camera` are handed to the returned receiver.
-    pub(crate) fn add(&self, camera: CameraId) -> (Arc<Route>, Receiver<AccessUnit<Vec<u8>>>) {
-        let (sender, receiver) = bounded(UNITS_QUEUED_MAX);
-        let status = Mutex::new(CameraStatus {
-            camera,
-            state: CameraState::Offline,
-            fault: CameraFault::Connecting,
-            step: Step::None,
-            fps_x100: 0,
-            key_distance_ms: 0,
-            outages: 0,
-            drift_ppm: 0,
-            kbps: 0,
-            packets_lost: 0,
-            units_dropped: 0,
-            packets: 0,
-            jitter_us: 0,
-            round_trip_us: 0,
-            camera_clock_ms: i32::MIN,
-        });
-        let route = Arc::new(Route { status, pending: AtomicU32::new(0), dropped: AtomicU32::new(0) });
-        lock(&self.routes).insert(camera, (Arc::clone(&route), sender));
-        (route, receiver)
+    /// From now on units of `camera` are put into `queue`, or dropped without one.
+    pub(crate) fn add(&self, camera: CameraId, queue: Option<Arc<UnitQueue>>) -> Arc<Route> {
+        let route = Arc::new(Route::new(camera, queue));
+        lock(&self.routes).insert(camera, Arc::clone(&route));
+        route
     }
 
-    /// No more units of `camera` are handed on; its receiver disconnects.
+    /// Closes the queue of `camera`.
     pub(crate) fn remove(&self, camera: CameraId) {
-        lock(&self.routes).remove(&camera);
+        if let Some(route) = lock(&self.routes).remove(&camera) {
+            route.close();
+        }
     }
 }
 
@@ -131,52 +134,54 @@ impl Drop for UnitReceiver {
         if let Some(thread) = self.thread.take() {
             thread.join().ok();
         }
-        lock(&self.routes).clear();
+        lock(&self.routes).values().for_each(|route| route.close());
     }
 }
 
 /// Reads one upstream after the other until there will be no other.
 fn read_all(first: UnixStream, next: &Receiver<UnixStream>, routes: &Routes) {
+    let pool = UnitPool::new();
     let mut upstream = Some(first);
     while let Some(stream) = upstream {
-        if let Err(err) = read_one(stream, routes) {
+        let mut stream = BufReader::with_capacity(READ_BUFFER_BYTES, stream);
+        let read = loop {
+            match read_one(&mut stream, &pool, routes) {
+                Ok(true) => {}
+                Ok(false) => break Ok(()),
+                Err(err) => break Err(err),
+            }
+        };
+        if let Err(err) = read {
             warn!(%err, "ingest sent something that cannot be read; its connection is closed");
         }
-        for (route, _) in lock(routes).values() {
+        for route in lock(routes).values() {
             let mut status = lock(&route.status);
             (status.state, status.fault) = (CameraState::Offline, CameraFault::Connecting);
             status.step = Step::None;
         }
         upstream = next.recv().ok();
         if upstream.is_some() {
-            info!("ingest is back");
+            info!("connected to a new ingest");
         }
     }
 }
 
-fn read_one(stream: UnixStream, routes: &Routes) -> io::Result<()> {
-    let mut stream = BufReader::with_capacity(READ_BUFFER_BYTES, stream);
-    while let Some(message) = access_unit::read(&mut stream, |len| vec![0; len])? {
-        match message {
-            Message::Status(status) => {
-                if let Some((route, _)) = lock(routes).get(&status.camera) {
-                    *lock(&route.status) = status;
-                }
+/// Reads one message and puts it where its camera finds it. Returns false when `ingest` has closed the connection.
+fn read_one(stream: &mut BufReader<UnixStream>, pool: &UnitPool, routes: &Routes) -> io::Result<bool> {
+    let Some(message) = access_unit::read(stream, |len| pool.buffer(len))? else { return Ok(false) };
+    match message {
+        Message::Status(status) => {
+            if let Some(route) = lock(routes).get(&status.camera) {
+                *lock(&route.status) = status;
             }
-            Message::AccessUnit(unit) => {
-                let routes = lock(routes);
-                let Some((route, sender)) = routes.get(&unit.header.camera) else { continue };
-                route.pending.fetch_add(1, Ordering::AcqRel);
-                let Err(err) = sender.try_send(unit) else { continue };
-                route.done();
-                // A paused camera has no decoder; what is still on its way to it is meant to be lost.
-                if let TrySendError::Full(_) = err {
-                    route.dropped.fetch_add(1, Ordering::Relaxed);
-                }
+        }
+        Message::AccessUnit(unit) => {
+            if let Some(queue) = lock(routes).get(&unit.header.camera).and_then(|route| route.queue.as_ref()) {
+                queue.push(unit);
             }
         }
     }
-    Ok(())
+    Ok(true)
 }
 
 /// A poisoned lock means that a thread panicked while it held plain data, which is still whole.
@@ -192,15 +197,15 @@ mod tests {
     use crate::{
         time::Moment,
         wire::{
-            access_unit::{Codec, UnitHeader},
+            access_unit::{AccessUnit, Codec, UnitHeader},
             control::unit_pair,
         },
     };
 
-    fn unit(camera: u16, seq: u32, bytes: &[u8]) -> Message<Vec<u8>> {
+    fn unit(camera: u16, codec: Codec, seq: u32, bytes: &[u8]) -> Message<&[u8]> {
         let header = UnitHeader {
             camera: CameraId(camera),
-            codec: Codec::H264,
+            codec,
             is_key: true,
             discontinuity: false,
             wanted: true,
@@ -211,49 +216,109 @@ mod tests {
             moment: Moment(0),
             arrival: Moment(0),
         };
-        Message::AccessUnit(AccessUnit { header, bytes: bytes.to_vec() })
+        Message::AccessUnit(AccessUnit { header, bytes })
+    }
+
+    struct Camera {
+        queue: Arc<UnitQueue>,
+        arrived: Receiver<()>,
+        route: Arc<Route>,
+    }
+
+    impl Camera {
+        fn of(receiver: &UnitReceiver, id: u16) -> Self {
+            let (queue, arrived) = UnitQueue::new();
+            let queue = Arc::new(queue);
+            Self { route: receiver.add(CameraId(id), Some(Arc::clone(&queue))), queue, arrived }
+        }
+
+        fn next(&self) -> (u32, Vec<u8>) {
+            loop {
+                if let Some(unit) = self.queue.pop(true, true) {
+                    return (unit.header.seq, unit.bytes.as_ref().to_vec());
+                }
+                self.arrived.recv_timeout(Duration::from_secs(5)).unwrap();
+            }
+        }
     }
 
     #[test]
     fn units_find_their_camera_also_after_ingest_was_restarted() {
         let (theirs, ours) = unit_pair().unwrap();
-        let mut intake = UnitReceiver::start(ours).unwrap();
-        let (_, first) = intake.add(CameraId(1));
-        let (route, second) = intake.add(CameraId(2));
+        let mut receiver = UnitReceiver::start(ours).unwrap();
+        let (first, second) = (Camera::of(&receiver, 1), Camera::of(&receiver, 2));
         let mut theirs = UnixStream::from(theirs);
-        access_unit::write(&mut theirs, &unit(2, 7, b"two")).unwrap();
-        access_unit::write(&mut theirs, &unit(1, 8, b"one")).unwrap();
-        let wait = Duration::from_secs(5);
-        assert_eq!(second.recv_timeout(wait).unwrap().bytes, b"two");
-        assert_eq!(first.recv_timeout(wait).unwrap().header.seq, 8);
-        assert!(route.pending());
-        route.done();
-        assert!(!route.pending());
+        access_unit::write(&mut theirs, &unit(2, Codec::H264, 7, b"two")).unwrap();
+        access_unit::write(&mut theirs, &unit(1, Codec::H264, 8, b"one")).unwrap();
+        assert_eq!(second.next(), (7, b"two".to_vec()));
+        assert_eq!(first.next(), (8, b"one".to_vec()));
+        assert!(!second.route.is_idle(), "its unit is being decoded");
+        assert!(second.queue.pop(true, true).is_none() && second.route.is_idle());
 
         let (theirs, ours) = unit_pair().unwrap();
-        intake.replace(ours).unwrap();
-        access_unit::write(&mut UnixStream::from(theirs), &unit(2, 9, b"again")).unwrap();
-        assert_eq!(second.recv_timeout(wait).unwrap().header.seq, 9);
+        receiver.replace(ours).unwrap();
+        access_unit::write(&mut UnixStream::from(theirs), &unit(2, Codec::H264, 9, b"again")).unwrap();
+        assert_eq!(second.next().0, 9);
 
-        intake.remove(CameraId(1));
-        assert!(first.recv_timeout(wait).is_err());
-        drop(intake);
-        assert!(second.recv_timeout(wait).is_err());
+        receiver.remove(CameraId(1));
+        while first.arrived.try_recv().is_ok() {}
+        assert!(first.arrived.recv_timeout(Duration::from_secs(5)).unwrap_err().is_disconnected());
+        drop(receiver);
+        while second.arrived.try_recv().is_ok() {}
+        assert!(second.arrived.recv_timeout(Duration::from_secs(5)).unwrap_err().is_disconnected());
     }
 
     #[test]
     fn a_slow_camera_loses_its_own_units_and_they_are_counted() {
         let (theirs, ours) = unit_pair().unwrap();
-        let intake = UnitReceiver::start(ours).unwrap();
-        let (slow, units) = intake.add(CameraId(1));
-        let (_, quick) = intake.add(CameraId(2));
+        let receiver = UnitReceiver::start(ours).unwrap();
+        let (slow, quick) = (Camera::of(&receiver, 1), Camera::of(&receiver, 2));
+        let paused = receiver.add(CameraId(3), None);
         let mut theirs = UnixStream::from(theirs);
         for seq in 0..200 {
-            access_unit::write(&mut theirs, &unit(1, seq, b"slow")).unwrap();
+            access_unit::write(&mut theirs, &unit(1, Codec::H264, seq, b"slow")).unwrap();
+            access_unit::write(&mut theirs, &unit(3, Codec::H264, seq, b"paused")).unwrap();
         }
-        access_unit::write(&mut theirs, &unit(2, 0, b"quick")).unwrap();
-        assert_eq!(quick.recv_timeout(Duration::from_secs(5)).unwrap().bytes, b"quick");
-        assert_eq!(slow.dropped(), 40);
-        assert_eq!(units.len(), UNITS_QUEUED_MAX);
+        access_unit::write(&mut theirs, &unit(2, Codec::H264, 0, b"quick")).unwrap();
+        assert_eq!(quick.next(), (0, b"quick".to_vec()));
+        assert_eq!((slow.route.dropped(), quick.route.dropped(), paused.dropped()), (128, 0, 0));
+        assert_eq!(slow.next(), (128, b"slow".to_vec()));
+    }
+
+    /// From a socket to what the decoder takes over: pictures of a chain, of which the decoder keeps the last ten, with
+    /// sound between them.
+    #[test]
+    fn nothing_is_allocated_per_unit() {
+        let (theirs, ours) = unit_pair().unwrap();
+        let (mut theirs, stream) = (UnixStream::from(theirs), UnixStream::from(ours));
+        let mut stream = BufReader::with_capacity(READ_BUFFER_BYTES, stream);
+        let (pool, routes) = (UnitPool::new(), Routes::default());
+        let (queue, arrived) = UnitQueue::new();
+        let queue = Arc::new(queue);
+        lock(&routes).insert(CameraId(1), Arc::new(Route::new(CameraId(1), Some(Arc::clone(&queue)))));
+        let media = vec![7; 50_000];
+        let mut in_decoder = std::collections::VecDeque::with_capacity(16);
+        let mut decoded = 0;
+        let mut run = |units: std::ops::Range<u32>| {
+            for seq in units {
+                // A key frame in 25 units, and sizes that vary from unit to unit.
+                let (codec, len) = match seq % 3 {
+                    0 => (Codec::Pcmu, 160),
+                    _ if seq.is_multiple_of(25) => (Codec::H264, 45_000),
+                    _ => (Codec::H264, 3000 + (seq as usize * 7919) % 5000),
+                };
+                access_unit::write(&mut theirs, &unit(1, codec, seq, &media[..len])).unwrap();
+                assert!(read_one(&mut stream, &pool, &routes).unwrap());
+                arrived.try_recv().unwrap();
+                in_decoder.extend(queue.pop(true, true).map(|unit| unit.bytes));
+                decoded += 1;
+                if 10 < in_decoder.len() {
+                    in_decoder.pop_front();
+                }
+            }
+        };
+        run(0..500);
+        let counted = allocation_counter::measure(|| run(500..3000));
+        assert_eq!((counted.count_total, counted.bytes_total, decoded), (0, 0, 3000));
     }
 }

@@ -1,7 +1,7 @@
-//! Ends every slot of every camera as exactly one reading.
+//! Ends every slot of every camera with exactly one reading.
 //!
-//! Slots of all cameras come due together and are one batch: their windows are cut and written straight into the
-//! network's inputs, the network runs, and each camera's answer becomes its reading.
+//! Slots of all cameras come due together and are one batch: the frames of their windows are selected and written
+//! straight into the network's inputs, the network runs, and each camera's answer becomes its reading.
 
 use std::collections::BTreeMap;
 
@@ -11,14 +11,14 @@ use super::{
     aggregate::Aggregate,
     camera_pipeline::CameraPipeline,
     contract::{Contract, Missing, SoundKind},
-    feature_extractor::{FeatureExtractor, NO_LEVEL_CDB, heard},
+    feature_extractor::{FeatureExtractor, NO_LEVEL_CDB, sound_state},
     probe::Listener,
     receiver::lock,
     runtime::{self, Answer, Clip, Session},
-    window::{CameraView, Cut, Window},
+    window::{CameraView, Selection, Window},
 };
 use crate::{
-    config::{Reading as When, Sound},
+    config::{Reading as ReadingConfig, Sound},
     time::{Clock, Grid, Moment, Span},
     wire::{
         CameraId,
@@ -33,9 +33,9 @@ use crate::{
 /// How quickly the mean inference time follows: a tenth of each new one.
 const INFERENCE_MEAN_SHARE: u32 = 10;
 
-/// A camera at its place in the slots.
-struct Seat {
-    eye: CameraPipeline,
+/// A camera, and what is kept of it from slot to slot.
+struct SlotCamera {
+    pipeline: CameraPipeline,
     window: Window,
     aggregate: Aggregate,
     first_frame: Option<Moment>,
@@ -46,88 +46,86 @@ struct Seat {
     withheld: u32,
     /// Of the window that is being read, levels; measured in a dry run only.
     motion: Option<f32>,
-    /// The newest slot, and what is told of it.
-    newest: Newest,
+    /// What a dry run reports of the newest slot.
+    newest: NewestSlot,
 }
 
 /// All cameras, and the network that they share.
 pub(crate) struct Slots {
     session: Session,
     contract: Contract,
-    senses: FeatureExtractor,
+    features: FeatureExtractor,
     grid: Grid,
-    when: When,
-    seats: BTreeMap<CameraId, Seat>,
+    reading: ReadingConfig,
+    cameras: BTreeMap<CameraId, SlotCamera>,
     inference_us: u32,
-    /// Only in a dry run, and only for a network that hears.
+    /// Only in a dry run, and only for a network that uses sound.
     listener: Option<Listener>,
 }
 
-/// What a camera brings to a slot: its cut, if it has one, and what became of its sound.
-struct Brought {
-    cut: Result<Cut, Withheld>,
+/// What a camera contributes to a slot.
+struct SlotInput {
+    /// The frames, or why there is no clip.
+    selection: Result<Selection, Withheld>,
     sound: SoundState,
 }
 
 impl Slots {
     /// Slots without any camera yet. With `survey` their sound is measured.
-    pub(crate) fn new(session: Session, contract: Contract, grid: Grid, when: When, survey: bool) -> Self {
-        let senses = FeatureExtractor::new(&contract);
-        let hears = survey && contract.sound.kind != SoundKind::None;
-        let listener = hears.then(|| Listener::new(contract.sound.rate_hz)).flatten();
-        Self { session, senses, contract, grid, when, seats: BTreeMap::new(), inference_us: 0, listener }
+    pub(crate) fn new(session: Session, contract: Contract, grid: Grid, reading: ReadingConfig, survey: bool) -> Self {
+        let features = FeatureExtractor::new(&contract);
+        let uses_sound = survey && contract.sound.kind != SoundKind::None;
+        let listener = uses_sound.then(|| Listener::new(contract.sound.rate_hz)).flatten();
+        Self { session, features, contract, grid, reading, cameras: BTreeMap::new(), inference_us: 0, listener }
     }
 
-    /// What the network is like.
     pub(crate) fn contract(&self) -> &Contract {
         &self.contract
     }
 
-    /// The network.
     pub(crate) fn session(&self) -> &Session {
         &self.session
     }
 
-    /// Takes a camera in, whose slots have been counted so far; one with the same number must have been removed.
-    pub(crate) fn seat(&mut self, eye: CameraPipeline, (labelled, withheld): (u32, u32)) {
+    /// Adds a camera, with the counts of its slots so far; one with the same number must have been removed.
+    pub(crate) fn add(&mut self, pipeline: CameraPipeline, (labelled, withheld): (u32, u32)) {
         let missing = match self.contract.sound.kind {
             SoundKind::None => Missing::Mask,
             _ => self.contract.sound.missing,
         };
-        let seat = Seat {
-            window: Window::new(self.grid, eye.camera.gates, missing),
-            aggregate: Aggregate::new(&self.contract, &self.when),
+        let camera = SlotCamera {
+            window: Window::new(self.grid, pipeline.camera.gates, missing),
+            aggregate: Aggregate::new(&self.contract, &self.reading),
             first_frame: None,
-            sound: if eye.camera.sound == Sound::Off { SoundState::Off } else { SoundState::Absent },
+            sound: if pipeline.camera.sound == Sound::Off { SoundState::Off } else { SoundState::Absent },
             level_cdb: NO_LEVEL_CDB,
             luma: 0,
             labelled,
             withheld,
             motion: None,
-            newest: Newest::default(),
-            eye,
+            newest: NewestSlot::default(),
+            pipeline,
         };
-        self.seats.insert(seat.eye.camera.id, seat);
+        self.cameras.insert(camera.pipeline.camera.id, camera);
     }
 
     /// How many of a camera's slots ended with a label, and without one.
     pub(crate) fn counted(&self, camera: CameraId) -> (u32, u32) {
-        self.seats.get(&camera).map_or((0, 0), |it| (it.labelled, it.withheld))
+        self.cameras.get(&camera).map_or((0, 0), |camera| (camera.labelled, camera.withheld))
     }
 
     /// Whether a camera is there and paused.
     pub(crate) fn is_paused(&self, camera: CameraId) -> bool {
-        self.seats.get(&camera).is_some_and(|it| it.eye.paused)
+        self.cameras.get(&camera).is_some_and(|camera| camera.pipeline.paused)
     }
 
-    /// Removes a camera.
-    pub(crate) fn unseat(&mut self, camera: CameraId) -> Option<CameraPipeline> {
-        self.seats.remove(&camera).map(|it| it.eye)
+    pub(crate) fn remove(&mut self, camera: CameraId) -> Option<CameraPipeline> {
+        self.cameras.remove(&camera).map(|camera| camera.pipeline)
     }
 
     /// Whether all that can still come for a slot that ended at `end` has come.
-    pub(crate) fn settled(&self, end: Moment) -> bool {
-        self.seats.values().all(|it| it.eye.settled(end))
+    pub(crate) fn is_settled(&self, end: Moment) -> bool {
+        self.cameras.values().all(|camera| camera.pipeline.is_settled(end))
     }
 
     /// Ends a slot: one reading for each camera.
@@ -142,8 +140,8 @@ impl Slots {
     ) -> Result<(), runtime::Error> {
         // A slot is too late when the next one has ended: running it would make all that follow late, too.
         let overload = self.grid.end(slot + 1) <= clock.now();
-        let brought = self.cut(slot, overload);
-        let clips = brought.iter().filter(|it| it.cut.is_ok()).count();
+        let inputs = self.select(slot, overload);
+        let clips = inputs.iter().filter(|input| input.selection.is_ok()).count();
         let started = clock.now();
         let mut answers = Vec::with_capacity(clips);
         if 0 < clips {
@@ -160,32 +158,32 @@ impl Slots {
         let late = clock.now() - self.grid.end(slot);
         let window_end_ms = clock.wall_ms().saturating_sub(u64::try_from(late.as_ms()).unwrap_or(0));
         let mut answers = answers.into_iter();
-        for (seat, brought) in self.seats.values_mut().zip(brought) {
-            let frame_offset_ms = brought.cut.as_ref().map_or(0, Cut::frame_offset_ms);
-            let ran = brought.cut.is_ok();
-            let sensed = brought.cut.and_then(|_| answer(answers.next()));
-            let head_width = sensed.ok().and_then(|it| it.head_width);
-            let step = seat.aggregate.step(slot, sensed);
-            // Of nobody's head nothing is known.
+        for (camera, input) in self.cameras.values_mut().zip(inputs) {
+            let frame_offset_ms = input.selection.as_ref().map_or(0, Selection::frame_offset_ms);
+            let ran = input.selection.is_ok();
+            let answer = input.selection.and_then(|_| answer(answers.next()));
+            let head_width = answer.ok().and_then(|answer| answer.head_width);
+            let step = camera.aggregate.step(slot, answer);
+            // Where there is nobody, the width of a head means nothing.
             let head_width = head_width.filter(|_| step.group_at_least != Some(0));
-            seat.newest = Newest {
+            camera.newest = NewestSlot {
                 slot,
                 probabilities: step.calibrated,
                 head_width_permille: head_width.map_or(0, permille),
-                motion: seat.motion.take(),
+                motion: camera.motion.take(),
             };
             match step.outcome {
-                Outcome::Label(_) => seat.labelled += 1,
-                Outcome::Withheld(_) => seat.withheld += 1,
+                Outcome::Label(_) => camera.labelled += 1,
+                Outcome::Withheld(_) => camera.withheld += 1,
             }
             emit(Record::Reading(Reading {
-                camera: seat.eye.camera.id,
+                camera: camera.pipeline.camera.id,
                 slot,
                 window_end_ms,
                 outcome: step.outcome,
                 probabilities: step.probabilities,
                 group_at_least: step.group_at_least,
-                sound: brought.sound,
+                sound: input.sound,
                 frame_offset_ms,
                 latency_ms: milliseconds(clock.now() - self.grid.end(slot)),
                 inference_ms: if ran { milliseconds(inference) } else { 0 },
@@ -194,43 +192,43 @@ impl Slots {
         Ok(())
     }
 
-    /// Cuts every camera's window and writes what can be read into the network's inputs, one place after another.
-    fn cut(&mut self, slot: u64, overload: bool) -> Vec<Brought> {
-        let clips = self.seats.len();
+    /// Selects the frames of every camera's window and writes each clip into the network's inputs, one place after another.
+    fn select(&mut self, slot: u64, overload: bool) -> Vec<SlotInput> {
+        let clips = self.cameras.len();
         let mut places = self.session.batch(clips);
         let mut place = places.next();
         let mut all = Vec::with_capacity(clips);
-        for seat in self.seats.values_mut() {
-            let sound = seat.hear(slot, &self.grid, &mut self.senses.samples);
-            let cut = match &mut place {
-                _ if seat.eye.paused => Err(Withheld::Paused),
-                Some(clip) if !overload => seat.cut(slot, sound, &mut self.senses, clip),
+        for camera in self.cameras.values_mut() {
+            let sound = camera.read_sound(slot, &self.grid, &mut self.features.samples);
+            let selection = match &mut place {
+                _ if camera.pipeline.paused => Err(Withheld::Paused),
+                Some(clip) if !overload => camera.select(slot, sound, &mut self.features, clip),
                 _ => Err(Withheld::Overload),
             };
-            if cut.is_ok() {
+            if selection.is_ok() {
                 place = places.next();
             }
-            seat.eye.stop_awaiting();
-            all.push(Brought { cut, sound });
+            camera.pipeline.rings.pending.stop_waiting();
+            all.push(SlotInput { selection, sound });
         }
         all
     }
 
-    /// A slot that was missed while this room was away: one withheld reading for each camera.
+    /// A slot that ended before this process was started: one withheld reading for each camera.
     pub(crate) fn missed(&mut self, slot: u64, clock: &dyn Clock, emit: &mut impl FnMut(Record)) {
         let late = clock.now() - self.grid.end(slot);
         let window_end_ms = clock.wall_ms().saturating_sub(u64::try_from(late.as_ms()).unwrap_or(0));
-        for seat in self.seats.values_mut() {
-            let why = if seat.eye.paused { Withheld::Paused } else { Withheld::Starting };
-            seat.withheld += 1;
+        for camera in self.cameras.values_mut() {
+            let why = if camera.pipeline.paused { Withheld::Paused } else { Withheld::Starting };
+            camera.withheld += 1;
             emit(Record::Reading(Reading {
-                camera: seat.eye.camera.id,
+                camera: camera.pipeline.camera.id,
                 slot,
                 window_end_ms,
                 outcome: Outcome::Withheld(why),
                 probabilities: [0; 3],
                 group_at_least: None,
-                sound: seat.sound,
+                sound: camera.sound,
                 frame_offset_ms: 0,
                 latency_ms: milliseconds(late),
                 inference_ms: 0,
@@ -240,22 +238,24 @@ impl Slots {
 
     /// How every camera is doing.
     pub(crate) fn vitals(&self) -> impl Iterator<Item = Vital> {
-        self.seats.values().map(|it| it.vital(self.session.provider(), self.inference_us))
+        self.cameras.values().map(|camera| camera.vital(self.session.provider(), self.inference_us))
     }
 
     /// What is measured of every camera. Nothing is, unless this is a dry run.
     pub(crate) fn survey(&mut self, now: Moment, mut tell: impl FnMut(ProbeRecord)) {
-        self.seats.values().filter_map(|it| it.survey(now, self.listener.as_mut())).for_each(&mut tell);
+        self.cameras.values().filter_map(|camera| camera.survey(now, self.listener.as_mut())).for_each(&mut tell);
     }
 
     /// Begins or ends a clap test on a camera.
     pub(crate) fn clap(&self, camera: CameraId, is_on: bool) {
-        self.seats.get(&camera).into_iter().for_each(|it| it.eye.clap(is_on));
+        if let Some(camera) = self.cameras.get(&camera) {
+            camera.pipeline.clap(is_on);
+        }
     }
 
     /// The cameras' states, to notice a change.
     pub(crate) fn states(&self) -> impl Iterator<Item = (CameraId, CameraState)> {
-        self.seats.values().map(|it| (it.eye.camera.id, it.status().state))
+        self.cameras.values().map(|camera| (camera.pipeline.camera.id, camera.status().state))
     }
 }
 
@@ -270,14 +270,14 @@ fn answer(answer: Option<Result<Answer, runtime::NotFinite>>) -> Result<Answer, 
 }
 
 /// Capped below what stands for nothing.
-#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the cast saturates, which is meant")]
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the cast saturates, as it should")]
 fn thousandths(levels: f32) -> u16 {
     ((levels * 1000.0).round() as u16).min(MOTION_NONE_MILLI - 1)
 }
 
-/// What a survey tells of the newest slot.
+/// What a dry run reports of the newest slot.
 #[derive(Clone, Copy, Debug, Default)]
-struct Newest {
+struct NewestSlot {
     slot: u64,
     probabilities: [u16; 3],
     head_width_permille: u16,
@@ -295,44 +295,44 @@ fn milliseconds(span: Span) -> u16 {
     u16::try_from(span.as_ms().max(0)).unwrap_or(u16::MAX)
 }
 
-impl Seat {
-    /// Reads the window's sound into `samples` and says what became of it.
-    fn hear(&mut self, slot: u64, grid: &Grid, samples: &mut [f32]) -> SoundState {
-        if self.eye.camera.sound == Sound::Off || samples.is_empty() {
+impl SlotCamera {
+    /// Reads the window's sound into `samples` and says what it is like.
+    fn read_sound(&mut self, slot: u64, grid: &Grid, samples: &mut [f32]) -> SoundState {
+        if self.pipeline.camera.sound == Sound::Off || samples.is_empty() {
             return self.sound;
         }
-        let coverage = lock(&self.eye.rings.sound).read(grid.start(slot), grid.end(slot), samples);
-        (self.sound, self.level_cdb) = heard(coverage, &self.eye.camera.gates);
+        let coverage = lock(&self.pipeline.rings.sound).read(grid.start(slot), grid.end(slot), samples);
+        (self.sound, self.level_cdb) = sound_state(coverage, &self.pipeline.camera.gates);
         self.sound
     }
 
-    /// Cuts the window and writes the clip into its place of the batch.
-    fn cut(
+    /// Selects the frames of the window and writes the clip into its place of the batch.
+    fn select(
         &mut self,
         slot: u64,
         sound: SoundState,
-        senses: &mut FeatureExtractor,
+        features: &mut FeatureExtractor,
         clip: &mut Clip<'_>,
-    ) -> Result<Cut, Withheld> {
-        // Held until the pixels are copied: a new frame would move the indices of the cut.
-        let frames = lock(&self.eye.rings.frames);
-        self.first_frame = self.first_frame.or_else(|| frames.metas().next().map(|it| it.moment));
+    ) -> Result<Selection, Withheld> {
+        // Held until the pixels are copied: a new frame would move the indices of the selection.
+        let frames = lock(&self.pipeline.rings.frames);
+        self.first_frame = self.first_frame.or_else(|| frames.metas().next().map(|frame| frame.moment));
         if let Some(newest) = frames.metas().next_back() {
             #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 255 by its definition")]
             let luma = newest.luma as u8;
             self.luma = luma;
         }
-        let camera = CameraView { state: self.eye.route.status().state, first_frame: self.first_frame, sound };
-        if self.eye.rings.gauge.is_some() {
+        let camera = CameraView { state: self.pipeline.route.status().state, first_frame: self.first_frame, sound };
+        if self.pipeline.rings.gauge.is_some() {
             self.motion = self.window.motion(slot, frames.metas());
         }
-        let cut = self.window.cut(slot, frames.metas(), camera)?;
-        senses.fill(&frames, &cut, clip);
-        Ok(cut)
+        let selection = self.window.select(slot, frames.metas(), camera)?;
+        features.fill(&frames, &selection, clip);
+        Ok(selection)
     }
 
     fn survey(&self, now: Moment, listener: Option<&mut Listener>) -> Option<ProbeRecord> {
-        let gauge = self.eye.rings.gauge.as_ref()?;
+        let gauge = self.pipeline.rings.gauge.as_ref()?;
         let status = self.status();
         let mut survey = ProbeRecord {
             step: status.step,
@@ -344,19 +344,19 @@ impl Seat {
             probabilities: self.newest.probabilities,
             head_width_permille: self.newest.head_width_permille,
             motion_milli: self.newest.motion.map_or(MOTION_NONE_MILLI, thousandths),
-            ..ProbeRecord::unknown(self.eye.camera.id)
+            ..ProbeRecord::unknown(self.pipeline.camera.id)
         };
         if let Some(listener) = listener {
-            listener.tell(now, &self.eye.rings.sound, gauge, &mut survey);
+            listener.tell(now, &self.pipeline.rings.sound, gauge, &mut survey);
         }
         gauge.tell(now, &mut survey);
         Some(survey)
     }
 
-    /// What `ingest` says of the camera, and what is known here: a pause begins here and there, one after the other.
+    /// The status that `ingest` reports, and whether the camera is paused, which both processes learn one after the other.
     fn status(&self) -> CameraStatus {
-        let status = self.eye.route.status();
-        match (self.eye.paused, status.fault) {
+        let status = self.pipeline.route.status();
+        match (self.pipeline.paused, status.fault) {
             (true, _) => CameraStatus { state: CameraState::Offline, fault: CameraFault::Paused, ..status },
             (false, CameraFault::Paused) => CameraStatus { fault: CameraFault::Connecting, ..status },
             (false, _) => status,
@@ -365,9 +365,9 @@ impl Seat {
 
     fn vital(&self, provider: Provider, inference_us: u32) -> Vital {
         let status = self.status();
-        let (codec, width, height) = self.eye.rings.format();
+        let (codec, width, height) = self.pipeline.rings.format();
         Vital {
-            camera: self.eye.camera.id,
+            camera: self.pipeline.camera.id,
             state: status.state,
             fault: status.fault,
             sound: self.sound,
@@ -376,12 +376,12 @@ impl Seat {
             key_distance_ms: status.key_distance_ms,
             kbps: status.kbps,
             packets_lost: status.packets_lost,
-            units_dropped: status.units_dropped.saturating_add(self.eye.route.dropped()),
+            units_dropped: status.units_dropped.saturating_add(self.pipeline.route.dropped()),
             outages: status.outages,
             level_cdb: self.level_cdb,
             camera_drift_ppm: status.drift_ppm,
-            sound_drift_ppm: self.eye.sound_drift_ppm(),
-            decode_us: self.eye.rings.decode_us(),
+            sound_drift_ppm: self.pipeline.sound_drift_ppm(),
+            decode_us: self.pipeline.rings.decode_us(),
             inference_us,
             labelled: self.labelled,
             withheld: self.withheld,
@@ -389,7 +389,7 @@ impl Seat {
             codec,
             width,
             height,
-            sound_lost_ms: self.eye.sound_lost_ms(),
+            sound_lost_ms: self.pipeline.sound_lost_ms(),
         }
     }
 }

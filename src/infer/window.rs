@@ -1,6 +1,6 @@
-//! Cuts the windows of the slot grid: which frames of a camera's ring a slot gets, or why it gets none.
+//! Selects the frames of the slot grid's windows: which frames of a camera's ring a slot gets, or why it gets none.
 //!
-//! Pure: no I/O, no clock. The reasons, first come first told:
+//! Pure: no I/O, no clock. The reasons, the first that applies is given:
 //!
 //! 1. `starting`: too few frames, and the window began before the camera's first frame, or there was none yet and the
 //!    camera is not known to be offline.
@@ -10,10 +10,10 @@
 //! 5. `damaged`: more packets were lost than `packets_lost_max`.
 //! 6. `dark`: the mean luma of the chosen frames is below `luma_min`.
 //! 7. `frozen`: no frame in the window differs from the one before by `motion_min`.
-//! 8. `sound_missing`: there is no sound to hear, and the network was not trained to do without.
+//! 8. `sound_missing`: there is no sound, and the network was not trained to work without.
 //!
-//! Each is told only where those before it are excluded, so a dashboard shows the cause that someone can act on: a
-//! camera that went away is not reported as dark.
+//! Each is given only where those before it do not apply, so a dashboard shows the cause that someone can act on: a
+//! camera that was disconnected is not reported as dark.
 
 use super::contract::Missing;
 use crate::{
@@ -29,7 +29,7 @@ pub const MOTION_UNKNOWN: f32 = 255.0;
 /// What is known about a frame beside its pixels.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct FrameMeta {
-    /// When it was shown, on our clock.
+    /// Its presentation time on our clock.
     pub moment: Moment,
     /// Mean luma, 0 to 255.
     pub luma: f32,
@@ -38,43 +38,43 @@ pub struct FrameMeta {
     pub motion: f32,
     /// Changes with the camera's codec and size.
     pub format: u32,
-    /// RTP packets of this camera's video lost up to this frame, counted from the start of the room. It may begin
-    /// anew.
+    /// RTP packets of this camera's video lost up to this frame, counted from the start of the process. It may
+    /// start again at zero.
     pub lost_total: u64,
 }
 
-/// How a camera stands when its slot is cut.
+/// The state of a camera when its slot ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CameraView {
-    /// Whether it can be relied on.
+    /// Whether pictures arrive.
     pub state: CameraState,
-    /// When its first frame ever was shown; none yet if `None`.
+    /// The moment of its first frame ever; `None` before it.
     pub first_frame: Option<Moment>,
-    /// What became of the sound of this window.
+    /// What the sound of this window is like.
     pub sound: SoundState,
 }
 
-/// A window that can be read.
+/// The frames of a window that the network can read.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Cut {
+pub struct Selection {
     /// For each wanted moment the index of its frame in the ring, in the ring's order. A missing frame is replaced by
     /// the nearest one that is there.
     pub frames: Vec<usize>,
-    /// Whether the network hears: there is sound, and it is not digital silence.
-    pub heard: bool,
+    /// Whether there is sound that is not digital silence.
+    pub has_sound: bool,
     /// The distance of the worst of the frames from its wanted moment.
     pub frame_offset: Span,
 }
 
-impl Cut {
-    /// The worst distance as the record has it: whole ms, capped.
+impl Selection {
+    /// The worst distance for a record: whole ms, capped.
     #[must_use]
     pub fn frame_offset_ms(&self) -> u16 {
         u16::try_from(self.frame_offset.as_ms()).unwrap_or(u16::MAX)
     }
 }
 
-/// Cuts the slots of one camera.
+/// Selects the frames of one camera's slots.
 #[derive(Clone, Copy, Debug)]
 pub struct Window {
     grid: Grid,
@@ -90,27 +90,27 @@ impl Window {
         Self { grid, gates, missing }
     }
 
-    /// Cuts slot `slot` from the ring's frames, oldest first.
+    /// Selects the frames of slot `slot` from those of the ring, oldest first.
     ///
     /// # Errors
-    /// The reason why the slot must be withheld, by the order of the module.
-    pub fn cut<'f>(
+    /// The reason why the slot must be withheld; see the list above.
+    pub fn select<'f>(
         &self,
         slot: u64,
         ring: impl IntoIterator<Item = &'f FrameMeta>,
         camera: CameraView,
-    ) -> Result<Cut, Withheld> {
+    ) -> Result<Selection, Withheld> {
         let ring: Vec<FrameMeta> = ring.into_iter().copied().collect();
-        let inside: Vec<&FrameMeta> = ring.iter().filter(|it| self.covers(slot, it.moment)).collect();
+        let inside: Vec<&FrameMeta> = ring.iter().filter(|frame| self.covers(slot, frame.moment)).collect();
         let chosen = self.choose(slot, &ring);
         if chosen.is_none() {
             self.absence(slot, inside.is_empty(), camera)?;
         }
         let of_chosen = |(frames, _): &(Vec<usize>, Span)| frames.iter().map(|at| ring[*at].format).collect();
         let formats: Vec<u32> = chosen.as_ref().map(of_chosen).unwrap_or_default();
-        let mut formats = formats.into_iter().chain(inside.iter().map(|it| it.format));
+        let mut formats = formats.into_iter().chain(inside.iter().map(|frame| frame.format));
         let first = formats.next();
-        if formats.any(|it| Some(it) != first) {
+        if formats.any(|format| Some(format) != first) {
             return Err(Withheld::FormatChange);
         }
         let (frames, frame_offset) = chosen.ok_or(Withheld::VideoGap)?;
@@ -121,33 +121,33 @@ impl Window {
         if luma < self.gates.luma_min.get_f32() {
             return Err(Withheld::Dark);
         }
-        let motion = frames.iter().map(|at| &ring[*at]).chain(inside).map(|it| it.motion).fold(0.0, f32::max);
+        let motion = frames.iter().map(|at| &ring[*at]).chain(inside).map(|frame| frame.motion).fold(0.0, f32::max);
         if motion < self.gates.motion_min.get_f32() {
             return Err(Withheld::Frozen);
         }
         // Digital silence is a muted or broken microphone, not a quiet room: the network was not trained on it.
-        let heard = matches!(camera.sound, SoundState::Present | SoundState::Clipping);
-        if !heard && self.missing == Missing::Withhold {
+        let has_sound = matches!(camera.sound, SoundState::Present | SoundState::Clipping);
+        if !has_sound && self.missing == Missing::Withhold {
             return Err(Withheld::SoundMissing);
         }
-        Ok(Cut { frames, heard, frame_offset })
+        Ok(Selection { frames, has_sound, frame_offset })
     }
 
-    /// How much the window moved, in levels: what [`Self::cut`] holds against `motion_min`, of the frames that have one
-    /// before them to be compared with. `None` where none has, or too few are there.
+    /// How much the window moved, in levels: what [`Self::select`] compares with `motion_min`, of the frames that have one
+    /// before them. `None` where none has, or there are too few.
     pub fn motion<'f>(&self, slot: u64, ring: impl IntoIterator<Item = &'f FrameMeta>) -> Option<f32> {
         let ring: Vec<FrameMeta> = ring.into_iter().copied().collect();
         let (chosen, _) = self.choose(slot, &ring)?;
-        let inside = ring.iter().filter(|it| self.covers(slot, it.moment));
-        let all = chosen.iter().map(|at| &ring[*at]).chain(inside).map(|it| it.motion);
-        all.filter(|it| *it < MOTION_UNKNOWN).reduce(f32::max)
+        let inside = ring.iter().filter(|frame| self.covers(slot, frame.moment));
+        let all = chosen.iter().map(|at| &ring[*at]).chain(inside).map(|frame| frame.motion);
+        all.filter(|motion| *motion < MOTION_UNKNOWN).reduce(f32::max)
     }
 
     fn covers(&self, slot: u64, moment: Moment) -> bool {
         self.grid.start(slot) <= moment && moment < self.grid.end(slot)
     }
 
-    /// Why there are too few frames, if it is not a mere gap.
+    /// Why there are too few frames, if it is not only a gap.
     fn absence(&self, slot: u64, none_at_all: bool, camera: CameraView) -> Result<(), Withheld> {
         let offline = camera.state == CameraState::Offline;
         match camera.first_frame {
@@ -170,7 +170,7 @@ impl Window {
                 (distance <= self.gates.frame_offset_max_ms.span()).then_some(nearest)
             })
             .collect();
-        let missing = near.iter().filter(|it| it.is_none()).count();
+        let missing = near.iter().filter(|frame| frame.is_none()).count();
         if self.gates.frames_missing_max.get::<usize>() < missing {
             return None;
         }
@@ -187,7 +187,7 @@ impl Window {
     /// The packets lost for the frames of this window: since the last frame before it.
     fn lost(&self, slot: u64, ring: &[FrameMeta]) -> u64 {
         let pairs = ring.windows(2).filter(|pair| self.covers(slot, pair[1].moment));
-        // A counter that fell began anew: what it shows then was lost since.
+        // A counter that fell was restarted: what it shows then was lost since.
         pairs
             .map(|pair| pair[1].lost_total.checked_sub(pair[0].lost_total).unwrap_or(pair[1].lost_total))
             .fold(0, u64::saturating_add)
@@ -226,9 +226,9 @@ mod tests {
 
     #[track_caller]
     fn check(ring: &[FrameMeta], camera: CameraView, wanted: Result<(&[usize], i64), Withheld>) {
-        let cut = window(Missing::Withhold).cut(SLOT, ring, camera);
-        let cut = cut.as_ref().map(|cut| (&cut.frames[..], cut.frame_offset.as_ms())).map_err(|reason| *reason);
-        assert_eq!(cut, wanted);
+        let selected = window(Missing::Withhold).select(SLOT, ring, camera);
+        let selected = selected.as_ref().map(|selection| (&selection.frames[..], selection.frame_offset.as_ms()));
+        assert_eq!(selected.map_err(|reason| *reason), wanted);
     }
 
     #[test]
@@ -252,7 +252,7 @@ mod tests {
 
     #[test]
     fn a_long_drop_is_an_outage_until_the_camera_is_back() {
-        let until = |ms: i64| steady().into_iter().filter(|it| it.moment <= at(ms)).collect::<Vec<_>>();
+        let until = |ms: i64| steady().into_iter().filter(|frame| frame.moment <= at(ms)).collect::<Vec<_>>();
         let offline = CameraView { state: CameraState::Offline, ..online() };
         let stale = CameraView { state: CameraState::Stale, ..online() };
         check(&until(12_000), offline, Err(Withheld::CameraOffline));
@@ -279,13 +279,13 @@ mod tests {
     #[test]
     fn a_format_change_comes_before_what_it_causes() {
         let mut ring = steady();
-        ring[8..].iter_mut().for_each(|it| it.format = 2);
+        ring[8..].iter_mut().for_each(|frame| frame.format = 2);
         check(&ring, online(), Err(Withheld::FormatChange));
         ring.remove(6);
         ring.remove(6);
         check(&ring, online(), Err(Withheld::FormatChange));
         let mut before = steady();
-        before[..5].iter_mut().for_each(|it| it.format = 2);
+        before[..5].iter_mut().for_each(|frame| frame.format = 2);
         check(&before, online(), Ok((&[5, 6, 7, 8, 9], 0)));
     }
 
@@ -298,7 +298,7 @@ mod tests {
         check(&lost([0, 90, 90, 90, 90, 90, 90, 100, 110, 110]), online(), Ok((&[5, 6, 7, 8, 9], 0)));
         check(&lost([0, 0, 0, 0, 0, 0, 0, 10, 21, 21]), online(), Err(Withheld::Damaged));
         check(&lost([0, 0, 0, 0, 0, 21, 21, 21, 21, 21]), online(), Err(Withheld::Damaged));
-        // The room's counter began anew.
+        // The process was restarted, and its counter with it.
         check(&lost([9, 9, 9, 9, 900, 0, 0, 5, 5, 5]), online(), Ok((&[5, 6, 7, 8, 9], 0)));
         check(&lost([9, 9, 9, 9, 900, 0, 0, 25, 25, 25]), online(), Err(Withheld::Damaged));
     }
@@ -306,12 +306,12 @@ mod tests {
     #[test]
     fn dark_and_frozen_pictures_are_not_read() {
         let mut dark = steady();
-        dark.iter_mut().for_each(|it| it.luma = 11.9);
+        dark.iter_mut().for_each(|frame| frame.luma = 11.9);
         check(&dark, online(), Err(Withheld::Dark));
         dark[9].luma = 100.0;
         check(&dark, online(), Ok((&[5, 6, 7, 8, 9], 0)));
         let mut frozen = steady();
-        frozen[5..].iter_mut().for_each(|it| it.motion = 0.0);
+        frozen[5..].iter_mut().for_each(|frame| frame.motion = 0.0);
         check(&frozen, online(), Err(Withheld::Frozen));
         frozen[9].motion = 0.2;
         check(&frozen, online(), Ok((&[5, 6, 7, 8, 9], 0)));
@@ -320,47 +320,47 @@ mod tests {
         frozen[9].motion = 0.0;
         let off =
             Window::new(GRID, Gates { motion_min: Decimal::new(0.0).unwrap(), ..Gates::default() }, Missing::Withhold);
-        assert!(off.cut(SLOT, &frozen, online()).is_ok());
+        assert!(off.select(SLOT, &frozen, online()).is_ok());
     }
 
     #[test]
-    fn the_motion_of_a_window_is_what_its_gate_is_held_against() {
+    fn the_motion_of_a_window_is_what_its_gate_compares() {
         let motion = |ring: &[FrameMeta]| window(Missing::Withhold).motion(SLOT, ring);
         let mut ring = steady();
-        ring.iter_mut().zip(1_u8..).for_each(|(it, nth)| it.motion = f32::from(nth) / 10.0);
+        ring.iter_mut().zip(1_u8..).for_each(|(frame, nth)| frame.motion = f32::from(nth) / 10.0);
         assert_eq!(motion(&ring), Some(1.0), "of ten frames the last");
         ring[9].motion = MOTION_UNKNOWN;
         assert_eq!(motion(&ring), Some(0.9), "the first of a format is compared with nothing");
-        ring.iter_mut().for_each(|it| it.motion = MOTION_UNKNOWN);
+        ring.iter_mut().for_each(|frame| frame.motion = MOTION_UNKNOWN);
         assert_eq!(motion(&ring), None);
         assert_eq!(motion(&steady()[..7]), None, "a gap");
     }
 
     #[test]
     fn sound_is_needed_or_not() {
-        let heard = |missing, sound| {
-            let cut = window(missing).cut(SLOT, &steady(), CameraView { sound, ..online() });
-            cut.map(|cut| cut.heard)
+        let has_sound = |missing, sound| {
+            let selected = window(missing).select(SLOT, &steady(), CameraView { sound, ..online() });
+            selected.map(|selection| selection.has_sound)
         };
         for missing in [Missing::Withhold, Missing::Mask, Missing::LogitsVideo] {
-            assert_eq!(heard(missing, SoundState::Present), Ok(true));
-            assert_eq!(heard(missing, SoundState::Clipping), Ok(true));
+            assert_eq!(has_sound(missing, SoundState::Present), Ok(true));
+            assert_eq!(has_sound(missing, SoundState::Clipping), Ok(true));
         }
         for sound in [SoundState::Absent, SoundState::Silent, SoundState::Off] {
-            assert_eq!(heard(Missing::Withhold, sound), Err(Withheld::SoundMissing));
-            assert_eq!(heard(Missing::Mask, sound), Ok(false));
-            assert_eq!(heard(Missing::LogitsVideo, sound), Ok(false));
+            assert_eq!(has_sound(Missing::Withhold, sound), Err(Withheld::SoundMissing));
+            assert_eq!(has_sound(Missing::Mask, sound), Ok(false));
+            assert_eq!(has_sound(Missing::LogitsVideo, sound), Ok(false));
         }
     }
 
     #[test]
-    fn a_day_of_windows_is_cut_without_a_loss() {
+    fn a_day_of_windows_is_selected_without_a_loss() {
         let first = 3;
         for slot in first..first + 17_280 {
             let ring: Vec<_> =
                 (0..5).map(|frame| GRID.wanted(slot, frame)).map(|moment| FrameMeta { moment, ..frame(0) }).collect();
-            let cut = window(Missing::Withhold).cut(slot, &ring, online()).unwrap();
-            assert_eq!((&cut.frames[..], cut.frame_offset_ms()), (&[0, 1, 2, 3, 4][..], 0));
+            let selection = window(Missing::Withhold).select(slot, &ring, online()).unwrap();
+            assert_eq!((&selection.frames[..], selection.frame_offset_ms()), (&[0, 1, 2, 3, 4][..], 0));
         }
     }
 }

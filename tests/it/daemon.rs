@@ -123,7 +123,7 @@ impl Pair {
         std::fs::write(self.daemon.folder.path().join("cameras/second.toml"), text).unwrap();
         let seen = self.subscriber.seen.len();
         self.daemon.signal(rustix::process::Signal::HUP);
-        self.daemon.wait_log("camera set anew", DEADLINE);
+        self.daemon.wait_log("camera reconfigured", DEADLINE);
         seen
     }
 

@@ -20,47 +20,47 @@ use crate::{
     },
 };
 
-/// Where a file's time begins on our clock. What was coded before it, such as an encoder's delay, has a moment too.
+/// Where a file's time begins on our clock. What comes before it, such as an encoder's delay, has a moment, too.
 const BEGIN: Moment = Moment(60_000_000_000);
-/// Pictures come in the order of decoding, and sound is stored beside them with some delay: so much is read further.
-const BEYOND: Span = Span::from_ms(2000);
+/// Pictures come in the order of decoding, and sound is stored among them with some delay: so much more is read.
+const READ_AHEAD: Span = Span::from_ms(2000);
 /// No clip is larger: five seconds of 400 Mbit/s.
 const BYTES_MAX: usize = 256 << 20;
 /// A file that is not read in this time is not read at all.
 const READ_MAX: gst::ClockTime = gst::ClockTime::from_seconds(60);
 
-/// Why a file is no clip.
+/// Why a file cannot be read as a clip.
 #[derive(Debug, thiserror::Error)]
 pub enum Unreadable {
-    /// The system refuses it.
+    /// An error of the file system.
     #[error("it cannot be read: {0}")]
     Io(#[from] io::Error),
-    /// Its first bytes are those of no container that is known here.
+    /// It begins like no known container.
     #[error("it is not a video: neither MP4, Matroska, WebM, AVI nor an MPEG transport stream")]
     Foreign,
-    /// GStreamer cannot take it apart.
+    /// GStreamer cannot read its container.
     #[error("its container cannot be read: {0}")]
     Broken(String),
-    /// It has streams, and none that the daemon decodes.
+    /// The daemon decodes none of its streams.
     #[error(
         "it holds only {0}, and the daemon decodes H.264, H.265, MJPEG, AAC, Opus, G.711 and uncompressed sound; \
          convert it with ffmpeg"
     )]
     Codecs(String),
-    /// It has nothing to see or hear.
+    /// It has neither pictures nor sound.
     #[error("it holds neither pictures nor sound")]
     Empty,
     /// It is larger than a clip can be.
     #[error("its first seconds are larger than 256 MiB; convert it to H.264")]
     TooLarge,
-    /// GStreamer or an element of it is not there.
+    /// GStreamer or one of its elements is missing.
     #[error(transparent)]
     Decoder(#[from] Error),
 }
 
 /// The sound of a file.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Sounding {
+pub enum ContainerSound {
     /// Compressed.
     AccessUnit(AccessUnit<Vec<u8>>),
     /// Uncompressed: the moment of the first sample, samples per second, and one channel, -1 to 1.
@@ -73,12 +73,12 @@ pub struct Media {
     /// The access units of its first picture stream.
     pub video: Vec<AccessUnit<Vec<u8>>>,
     /// Its first sound stream.
-    pub sound: Vec<Sounding>,
+    pub sound: Vec<ContainerSound>,
 }
 
-/// What the demuxer's thread puts together.
+/// What the demuxer's thread has read so far.
 #[derive(Default)]
-struct Gathered {
+struct Progress {
     media: Media,
     /// The time of the first unit of any stream, ns.
     first_ns: Option<i64>,
@@ -104,8 +104,8 @@ impl Media {
         let broken = |err: gst::glib::BoolError| Unreadable::Broken(err.to_string());
         pipeline.add_many([&source, &demuxer]).map_err(broken)?;
         source.link(&demuxer).map_err(broken)?;
-        let gathered = Arc::new(Mutex::new(Gathered::default()));
-        let (of_pads, weak) = (Arc::clone(&gathered), pipeline.downgrade());
+        let progress = Arc::new(Mutex::new(Progress::default()));
+        let (of_pads, weak) = (Arc::clone(&progress), pipeline.downgrade());
         demuxer.connect_pad_added(move |_, pad| {
             if let Some(pipeline) = weak.upgrade()
                 && let Err(err) = attach(&pipeline, pad, length, &of_pads)
@@ -114,20 +114,20 @@ impl Media {
             }
         });
         let ended = play(&pipeline);
-        let mut gathered = lock(&gathered);
-        if let Some(fault) = gathered.fault.take() {
+        let mut progress = lock(&progress);
+        if let Some(fault) = progress.fault.take() {
             return Err(fault.into());
         }
-        if BYTES_MAX < gathered.bytes {
+        if BYTES_MAX < progress.bytes {
             return Err(Unreadable::TooLarge);
         }
-        if gathered.media.video.is_empty() && gathered.media.sound.is_empty() {
-            if !gathered.unknown.is_empty() {
-                return Err(Unreadable::Codecs(gathered.unknown.join(", ")));
+        if progress.media.video.is_empty() && progress.media.sound.is_empty() {
+            if !progress.unknown.is_empty() {
+                return Err(Unreadable::Codecs(progress.unknown.join(", ")));
             }
             return Err(ended.err().map_or(Unreadable::Empty, Unreadable::Broken));
         }
-        Ok(std::mem::take(&mut gathered.media))
+        Ok(std::mem::take(&mut progress.media))
     }
 }
 
@@ -137,7 +137,9 @@ fn demuxer(file: &Path) -> Result<&'static str, Unreadable> {
     File::open(file)?.take(12).read_to_end(&mut head)?;
     let at = |from: usize, word: &[u8]| head.get(from..from + word.len()) == Some(word);
     match () {
-        () if [&b"ftyp"[..], b"moov", b"mdat", b"wide", b"free", b"skip"].iter().any(|it| at(4, it)) => Ok("qtdemux"),
+        () if [&b"ftyp"[..], b"moov", b"mdat", b"wide", b"free", b"skip"].iter().any(|word| at(4, word)) => {
+            Ok("qtdemux")
+        }
         () if at(0, b"\x1a\x45\xdf\xa3") => Ok("matroskademux"),
         () if at(0, b"RIFF") && at(8, b"AVI ") => Ok("avidemux"),
         () if at(0, b"\x47") => Ok("tsdemux"),
@@ -151,18 +153,18 @@ fn play(pipeline: &gst::Pipeline) -> Result<(), String> {
     let started = pipeline.set_state(gst::State::Playing);
     let ended = bus.timed_pop_filtered(READ_MAX, &[gst::MessageType::Error, gst::MessageType::Eos]);
     let stopped = pipeline.set_state(gst::State::Null);
-    match ended.as_ref().map(|it| it.view()) {
+    match ended.as_ref().map(|message| message.view()) {
         Some(gst::MessageView::Error(error)) => Err(error.error().to_string()),
         Some(_) => started.and(stopped).map(drop).map_err(|err| err.to_string()),
         None => Err("it takes longer than a minute".to_owned()),
     }
 }
 
-/// What comes out of a demuxer's pad, and the way to the form that a camera's units have.
+/// A stream of the container, and how its units get the format of a camera's.
 struct Branch {
     /// `None` for uncompressed sound.
     codec: Option<Codec>,
-    /// What the demuxer should have said of the stream.
+    /// Corrections of the demuxer's description of the stream.
     corrected: Option<gst::Caps>,
     elements: &'static [&'static str],
     caps: gst::Caps,
@@ -214,41 +216,41 @@ fn announced_hz(stream: &gst::StructureRef) -> Option<i32> {
     RATES_HZ.get(usize::from((first & 7) << 1 | second >> 7)).copied()
 }
 
-/// Joins a pad to a sink of its own, where its stream is the first of its kind.
+/// Links a pad to a sink of its own, where its stream is the first of its medium.
 fn attach(
     pipeline: &gst::Pipeline,
     pad: &gst::Pad,
     length: Span,
-    gathered: &Arc<Mutex<Gathered>>,
+    progress: &Arc<Mutex<Progress>>,
 ) -> Result<(), Error> {
     let caps = pad.current_caps().unwrap_or_else(|| pad.query_caps(None));
     let Some(caps) = caps.structure(0) else { return Ok(()) };
     let Some(branch) = Branch::of(caps) else {
-        lock(gathered).unknown.push(caps.name().to_string());
+        lock(progress).unknown.push(caps.name().to_string());
         return Ok(());
     };
     {
-        let mut gathered = lock(gathered);
-        let taken = if branch.is_video() { &mut gathered.takes_video } else { &mut gathered.takes_sound };
+        let mut progress = lock(progress);
+        let taken = if branch.is_video() { &mut progress.takes_video } else { &mut progress.takes_sound };
         if std::mem::replace(taken, true) {
             return Ok(());
         }
     }
-    let mut elements = branch.elements.iter().map(|it| pipeline::element(it)).collect::<Result<Vec<_>, _>>()?;
+    let mut elements = branch.elements.iter().map(|name| pipeline::element(name)).collect::<Result<Vec<_>, _>>()?;
     if let Some(caps) = &branch.corrected {
         let corrector = pipeline::element("capssetter")?;
         corrector.set_property("caps", caps);
         elements.insert(0, corrector);
     }
     // A decoder can begin at every key frame only where its parameter sets come with it.
-    elements.iter().for_each(|it| pipeline::set(it, "config-interval", "-1"));
+    elements.iter().for_each(|element| pipeline::set(element, "config-interval", "-1"));
     let sink = AppSink::builder().caps(&branch.caps).sync(false).enable_last_sample(false).build();
-    // Else the first sink would hold the demuxer up until the second has something, too.
+    // Otherwise the first sink would block the demuxer until the second has data, too.
     sink.set_property("async", false);
-    let (gathered, codec) = (Arc::clone(gathered), branch.codec);
+    let (progress, codec) = (Arc::clone(progress), branch.codec);
     let take = move |sink: &AppSink| {
         let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
-        lock(&gathered).take(codec, length, &sample)
+        lock(&progress).take(codec, length, &sample)
     };
     sink.set_callbacks(AppSinkCallbacks::builder().new_sample(take).build());
     elements.push(sink.upcast());
@@ -258,12 +260,12 @@ fn attach(
     for element in elements.iter().rev() {
         element.sync_state_with_parent().map_err(|_| failed("it does not start"))?;
     }
-    let entry = elements.first().and_then(|it| it.static_pad("sink"));
-    let joined = entry.is_some_and(|entry| pad.link(&entry).is_ok());
-    if joined { Ok(()) } else { Err(failed("a stream cannot be joined")) }
+    let entry = elements.first().and_then(|element| element.static_pad("sink"));
+    let is_linked = entry.is_some_and(|entry| pad.link(&entry).is_ok());
+    if is_linked { Ok(()) } else { Err(failed("a stream cannot be linked")) }
 }
 
-impl Gathered {
+impl Progress {
     /// Takes a unit, until the clip is over.
     fn take(
         &mut self,
@@ -271,25 +273,25 @@ impl Gathered {
         length: Span,
         sample: &gst::Sample,
     ) -> Result<gst::FlowSuccess, gst::FlowError> {
-        let (Some(buffer), Some(caps)) = (sample.buffer(), sample.caps().and_then(|it| it.structure(0))) else {
+        let (Some(buffer), Some(caps)) = (sample.buffer(), sample.caps().and_then(|caps| caps.structure(0))) else {
             return Ok(gst::FlowSuccess::Ok);
         };
         // A unit without a time, as in some AVI files, has at least one of decoding.
         let pts = buffer.pts().or_else(|| buffer.dts());
-        let segment = sample.segment().and_then(|it| it.downcast_ref::<gst::ClockTime>());
+        let segment = sample.segment().and_then(|segment| segment.downcast_ref::<gst::ClockTime>());
         let (Some(pts), Some(segment)) = (pts, segment) else { return Ok(gst::FlowSuccess::Ok) };
         let Some(at_ns) = segment.to_running_time_full(pts).map(signed) else { return Ok(gst::FlowSuccess::Ok) };
         let first_ns = *self.first_ns.get_or_insert(at_ns);
-        if first_ns + (length + BEYOND).as_ns() < at_ns || BYTES_MAX < self.bytes {
+        if first_ns + (length + READ_AHEAD).as_ns() < at_ns || BYTES_MAX < self.bytes {
             return Err(gst::FlowError::Eos);
         }
         let map = buffer.map_readable().map_err(|_| gst::FlowError::Error)?;
         self.bytes += map.len();
-        let number = |name| caps.get::<i32>(name).ok().and_then(|it| u32::try_from(it).ok()).unwrap_or(0);
+        let number = |name| caps.get::<i32>(name).ok().and_then(|value| u32::try_from(value).ok()).unwrap_or(0);
         let (moment, rate_hz) = (BEGIN + Span(at_ns), number("rate"));
         let Some(codec) = codec else {
             let samples = map.as_chunks::<4>().0.iter().map(|bytes| f32::from_ne_bytes(*bytes));
-            self.media.sound.push(Sounding::Samples(moment, rate_hz, samples.collect()));
+            self.media.sound.push(ContainerSound::Samples(moment, rate_hz, samples.collect()));
             return Ok(gst::FlowSuccess::Ok);
         };
         let seq = if codec.is_video() { self.media.video.len() } else { self.media.sound.len() };
@@ -310,7 +312,7 @@ impl Gathered {
         if codec.is_video() {
             self.media.video.push(unit);
         } else {
-            self.media.sound.push(Sounding::AccessUnit(unit));
+            self.media.sound.push(ContainerSound::AccessUnit(unit));
         }
         Ok(gst::FlowSuccess::Ok)
     }

@@ -1,15 +1,15 @@
-//! Which wanted pictures a decoder still owes, shared by the caller's thread and the decoder's.
+//! The wanted pictures that a decoder still owes, shared by the caller's thread, the decoder's, a timer's and the slots.
 
 use std::sync::{
     Arc, Mutex, MutexGuard, PoisonError,
-    atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
+    atomic::{AtomicBool, AtomicU32, Ordering},
 };
 
 use gstreamer as gst;
 use gstreamer::prelude::*;
 use gstreamer_app::AppSrc;
 
-use super::pipeline;
+use super::{super::wake::Wake, pipeline};
 use crate::time::{Moment, Span};
 
 /// So many wanted pictures may be inside a decoder at a time: an H.265 decoder holds 16 back at most.
@@ -20,57 +20,87 @@ const WANTED_FOR: gst::ClockTime = gst::ClockTime::from_seconds(20);
 /// per second, and less than from the last wanted moment of a window to its end.
 const CHAIN_ENDS_AFTER: gst::ClockTime = gst::ClockTime::from_mseconds(250);
 
-/// The pictures that are wanted of a decoder and have not come out of it, shared between the caller's thread, the
-/// decoder's and a timer's.
+/// The pictures that are wanted of a decoder and have not been passed on: the one list of them.
 ///
 /// A decoder that expects B-frames holds a picture back until later units show that it is its turn. Where only
 /// some units are decoded the later units do not come, so the decoder has to be drained: by the event that says of
-/// a DVD's menu that nothing follows for a while (a gap event does not drain). That voids what the decoder knows, so the next unit must be a key frame.
-#[derive(Default)]
-pub(super) struct PendingPictures {
-    wanted: Mutex<Vec<Wanted>>,
+/// a DVD's menu that nothing follows for a while (a gap event does not drain). After that the decoder knows nothing of
+/// the units before, so the next unit must be a key frame.
+#[derive(Debug, Default)]
+pub struct PendingPictures {
+    pictures: Mutex<Vec<Pending>>,
+    /// Wanted units since the last picture.
     unanswered: AtomicU32,
-    pictures: AtomicU64,
     /// All units come, so that nothing has to be drained.
-    is_undropped: AtomicBool,
+    is_lossless: AtomicBool,
     flow: Mutex<Flow>,
+    wake: Wake,
 }
 
-#[derive(Clone, Copy)]
-struct Wanted {
+#[derive(Clone, Copy, Debug)]
+struct Pending {
     pts: gst::ClockTime,
     moment: Moment,
+    /// It came out of the decoder and is being converted.
+    is_out: bool,
+    /// It is too late for the slot that it was wanted for; no slot waits for it.
+    is_late: bool,
 }
 
 /// What was pushed.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Flow {
     pushes: u64,
-    /// The presentation time of a moment is later by this, so that those of the output never decrease: GStreamer
-    /// would change them. They would where the camera's clock goes back, and where a chain is decoded again.
-    ahead: Span,
+    /// Presentation times are moments plus this, so that those of the output never decrease: GStreamer would change
+    /// them. They would decrease where the camera's clock goes back, and where a chain is decoded again.
+    pts_offset: Span,
     newest: Option<Moment>,
     is_drained: bool,
     /// A key frame among key frames only was held back before: the next ones are drained at once.
     holds_keys: bool,
 }
 
-/// The stream of units is nobody else's while this lives.
+/// While this lives, only its holder pushes units.
 pub(super) struct PushGuard<'a> {
-    awaited: &'a Arc<PendingPictures>,
+    pending: &'a Arc<PendingPictures>,
     flow: MutexGuard<'a, Flow>,
 }
 
 impl PendingPictures {
-    pub(super) fn gate(self: &Arc<Self>) -> PushGuard<'_> {
-        PushGuard { awaited: self, flow: lock(&self.flow) }
+    /// None yet; `wake` is notified of each that is passed on.
+    pub(crate) fn new(wake: Wake) -> Self {
+        Self { wake, ..Self::default() }
     }
 
-    /// The moment of the picture with this presentation time, if it is wanted; it is not a second time.
-    pub(super) fn take(&self, pts: gst::ClockTime) -> Option<Moment> {
-        let mut wanted = lock(&self.wanted);
-        let at = wanted.iter().position(|wanted| wanted.pts == pts)?;
-        Some(wanted.remove(at).moment)
+    /// Whether a slot still waits for a picture.
+    pub(crate) fn is_any_awaited(&self) -> bool {
+        lock(&self.pictures).iter().any(|picture| !picture.is_late)
+    }
+
+    /// The slot has ended: what is still pending is too late for it.
+    pub(crate) fn stop_waiting(&self) {
+        lock(&self.pictures).iter_mut().for_each(|picture| picture.is_late = true);
+    }
+
+    pub(super) fn push_guard(self: &Arc<Self>) -> PushGuard<'_> {
+        PushGuard { pending: self, flow: lock(&self.flow) }
+    }
+
+    /// The picture with this presentation time came out of the decoder. Returns its moment, once, if it is wanted.
+    pub(super) fn came_out(&self, pts: gst::ClockTime) -> Option<Moment> {
+        let mut pictures = lock(&self.pictures);
+        let picture = pictures.iter_mut().find(|picture| picture.pts == pts && !picture.is_out)?;
+        picture.is_out = true;
+        Some(picture.moment)
+    }
+
+    /// The picture of this moment, which came out of the decoder, was passed on, or `is_usable` is false.
+    pub(super) fn finish(&self, moment: Moment, is_usable: bool) {
+        if is_usable {
+            self.unanswered.store(0, Ordering::Relaxed);
+        }
+        lock(&self.pictures).retain(|picture| !picture.is_out || picture.moment != moment);
+        self.wake.notify();
     }
 
     /// Wanted units since the last picture.
@@ -78,29 +108,22 @@ impl PendingPictures {
         self.unanswered.load(Ordering::Relaxed)
     }
 
-    pub(super) fn pictures(&self) -> u64 {
-        self.pictures.load(Ordering::Relaxed)
-    }
-
-    pub(super) fn count_picture(&self) {
-        self.unanswered.store(0, Ordering::Relaxed);
-        self.pictures.fetch_add(1, Ordering::Relaxed);
-    }
-
     /// All units come from now on, as from a file.
-    pub(super) fn expect_all(&self) {
-        self.is_undropped.store(true, Ordering::Relaxed);
+    pub(super) fn set_lossless(&self) {
+        self.is_lossless.store(true, Ordering::Relaxed);
     }
 
-    pub(super) fn forget(&self) {
+    /// The decoder was restarted.
+    pub(super) fn clear(&self) {
         let mut flow = lock(&self.flow);
         *flow = Flow { pushes: flow.pushes + 1, ..Flow::default() };
-        lock(&self.wanted).clear();
+        lock(&self.pictures).clear();
         self.unanswered.store(0, Ordering::Relaxed);
+        self.wake.notify();
     }
 
-    fn is_waiting(&self) -> bool {
-        !lock(&self.wanted).is_empty()
+    fn is_any_inside(&self) -> bool {
+        lock(&self.pictures).iter().any(|picture| !picture.is_out)
     }
 }
 
@@ -111,43 +134,43 @@ impl PushGuard<'_> {
     }
 
     /// The presentation time for a unit of this moment that is pushed next.
-    pub(super) fn pts(&mut self, moment: Moment, key: bool) -> gst::ClockTime {
-        if let Some(newest) = self.flow.newest.filter(|newest| key && moment + self.flow.ahead <= *newest) {
-            self.flow.ahead = newest - moment + Span::from_ms(1000);
+    pub(super) fn pts(&mut self, moment: Moment, is_key: bool) -> gst::ClockTime {
+        if let Some(newest) = self.flow.newest.filter(|newest| is_key && moment + self.flow.pts_offset <= *newest) {
+            self.flow.pts_offset = newest - moment + Span::from_ms(1000);
         }
-        let shown = moment + self.flow.ahead;
-        self.flow.newest = self.flow.newest.max(Some(shown));
-        pipeline::pts_of(shown)
+        let pts = moment + self.flow.pts_offset;
+        self.flow.newest = self.flow.newest.max(Some(pts));
+        pipeline::pts_of(pts)
     }
 
     /// The picture of the unit with this presentation time is wanted.
     pub(super) fn expect(&mut self, pts: gst::ClockTime, moment: Moment) {
-        let mut wanted = lock(&self.awaited.wanted);
-        wanted.retain(|wanted| pts < wanted.pts + WANTED_FOR);
-        if WANTED_MAX <= wanted.len() {
-            wanted.remove(0);
+        let mut pictures = lock(&self.pending.pictures);
+        pictures.retain(|picture| pts < picture.pts + WANTED_FOR);
+        if WANTED_MAX <= pictures.len() {
+            pictures.remove(0);
         }
-        wanted.push(Wanted { pts, moment });
-        self.awaited.unanswered.fetch_add(1, Ordering::Relaxed);
+        pictures.push(Pending { pts, moment, is_out: false, is_late: false });
+        self.pending.unanswered.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A unit was pushed. Sees to it that its picture comes out, whether or not more units follow.
+    /// A unit was pushed. Makes sure that its picture comes out, whether or not more units follow.
     pub(super) fn pushed(&mut self, source: gst::glib::WeakRef<AppSrc>, follows_key: bool) {
         self.flow.pushes += 1;
         self.flow.is_drained = false;
-        if !self.awaited.is_waiting() || self.awaited.is_undropped.load(Ordering::Relaxed) {
+        if !self.pending.is_any_inside() || self.pending.is_lossless.load(Ordering::Relaxed) {
             return;
         }
         if follows_key && self.flow.holds_keys {
             drain(&source, &mut self.flow);
             return;
         }
-        let (awaited, pushes) = (self.awaited.clone(), self.flow.pushes);
+        let (pending, pushes) = (self.pending.clone(), self.flow.pushes);
         let clock = gst::SystemClock::obtain();
         let at = clock.time() + CHAIN_ENDS_AFTER;
         let timer = clock.new_single_shot_id(at).wait_async(move |_, _, _| {
-            let mut flow = lock(&awaited.flow);
-            if flow.pushes == pushes && awaited.is_waiting() {
+            let mut flow = lock(&pending.flow);
+            if flow.pushes == pushes && pending.is_any_inside() {
                 flow.holds_keys |= follows_key;
                 drain(&source, &mut flow);
             }

@@ -1,14 +1,15 @@
-//! The way of a wanted picture out of its decoder: masks are painted over, the rest is converted, the pixels are lent.
+//! What is done with a wanted picture that comes out of its decoder: masks are painted over, the rest is converted to
+//! RGB, and the pixels are lent to the caller's function.
 
 use std::sync::{Arc, Mutex};
 
 use gstreamer as gst;
 use gstreamer_video::{VideoFrameExt, VideoFrameRef, VideoInfo};
 
-use super::{colour, mask_painter::MaskPainter, pipeline, video::Picture};
-use crate::wire::access_unit::Codec;
+use super::{colour, mask_painter::MaskPainter, video::Picture};
+use crate::{time::Moment, wire::access_unit::Codec};
 
-/// Shared by a decoder and its thread, also after the decoder was started anew.
+/// Shared by a decoder and its thread, also after the decoder was restarted.
 pub(super) type SharedPictureSink = Arc<Mutex<PictureSink<dyn FnMut(&Picture<'_>) + Send>>>;
 
 /// What is done with a wanted picture.
@@ -18,7 +19,7 @@ pub(super) struct PictureSink<F: ?Sized> {
 }
 
 impl<F> PictureSink<F> {
-    /// To this function, with nothing painted over.
+    /// Passes pictures on to this function, with nothing painted over.
     pub(super) fn new(on_picture: F) -> Self {
         Self { paint: MaskPainter::default(), on_picture }
     }
@@ -30,18 +31,23 @@ impl PictureSink<dyn FnMut(&Picture<'_>) + Send> {
         self.paint = paint;
     }
 
-    /// Hands on the picture; the storage of its pixels is reused.
-    pub(super) fn hand_on(&mut self, codec: Codec, sample: &gst::Sample, rgb: &mut Vec<u8>) -> Result<(), String> {
-        let info = sample.caps().and_then(|caps| VideoInfo::from_caps(caps).ok()).ok_or("a picture without a form")?;
+    /// Passes on the picture of this moment; the storage of its pixels is reused.
+    pub(super) fn pass_on(
+        &mut self,
+        codec: Codec,
+        moment: Moment,
+        sample: &gst::Sample,
+        rgb: &mut Vec<u8>,
+    ) -> Result<(), String> {
+        let info =
+            sample.caps().and_then(|caps| VideoInfo::from_caps(caps).ok()).ok_or("a picture without a format")?;
         let frame = sample.buffer().and_then(|buffer| VideoFrameRef::from_buffer_ref_readable(buffer, &info).ok());
-        let frame = frame.ok_or("a picture that is smaller than its form")?;
-        let pts = frame.buffer().pts().ok_or("a picture without a time")?;
+        let frame = frame.ok_or("a picture that is smaller than its format says")?;
         let (width, height) = (frame.width(), frame.height());
         self.paint.fit((width, height));
         colour::convert(&frame, self.paint.bands(), rgb)?;
         self.paint.over(rgb);
-        let picture =
-            Picture { moment: pipeline::moment_of(pts), codec, width, height, stride: width as usize * 3, rgb };
+        let picture = Picture { moment, codec, width, height, stride: width as usize * 3, rgb };
         (self.on_picture)(&picture);
         Ok(())
     }

@@ -1,24 +1,25 @@
-//! A GStreamer line from `appsrc` to `appsink`: bytes in, buffers out, errors noticed.
+//! A GStreamer pipeline from `appsrc` to `appsink`: bytes in, buffers out, errors noticed.
 
-use std::sync::OnceLock;
+use std::{
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
+use crossbeam_channel::Receiver;
 use gstreamer as gst;
 use gstreamer::prelude::*;
-use gstreamer_app::{AppSink, AppSrc};
+use gstreamer_app::{AppSink, AppSrc, AppSrcCallbacks};
 
-use super::Error;
+use super::{super::wake, Error};
 use crate::time::Moment;
 
-/// A decoder that has this much compressed media waiting does not keep up: 4 s of 16 Mbit/s.
-const WAITING_BYTES_MAX: u64 = 8 << 20;
-/// Likewise in units: more than 2 s of 30 frames per second.
-const WAITING_UNITS_MAX: u64 = 64;
-/// Whoever reads from a file waits until fewer units than this wait with it: enough to keep the decoder at work.
-const WAITING_FROM_FILE: u64 = 4;
-/// While waiting for a decoder: how often to look.
-const LOOK: gst::ClockTime = gst::ClockTime::from_mseconds(1);
+/// So many units wait in `appsrc` at most: enough to keep the decoder at work. All others wait in our own queue.
+const ROOM_UNITS: u64 = 4;
 /// A decoder that takes no unit, or does not end, for so long hangs.
-const HANGS_AFTER: gst::ClockTime = gst::ClockTime::from_seconds(30);
+pub const HANGS_AFTER: Duration = Duration::from_secs(30);
 
 /// A chain of elements that begins with an appsrc and ends with an appsink.
 #[derive(Debug)]
@@ -26,6 +27,9 @@ pub(super) struct Pipeline {
     pipeline: gst::Pipeline,
     source: AppSrc,
     bus: gst::Bus,
+    /// Gets a token when the decoder has taken what waited for it, and when it has failed.
+    room: Receiver<()>,
+    has_ended: Arc<AtomicBool>,
 }
 
 /// Starts GStreamer once per process.
@@ -70,6 +74,8 @@ impl Pipeline {
         output: &gst::Caps,
         mut on_sample: impl FnMut(&gst::Sample) + Send + 'static,
     ) -> Result<Self, Error> {
+        let (has_room, room) = wake::channel();
+        let at_end = has_room.clone();
         let source = AppSrc::builder()
             .caps(input)
             .format(gst::Format::Time)
@@ -78,6 +84,7 @@ impl Pipeline {
             .is_live(true)
             .block(false)
             .max_bytes(0)
+            .callbacks(AppSrcCallbacks::builder().need_data(move |_, _| has_room.notify()).build())
             .build();
         let sink = AppSink::builder().caps(output).sync(false).max_buffers(4).enable_last_sample(false).build();
         sink.set_callbacks(
@@ -89,25 +96,38 @@ impl Pipeline {
                 })
                 .build(),
         );
-        take_pictures_in_place(&sink);
+        accept_any_layout(&sink);
         let pipeline = gst::Pipeline::new();
         let bus = pipeline.bus().ok_or_else(|| Error::Start("a pipeline without a bus".to_owned()))?;
-        let line = Self { pipeline, source: source.clone(), bus };
+        let has_ended = Arc::new(AtomicBool::new(false));
+        let ended = Arc::clone(&has_ended);
+        bus.set_sync_handler(move |_, message| {
+            if ENDS.contains(&message.type_()) {
+                ended.store(true, Ordering::Release);
+                at_end.notify();
+            }
+            gst::BusSyncReply::Pass
+        });
+        let started = Self { pipeline, source: source.clone(), bus, room, has_ended };
         let all = || [source.upcast_ref()].into_iter().chain(elements).chain([sink.upcast_ref::<gst::Element>()]);
         let failed = |what: &str| Error::Failed { element: names(elements), reason: what.to_owned() };
-        line.pipeline.add_many(all()).map_err(|_| failed("its parts cannot be put together"))?;
+        started.pipeline.add_many(all()).map_err(|_| failed("its parts cannot be put together"))?;
         gst::Element::link_many(all()).map_err(|_| failed("its parts do not fit together"))?;
-        line.pipeline.set_state(gst::State::Playing).map_err(|_| failed("it does not start"))?;
-        Ok(line)
+        started.pipeline.set_state(gst::State::Playing).map_err(|_| failed("it does not start"))?;
+        Ok(started)
     }
 
-    /// Whether the decoder does not keep up.
-    pub(super) fn is_full(&self) -> bool {
-        WAITING_BYTES_MAX < self.source.current_level_bytes()
-            || WAITING_UNITS_MAX <= self.source.current_level_buffers()
+    /// Whether a unit can be pushed now. One that has failed takes any, and returns its error.
+    pub(super) fn has_room(&self) -> bool {
+        self.has_ended.load(Ordering::Acquire) || self.source.current_level_buffers() < ROOM_UNITS
     }
 
-    /// Hands over a unit without waiting.
+    /// Gets a token when it may have room again.
+    pub(super) const fn room(&self) -> &Receiver<()> {
+        &self.room
+    }
+
+    /// Pushes a unit, without waiting.
     pub(super) fn push(&self, unit: gst::Buffer) -> Result<(), String> {
         match self.source.push_buffer(unit) {
             Ok(_) => Ok(()),
@@ -120,17 +140,10 @@ impl Pipeline {
         self.source.downgrade()
     }
 
-    /// Waits until the decoder has taken what waits for it, but for a few units.
-    pub(super) fn wait_turn(&self) -> Result<(), String> {
-        let mut waited = gst::ClockTime::ZERO;
-        while WAITING_FROM_FILE <= self.source.current_level_buffers() {
-            if let Some(message) = self.bus.timed_pop_filtered(LOOK, ENDS) {
-                return Err(reason(&message));
-            }
-            waited += LOOK;
-            if HANGS_AFTER < waited {
-                return Err("it hangs".to_owned());
-            }
+    /// Waits until there is room.
+    pub(super) fn wait_for_room(&self) -> Result<(), String> {
+        while !self.has_room() {
+            self.room.recv_timeout(HANGS_AFTER).map_err(|_| "it hangs".to_owned())?;
         }
         Ok(())
     }
@@ -138,7 +151,8 @@ impl Pipeline {
     /// Says that no unit follows, and waits until everything has come out. Nothing can be pushed afterwards.
     pub(super) fn finish(&self) -> Result<(), String> {
         self.source.end_of_stream().map_err(|err| err.to_string())?;
-        match self.bus.timed_pop_filtered(HANGS_AFTER, ENDS) {
+        let patience = gst::ClockTime::from_seconds(HANGS_AFTER.as_secs());
+        match self.bus.timed_pop_filtered(patience, ENDS) {
             Some(message) if message.type_() == gst::MessageType::Eos => Ok(()),
             Some(message) => Err(reason(&message)),
             None => Err("it does not end".to_owned()),
@@ -167,16 +181,16 @@ fn reason(message: &gst::Message) -> String {
 
 impl Drop for Pipeline {
     fn drop(&mut self) {
-        // Software decoders end at once. A hardware decoder that does not is ended by the parent together with this
-        // room, since no progress is reported meanwhile.
+        // Software decoders end at once. For a hardware decoder that does not, the parent ends the process, because no
+        // progress is reported meanwhile.
         if self.pipeline.set_state(gst::State::Null).is_err() {
             tracing::debug!("a decoder did not end cleanly");
         }
     }
 }
 
-/// Tells decoders that a picture may lie in memory as it suits them, or else libav copies each into a plain form.
-fn take_pictures_in_place(sink: &AppSink) {
+/// Tells decoders that we take pictures in any memory layout, or else libav copies each into a plain one.
+fn accept_any_layout(sink: &AppSink) {
     let Some(pad) = sink.static_pad("sink") else { return };
     pad.add_probe(gst::PadProbeType::QUERY_DOWNSTREAM, |_, info| {
         let Some(gst::QueryViewMut::Allocation(query)) = info.query_mut().map(gst::QueryRef::view_mut) else {

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crossbeam_channel::Receiver;
 use gstreamer as gst;
 
 use super::{
@@ -20,9 +21,8 @@ pub struct SoundDecoder {
     codec: Codec,
     rate_hz: u32,
     channels: u8,
-    line: Option<Pipeline>,
+    pipeline: Option<Pipeline>,
     on_sound: OnSound,
-    dropped: u64,
 }
 
 impl SoundDecoder {
@@ -31,7 +31,7 @@ impl SoundDecoder {
     /// the announced one, and the samples, -1 to 1.
     ///
     /// # Errors
-    /// When the codec is no sound's, the rate is not between 8 and 192 kHz, or an element is not there.
+    /// When the codec is not one of sound, the rate is not between 8 and 192 kHz, or an element is not there.
     pub fn open(
         codec: Codec,
         rate_hz: u32,
@@ -40,7 +40,7 @@ impl SoundDecoder {
     ) -> Result<Self, Error> {
         pipeline::start()?;
         let on_sound: OnSound = Arc::new(Mutex::new(on_sound));
-        let mut decoder = Self { codec, rate_hz, channels, line: None, on_sound, dropped: 0 };
+        let mut decoder = Self { codec, rate_hz, channels, pipeline: None, on_sound };
         decoder.restart()?;
         Ok(decoder)
     }
@@ -51,50 +51,52 @@ impl SoundDecoder {
         (unit.codec, unit.rate_hz, unit.channels) == (self.codec, self.rate_hz, self.channels)
     }
 
-    /// How many units were dropped because the decoder did not keep up.
+    /// Whether the decoder can be given a unit now.
     #[must_use]
-    pub const fn dropped(&self) -> u64 {
-        self.dropped
+    pub fn has_room(&self) -> bool {
+        self.pipeline.as_ref().is_none_or(Pipeline::has_room)
     }
 
-    /// Hands a unit to the decoder without waiting for it.
+    /// Gets a token when the decoder may have room again.
+    #[must_use]
+    pub fn room(&self) -> Option<&Receiver<()>> {
+        self.pipeline.as_ref().map(Pipeline::room)
+    }
+
+    /// Gives a unit, with the storage of its bytes, to the decoder, which should have room for it.
     ///
     /// # Errors
-    /// When the decoder failed at an earlier unit; it has been started anew.
+    /// When the decoder failed at an earlier unit; it has been restarted.
     pub fn decode<B: AsRef<[u8]> + Send + 'static>(&mut self, unit: AccessUnit<B>) -> Result<(), Error> {
         let AccessUnit { header, bytes } = unit;
         if header.codec != self.codec {
             return Err(Error::WrongKind { codec: header.codec, wanted: self.codec.name() });
         }
-        if header.discontinuity || self.line.is_none() {
+        if header.discontinuity || self.pipeline.is_none() {
             self.restart()?;
         }
-        let Some(line) = &self.line else { return Ok(()) };
-        if line.is_full() {
-            self.dropped += 1;
-            return line.check().or_else(|reason| self.fail(reason));
-        }
-        let pushed =
-            line.check().and_then(|()| line.push(pipeline::buffer(bytes, pipeline::pts_of(header.moment), true)));
+        let Some(pipeline) = &self.pipeline else { return Ok(()) };
+        let buffer = pipeline::buffer(bytes, pipeline::pts_of(header.moment), true);
+        let pushed = pipeline.check().and_then(|()| pipeline.push(buffer));
         pushed.or_else(|reason| self.fail(reason))
     }
 
-    /// As [`Self::decode`], but waits for the decoder where it does not keep up.
+    /// As [`Self::decode`], after waiting until the decoder has room.
     ///
     /// # Errors
     /// As [`Self::decode`].
     pub fn decode_in_turn<B: AsRef<[u8]> + Send + 'static>(&mut self, unit: AccessUnit<B>) -> Result<(), Error> {
-        self.line.as_ref().map_or(Ok(()), Pipeline::wait_turn).or_else(|reason| self.fail(reason))?;
+        self.pipeline.as_ref().map_or(Ok(()), Pipeline::wait_for_room).or_else(|reason| self.fail(reason))?;
         self.decode(unit)
     }
 
-    /// No unit follows: waits until all sound was handed on. The next unit starts the decoder anew.
+    /// No unit follows: waits until all sound came out. The next unit restarts the decoder.
     ///
     /// # Errors
     /// When the decoder failed at an earlier unit.
     pub fn finish(&mut self) -> Result<(), Error> {
-        let finished = self.line.as_ref().map_or(Ok(()), Pipeline::finish);
-        self.line = None;
+        let finished = self.pipeline.as_ref().map_or(Ok(()), Pipeline::finish);
+        self.pipeline = None;
         finished.map_err(|reason| Error::Failed { element: self.codec.name().to_owned(), reason })
     }
 
@@ -104,7 +106,7 @@ impl SoundDecoder {
     }
 
     fn restart(&mut self) -> Result<(), Error> {
-        self.line = None;
+        self.pipeline = None;
         let names: &[&str] = match self.codec {
             Codec::Aac if pipeline::exists("avdec_aac") => &["aacparse", "avdec_aac"],
             Codec::Aac => &["aacparse", "faad"],
@@ -123,10 +125,10 @@ impl SoundDecoder {
         let output = output.field("layout", "interleaved").build();
         let on_sound = self.on_sound.clone();
         let mut samples = Vec::new();
-        let line = Pipeline::start(&self.input_caps(), &elements, &output, move |sample| {
-            hand_on(sample, &mut samples, &on_sound);
+        let pipeline = Pipeline::start(&self.input_caps(), &elements, &output, move |sample| {
+            pass_on(sample, &mut samples, &on_sound);
         })?;
-        self.line = Some(line);
+        self.pipeline = Some(pipeline);
         Ok(())
     }
 
@@ -148,8 +150,8 @@ impl SoundDecoder {
     }
 }
 
-/// Hands on the samples; their storage is reused, so that nothing is allocated per block.
-fn hand_on(sample: &gst::Sample, samples: &mut Vec<f32>, on_sound: &OnSound) {
+/// Passes the samples on; their storage is reused, so that nothing is allocated per block.
+fn pass_on(sample: &gst::Sample, samples: &mut Vec<f32>, on_sound: &OnSound) {
     let rate_hz = || sample.caps()?.structure(0)?.get::<i32>("rate").ok().and_then(|rate| u32::try_from(rate).ok());
     let (Some(rate_hz), Some(buffer)) = (rate_hz(), sample.buffer()) else { return };
     let (Some(pts), Ok(map)) = (buffer.pts(), buffer.map_readable()) else { return };

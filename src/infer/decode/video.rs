@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crossbeam_channel::Receiver;
 use gstreamer as gst;
 use gstreamer::prelude::*;
 use gstreamer_video::VideoCapsBuilder;
@@ -20,7 +21,7 @@ use crate::{
     wire::access_unit::{AccessUnit, Codec},
 };
 
-/// A hardware decoder that failed so often is not asked again.
+/// A hardware decoder that failed so often is not used again.
 const HARDWARE_FAILURES_MAX: u32 = 3;
 /// So many wanted units without a single picture are a failure: two windows of eight frames.
 const UNANSWERED_MAX: u32 = 16;
@@ -31,7 +32,7 @@ const CHAIN_BYTES_MAX: usize = 8 << 20;
 /// A decoded picture, lent for the time of a call.
 #[derive(Clone, Copy)]
 pub struct Picture<'a> {
-    /// When it was shown: its unit's moment.
+    /// The moment of its unit.
     pub moment: Moment,
     /// How it was compressed.
     pub codec: Codec,
@@ -55,45 +56,43 @@ impl Picture<'_> {
 
 /// What became of a unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fed {
+pub enum Submission {
     /// The decoder has it.
-    Taken,
-    /// It cannot be decoded: its key frame is missing.
-    Useless,
-    /// The decoder does not keep up. What follows is useless until the next key frame.
-    Dropped,
+    Accepted,
+    /// It cannot be decoded: a unit that it depends on is missing.
+    Undecodable,
 }
 
-/// Decodes the video of one camera, and hands on the pictures that are wanted.
+/// Decodes the video of one camera, and passes on the pictures that are wanted.
 ///
-/// All units of a chain are decoded, but only wanted pictures are converted to RGB. A failing decoder is started
-/// anew; a failing hardware decoder gives way to software after three failures, unless it was asked for by name.
+/// All units of a chain are decoded, but only wanted pictures are converted to RGB. A decoder that fails is restarted;
+/// a hardware decoder is replaced by software after three failures, unless it was asked for by name.
 pub struct VideoDecoder {
     codec: Codec,
     elements: Vec<String>,
     failures: u32,
-    line: Option<Pipeline>,
+    pipeline: Option<Pipeline>,
     on_picture: SharedPictureSink,
-    awaited: Arc<PendingPictures>,
+    pending: Arc<PendingPictures>,
     next_seq: Option<u32>,
     /// The units since the last key frame, to decode them again where the decoder was drained too early. Empty
     /// where they are too many.
     chain: Vec<(Moment, gst::Buffer)>,
     /// Whether the unit before was a key frame, too.
     was_key: bool,
-    dropped: u64,
 }
 
 impl VideoDecoder {
     /// A decoder for `codec`: the element named `choice`, or else hardware where this machine has it and it works,
     /// or else software. `on_picture` is called on the decoder's thread with each wanted picture, soon after its
-    /// unit; it should take what it needs and return.
+    /// unit; it should copy what it needs and return. Until then the picture is in `pending`.
     ///
     /// # Errors
-    /// When the codec is no picture's, an element is not there, or `choice` does not decode this codec.
+    /// When the codec is not one of video, an element is missing, or `choice` does not decode this codec.
     pub fn open(
         codec: Codec,
         choice: Option<&str>,
+        pending: Arc<PendingPictures>,
         on_picture: impl FnMut(&Picture<'_>) + Send + 'static,
     ) -> Result<Self, Error> {
         pipeline::start()?;
@@ -101,13 +100,12 @@ impl VideoDecoder {
             codec,
             elements: candidates(codec, choice)?,
             failures: 0,
-            line: None,
+            pipeline: None,
             on_picture: Arc::new(Mutex::new(PictureSink::new(on_picture))),
-            awaited: Arc::default(),
+            pending,
             next_seq: None,
             chain: Vec::new(),
             was_key: false,
-            dropped: 0,
         };
         while let Err(err) = decoder.restart() {
             if decoder.elements.len() < 2 {
@@ -120,8 +118,8 @@ impl VideoDecoder {
         Ok(decoder)
     }
 
-    /// The same decoder for a camera of which `masks` are not looked at: every picture is handed on with the colour
-    /// `zero` (red, green and blue, 0 to 1) in their place. Say so before the first unit.
+    /// The same decoder for a camera with `masks`: every picture is passed on with the colour `zero` (red, green and
+    /// blue, 0 to 1) in their place. To be called before the first unit.
     #[must_use]
     pub fn masked(self, masks: Vec<Polygon>, zero: [f32; 3]) -> Self {
         self.on_picture.lock().unwrap_or_else(PoisonError::into_inner).paint(MaskPainter::new(masks, zero));
@@ -130,29 +128,32 @@ impl VideoDecoder {
 
     /// The same decoder for a source that drops no unit, such as a file: it is not drained before [`Self::finish`].
     #[must_use]
-    pub fn undropped(self) -> Self {
-        self.awaited.expect_all();
+    pub fn lossless(self) -> Self {
+        self.pending.set_lossless();
         self
     }
 
-    /// As [`Self::decode`], but waits for the decoder where it does not keep up.
+    /// As [`Self::decode`], after waiting until the decoder has room.
     ///
     /// # Errors
     /// As [`Self::decode`].
-    pub fn decode_in_turn<B: AsRef<[u8]> + Send + 'static>(&mut self, unit: AccessUnit<B>) -> Result<Fed, Error> {
-        match self.line.as_ref().map_or(Ok(()), Pipeline::wait_turn) {
+    pub fn decode_in_turn<B: AsRef<[u8]> + Send + 'static>(
+        &mut self,
+        unit: AccessUnit<B>,
+    ) -> Result<Submission, Error> {
+        match self.pipeline.as_ref().map_or(Ok(()), Pipeline::wait_for_room) {
             Ok(()) => self.decode(unit),
             Err(reason) => Err(self.fail(reason)),
         }
     }
 
-    /// No unit follows: waits until every wanted picture was handed on. The next unit must be `fresh`.
+    /// No unit follows: waits until every wanted picture was passed on. The next unit must be a discontinuity.
     ///
     /// # Errors
     /// When the decoder failed at an earlier unit.
     pub fn finish(&mut self) -> Result<(), Error> {
-        let finished = self.line.as_ref().map_or(Ok(()), Pipeline::finish);
-        self.line = None;
+        let finished = self.pipeline.as_ref().map_or(Ok(()), Pipeline::finish);
+        self.pipeline = None;
         finished.map_err(|reason| Error::Failed { element: self.element().to_owned(), reason })
     }
 
@@ -162,24 +163,29 @@ impl VideoDecoder {
         self.elements.first().map_or("none", String::as_str)
     }
 
-    /// How many pictures were handed on.
+    /// Whether the decoder can be given a unit now.
     #[must_use]
-    pub fn pictures(&self) -> u64 {
-        self.awaited.pictures()
+    pub fn has_room(&self) -> bool {
+        self.pipeline.as_ref().is_none_or(Pipeline::has_room)
     }
 
-    /// How many units were dropped because the decoder did not keep up.
+    /// Gets a token when the decoder may have room again.
     #[must_use]
-    pub const fn dropped(&self) -> u64 {
-        self.dropped
+    pub fn room(&self) -> Option<&Receiver<()>> {
+        self.pipeline.as_ref().map(Pipeline::room)
     }
 
-    /// Hands a unit to the decoder without waiting for it. Its picture is handed on only where it is `wanted`.
+    /// The decoder has had no room for [`HANGS_AFTER`](super::HANGS_AFTER): restarts it. Returns what is to be logged.
+    pub fn restart_hanging(&mut self) -> Error {
+        self.fail("it hangs".to_owned())
+    }
+
+    /// Gives a unit, with the storage of its bytes, to the decoder, which should have room for it. Its picture is
+    /// passed on only where it is wanted.
     ///
     /// # Errors
-    /// When the decoder failed at an earlier unit. It has been started anew by then, and goes on with the next
-    /// key frame.
-    pub fn decode<B: AsRef<[u8]> + Send + 'static>(&mut self, unit: AccessUnit<B>) -> Result<Fed, Error> {
+    /// When the decoder failed at an earlier unit. It has been restarted by then, and goes on with the next key frame.
+    pub fn decode<B: AsRef<[u8]> + Send + 'static>(&mut self, unit: AccessUnit<B>) -> Result<Submission, Error> {
         let header = unit.header;
         if header.codec != self.codec {
             return Err(Error::WrongKind { codec: header.codec, wanted: self.codec.name() });
@@ -189,58 +195,51 @@ impl VideoDecoder {
         }
         if !header.is_key && self.next_seq != Some(header.seq) {
             self.next_seq = None;
-            return Ok(Fed::Useless);
+            return Ok(Submission::Undecodable);
         }
-        if UNANSWERED_MAX <= self.awaited.unanswered() {
+        if UNANSWERED_MAX <= self.pending.unanswered() {
             return Err(self.fail(format!("no picture from {UNANSWERED_MAX} units")));
         }
-        if self.line.is_none() {
+        if self.pipeline.is_none() {
             self.restart()?;
         }
         match self.feed(unit) {
-            Ok(Fed::Taken) => {
-                self.next_seq = Some(header.seq.wrapping_add(1));
-                Ok(Fed::Taken)
-            }
-            Ok(fed) => {
-                self.next_seq = None;
-                self.dropped += u64::from(fed == Fed::Dropped);
-                Ok(fed)
+            Ok(submission) => {
+                let is_accepted = submission == Submission::Accepted;
+                self.next_seq = is_accepted.then_some(header.seq.wrapping_add(1));
+                Ok(submission)
             }
             Err(reason) => Err(self.fail(reason)),
         }
     }
 
     /// Pushes a unit, and drains the decoder where its picture would otherwise wait for units that do not come.
-    fn feed<B: AsRef<[u8]> + Send + 'static>(&mut self, unit: AccessUnit<B>) -> Result<Fed, String> {
+    fn feed<B: AsRef<[u8]> + Send + 'static>(&mut self, unit: AccessUnit<B>) -> Result<Submission, String> {
         let AccessUnit { header, bytes } = unit;
-        let Some(line) = &self.line else { return Ok(Fed::Useless) };
-        line.check()?;
-        if line.is_full() {
-            return Ok(Fed::Dropped);
-        }
+        let Some(pipeline) = &self.pipeline else { return Ok(Submission::Undecodable) };
+        pipeline.check()?;
         let follows_key = std::mem::replace(&mut self.was_key, header.is_key) && header.is_key;
         if header.is_key && is_entry(self.codec, bytes.as_ref()) {
             self.chain.clear();
         }
-        let mut awaited = self.awaited.gate();
-        if awaited.was_drained() && !header.is_key {
+        let mut guard = self.pending.push_guard();
+        if guard.was_drained() && !header.is_key {
             // It was not the end of the chain after all, so the decoder needs all of it again.
             if self.chain.is_empty() {
-                return Ok(Fed::Useless);
+                return Ok(Submission::Undecodable);
             }
             for (moment, unit) in &mut self.chain {
-                let pts = awaited.pts(*moment, !unit.flags().contains(gst::BufferFlags::DELTA_UNIT));
+                let pts = guard.pts(*moment, !unit.flags().contains(gst::BufferFlags::DELTA_UNIT));
                 unit.make_mut().set_pts(pts);
-                line.push(unit.clone())?;
+                pipeline.push(unit.clone())?;
             }
         }
-        let pts = awaited.pts(header.moment, header.is_key);
+        let pts = guard.pts(header.moment, header.is_key);
         if header.wanted {
-            awaited.expect(pts, header.moment);
+            guard.expect(pts, header.moment);
         }
         let buffer = pipeline::buffer(bytes, pts, header.is_key);
-        line.push(buffer.clone())?;
+        pipeline.push(buffer.clone())?;
         let chain_bytes = || self.chain.iter().map(|(_, unit)| unit.size()).sum::<usize>() + buffer.size();
         if header.is_key
             || !self.chain.is_empty() && self.chain.len() < CHAIN_UNITS_MAX && chain_bytes() <= CHAIN_BYTES_MAX
@@ -249,29 +248,29 @@ impl VideoDecoder {
         } else {
             self.chain.clear();
         }
-        awaited.pushed(line.source(), follows_key);
-        Ok(Fed::Taken)
+        guard.pushed(pipeline.source(), follows_key);
+        Ok(Submission::Accepted)
     }
 
-    /// Forgets all units and starts the decoder anew.
+    /// Forgets all units and starts a new decoder.
     fn restart(&mut self) -> Result<(), Error> {
-        self.line = None;
+        self.pipeline = None;
         self.next_seq = None;
         self.chain.clear();
         self.was_key = false;
-        self.awaited.forget();
-        self.line = Some(build(self.codec, self.element(), &self.on_picture, &self.awaited)?);
+        self.pending.clear();
+        self.pipeline = Some(build(self.codec, self.element(), &self.on_picture, &self.pending)?);
         Ok(())
     }
 
-    /// Counts a failure, and starts this decoder or the next anew.
+    /// Counts a failure, and restarts this decoder or starts the next.
     fn fail(&mut self, reason: String) -> Error {
         let error = Error::Failed { element: self.element().to_owned(), reason };
         self.failures += 1;
         if HARDWARE_FAILURES_MAX <= self.failures && 1 < self.elements.len() {
             self.failures = 0;
-            let gone = self.elements.remove(0);
-            warn!(codec = self.codec.name(), gone, now = self.element(), "decoder failed too often; using the next");
+            let failed = self.elements.remove(0);
+            warn!(codec = self.codec.name(), failed, now = self.element(), "decoder failed too often; using the next");
         }
         if let Err(err) = self.restart() {
             warn!(codec = self.codec.name(), err = %err, "decoder does not start");
@@ -313,8 +312,8 @@ fn input_caps(codec: Codec) -> gst::Caps {
     caps.field("stream-format", "byte-stream").field("alignment", "au").build()
 }
 
-/// Whether a chain can begin here. GStreamer's parser takes every picture without references for a key frame, also
-/// one across which later pictures refer, which encoders make at a change of scene.
+/// Whether a chain can begin here. For GStreamer's parser every picture without references is a key frame, even one
+/// across which later pictures refer to earlier ones, which encoders make at a change of scene.
 fn is_entry(codec: Codec, bytes: &[u8]) -> bool {
     let nal_types = bytes.windows(4).filter(|window| window[..3] == [0, 0, 1]).map(|window| window[3]);
     match codec {
@@ -332,7 +331,7 @@ fn build(
     codec: Codec,
     element: &str,
     on_picture: &SharedPictureSink,
-    awaited: &Arc<PendingPictures>,
+    pending: &Arc<PendingPictures>,
 ) -> Result<Pipeline, Error> {
     let decoder = pipeline::element(element)?;
     // One frame at a time: several in parallel would each come out later.
@@ -340,7 +339,7 @@ fn build(
     pipeline::set(&decoder, "thread-type", "slice");
     pipeline::set(&decoder, "std-compliance", "normal");
     pipeline::set(&decoder, "qos", "false");
-    drop_unwanted(&decoder, awaited);
+    drop_unwanted(&decoder, pending);
     let convert = pipeline::element("videoconvert")?;
     pipeline::set(&convert, "n-threads", "1");
     pipeline::set(&convert, "dither", "none");
@@ -362,24 +361,28 @@ fn build(
     elements.push(convert);
     let output = VideoCapsBuilder::new().format_list(colour::FORMATS).build();
     let on_picture = on_picture.clone();
-    let awaited = awaited.clone();
+    let pending = pending.clone();
     let mut rgb = Vec::new();
     Pipeline::start(&input_caps(codec), &elements, &output, move |sample| {
-        match on_picture.lock().unwrap_or_else(PoisonError::into_inner).hand_on(codec, sample, &mut rgb) {
-            Ok(()) => awaited.count_picture(),
-            // It is missed as one that never came is: the decoder is started anew after a few.
-            Err(reason) => tracing::debug!(codec = codec.name(), reason, "a picture cannot be used"),
+        let Some(pts) = sample.buffer().and_then(|picture| picture.pts()) else { return };
+        let moment = pipeline::moment_of(pts);
+        let mut on_picture = on_picture.lock().unwrap_or_else(PoisonError::into_inner);
+        let passed_on = on_picture.pass_on(codec, moment, sample, &mut rgb);
+        pending.finish(moment, passed_on.is_ok());
+        if let Err(reason) = passed_on {
+            // It counts as one that never came: after a few the decoder is restarted.
+            tracing::debug!(codec = codec.name(), reason, "a picture cannot be used");
         }
     })
 }
 
 /// Drops pictures that are not wanted before they are converted, which costs more than decoding them.
-fn drop_unwanted(decoder: &gst::Element, awaited: &Arc<PendingPictures>) {
-    let awaited = awaited.clone();
+fn drop_unwanted(decoder: &gst::Element, pending: &Arc<PendingPictures>) {
+    let pending = pending.clone();
     if let Some(pad) = decoder.static_pad("src") {
         pad.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
             let Some(picture) = info.buffer_mut() else { return gst::PadProbeReturn::Ok };
-            let Some(moment) = picture.pts().and_then(|pts| awaited.take(pts)) else {
+            let Some(moment) = picture.pts().and_then(|pts| pending.came_out(pts)) else {
                 return gst::PadProbeReturn::Drop;
             };
             picture.make_mut().set_pts(pipeline::pts_of(moment));

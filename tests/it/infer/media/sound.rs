@@ -101,7 +101,6 @@ fn check(case: &Case) {
     }
     let second_and_a_half = case.rate_hz as usize * 3 / 2;
     while take(heard.recv_timeout(DEADLINE).expect("sound comes")) < second_and_a_half {}
-    assert_eq!(decoder.dropped(), 0);
     let begin = case.rate_hz as usize / 5;
     Tone::check(&native[begin..], f64::from(case.rate_hz), 1000.0, 0.5, case.noise_db);
     Tone::check(&resampled[3200..], 16_000.0, 1000.0, 0.5, case.noise_db);

@@ -1,10 +1,10 @@
 //! A camera's pictures, in every codec, whole and damaged.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use crossbeam_channel::{Receiver, bounded};
 use edge_ger::{
-    infer::decode::{Error, Fed, VideoDecoder},
+    infer::decode::{Error, Submission, VideoDecoder},
     mask::Polygon,
     time::Span,
     wire::access_unit::{AccessUnit, Codec},
@@ -60,7 +60,7 @@ fn decoder(codec: Codec) -> (VideoDecoder, Receiver<Seen>) {
         Codec::H265 => "avdec_h265",
         _ => "jpegdec",
     };
-    let decoder = VideoDecoder::open(codec, Some(software), move |picture| {
+    let decoder = VideoDecoder::open(codec, Some(software), Arc::default(), move |picture| {
         let middle = picture.stride * (picture.height as usize / 2) + picture.width as usize / 2 * 3;
         assert_eq!(picture.rgb.len(), picture.stride * picture.height as usize);
         let grey = picture.rgb[middle + 1];
@@ -95,7 +95,7 @@ fn colours_are_those_of_the_source() {
         let caps = format!("video/x-raw,format=RGB,width={width},height={height},framerate=25/1");
         let coded = encode(&caps, &video_chain(codec, 0, 25), FRAME_NS.unsigned_abs(), [row.repeat(height)]);
         let (picture, pictures) = bounded(1);
-        let mut decoder = VideoDecoder::open(codec, None, move |lent| {
+        let mut decoder = VideoDecoder::open(codec, None, Arc::default(), move |lent| {
             let middle = lent.stride * (lent.height as usize / 2);
             let at = |x: usize| lent.rgb[middle + x * 3..][..3].to_vec();
             picture.send([at(third / 2), at(third * 3 / 2), at(third * 5 / 2)]).unwrap();
@@ -118,15 +118,19 @@ fn check_chain(codec: Codec, b_frames: u32) {
     let (mut decoder, pictures) = decoder(codec);
     for (seq, coded) in coded.iter().enumerate() {
         let wanted = coded.pts_ns / FRAME_NS % 7 == 0;
-        assert_eq!(decoder.decode(wanted_if(wanted, unit(codec, seq, coded, 0, 0))).unwrap(), Fed::Taken, "unit {seq}");
+        assert_eq!(
+            decoder.decode(wanted_if(wanted, unit(codec, seq, coded, 0, 0))).unwrap(),
+            Submission::Accepted,
+            "unit {seq}"
+        );
     }
     let mut seen: Vec<_> = (0..9).map(|_| next(&pictures)).collect();
     seen.sort_by_key(|seen| seen.at);
     for (seen, n) in seen.iter().zip((0..).step_by(7)) {
         check_is_frame(seen, n);
     }
-    decoder.finish().unwrap(); // a picture is counted after it was handed on
-    assert_eq!(decoder.pictures(), 9, "a picture came that nobody wanted");
+    decoder.finish().unwrap();
+    assert!(pictures.try_recv().is_err(), "a picture came that was not wanted");
 }
 
 #[test]
@@ -144,7 +148,7 @@ fn check_keys(codec: Codec, b_frames: u32) {
     let coded = encode_grey(codec, b_frames, 25, 150);
     let (mut decoder, pictures) = decoder(codec);
     for (seq, coded) in coded.iter().filter(|coded| coded.key).take(6).enumerate() {
-        assert_eq!(decoder.decode(unit(codec, seq, coded, 0, 0)).unwrap(), Fed::Taken);
+        assert_eq!(decoder.decode(unit(codec, seq, coded, 0, 0)).unwrap(), Submission::Accepted);
         check_is_frame(&next(&pictures), coded.pts_ns / FRAME_NS);
     }
 }
@@ -179,14 +183,15 @@ fn the_end_of_a_chain_is_not_held_back_and_may_go_on_after_all() {
 fn after_a_gap_only_a_key_frame_is_of_use() {
     let coded = encode_grey(Codec::H264, 0, 25, 60);
     let (mut decoder, pictures) = decoder(Codec::H264);
-    let fed: Vec<_> = (0..60)
+    let submissions: Vec<_> = (0..60)
         .filter(|seq| *seq != 10)
         .map(|seq| decoder.decode(wanted_if(seq == 20 || seq == 30, unit(Codec::H264, seq, &coded[seq], 0, 0))))
         .map(Result::unwrap)
         .collect();
-    let taken = |fed: &[Fed]| fed.iter().all(|fed| *fed == Fed::Taken);
-    assert!(taken(&fed[..10]) && taken(&fed[24..]), "{fed:?}");
-    assert!(fed[10..24].iter().all(|fed| *fed == Fed::Useless), "{fed:?}");
+    let accepted =
+        |submissions: &[Submission]| submissions.iter().all(|submission| *submission == Submission::Accepted);
+    assert!(accepted(&submissions[..10]) && accepted(&submissions[24..]), "{submissions:?}");
+    assert!(submissions[10..24].iter().all(|submission| *submission == Submission::Undecodable), "{submissions:?}");
     check_is_frame(&next(&pictures), 30);
 }
 
@@ -216,10 +221,10 @@ fn garbage_is_an_error_and_the_next_key_frame_a_picture() {
         assert!(0 < failures, "{codec:?}: no failure was noticed");
         let mut again = unit(codec, 900, &coded[0], 0, 0);
         again.header.discontinuity = true;
-        assert_eq!(decoder.decode(again), Ok(Fed::Taken));
+        assert_eq!(decoder.decode(again), Ok(Submission::Accepted));
         while pictures.try_recv().is_ok() {}
         let last = coded.iter().rfind(|coded| coded.key).unwrap();
-        assert_eq!(decoder.decode(unit(codec, 901, last, 0, 0)), Ok(Fed::Taken));
+        assert_eq!(decoder.decode(unit(codec, 901, last, 0, 0)), Ok(Submission::Accepted));
         let n = last.pts_ns / FRAME_NS;
         let seen = std::iter::repeat_with(|| next(&pictures)).find(|seen| seen.at == Span(n * FRAME_NS));
         check_is_frame(&seen.unwrap(), n);
@@ -228,14 +233,15 @@ fn garbage_is_an_error_and_the_next_key_frame_a_picture() {
 
 #[test]
 fn a_wrong_decoder_is_refused_with_the_right_ones() {
-    let refused = |codec, choice| VideoDecoder::open(codec, Some(choice), |_| {}).err().unwrap().to_string();
+    let refused =
+        |codec, choice| VideoDecoder::open(codec, Some(choice), Arc::default(), |_| {}).err().unwrap().to_string();
     let fault = refused(Codec::H264, "avdec_h265");
     assert!(fault.starts_with("decoder avdec_h265 does not decode H.264"), "{fault}");
     assert!(fault.contains("avdec_h264"), "{fault}");
     assert!(refused(Codec::H265, "nosuchdec").contains("nosuchdec"));
     assert!(refused(Codec::H264, "videoconvert").contains("does not decode"));
-    assert!(matches!(VideoDecoder::open(Codec::Aac, None, |_| {}), Err(Error::WrongKind { .. })));
-    assert!(VideoDecoder::open(Codec::H264, None, |_| {}).is_ok());
+    assert!(matches!(VideoDecoder::open(Codec::Aac, None, Arc::default(), |_| {}), Err(Error::WrongKind { .. })));
+    assert!(VideoDecoder::open(Codec::H264, None, Arc::default(), |_| {}).is_ok());
 }
 
 /// A picture of noise, and one that differs from it in the left third alone.
@@ -264,7 +270,8 @@ fn what_is_masked_is_paint_and_changes_nothing_else() {
         let decoded = |masks: Vec<Polygon>| {
             coded.each_ref().map(|coded| {
                 let (picture, pictures) = bounded(1);
-                let decoder = VideoDecoder::open(codec, None, move |it| picture.send(it.rgb.to_vec()).unwrap());
+                let decoder =
+                    VideoDecoder::open(codec, None, Arc::default(), move |it| picture.send(it.rgb.to_vec()).unwrap());
                 let mut decoder = decoder.unwrap().masked(masks.clone(), [0.485, 0.456, 0.406]);
                 decoder.decode(unit(codec, 0, coded, 0, 0)).unwrap();
                 pictures.recv_timeout(DEADLINE).expect("a picture comes")
