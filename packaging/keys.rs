@@ -2,7 +2,7 @@
 //! page edge-ger.toml(5).
 
 use clap_mangen::roff::{Inline, Roff, bold, roman};
-use edge_ger::config::file::schema::{Absent, Key, SECTIONS, Scope, Section};
+use edge_ger::config::file::schema::{Absent, KeySchema, SECTIONS, Scope, SectionSchema};
 
 /// The introduction, in paragraphs.
 const HEADER: &str = "\
@@ -76,7 +76,7 @@ a file.
 /// The page of all keys.
 pub(crate) fn configure_md() -> String {
     let mut page = CONFIGURE.to_owned();
-    for Section { name, scope, doc, keys } in SECTIONS.iter() {
+    for SectionSchema { name, scope, doc, keys } in SECTIONS.iter() {
         let whose = if *scope == Scope::Camera { "One for each camera." } else { "One for the box." };
         page += &format!("\n## {name}\n\n{doc} *{whose}*\n\n| key | meaning | write | default |\n|---|---|---|---|\n");
         keys.iter().for_each(|key| page += &row(key));
@@ -84,7 +84,7 @@ pub(crate) fn configure_md() -> String {
     page
 }
 
-fn row(key: &Key) -> String {
+fn row(key: &KeySchema) -> String {
     let absent = match &key.absent {
         Absent::Required(example) => format!("**must be given**, e.g. `{example}`"),
         Absent::Default(value) => format!("`{value}`"),
@@ -108,14 +108,14 @@ pub(crate) fn toml_5(source: &str, name: &str) -> String {
     roff.to_roff()
 }
 
-fn man_section(roff: &mut Roff, section: &Section) {
+fn man_section(roff: &mut Roff, section: &SectionSchema) {
     let whose = if section.scope == Scope::Camera { "One for each camera." } else { "One for the box." };
     roff.control("SH", [format!("[{}]", section.name).as_str()]);
     roff.text([roman(format!("{} {whose}", section.doc))]);
     section.keys.iter().for_each(|key| man_key(roff, key));
 }
 
-fn man_key(roff: &mut Roff, key: &Key) {
+fn man_key(roff: &mut Roff, key: &KeySchema) {
     let absent: [Inline; 2] = match &key.absent {
         Absent::Required(example) => [roman("Must be given, for example "), bold(example)],
         Absent::Default(value) => [roman("Default: "), bold(value)],

@@ -336,6 +336,6 @@ pub struct MqttSecrets {
 
 impl Default for Reading {
     fn default() -> Self {
-        (&file::keys::Reading::default()).into()
+        (&file::keys::ReadingKeys::default()).into()
     }
 }

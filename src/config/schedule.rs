@@ -21,11 +21,11 @@ const DAY: u16 = 24 * 60;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "Vec<String>", into = "Vec<String>")]
 #[schemars(extend("x-write" = "a list such as [\"Mon-Fri 08:00-18:00\", \"Sat 22:00-02:00\"]"))]
-pub struct Schedule(Vec<Hours>);
+pub struct Schedule(Vec<Entry>);
 
 /// One entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Hours {
+struct Entry {
     /// The first day, 0 Monday to 6 Sunday, and how many, 1 to 7.
     first: u8,
     days: u8,
@@ -36,7 +36,7 @@ struct Hours {
 
 /// What is wrong with an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
+pub enum EntryFault {
     /// It does not have the form of an entry.
     Form,
     /// There is no such day.
@@ -49,7 +49,7 @@ pub enum Fault {
     TooMany,
 }
 
-impl Fault {
+impl EntryFault {
     /// The text that follows "entry 2".
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -68,13 +68,13 @@ impl Schedule {
     ///
     /// # Errors
     /// The number of the first wrong entry, from 1, and what is wrong with it.
-    pub fn parse<'e>(entries: impl IntoIterator<Item = &'e str>) -> Result<Self, (usize, Fault)> {
+    pub fn parse<'e>(entries: impl IntoIterator<Item = &'e str>) -> Result<Self, (usize, EntryFault)> {
         let mut hours = Vec::new();
         for (number, entry) in (1..).zip(entries) {
             if ENTRIES_MAX < number {
-                return Err((number, Fault::TooMany));
+                return Err((number, EntryFault::TooMany));
             }
-            hours.push(Hours::parse(entry).map_err(|fault| (number, fault))?);
+            hours.push(Entry::parse(entry).map_err(|fault| (number, fault))?);
         }
         Ok(Self(hours))
     }
@@ -82,7 +82,7 @@ impl Schedule {
     /// Whether the camera is watched at this local time.
     #[must_use]
     pub fn is_open(&self, shown: Local) -> bool {
-        self.0.is_empty() || self.0.iter().any(|hours| hours.hold(shown))
+        self.0.is_empty() || self.0.iter().any(|entry| entry.holds(shown))
     }
 
     /// Whether the camera is always watched.
@@ -111,26 +111,26 @@ impl From<Schedule> for Vec<String> {
     }
 }
 
-impl Hours {
-    fn parse(entry: &str) -> Result<Self, Fault> {
+impl Entry {
+    fn parse(entry: &str) -> Result<Self, EntryFault> {
         let mut words = entry.split_whitespace();
         let (days, times) = match (words.next(), words.next(), words.next()) {
             (Some(times), None, None) => ("Mon-Sun", times),
             (Some(days), Some(times), None) => (days, times),
-            _ => return Err(Fault::Form),
+            _ => return Err(EntryFault::Form),
         };
-        let (from, until) = times.split_once('-').ok_or(Fault::Form)?;
+        let (from, until) = times.split_once('-').ok_or(EntryFault::Form)?;
         let (from, until) = (minute(from)?, minute(until)?);
         let (first, last) = days.split_once('-').unwrap_or((days, days));
         let (first, last) = (day(first)?, day(last)?);
         match from {
-            _ if from == until => Err(Fault::Empty),
-            DAY => Err(Fault::Time),
+            _ if from == until => Err(EntryFault::Empty),
+            DAY => Err(EntryFault::Time),
             _ => Ok(Self { first, days: (last + 7 - first) % 7 + 1, from, until }),
         }
     }
 
-    fn hold(self, shown: Local) -> bool {
+    fn holds(self, shown: Local) -> bool {
         let begun_on = |weekday: u8| (weekday + 7 - self.first) % 7 < self.days;
         let yesterday = (shown.weekday + 6) % 7;
         if self.from < self.until {
@@ -140,19 +140,19 @@ impl Hours {
     }
 }
 
-fn day(word: &str) -> Result<u8, Fault> {
+fn day(word: &str) -> Result<u8, EntryFault> {
     let found = (0..).zip(DAYS).find(|(_, name)| name.eq_ignore_ascii_case(word));
-    found.map(|(number, _)| number).ok_or(Fault::Day)
+    found.map(|(number, _)| number).ok_or(EntryFault::Day)
 }
 
 /// `HH:MM` in minutes.
-fn minute(word: &str) -> Result<u16, Fault> {
+fn minute(word: &str) -> Result<u16, EntryFault> {
     let two_digits = |text: &str| text.len() == 2 && text.bytes().all(|byte| byte.is_ascii_digit());
-    let (hour, minute) = word.split_once(':').ok_or(Fault::Form)?;
-    let (Ok(h), Ok(m)) = (hour.parse::<u16>(), minute.parse::<u16>()) else { return Err(Fault::Time) };
+    let (hour, minute) = word.split_once(':').ok_or(EntryFault::Form)?;
+    let (Ok(h), Ok(m)) = (hour.parse::<u16>(), minute.parse::<u16>()) else { return Err(EntryFault::Time) };
     match h * 60 + m {
         sum if two_digits(hour) && two_digits(minute) && m < 60 && sum <= DAY => Ok(sum),
-        _ => Err(Fault::Time),
+        _ => Err(EntryFault::Time),
     }
 }
 
@@ -166,7 +166,7 @@ impl fmt::Display for Schedule {
     }
 }
 
-impl fmt::Display for Hours {
+impl fmt::Display for Entry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = |day: u8| DAYS[usize::from(day % 7)];
         let clock = |minute: u16| format!("{:02}:{:02}", minute / 60, minute % 60);
@@ -230,18 +230,18 @@ mod tests {
     fn what_is_not_understood_is_refused() {
         let check = |entry: &str, fault| assert_eq!(Schedule::parse(["Mon 08:00-09:00", entry]), Err((2, fault)));
         for form in ["", "Mon", "08:00", "Mon 08:00", "Mon Tue 08:00-09:00", "Mon 8-9", "Mon 08:00 - 09:00"] {
-            check(form, Fault::Form);
+            check(form, EntryFault::Form);
         }
         for day in ["Mo 08:00-09:00", "Monday 08:00-09:00", "Mon-Funday 08:00-09:00", "Mon-Tue-Wed 08:00-09:00"] {
-            check(day, Fault::Day);
+            check(day, EntryFault::Day);
         }
         for time in
             ["8:00-09:00", "08:0-09:00", "08:60-09:00", "08:00-24:01", "24:00-08:00", "+8:00-09:00", "99999:00-09:00"]
         {
-            check(time, Fault::Time);
+            check(time, EntryFault::Time);
         }
-        check("08:00-08:00", Fault::Empty);
-        assert_eq!(Schedule::parse(["08:00-09:00"; 17]), Err((17, Fault::TooMany)));
+        check("08:00-08:00", EntryFault::Empty);
+        assert_eq!(Schedule::parse(["08:00-09:00"; 17]), Err((17, EntryFault::TooMany)));
     }
 
     /// In a zone with summer time, minute by minute of the two nights on which the clock is moved.

@@ -13,7 +13,7 @@ use edge_ger::{
         Decode, MqttVersion, Page, ProviderChoice, Sound, Source, Transport,
         file::{
             Loaded, check, load, load_with_warnings,
-            schema::{SECTIONS, Section},
+            schema::{SECTIONS, SectionSchema},
             secrets,
         },
     },
@@ -59,7 +59,7 @@ fn loaded(text: &str, variables: &[(&str, &str)]) -> Result<Loaded, String> {
 }
 
 /// `section.key` of all keys of a section.
-fn keys_of(section: &Section) -> Vec<String> {
+fn keys_of(section: &SectionSchema) -> Vec<String> {
     section.keys.iter().map(|key| format!("{}.{}", section.name, key.name)).collect()
 }
 

@@ -8,7 +8,7 @@ use super::{
     diagnostic::{Diagnostics, Place, Problem},
     layer::Layer,
     parse::{self, Base, ParsedFile},
-    schema::{self, Form, Key, SECTIONS, Section},
+    schema::{self, KeySchema, SECTIONS, SectionSchema, ValueType},
     suggest,
 };
 
@@ -105,11 +105,11 @@ struct Unknown {
     section: &'static str,
     problem: Problem,
     /// The key that was probably intended.
-    meant: Option<(&'static Section, &'static Key)>,
+    meant: Option<(&'static SectionSchema, &'static KeySchema)>,
 }
 
 /// The key that a variable overrides, by its name behind the prefix.
-fn find(name: &str) -> Result<(&'static Section, &'static Key), Unknown> {
+fn find(name: &str) -> Result<(&'static SectionSchema, &'static KeySchema), Unknown> {
     let unknown = |problem| Unknown { section: "", problem, meant: None };
     let levels: Vec<_> = name.split("__").collect();
     let [section_name, key_name] = levels[..] else {
@@ -137,31 +137,35 @@ fn find(name: &str) -> Result<(&'static Section, &'static Key), Unknown> {
 }
 
 /// A variable's text as a value of its key's type.
-fn value(key: &Key, written: &str, base: Base<'_>) -> Result<ValueKind, Problem> {
+fn value(key: &KeySchema, written: &str, base: Base<'_>) -> Result<ValueKind, Problem> {
     let refused = |what: &str, hint: &str| Problem::new(what, format!("write {}{hint}", key.expectation));
     let items = || written.split(',').map(str::trim);
     Ok(match key.form {
-        Form::Integer => match written.parse::<i64>() {
+        ValueType::Integer => match written.parse::<i64>() {
             Ok(number) => number.into(),
             // A number that is too large for an i64 is out of every key's range, as is the largest i64.
             Err(_) if !written.is_empty() && written.bytes().all(|byte| byte.is_ascii_digit()) => i64::MAX.into(),
             Err(_) => return Err(refused("this is not a whole number", ", without a unit")),
         },
-        Form::Number => match written.parse::<f64>() {
+        ValueType::Number => match written.parse::<f64>() {
             Ok(number) => number.into(),
             Err(_) => return Err(refused("this is not a number", ", without a unit")),
         },
-        Form::Boolean => match written.parse::<bool>() {
+        ValueType::Boolean => match written.parse::<bool>() {
             Ok(on) => on.into(),
             Err(_) => return Err(refused("this is neither true nor false", "")),
         },
-        Form::Texts => items().collect::<Vec<_>>().into(),
+        ValueType::Texts => items().collect::<Vec<_>>().into(),
         // An item that is no number stays a text, which the list refuses.
-        Form::Numbers => ValueKind::Array(
+        ValueType::Numbers => ValueKind::Array(
             items().map(|item| item.parse::<f64>().map_or_else(|_| item.into(), ValueKind::from).into()).collect(),
         ),
-        Form::Lists => parse::inline(key, written, base).ok_or_else(|| refused("this is no list of polygons", ""))?,
-        Form::Text | Form::Path | Form::Secret | Form::Url => base.resolve(key.form, written).into(),
+        ValueType::Lists => {
+            parse::inline(key, written, base).ok_or_else(|| refused("this is no list of polygons", ""))?
+        }
+        ValueType::Text | ValueType::Path | ValueType::Secret | ValueType::Url => {
+            base.resolve(key.form, written).into()
+        }
     })
 }
 

@@ -9,41 +9,41 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::value::{
-    Context, Decimal, Device, DiscoveryPrefix, Distribution, Element, FilePath, Fingerprint, Frames, Host, Hours,
-    Integer, Levels, Listen, Masks, Mebibytes, Milliseconds, ModelFile, Name, Packets, People, Providers, Pure,
-    Readings, Seconds, SecretFile, Switch, Text, Threads, TopicPrefix, Url, User,
+    Decimal, Device, DiscoveryPrefix, Distribution, Element, FilePath, Fingerprint, Frames, Host, Hours, Integer,
+    Levels, Listen, Masks, Mebibytes, Milliseconds, Name, NetworkFile, Packets, People, Providers, Pure, Readings,
+    Seconds, SecretFile, SiteContext, Switch, Text, Threads, TopicPrefix, Url, User,
 };
 use crate::config::{Decode, MqttVersion, Transport, schedule::Schedule};
 
 /// The sections of the one camera that a file is about.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub(crate) struct CameraKeys {
-    pub(crate) camera: Camera,
-    pub(crate) sound: Sound,
-    pub(crate) sync: Sync,
+pub(crate) struct CameraSections {
+    pub(crate) camera: CameraKeys,
+    pub(crate) sound: SoundKeys,
+    pub(crate) sync: SyncKeys,
     pub(crate) gates: Gates,
 }
 
 /// The sections of the box: in any one file, or the same in several.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub(crate) struct BoxKeys {
+pub(crate) struct BoxSections {
     #[serde(rename = "box")]
-    pub(crate) this_box: ThisBox,
-    pub(crate) site: Site,
-    pub(crate) model: Model,
-    pub(crate) reading: Reading,
-    pub(crate) mqtt: Mqtt,
-    pub(crate) outbox: Outbox,
-    pub(crate) page: Page,
-    pub(crate) privacy: Privacy,
+    pub(crate) this_box: BoxKeys,
+    pub(crate) site: SiteKeys,
+    pub(crate) model: ModelKeys,
+    pub(crate) reading: ReadingKeys,
+    pub(crate) mqtt: MqttKeys,
+    pub(crate) outbox: OutboxKeys,
+    pub(crate) page: PageKeys,
+    pub(crate) privacy: PrivacyKeys,
 }
 
 /// The file's camera.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub(crate) struct Camera {
+pub(crate) struct CameraKeys {
     /// The camera's name in the topics, unique in the box.
     #[schemars(example = &"hall", extend("x-synonyms" = ["id", "label"],
         "x-absent" = "the file's name in lower case, with - for other characters"))]
@@ -94,7 +94,7 @@ pub(crate) struct Camera {
 /// The sound that belongs to the camera's picture.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub(crate) struct Sound {
+pub(crate) struct SoundKeys {
     /// Where the sound comes from: the camera, a microphone at this machine, or nowhere.
     #[schemars(extend("x-synonyms" = ["input", "from"]))]
     pub(crate) source: SoundSource,
@@ -116,7 +116,7 @@ pub(crate) enum SoundSource {
 /// How sound and picture are aligned in time.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub(crate) struct Sync {
+pub(crate) struct SyncKeys {
     /// How much later the sound of an event arrives than its picture; negative where it arrives earlier.
     #[schemars(extend("x-synonyms" = ["delay_ms"]))]
     pub(crate) offset_ms: Integer<Milliseconds, -2000, 2000, 0>,
@@ -144,7 +144,7 @@ pub struct Gates {
 /// This machine. All sections from here on belong to the box.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub(crate) struct ThisBox {
+pub(crate) struct BoxKeys {
     /// The box's name in the topics.
     #[schemars(example = &"box-1", extend("x-absent" = "the host's name", "x-synonyms" = ["id", "hostname"]))]
     pub(crate) name: Option<Name>,
@@ -157,11 +157,11 @@ pub(crate) struct ThisBox {
 /// Where the box is used.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub(crate) struct Site {
+pub(crate) struct SiteKeys {
     /// What kind of place it is. Workplaces and places of education are not allowed: the EU AI Act, Art. 5(1)(f), bans
     /// inferring emotions there.
     #[schemars(example = &"event", extend("x-required" = true, "x-synonyms" = ["place", "purpose"]))]
-    pub(crate) context: Option<Context>,
+    pub(crate) context: Option<SiteContext>,
     /// Where people are informed that edge-ger is in use.
     #[schemars(example = &"sign at the entrance",
         extend("x-required" = true, "x-synonyms" = ["sign", "information"]))]
@@ -171,10 +171,10 @@ pub(crate) struct Site {
 /// The network and how it is run.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub(crate) struct Model {
+pub(crate) struct ModelKeys {
     /// The network: an .onnx with its contract.
     #[schemars(extend("x-synonyms" = ["path", "model", "onnx"]))]
-    pub(crate) file: ModelFile,
+    pub(crate) file: NetworkFile,
     /// ONNX Runtime's library.
     #[schemars(example = &"/usr/lib/libonnxruntime.so", extend("x-synonyms" = ["library", "onnxruntime", "runtime"],
         "x-absent" = "beside the binary, $ORT_DYLIB_PATH, where packages put it"))]
@@ -194,7 +194,7 @@ pub(crate) struct Model {
 /// When a reading is given.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub(crate) struct Reading {
+pub(crate) struct ReadingKeys {
     /// From the end of one window to the end of the next. A window is 5 seconds long; with a shorter hop they overlap.
     #[schemars(extend("x-synonyms" = ["interval_s", "period_s", "every_s"]))]
     pub(crate) hop_s: Decimal<Seconds, 1000, 5000, 5000>,
@@ -219,7 +219,7 @@ pub(crate) struct Reading {
 /// The broker that gets the readings.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub(crate) struct Mqtt {
+pub(crate) struct MqttKeys {
     /// The broker's host name or address.
     #[schemars(example = &"192.168.1.20", extend("x-required" = true,
         "x-synonyms" = ["url", "uri", "broker", "server", "address", "hostname"]))]
@@ -271,7 +271,7 @@ pub(crate) struct Mqtt {
 /// Readings that wait for the broker. Beyond any of these limits the oldest are deleted first, and counted.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub(crate) struct Outbox {
+pub(crate) struct OutboxKeys {
     /// The database that keeps them.
     #[schemars(example = &"/var/lib/edge-ger/outbox.sqlite",
         extend("x-absent" = "outbox.sqlite in state_dir", "x-synonyms" = ["path", "database"]))]
@@ -291,7 +291,7 @@ pub(crate) struct Outbox {
 /// The status page for browsers, with /metrics for Prometheus and /healthz for a monitor.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub(crate) struct Page {
+pub(crate) struct PageKeys {
     /// Where the page listens. "loopback" (127.0.0.1) is for this machine, and for others through ssh -L
     /// 8417:127.0.0.1:8417; any address that is not loopback needs token_file.
     #[schemars(extend("x-synonyms" = ["listen", "host", "bind", "ip", "enabled"]))]
@@ -308,7 +308,7 @@ pub(crate) struct Page {
 /// When all cameras and microphones are off. See also camera.masks and camera.schedule.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub(crate) struct Privacy {
+pub(crate) struct PrivacyKeys {
     /// While this file exists, no camera is connected to and no microphone is open. edge-ger pause creates it, edge-ger
     /// resume removes it. It is empty, or holds the moment at which the pause ends, such as 2026-11-21T18:30:00+01:00.
     /// A file that cannot be read or understood pauses, too.

@@ -11,9 +11,9 @@ use serde_path_to_error::{Path, Segment};
 
 use super::{
     diagnostic::{Diagnostics, Place, Problem},
-    keys::{BoxKeys, CameraKeys},
+    keys::{BoxSections, CameraSections},
     problem,
-    schema::{Key, SECTIONS, Scope, Section, section},
+    schema::{KeySchema, SECTIONS, Scope, SectionSchema, section},
 };
 
 /// The values of one source, by section and key.
@@ -39,7 +39,7 @@ impl Layer {
     }
 
     /// Adds a value; `Nil` if it is invalid.
-    pub(super) fn insert(&mut self, section: &Section, key: &Key, place: &Place, kind: ValueKind) {
+    pub(super) fn insert(&mut self, section: &SectionSchema, key: &KeySchema, place: &Place, kind: ValueKind) {
         let keys = self.0.entry(section.name.clone()).or_insert_with(|| HashMap::<String, Value>::new().into());
         if let ValueKind::Table(keys) = &mut keys.kind {
             keys.insert(key.name.clone(), Value::new(Some(&place.to_string()), kind));
@@ -47,7 +47,7 @@ impl Layer {
     }
 
     /// Notes that a key was written under another name; it is not missing then.
-    pub(super) fn insert_unusable(&mut self, section: &Section, key: &Key, place: &Place) {
+    pub(super) fn insert_unusable(&mut self, section: &SectionSchema, key: &KeySchema, place: &Place) {
         if self.get(&section.name, &key.name).is_none() {
             self.insert(section, key, place, ValueKind::Nil);
         }
@@ -62,7 +62,7 @@ impl Layer {
     }
 
     /// All values, valid or not.
-    pub(super) fn values(&self) -> impl Iterator<Item = (&'static Section, &'static Key, &Value)> {
+    pub(super) fn values(&self) -> impl Iterator<Item = (&'static SectionSchema, &'static KeySchema, &Value)> {
         SECTIONS
             .iter()
             .flat_map(|section| section.keys.iter().map(move |key| (section, key)))
@@ -76,8 +76,8 @@ impl Layer {
 
     /// Notes and strikes every invalid value.
     pub(super) fn check(&mut self, diagnostics: &mut Diagnostics) {
-        self.read::<CameraKeys>(Scope::Camera, diagnostics);
-        self.read::<BoxKeys>(Scope::Box, diagnostics);
+        self.read::<CameraSections>(Scope::Camera, diagnostics);
+        self.read::<BoxSections>(Scope::Box, diagnostics);
     }
 
     /// Deserialises the valid values. Every invalid one is noted and struck.
@@ -117,7 +117,10 @@ impl Layer {
 }
 
 /// Removes the value that an error is about; with its key, and the index of the item if the error is about one.
-fn strike(tree: &mut toml::Table, path: &Path) -> Option<(&'static Section, &'static Key, toml::Value, Option<usize>)> {
+fn strike(
+    tree: &mut toml::Table,
+    path: &Path,
+) -> Option<(&'static SectionSchema, &'static KeySchema, toml::Value, Option<usize>)> {
     let mut path = path.iter();
     let mut name = || match path.next() {
         Some(Segment::Map { key }) => Some(key),

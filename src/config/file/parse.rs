@@ -16,7 +16,7 @@ use toml::{
 use super::{
     diagnostic::{Diagnostics, Place, Problem},
     layer::Layer,
-    schema::{Form, Key, Scope, Section, section},
+    schema::{KeySchema, Scope, SectionSchema, ValueType, section},
     suggest,
     value::{SecretFile, without_slashes},
 };
@@ -31,19 +31,19 @@ pub(super) struct Base<'a> {
 
 impl Base<'_> {
     /// Makes the path in a text absolute. What is no path is left to be refused by its key.
-    pub(super) fn resolve(self, form: Form, text: &str) -> String {
+    pub(super) fn resolve(self, form: ValueType, text: &str) -> String {
         let join = |path: &str| match path {
             _ if path.trim().is_empty() || path.starts_with('~') => path.to_owned(),
             _ => self.folder.join(path).to_string_lossy().into_owned(),
         };
         match form {
-            Form::Path => join(text),
-            Form::Secret if text.starts_with("credential:") => {
+            ValueType::Path => join(text),
+            ValueType::Secret if text.starts_with("credential:") => {
                 let path = self.credentials.zip(SecretFile::credential(text)).map(|(folder, name)| folder.join(name));
                 path.map_or_else(|| text.to_owned(), |path| path.to_string_lossy().into_owned())
             }
-            Form::Secret => join(text),
-            Form::Url => match text.strip_prefix("file:").map(without_slashes) {
+            ValueType::Secret => join(text),
+            ValueType::Url => match text.strip_prefix("file:").map(without_slashes) {
                 Some(path) if !path.is_empty() => format!("file:{}", join(path)),
                 _ => text.to_owned(),
             },
@@ -140,8 +140,6 @@ fn line_of(text: &str, at: usize) -> usize {
     1 + text.as_bytes().iter().take(at).filter(|byte| **byte == b'\n').count()
 }
 
-type Name<'a> = Spanned<Cow<'a, str>>;
-
 struct Parser<'a> {
     text: &'a str,
     base: Base<'a>,
@@ -150,11 +148,11 @@ struct Parser<'a> {
 }
 
 impl Parser<'_> {
-    fn place(&self, name: &Name<'_>) -> Place {
+    fn place(&self, name: &Spanned<Cow<'_, str>>) -> Place {
         self.file.place(line_of(self.text, name.span().start))
     }
 
-    fn section(&mut self, section: &'static Section, name: &Name<'_>, value: &Spanned<DeValue<'_>>) {
+    fn section(&mut self, section: &'static SectionSchema, name: &Spanned<Cow<'_, str>>, value: &Spanned<DeValue<'_>>) {
         self.file.sections.entry(&section.name).or_insert_with(|| line_of(self.text, name.span().start));
         let problem = match value.get_ref() {
             DeValue::Table(table) => {
@@ -180,7 +178,7 @@ impl Parser<'_> {
         }
     }
 
-    fn key(&mut self, section: &'static Section, name: &Name<'_>, value: &DeValue<'_>) {
+    fn key(&mut self, section: &'static SectionSchema, name: &Spanned<Cow<'_, str>>, value: &DeValue<'_>) {
         let place = self.place(name);
         if let Some(key) = section.key(name.get_ref()) {
             match self::value(key, value, self.base) {
@@ -203,11 +201,11 @@ impl Parser<'_> {
     }
 
     /// A name at the top that is no section's.
-    fn unknown(&mut self, name: &Name<'_>, value: &Spanned<DeValue<'_>>) {
+    fn unknown(&mut self, name: &Spanned<Cow<'_, str>>, value: &Spanned<DeValue<'_>>) {
         let place = self.place(name);
         let shown = suggest::showable(name.get_ref()).unwrap_or_default();
         if !value.get_ref().is_table() && !value.get_ref().is_array() {
-            let (problem, homes) = suggest::homeless_key(name.get_ref());
+            let (problem, homes) = suggest::key_without_section(name.get_ref());
             self.diagnostics.fault(place.clone(), shown, problem);
             // It is not missing in the sections in which it may belong.
             for (section, key) in homes {
@@ -226,7 +224,7 @@ impl Parser<'_> {
 }
 
 /// A value as a type of `config`, which has none for dates.
-fn value(key: &Key, written: &DeValue<'_>, base: Base<'_>) -> Option<ValueKind> {
+fn value(key: &KeySchema, written: &DeValue<'_>, base: Base<'_>) -> Option<ValueKind> {
     Some(match written {
         DeValue::String(text) => base.resolve(key.form, text).into(),
         DeValue::Boolean(on) => (*on).into(),
@@ -236,7 +234,7 @@ fn value(key: &Key, written: &DeValue<'_>, base: Base<'_>) -> Option<ValueKind> 
             let nearest = if number.as_str().starts_with('-') { i64::MIN } else { i64::MAX };
             let number = i64::from_str_radix(number.as_str(), number.radix()).unwrap_or(nearest);
             // So that 5 and 5.0 are equal.
-            if key.form == Form::Number { (number as f64).into() } else { number.into() }
+            if key.form == ValueType::Number { (number as f64).into() } else { number.into() }
         }
         DeValue::Array(items) => {
             let items = items.iter().map(|item| value(key, item.get_ref(), base).map(Into::into));
@@ -253,7 +251,7 @@ fn value(key: &Key, written: &DeValue<'_>, base: Base<'_>) -> Option<ValueKind> 
 }
 
 /// A list of lists from a variable, in the syntax of a file.
-pub(super) fn inline(key: &Key, written: &str, base: Base<'_>) -> Option<ValueKind> {
+pub(super) fn inline(key: &KeySchema, written: &str, base: Base<'_>) -> Option<ValueKind> {
     let text = format!("value = {written}");
     let root = DeTable::parse(&text).ok().filter(|root| root.get_ref().len() == 1)?;
     match root.get_ref().get("value")?.get_ref() {

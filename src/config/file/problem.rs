@@ -5,42 +5,42 @@ use toml::Value;
 
 use super::{
     diagnostic::{Place, Problem},
-    schema::{Form, Key},
+    schema::{KeySchema, ValueType},
     suggest,
 };
 
 /// What is wrong with a value, or with one item of it. `said` is the error of its deserialiser.
-pub(super) fn of(key: &Key, value: &Value, item: Option<&Value>, said: &str, place: &Place) -> Problem {
+pub(super) fn of(key: &KeySchema, value: &Value, item: Option<&Value>, said: &str, place: &Place) -> Problem {
     let mut problem = in_general(key, value, item, said);
     if matches!(place, Place::Environment(_)) {
         match key.form {
-            Form::Texts => problem.cure += ", here separated by commas",
-            Form::Numbers => problem.cure += ", here without brackets",
+            ValueType::Texts => problem.cure += ", here separated by commas",
+            ValueType::Numbers => problem.cure += ", here without brackets",
             _ => {}
         }
     }
     problem
 }
 
-fn in_general(key: &Key, value: &Value, item: Option<&Value>, said: &str) -> Problem {
+fn in_general(key: &KeySchema, value: &Value, item: Option<&Value>, said: &str) -> Problem {
     let write = format!("write {}", key.expectation);
     let is_text = |hint: &str| Problem::new("this is text", format!("{write}{hint}"));
     match (key.form, value) {
-        (Form::Integer, Value::Float(_)) => not_whole(key),
-        (Form::Integer | Form::Number, Value::String(_)) => is_text(", without quotes and without a unit"),
-        (Form::Boolean, Value::String(_)) => is_text(", without quotes"),
-        (Form::Texts | Form::Numbers, Value::String(_)) => is_text(", in brackets"),
+        (ValueType::Integer, Value::Float(_)) => not_whole(key),
+        (ValueType::Integer | ValueType::Number, Value::String(_)) => is_text(", without quotes and without a unit"),
+        (ValueType::Boolean, Value::String(_)) => is_text(", without quotes"),
+        (ValueType::Texts | ValueType::Numbers, Value::String(_)) => is_text(", in brackets"),
         // No key takes a table, but an enum's deserialiser tries to read one.
         (_, Value::Table(_)) => Problem::new("this is a section", write),
         // An error of serde itself.
-        (Form::Texts, _) if said.starts_with("invalid") && item.is_some() => {
+        (ValueType::Texts, _) if said.starts_with("invalid") && item.is_some() => {
             Problem::new("not everything here is text", write)
         }
-        (Form::Numbers, _) if said.starts_with("invalid") && item.is_some() => {
+        (ValueType::Numbers, _) if said.starts_with("invalid") && item.is_some() => {
             Problem::new("not everything here is a number", write)
         }
         _ if said.starts_with("invalid") => Problem::new(format!("this is {}", name_of(value)), write),
-        (Form::Number, _) if key.unit == "seconds" => {
+        (ValueType::Number, _) if key.unit == "seconds" => {
             Problem::new("out of range", format!("{write} (1000 milliseconds are a second)"))
         }
         _ if said.starts_with("unknown variant") => {
@@ -57,7 +57,7 @@ fn in_general(key: &Key, value: &Value, item: Option<&Value>, said: &str) -> Pro
 }
 
 /// What is wrong with a fraction where a whole number is expected.
-fn not_whole(key: &Key) -> Problem {
+fn not_whole(key: &KeySchema) -> Problem {
     let hint = if key.unit == "milliseconds" { " (a second is 1000 milliseconds)" } else { "" };
     Problem::new("this is not a whole number", format!("write {}{hint}", key.expectation))
 }

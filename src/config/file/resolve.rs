@@ -13,7 +13,7 @@ use config_rs::{Value, ValueKind};
 use super::{
     diagnostic::{Diagnostics, Place, Problem},
     environment::Environment,
-    keys::{self, BoxKeys},
+    keys::{self, BoxSections},
     layer::Layer,
     parse::ParsedFile,
     schema::{Absent, Scope, section},
@@ -131,7 +131,7 @@ pub(super) fn config(
 ) -> (Option<Config>, Place) {
     let over = environment.layer(files, diagnostics);
     let mut merged = merge(files, &over, diagnostics);
-    let keys: BoxKeys = merged.read(Scope::Box, diagnostics);
+    let keys: BoxSections = merged.read(Scope::Box, diagnostics);
     let home = |name: &str| {
         let there = files.iter().find_map(|file| file.section(name));
         there.or_else(|| Some(files.first()?.place(1))).unwrap_or(Place::CommandLine)
@@ -206,7 +206,7 @@ fn host_name() -> String {
     host.split('.').next().and_then(to_name).unwrap_or_else(|| "box".into())
 }
 
-fn state_dir(keys: &BoxKeys, environment: &Environment) -> PathBuf {
+fn state_dir(keys: &BoxSections, environment: &Environment) -> PathBuf {
     keys.this_box.state_dir.as_ref().map_or_else(|| environment.state_dir(), |folder| folder.0.clone())
 }
 
@@ -218,17 +218,17 @@ pub(super) fn places(
     diagnostics: &mut Diagnostics,
 ) -> (PathBuf, PathBuf) {
     let over = environment.layer(files, diagnostics);
-    let keys: BoxKeys = merge(files, &over, diagnostics).read(Scope::Box, diagnostics);
+    let keys: BoxSections = merge(files, &over, diagnostics).read(Scope::Box, diagnostics);
     let state_dir = state_dir(&keys, environment);
     let pause_file = pause_file(keys.privacy, &state_dir);
     (state_dir, pause_file)
 }
 
-fn pause_file(keys: keys::Privacy, state_dir: &Path) -> PathBuf {
+fn pause_file(keys: keys::PrivacyKeys, state_dir: &Path) -> PathBuf {
     keys.pause_file.map_or_else(|| state_dir.join("paused"), |file| file.0)
 }
 
-fn privacy(context: &mut Context<'_>, keys: keys::Privacy, state_dir: &Path) -> Privacy {
+fn privacy(context: &mut Context<'_>, keys: keys::PrivacyKeys, state_dir: &Path) -> Privacy {
     let is_written = keys.pause_file.is_some();
     let pause_file = pause_file(keys, state_dir);
     if is_written && !pause_file.parent().is_some_and(Path::is_dir) {
@@ -239,12 +239,12 @@ fn privacy(context: &mut Context<'_>, keys: keys::Privacy, state_dir: &Path) -> 
     Privacy { pause_file }
 }
 
-fn site(context: &mut Context<'_>, keys: keys::Site) -> Option<Site> {
+fn site(context: &mut Context<'_>, keys: keys::SiteKeys) -> Option<Site> {
     context.require("site");
     Some(Site { context: keys.context?.0, notice: keys.notice?.0 })
 }
 
-fn model(context: &mut Context<'_>, keys: keys::Model, state_dir: &Path) -> Model {
+fn model(context: &mut Context<'_>, keys: keys::ModelKeys, state_dir: &Path) -> Model {
     let providers = keys.providers.0;
     if providers.iter().rev().skip(1).any(|provider| *provider == ProviderChoice::Cpu) {
         let what = "what stands behind \"cpu\" would never be tried";
@@ -259,7 +259,7 @@ fn model(context: &mut Context<'_>, keys: keys::Model, state_dir: &Path) -> Mode
     }
 }
 
-fn reading(context: &mut Context<'_>, keys: &keys::Reading) -> Reading {
+fn reading(context: &mut Context<'_>, keys: &keys::ReadingKeys) -> Reading {
     let reading = Reading::from(keys);
     if reading.hop < WINDOW {
         let what = "a hop shorter than a window of 5 s makes windows overlap: neighbouring readings share frames";
@@ -269,8 +269,8 @@ fn reading(context: &mut Context<'_>, keys: &keys::Reading) -> Reading {
     reading
 }
 
-impl From<&keys::Reading> for Reading {
-    fn from(keys: &keys::Reading) -> Self {
+impl From<&keys::ReadingKeys> for Reading {
+    fn from(keys: &keys::ReadingKeys) -> Self {
         #[allow(clippy::cast_possible_truncation, reason = "seven digits are more than anybody knows of a place")]
         let prior = keys.prior.map(|prior| prior.0.map(|share| share as f32));
         Self {
@@ -285,7 +285,7 @@ impl From<&keys::Reading> for Reading {
     }
 }
 
-fn mqtt(context: &mut Context<'_>, keys: keys::Mqtt) -> Option<Mqtt> {
+fn mqtt(context: &mut Context<'_>, keys: keys::MqttKeys) -> Option<Mqtt> {
     context.require("mqtt");
     let tls = tls(context, &keys);
     if context.has("mqtt.password_file") && !context.has("mqtt.user") {
@@ -325,7 +325,7 @@ fn mqtt(context: &mut Context<'_>, keys: keys::Mqtt) -> Option<Mqtt> {
     })
 }
 
-fn tls(context: &mut Context<'_>, keys: &keys::Mqtt) -> Option<Tls> {
+fn tls(context: &mut Context<'_>, keys: &keys::MqttKeys) -> Option<Tls> {
     let is_off = !keys.tls.is_on() && !context.is_wrong("mqtt.tls");
     for key in ["mqtt.tls_ca_file", "mqtt.tls_certificate_file", "mqtt.tls_key_file"] {
         if context.has(key) && is_off {

@@ -7,11 +7,11 @@ use schemars::{JsonSchema, generate::SchemaSettings};
 use serde::Serialize;
 use serde_json::Value as Json;
 
-use super::keys::{BoxKeys, CameraKeys};
+use super::keys::{BoxSections, CameraSections};
 
 /// A section, such as `[mqtt]`.
 #[derive(Clone, Debug)]
-pub struct Section {
+pub struct SectionSchema {
     /// The name between the brackets.
     pub name: String,
     /// What it belongs to.
@@ -19,7 +19,7 @@ pub struct Section {
     /// What it is for.
     pub doc: String,
     /// Its keys, in reading order.
-    pub keys: Vec<Key>,
+    pub keys: Vec<KeySchema>,
 }
 
 /// What a section belongs to.
@@ -33,7 +33,7 @@ pub enum Scope {
 
 /// A key.
 #[derive(Clone, Debug)]
-pub struct Key {
+pub struct KeySchema {
     /// Its name, which ends in its unit where it has one.
     pub name: String,
     /// What it means.
@@ -42,7 +42,7 @@ pub struct Key {
     pub expectation: String,
     /// What it is when absent.
     pub absent: Absent,
-    pub(super) form: Form,
+    pub(super) form: ValueType,
     /// The unit of a number, in the plural; may be empty.
     pub(super) unit: String,
     /// The words that it, or an item of it, can be.
@@ -64,7 +64,7 @@ pub enum Absent {
 
 /// The type of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Form {
+pub(super) enum ValueType {
     Integer,
     Number,
     Boolean,
@@ -81,24 +81,24 @@ pub(super) enum Form {
 }
 
 /// All sections, in the order in which `configs/full.toml` shows them.
-pub static SECTIONS: LazyLock<Vec<Section>> =
-    LazyLock::new(|| [sections::<CameraKeys>(Scope::Camera), sections::<BoxKeys>(Scope::Box)].concat());
+pub static SECTIONS: LazyLock<Vec<SectionSchema>> =
+    LazyLock::new(|| [sections::<CameraSections>(Scope::Camera), sections::<BoxSections>(Scope::Box)].concat());
 
 /// The section of that name.
 #[must_use]
-pub fn section(name: &str) -> Option<&'static Section> {
+pub fn section(name: &str) -> Option<&'static SectionSchema> {
     SECTIONS.iter().find(|section| section.name == name)
 }
 
-impl Section {
+impl SectionSchema {
     /// Its key of that name.
     #[must_use]
-    pub fn key(&self, name: &str) -> Option<&Key> {
+    pub fn key(&self, name: &str) -> Option<&KeySchema> {
         self.keys.iter().find(|key| key.name == name)
     }
 }
 
-impl Key {
+impl KeySchema {
     /// A line that sets it, with its default or an example.
     #[must_use]
     pub fn example(&self) -> String {
@@ -109,7 +109,7 @@ impl Key {
     fn of(name: String, schema: &Json, default: &Json) -> Self {
         let form = form(schema);
         let unit = schema["x-unit"].as_str().unwrap_or_default().to_owned();
-        let choices = choices(if form == Form::Texts { &schema["items"] } else { schema });
+        let choices = choices(if form == ValueType::Texts { &schema["items"] } else { schema });
         let expectation = match schema["x-write"].as_str() {
             Some(words) => words.to_owned(),
             None => expectation(form, &unit, &choices, schema),
@@ -133,7 +133,7 @@ impl Key {
     }
 }
 
-fn sections<T: Default + Serialize + JsonSchema>(scope: Scope) -> Vec<Section> {
+fn sections<T: Default + Serialize + JsonSchema>(scope: Scope) -> Vec<SectionSchema> {
     let settings = SchemaSettings::draft2020_12().with(|settings| settings.inline_subschemas = true);
     let schema = settings.into_generator().into_root_schema_for::<T>().to_value();
     // The schema's maps are sorted by name; the serialised defaults have the order of the fields.
@@ -143,29 +143,29 @@ fn sections<T: Default + Serialize + JsonSchema>(scope: Scope) -> Vec<Section> {
         let schema = &schema["properties"][&name];
         let keys = defaults.into_iter().map(|(name, default)| {
             let schema = &schema["properties"][&name];
-            Key::of(name, schema, &default)
+            KeySchema::of(name, schema, &default)
         });
-        Section { scope, doc: doc(schema), keys: keys.collect(), name }
+        SectionSchema { scope, doc: doc(schema), keys: keys.collect(), name }
     };
     defaults.into_iter().map(section).collect()
 }
 
 /// The type of an optional key is a list with `null`.
-fn form(schema: &Json) -> Form {
+fn form(schema: &Json) -> ValueType {
     let kind = |schema: &Json| schema["type"].as_str().or(schema["type"][0].as_str()).unwrap_or("string").to_owned();
     match (kind(schema).as_str(), schema["format"].as_str()) {
-        ("integer", _) => Form::Integer,
-        ("number", _) => Form::Number,
-        ("boolean", _) => Form::Boolean,
+        ("integer", _) => ValueType::Integer,
+        ("number", _) => ValueType::Number,
+        ("boolean", _) => ValueType::Boolean,
         ("array", _) => match kind(&schema["items"]).as_str() {
-            "number" => Form::Numbers,
-            "array" => Form::Lists,
-            _ => Form::Texts,
+            "number" => ValueType::Numbers,
+            "array" => ValueType::Lists,
+            _ => ValueType::Texts,
         },
-        (_, Some("path")) => Form::Path,
-        (_, Some("secret")) => Form::Secret,
-        (_, Some("url")) => Form::Url,
-        _ => Form::Text,
+        (_, Some("path")) => ValueType::Path,
+        (_, Some("secret")) => ValueType::Secret,
+        (_, Some("url")) => ValueType::Url,
+        _ => ValueType::Text,
     }
 }
 
@@ -185,14 +185,14 @@ fn doc(schema: &Json) -> String {
     schema["description"].as_str().unwrap_or_default().split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-fn expectation(form: Form, unit: &str, choices: &[String], schema: &Json) -> String {
+fn expectation(form: ValueType, unit: &str, choices: &[String], schema: &Json) -> String {
     let of = if unit.is_empty() { String::new() } else { format!(" of {unit}") };
     let range = || format!("{of} from {} to {}", toml(&schema["minimum"]), toml(&schema["maximum"]));
     match form {
-        Form::Integer => format!("a whole number{}", range()),
-        Form::Number => format!("a number{}", range()),
-        Form::Boolean => "true or false".into(),
-        Form::Texts => {
+        ValueType::Integer => format!("a whole number{}", range()),
+        ValueType::Number => format!("a number{}", range()),
+        ValueType::Boolean => "true or false".into(),
+        ValueType::Texts => {
             format!("a list such as [\"{}\"] out of {}", choices.last().map_or("", String::as_str), one_of(choices))
         }
         _ => one_of(choices),

@@ -2,7 +2,7 @@
 
 use super::{
     diagnostic::Problem,
-    schema::{Key, SECTIONS, Section},
+    schema::{KeySchema, SECTIONS, SectionSchema},
 };
 
 /// The least similarity, from 0 to 1, that is worth a question: one letter of three wrong, or two of four swapped.
@@ -32,13 +32,13 @@ pub(super) fn nearest<'a>(written: &str, known: impl Iterator<Item = &'a str>) -
 }
 
 /// What is wrong with an unknown key, and the key that was probably intended.
-pub(super) fn unknown_key(section: &'static Section, written: &str) -> (Problem, Option<&'static Key>) {
+pub(super) fn unknown_key(section: &'static SectionSchema, written: &str) -> (Problem, Option<&'static KeySchema>) {
     let plain = plain(written);
     if PASSWORDS.contains(&plain.as_str()) {
         let own = section.key("token_file");
         return (own.map_or_else(inline_password, |_| inline_token()), own);
     }
-    let question = |key: &'static Key| {
+    let question = |key: &'static KeySchema| {
         let cure = format!("did you mean {}, {}?", key.name, key.expectation);
         (Problem::new("unknown key", cure), Some(key))
     };
@@ -68,7 +68,7 @@ pub(super) fn unknown_key(section: &'static Section, written: &str) -> (Problem,
 }
 
 /// What is wrong with a key that stands in no section, and the sections that have such a key.
-pub(super) fn homeless_key(written: &str) -> (Problem, Vec<(&'static Section, &'static Key)>) {
+pub(super) fn key_without_section(written: &str) -> (Problem, Vec<(&'static SectionSchema, &'static KeySchema)>) {
     let plain = plain(written);
     if PASSWORDS.contains(&plain.as_str()) {
         return (inline_password(), Vec::new());
@@ -94,7 +94,7 @@ fn inline_token() -> Problem {
 }
 
 /// What is wrong with an unknown section, and the section that was probably intended.
-pub(super) fn unknown_section(written: &str) -> (Problem, Option<&'static Section>) {
+pub(super) fn unknown_section(written: &str) -> (Problem, Option<&'static SectionSchema>) {
     let near = nearest(written, SECTIONS.iter().map(|section| section.name.as_str())).and_then(super::schema::section);
     let cure = near.map_or_else(
         || format!("there are {}", SECTIONS.iter().map(in_brackets).collect::<Vec<_>>().join(" ")),
@@ -110,15 +110,15 @@ pub(super) fn showable(written: &str) -> Option<&str> {
 }
 
 /// The section's key of the same name in other letters, with such a synonym, or with another unit.
-fn same(section: &'static Section, plain: &str) -> Option<&'static Key> {
-    let by = |fits: &dyn Fn(&Key) -> bool| section.keys.iter().find(|key| fits(key));
+fn same(section: &'static SectionSchema, plain: &str) -> Option<&'static KeySchema> {
+    let by = |fits: &dyn Fn(&KeySchema) -> bool| section.keys.iter().find(|key| fits(key));
     by(&|key| key.name == plain)
         .or_else(|| by(&|key| key.synonyms.iter().any(|synonym| synonym == plain)))
         .or_else(|| by(&|key| without_unit(&key.name) == without_unit(plain)))
 }
 
 /// The section's key with the most similar name.
-fn similar(section: &'static Section, plain: &str) -> Option<&'static Key> {
+fn similar(section: &'static SectionSchema, plain: &str) -> Option<&'static KeySchema> {
     section.key(nearest(plain, section.keys.iter().map(|key| key.name.as_str()))?)
 }
 
@@ -130,7 +130,7 @@ fn plain(written: &str) -> String {
     written.to_lowercase().replace(['-', ' ', '.'], "_")
 }
 
-fn in_brackets(section: &Section) -> String {
+fn in_brackets(section: &SectionSchema) -> String {
     format!("[{}]", section.name)
 }
 

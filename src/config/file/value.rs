@@ -14,10 +14,10 @@ pub(super) use list::{Distribution, Masks, Providers};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 pub(super) use text::{
-    Context, Device, DiscoveryPrefix, Element, FilePath, Fingerprint, Host, Listen, ModelFile, Name, SecretFile, Text,
-    TopicPrefix, User, to_name,
+    Device, DiscoveryPrefix, Element, FilePath, Fingerprint, Host, Listen, Name, NetworkFile, SecretFile, SiteContext,
+    Text, TopicPrefix, User, to_name,
 };
-pub(super) use url::{Source, Url, without_slashes};
+pub(super) use url::{CameraUrl, Url, without_slashes};
 
 use crate::time::Span;
 

@@ -8,12 +8,12 @@ use crate::config::{
     file::{
         diagnostic::{Diagnostics, Place, Problem},
         environment::Environment,
-        keys::{self, CameraKeys, SoundSource},
+        keys::{self, CameraSections, SoundSource},
         layer::Layer,
         parse::ParsedFile,
         schema::Scope,
         secrets,
-        value::{Source as Url, to_name},
+        value::{CameraUrl, to_name},
     },
 };
 
@@ -31,7 +31,7 @@ pub(super) fn all(
         let Some(begin) = file.camera() else { continue };
         count += 1;
         let mut merged = Layer::merged([&file.layer, over]);
-        let keys: CameraKeys = merged.read(Scope::Camera, diagnostics);
+        let keys: CameraSections = merged.read(Scope::Camera, diagnostics);
         let home = |name: &str| file.section(name).unwrap_or_else(|| begin.clone());
         let layer = &merged;
         let mut context = Context { layer, home: &home, is_unsure: false, environment, diagnostics: &mut *diagnostics };
@@ -57,7 +57,7 @@ pub(super) fn all(
 /// The camera's name, which must be unique.
 fn name(
     context: &mut Context<'_>,
-    keys: &keys::Camera,
+    keys: &keys::CameraKeys,
     file: &ParsedFile,
     begin: &Place,
     names: &mut BTreeMap<String, Place>,
@@ -84,15 +84,15 @@ fn name(
 }
 
 /// Everything of a camera but its number and its name.
-fn camera(context: &mut Context<'_>, keys: CameraKeys) -> Option<Camera> {
+fn camera(context: &mut Context<'_>, keys: CameraSections) -> Option<Camera> {
     context.require("camera");
     let rtsp = rtsp(context, &keys.camera);
     let url = keys.camera.url.map(|url| url.0);
     let sound = sound(context, keys.sound, url.as_ref());
     let source = match url? {
-        Url::Rtsp(url) => Source::Rtsp(Rtsp { url, ..rtsp }),
-        Url::File(path) => Source::File(path),
-        Url::V4l2(path) => Source::V4l2(path),
+        CameraUrl::Rtsp(url) => Source::Rtsp(Rtsp { url, ..rtsp }),
+        CameraUrl::File(path) => Source::File(path),
+        CameraUrl::V4l2(path) => Source::V4l2(path),
     };
     if let Source::File(path) | Source::V4l2(path) = &source
         && !path.exists()
@@ -115,12 +115,12 @@ fn camera(context: &mut Context<'_>, keys: CameraKeys) -> Option<Camera> {
 }
 
 /// Everything of a network camera but its URL. Keys without effect are refused.
-fn rtsp(context: &mut Context<'_>, keys: &keys::Camera) -> Rtsp {
+fn rtsp(context: &mut Context<'_>, keys: &keys::CameraKeys) -> Rtsp {
     if let Some(url) = &keys.url {
         let network = ["user", "password_file", "transport", "latency_ms"].map(|key| (key, "rtsp:// or rtsps://"));
         let secure = ["tls_fingerprint", "tls_ca_file"].map(|key| (key, "rtsps://"));
         for (key, schemes) in network.into_iter().chain(secure) {
-            let fits = if schemes == "rtsps://" { url.0.is_secure() } else { matches!(url.0, Url::Rtsp(_)) };
+            let fits = if schemes == "rtsps://" { url.0.is_secure() } else { matches!(url.0, CameraUrl::Rtsp(_)) };
             let key = format!("camera.{key}");
             if !fits && context.is_in_file(&key) {
                 let what = format!("this means nothing for a url that is not {schemes}");
@@ -148,7 +148,7 @@ fn rtsp(context: &mut Context<'_>, keys: &keys::Camera) -> Rtsp {
     }
 }
 
-fn sound(context: &mut Context<'_>, keys: keys::Sound, url: Option<&Url>) -> Sound {
+fn sound(context: &mut Context<'_>, keys: keys::SoundKeys, url: Option<&CameraUrl>) -> Sound {
     let is_microphone = keys.source == SoundSource::Microphone;
     if is_microphone && !context.has("sound.device") {
         let cure = "add device = \"default\", or the microphone's name, below [sound]";
@@ -159,7 +159,7 @@ fn sound(context: &mut Context<'_>, keys: keys::Sound, url: Option<&Url>) -> Sou
         let cure = "write source = \"microphone\", or remove it";
         context.fault("sound.device", "this means nothing unless the source is \"microphone\"", cure);
     }
-    if keys.source == SoundSource::Camera && matches!(url, Some(Url::V4l2(_))) {
+    if keys.source == SoundSource::Camera && matches!(url, Some(CameraUrl::V4l2(_))) {
         let cure = "write source = \"microphone\" and its device";
         context.fault("sound.source", "a camera of this machine sends no sound of its own", cure);
     }

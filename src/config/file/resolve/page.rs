@@ -9,7 +9,7 @@ use crate::config::{
 };
 
 /// The page. One that others could reach without a token is refused.
-pub(super) fn page(context: &mut Context<'_>, keys: &keys::Page) -> Page {
+pub(super) fn page(context: &mut Context<'_>, keys: &keys::PageKeys) -> Page {
     let token_file = context.try_secret("page.token_file", keys.token_file.as_ref(), secrets::token);
     let Some(ip) = keys.address.address() else {
         // If the address is invalid, nothing can be said about the token.

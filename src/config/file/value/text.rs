@@ -89,7 +89,7 @@ text_types! {
         path;
 
     /// The network.
-    ModelFile(PathBuf) { "x-write" = "a path in quotes", "format" = "path" } =
+    NetworkFile(PathBuf) { "x-write" = "a path in quotes", "format" = "path" } =
         path, default "/usr/share/edge-ger/edge-ger.onnx";
 
     /// A file whose content must not be seen. Its path is not shown either: people have put the password itself here.
@@ -97,7 +97,7 @@ text_types! {
         secret_file;
 
     /// What the place is.
-    Context(String) { "enum" = CONTEXTS } =
+    SiteContext(String) { "enum" = CONTEXTS } =
         context;
 }
 

@@ -9,13 +9,13 @@ use super::text::{is_host, plain, text_types};
 
 text_types! {
     /// Where pictures come from.
-    Url(Source) { "x-write" = "rtsp://, rtsps://, file: or v4l2: in quotes, without user or password", "format" = "url" } =
+    Url(CameraUrl) { "x-write" = "rtsp://, rtsps://, file: or v4l2: in quotes, without user or password", "format" = "url" } =
         read;
 }
 
 /// A valid source.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Source {
+pub(crate) enum CameraUrl {
     /// `rtsp://` or `rtsps://`.
     Rtsp(String),
     /// `file:`.
@@ -24,7 +24,7 @@ pub(crate) enum Source {
     V4l2(PathBuf),
 }
 
-impl Source {
+impl CameraUrl {
     /// Whether the connection is encrypted.
     pub(crate) fn is_secure(&self) -> bool {
         matches!(self, Self::Rtsp(url) if url.starts_with("rtsps"))
@@ -35,14 +35,14 @@ impl Source {
 const LOGIN: &[&str] = &["password", "passwd", "pass", "pwd", "psw", "username", "user", "usr", "token"];
 
 /// A path in it is absolute: the source's parser has resolved it.
-fn read(written: &str) -> Result<Source, &'static str> {
+fn read(written: &str) -> Result<CameraUrl, &'static str> {
     let Some((scheme, rest)) = written.split_once(':') else {
         return Err("the scheme is missing; write rtsp://, rtsps://, file: or v4l2: and what follows it");
     };
     match scheme {
         "file" if rest.trim_start_matches('/').is_empty() => Err("the recording is missing; write file: and a path"),
-        "file" => Ok(Source::File(without_slashes(rest).into())),
-        "v4l2" if without_slashes(rest).starts_with("/dev/") => Ok(Source::V4l2(without_slashes(rest).into())),
+        "file" => Ok(CameraUrl::File(without_slashes(rest).into())),
+        "v4l2" if without_slashes(rest).starts_with("/dev/") => Ok(CameraUrl::V4l2(without_slashes(rest).into())),
         "v4l2" => Err("this is no camera of this machine; write v4l2:/dev/video0 or its like"),
         _ if holds_login(rest) => {
             Err("a user or a password stands in it; put the user into camera.user, the password \
@@ -66,7 +66,7 @@ fn holds_login(rest: &str) -> bool {
     rest.contains('@') || words.any(|word| word.split_once('=').is_some_and(|(name, _)| LOGIN.contains(&name)))
 }
 
-fn rtsp(written: &str, rest: &str) -> Result<Source, &'static str> {
+fn rtsp(written: &str, rest: &str) -> Result<CameraUrl, &'static str> {
     if written.chars().any(char::is_whitespace) {
         return Err("a space stands in it; write it as %20");
     }
@@ -90,7 +90,7 @@ fn rtsp(written: &str, rest: &str) -> Result<Source, &'static str> {
                     encrypts",
         );
     }
-    Ok(Source::Rtsp(written.to_owned()))
+    Ok(CameraUrl::Rtsp(written.to_owned()))
 }
 
 #[cfg(test)]
@@ -100,11 +100,11 @@ mod tests {
     #[test]
     fn sources() {
         for url in ["rtsp://10.0.0.5/s1", "rtsps://cam.local:322/a?b=1", "rtsp://[fe80::1]:554/x", "rtsp://cam"] {
-            assert_eq!(read(url), Ok(Source::Rtsp(url.into())));
+            assert_eq!(read(url), Ok(CameraUrl::Rtsp(url.into())));
         }
-        assert_eq!(read("file:/etc/clip.mp4"), Ok(Source::File("/etc/clip.mp4".into())));
-        assert_eq!(read("file:///clip.mp4"), Ok(Source::File("/clip.mp4".into())));
-        assert_eq!(read("v4l2:/dev/video0"), Ok(Source::V4l2("/dev/video0".into())));
+        assert_eq!(read("file:/etc/clip.mp4"), Ok(CameraUrl::File("/etc/clip.mp4".into())));
+        assert_eq!(read("file:///clip.mp4"), Ok(CameraUrl::File("/clip.mp4".into())));
+        assert_eq!(read("v4l2:/dev/video0"), Ok(CameraUrl::V4l2("/dev/video0".into())));
     }
 
     #[test]
