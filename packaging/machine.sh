@@ -188,7 +188,7 @@ processes_die() {
         from_now
         kill -KILL "$pid"
         within 120 other_process "$name" "$pid"
-        within 300 logged "back: .*room=$name"
+        within 300 logged "back: .*process=$name"
         from_now
         reads stage
     done

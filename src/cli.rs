@@ -1,5 +1,6 @@
-//! The command line: what somebody typed, and what it starts.
+//! The command line: parses the arguments and runs the command.
 
+mod model_facts;
 mod pause;
 mod site;
 mod watch;
@@ -21,12 +22,15 @@ use crate::{
     evaluate, sandbox,
     service::{
         Exit, lock, logging,
-        signals::{self, Hangup},
+        signals::{self, HangupAction},
     },
     supervisor::{
-        self, Options, Reload, Sink, process, worker::Program, worker_config::ModelFacts, worker_config::ResolvedConfig,
+        self, Options, Reload, Sink, process,
+        worker::Program,
+        worker_config::{ModelFacts, ResolvedConfig},
     },
     time::SystemClock,
+    wire::process::ProcessName,
 };
 
 /// Reads the mood of a group from a camera and a microphone, and publishes nothing else.
@@ -93,7 +97,10 @@ enum Command {
     },
     /// One of the daemon's own processes
     #[command(hide = true)]
-    Room { name: Room },
+    Process { name: ProcessName },
+    /// Print the facts that the parent needs of a network, as JSON
+    #[command(hide = true)]
+    ModelFacts { file: PathBuf },
 }
 
 #[derive(Debug, Subcommand)]
@@ -112,7 +119,7 @@ enum Model {
     },
 }
 
-/// What is paused.
+/// The box to pause or resume.
 #[derive(Args, Debug)]
 struct Paused {
     /// The pause file itself, where the configuration is not at hand
@@ -143,7 +150,7 @@ struct Evaluate {
     providers: Vec<Provider>,
 }
 
-/// The words of `model.providers`.
+/// The values of `model.providers`.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Provider {
     #[value(name = "tensorrt")]
@@ -152,14 +159,7 @@ enum Provider {
     Cpu,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Room {
-    Ingest,
-    Infer,
-    Publish,
-}
-
-/// Why a command did not do what was asked: the words for standard error, and the exit code for scripts.
+/// Why a command failed: the text for standard error, and the exit code.
 struct Failure {
     exit: Exit,
     text: String,
@@ -171,25 +171,25 @@ impl Failure {
     }
 }
 
-/// What can be typed, for its completions and its manual.
+/// The definition of the command line, for its completions and its manual.
 #[must_use]
 pub fn command() -> clap::Command {
     Arguments::command()
 }
 
-/// Does what was typed.
-pub fn run(typed: impl IntoIterator<Item = OsString>) -> Exit {
-    let done = match Arguments::try_parse_from(typed) {
+/// Runs the command of these arguments.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
+    let result = match Arguments::try_parse_from(arguments) {
         Ok(arguments) => arguments.run(),
         Err(err) => unparsed(&err),
     };
-    done.unwrap_or_else(|failure| {
-        logging::last_words(&failure.text);
+    result.unwrap_or_else(|failure| {
+        logging::print_error(&failure.text);
         failure.exit
     })
 }
 
-/// Help is an answer; anything else that cannot be parsed is a fault.
+/// A request for help is no error; every other failure of the parser is.
 fn unparsed(err: &clap::Error) -> Result<Exit, Failure> {
     match err.kind() {
         ErrorKind::DisplayHelp => show(&err.render().to_string()),
@@ -204,15 +204,16 @@ impl Arguments {
             Some(Command::Check { files }) => check(&files),
             Some(Command::Model { what: Model::Inspect { file } }) => show(&model(wiring::inspect(&file))?),
             Some(Command::Model { what: Model::Verify { file } }) => show(&model(wiring::verify(&file))?),
-            Some(Command::Evaluate(asked)) => evaluate(asked),
-            Some(Command::Watch(asked)) => watch::watch(asked),
+            Some(Command::Evaluate(arguments)) => evaluate(arguments),
+            Some(Command::Watch(arguments)) => watch::watch(arguments),
             Some(Command::Pause { span, of: Paused { file, files } }) => show(&pause::pause(file, &files, span)?),
             Some(Command::Resume { of: Paused { file, files } }) => show(&pause::resume(file, &files)?),
             Some(Command::Demo { seconds }) => {
                 logging::start("");
                 wiring::demo(seconds).map_err(|text| Failure::new(Exit::Internal, text))
             }
-            Some(Command::Room { name }) => room(name),
+            Some(Command::Process { name }) => process(name),
+            Some(Command::ModelFacts { file }) => show(&model(model_facts::child(&file))?),
             None if self.run.files.is_empty() => {
                 let cure = "name a configuration: edge-ger CAMERA.toml (`edge-ger --help` shows everything else)";
                 Err(Failure::new(Exit::Usage, cure))
@@ -223,14 +224,14 @@ impl Arguments {
     }
 }
 
-fn model(told: Result<String, String>) -> Result<String, Failure> {
-    told.map_err(|text| Failure::new(Exit::Configuration, text))
+fn model(result: Result<String, String>) -> Result<String, Failure> {
+    result.map_err(|text| Failure::new(Exit::Configuration, text))
 }
 
-fn evaluate(asked: Evaluate) -> Result<Exit, Failure> {
+fn evaluate(arguments: Evaluate) -> Result<Exit, Failure> {
     logging::start("");
-    let Evaluate { model, clips, labels, predictions, json, providers } = asked;
-    let providers = providers.into_iter().map(|it| match it {
+    let Evaluate { model, clips, labels, predictions, json, providers } = arguments;
+    let providers = providers.into_iter().map(|provider| match provider {
         Provider::TensorRt => ProviderChoice::TensorRt,
         Provider::Cuda => ProviderChoice::Cuda,
         Provider::Cpu => ProviderChoice::Cpu,
@@ -241,7 +242,7 @@ fn evaluate(asked: Evaluate) -> Result<Exit, Failure> {
     Ok(if report.is_complete() { Exit::Stopped } else { Exit::Unanswered })
 }
 
-/// Writes to standard output. Whoever closed it, as `head` does, has seen enough.
+/// Writes to standard output. If it was closed, as `head` does, that is no error.
 fn show(text: &str) -> Result<Exit, Failure> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
@@ -250,24 +251,19 @@ fn show(text: &str) -> Result<Exit, Failure> {
     }
 }
 
-fn room(name: Room) -> Result<Exit, Failure> {
-    let name = match name {
-        Room::Ingest => process::ProcessName::Ingest,
-        Room::Infer => process::ProcessName::Infer,
-        Room::Publish => process::ProcessName::Publish,
-    };
+fn process(name: ProcessName) -> Result<Exit, Failure> {
     logging::start(name.as_str());
-    process::enter(name, wiring::rooms(), Arc::new(SystemClock)).map_err(|err| {
-        let exit = if matches!(err, process::Error::NotARoom) { Exit::Usage } else { Exit::Internal };
+    process::run(name, wiring::processes(), Arc::new(SystemClock)).map_err(|err| {
+        let exit = if matches!(err, process::Error::NotStartedByParent) { Exit::Usage } else { Exit::Internal };
         Failure::new(exit, err)
     })
 }
 
-/// Everything that can be known to be wrong without a camera, a broker or ONNX Runtime.
+/// Checks everything that can be checked without a camera, a broker or ONNX Runtime.
 fn check(files: &[PathBuf]) -> Result<Exit, Failure> {
     let unfit = |text| Failure::new(Exit::Configuration, text);
     let summary = wiring::check(files).map_err(unfit)?;
-    let (config, model) = wiring::load(files).map_err(unfit)?;
+    let (config, model) = wiring::load_here(files).map_err(unfit)?;
     lock::check(&config.state_dir).map_err(|err| unfit(err.to_string()))?;
     ResolvedConfig::read(config, model).map_err(|faults| unfit(supervisor::Error::Secrets(faults).to_string()))?;
     show(&summary)
@@ -280,19 +276,19 @@ fn load(files: &[PathBuf]) -> Result<(Config, ModelFacts), Failure> {
 fn daemon(files: Vec<PathBuf>) -> Result<Exit, Failure> {
     logging::start("");
     let internal = |err: &dyn std::error::Error| Failure::new(Exit::Internal, err);
-    // Before anything takes time: a pause that comes meanwhile must not be the end of us, but wait.
-    let signals = signals::listen(Hangup::Reloads).map_err(|err| internal(&err))?;
+    // First of all: a SIGUSR1 that comes while the configuration is read must pause later, and not end the process.
+    let signals = signals::listen(HangupAction::Reload).map_err(|err| internal(&err))?;
     let (config, model) = load(&files)?;
-    let _lock = take(&config.state_dir)?;
+    let _lock = lock_state_dir(&config.state_dir)?;
     info!("edge-ger {}: {} cameras, network {}", env!("CARGO_PKG_VERSION"), config.cameras.len(), model.name);
-    // Broker and camera passwords pass through here.
-    sandbox::enter(sandbox::Room::Networked).map_err(|err| internal(&err))?;
+    // This process has the passwords of the broker and the cameras.
+    sandbox::enter(sandbox::Profile::Networked).map_err(|err| internal(&err))?;
     let reload: Reload = Box::new(move || wiring::load(&files));
     let (program, asks, clock) = (Program::default(), crossbeam_channel::never(), Arc::new(SystemClock));
     supervise(config, model, Options { sink: Sink::Publish, program, signals, asks, reload, clock })
 }
 
-fn take(state_dir: &Path) -> Result<lock::Lock, Failure> {
+fn lock_state_dir(state_dir: &Path) -> Result<lock::Lock, Failure> {
     lock::take(state_dir).map_err(|err| {
         let exit = match err {
             lock::Error::Held { .. } => Exit::AlreadyRunning,
@@ -318,10 +314,10 @@ mod tests {
     }
 
     #[test]
-    fn what_is_typed_is_what_is_meant() {
-        let check = |line: &str, understood: bool| {
-            let typed = line.split_whitespace();
-            assert_eq!(Arguments::try_parse_from(typed).is_ok(), understood, "{line}");
+    fn arguments_are_accepted_or_rejected() {
+        let check = |line: &str, accepted: bool| {
+            let arguments = line.split_whitespace();
+            assert_eq!(Arguments::try_parse_from(arguments).is_ok(), accepted, "{line}");
         };
         check("edge-ger a.toml b.toml folder", true);
         check("edge-ger --dry-run a.toml", true);
@@ -358,8 +354,8 @@ mod tests {
         check("edge-ger demo --seconds 45", true);
         check("edge-ger demo --seconds 0", false);
         check("edge-ger --version", true);
-        check("edge-ger room ingest", true);
-        check("edge-ger room kitchen", false);
+        check("edge-ger process ingest", true);
+        check("edge-ger process kitchen", false);
         check("edge-ger --verbose a.toml", false);
     }
 }

@@ -1,6 +1,6 @@
 //! edge-ger watches and listens to a room and publishes only the aggregate emotion of the group in it.
 //!
-//! Three rooms, three processes, one binary; data flows one way:
+//! One binary, a parent and three processes below it; data flows one way:
 //! `ingest` (network, compressed media) → `infer` (pictures and sound, no network) → `publish` (64-byte records).
 
 pub mod cli;

@@ -1,9 +1,9 @@
-//! What each room may do, enforced by the kernel, for all its threads and for good.
+//! Restricts what a process may do. The kernel enforces it for all threads, and it cannot be undone.
 //!
-//! `infer` sees pictures, so it cannot make a network socket: not on its main thread, not on a library's, not
-//! through a system call that does the same in another way. Only `socket`, `socketpair` and what goes round them is
-//! refused. `connect`, `bind`, `listen`, `accept` and `send` stay: without a socket there is nothing to use them on,
-//! and the descriptors that the parent hands over are halves of pairs, which the kernel lets nobody connect anew.
+//! `infer` decodes pictures, so it cannot create a network socket: on no thread, and through no other system call with the
+//! same effect. `socket`, `socketpair` and the calls that circumvent them are refused. `connect`, `bind`, `listen`,
+//! `accept` and `send` are allowed: without a socket they have no use, and the descriptors that the parent passes are
+//! ends of socket pairs, which cannot be connected to anything else.
 
 use std::{collections::BTreeMap, fmt, io::Error as IoError};
 
@@ -13,50 +13,50 @@ use seccompiler::{
     TargetArch, apply_filter_all_threads, sock_filter,
 };
 
-/// Who enters.
+/// What a process gives up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Room {
-    /// The parent and the two rooms with a network: their memory, where passwords are, is closed to other processes
-    /// of the same user.
+pub enum Profile {
+    /// For the parent, `ingest` and `publish`: no core dumps, and other processes of the same user cannot read its memory,
+    /// where passwords are.
     Networked,
-    /// The room that sees pictures and hears sound.
-    Infer {
-        /// Whether unix sockets stay: only for a microphone that is reached through one.
+    /// For a process that decodes pictures and sound or runs a network file: no core dumps, and no sockets.
+    NoNetwork {
+        /// Whether unix sockets are allowed, for a microphone that is reached through one.
         unix_sockets: bool,
     },
 }
 
-/// What the kernel granted.
+/// The restrictions that are in force.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Granted(Room);
+pub struct Granted(Profile);
 
 impl fmt::Display for Granted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.0 {
-            Room::Networked => "no core dumps, memory closed to others",
-            Room::Infer { unix_sockets: false } => "no sockets (seccomp, every thread), no core dumps",
-            Room::Infer { unix_sockets: true } => {
+            Profile::Networked => "no core dumps, memory closed to others",
+            Profile::NoNetwork { unix_sockets: false } => "no sockets (seccomp, every thread), no core dumps",
+            Profile::NoNetwork { unix_sockets: true } => {
                 "no network sockets (seccomp, every thread), unix sockets for the microphone, no core dumps"
             }
         })
     }
 }
 
-/// Why a room may not begin.
+/// Why the restrictions could not be put in force.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The kernel has no filter for system calls.
+    /// The kernel does not support seccomp filters.
     #[error(
-        "the kernel does not enforce the rule that this room has no network ({0}): pictures are only decoded where it \
+        "the kernel does not enforce the rule that this process has no network ({0}): pictures are only decoded where it \
          does; use a kernel with CONFIG_SECCOMP_FILTER, and a container that allows `seccomp`"
     )]
     NotEnforced(IoError),
-    /// The filter does not exist for this kind of machine.
+    /// There is no filter for this architecture.
     #[error("the sandbox cannot be built for {arch}: {text}")]
     NotBuilt {
         /// The processor's architecture.
         arch: &'static str,
-        /// What seccompiler said.
+        /// The error of seccompiler.
         text: String,
     },
     /// A limit could not be set.
@@ -64,28 +64,28 @@ pub enum Error {
     CoreDumps(IoError),
 }
 
-/// Gives up what the room does not need. Call it before the room has threads of its own; threads that exist all the
-/// same are bound too.
+/// Puts the restrictions in force. To be called before the process starts threads; threads that exist are restricted,
+/// too.
 ///
 /// # Errors
-/// When the kernel does not enforce it. There is no switch to go on without: privacy is a property, not a promise.
-pub fn enter(room: Room) -> Result<Granted, Error> {
+/// When the kernel does not enforce them. There is no option to run without.
+pub fn enter(profile: Profile) -> Result<Granted, Error> {
     // A core dump of `infer` would hold pictures, and one of the others passwords.
     let none = Rlimit { current: Some(0), maximum: Some(0) };
     setrlimit(Resource::Core, none).map_err(|err| Error::CoreDumps(err.into()))?;
-    match room {
+    match profile {
         // Not for `infer`: CUDA writes to its own threads' entries in /proc, which this would close.
-        Room::Networked => {
+        Profile::Networked => {
             set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(|err| Error::CoreDumps(err.into()))?;
         }
-        Room::Infer { unix_sockets } => {
+        Profile::NoNetwork { unix_sockets } => {
             let arch = std::env::consts::ARCH;
             let program = no_network(unix_sockets).map_err(|text| Error::NotBuilt { arch, text: text.to_string() })?;
             apply(&program)?;
             apply(&no_foreign_numbers())?;
         }
     }
-    Ok(Granted(room))
+    Ok(Granted(profile))
 }
 
 fn apply(program: &BpfProgram) -> Result<(), Error> {

@@ -1,22 +1,23 @@
-//! The parent: starts the three rooms, watches them, restarts what dies, stops them. It touches no media.
+//! The parent process: starts the three workers, watches them, restarts those that end, and stops them. It handles no
+//! media.
 //!
-//! What to do is decided in [`plan`], which knows neither processes nor sockets; what a room is told is made in
-//! [`begin`] and [`change`]; processes and sockets are in [`child`] and [`joints`]. [`room`] is the other side. Who is
-//! paused is decided in [`pause`] and seen to in [`rest`].
+//! What to do is decided in [`plan`], a state machine without processes or sockets. [`worker_config`] makes the
+//! configuration of each worker, [`change`] compares two configurations, [`worker`] starts and ends a process and
+//! [`links`] makes the sockets between them. [`process`] is what runs inside of a worker. [`pause`] decides which cameras
+//! are paused, and [`paused_cameras`] applies it.
 
 pub mod change;
 pub mod links;
 pub mod pause;
 mod paused_cameras;
 pub mod plan;
+pub mod process;
 mod records;
 mod request;
 pub mod worker;
 pub mod worker_config;
 
-pub mod process;
-
-use std::{collections::BTreeMap, fmt, io, os::fd::OwnedFd, sync::Arc};
+use std::{collections::BTreeMap, fmt, io, ops::ControlFlow, os::fd::OwnedFd, sync::Arc};
 
 use crossbeam_channel::{Receiver, Sender, bounded, never, select};
 use tracing::{debug, error, info, warn};
@@ -25,89 +26,81 @@ pub use self::request::DryRunRequest;
 use self::{
     links::{Links, Side},
     paused_cameras::PausedCameras,
-    plan::{Action, Ending, Event, Plan},
-    process::ProcessName,
-    worker::Program,
-    worker_config::{ModelFacts, ResolvedConfig, Run},
+    plan::{Action, Event, Outcome, Plan},
+    worker::{Program, Worker},
+    worker_config::{ModelFacts, ResolvedConfig, RunFacts},
 };
 use crate::{
     config::{Config, file::secrets::Unusable},
     service::{
         Exit,
-        notify::{self, Word},
+        notify::{self, Notification},
         signals::Signal,
     },
     time::{Clock, Span},
     wire::{
         control::{Libraries, Order, Report},
+        process::ProcessName,
         record::Record,
     },
 };
 
-/// Processes report once a second; a parent that does not keep up lets them wait.
-const EVENTS: usize = 256;
+/// How many events may wait for the parent. Workers report once a second; when the queue is full, they wait.
+const EVENTS_MAX: usize = 256;
 
-/// Whether to go on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Flow {
-    /// With the next record.
-    Continue,
-    /// There were enough: stop everything.
-    Enough,
-}
-
-/// Where records go.
+/// Where the records of `infer` go.
 pub enum Sink {
-    /// To the room `publish`.
+    /// To the process `publish`.
     Publish,
-    /// Here: `publish` is not started, and what is heard is handed to this function, on the thread that called [`run`].
-    Here(Box<dyn FnMut(Heard) -> Flow>),
+    /// To this function, called on the thread that called [`run`]; `publish` is not started. On
+    /// [`ControlFlow::Break`] everything is stopped.
+    Here(Box<dyn FnMut(DryRunEvent) -> ControlFlow<()>>),
 }
 
-/// What whoever watches a dry run hears.
+/// What a dry run receives from `infer`.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Heard {
+pub enum DryRunEvent {
     /// A record.
     Record(Record),
-    /// What `infer` works with.
+    /// The versions of the libraries in use.
     Libraries(Libraries),
 }
 
-/// Reads the configuration, and the facts of the network that it names, anew. The error is for people.
+/// Reads the configuration, and the facts of the network that it names, again. The error is shown as it is.
 pub type Reload = Box<dyn FnMut() -> Result<(Config, ModelFacts), String>>;
 
 /// How to run.
 pub struct Options {
-    /// Where records go.
+    /// Where the records go.
     pub sink: Sink,
-    /// What is started as a room.
+    /// The executable of the workers.
     pub program: Program,
-    /// What somebody asks of the process.
+    /// The signals that the process received.
     pub signals: Receiver<Signal>,
-    /// What whoever watches a dry run asks; its end is the wish to stop. [`never`] where nobody does.
+    /// Requests of a dry run; when the sender is dropped, everything is stopped. [`never`] in the daemon.
     pub asks: Receiver<DryRunRequest>,
-    /// What SIGHUP does.
+    /// Called on SIGHUP.
     pub reload: Reload,
-    /// How late it is.
+    /// The clock of every deadline.
     pub clock: Arc<dyn Clock>,
 }
 
 /// Why the daemon ended without being asked to.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Files that the configuration names cannot be used: all of them.
+    /// All files named by the configuration that cannot be used.
     #[error("{}", lines(.0))]
     Secrets(Vec<Unusable>),
-    /// A room cannot work, and trying again will not help.
+    /// A worker cannot work, and a restart would not help.
     #[error("{0}: {1}")]
     Refused(ProcessName, String),
-    /// An order cannot be written down.
-    #[error("an order cannot be written down, which is a fault of edge-ger: {0}")]
+    /// An order cannot be serialised.
+    #[error("an order cannot be serialised, which is a fault of edge-ger: {0}")]
     Order(#[from] serde_json::Error),
 }
 
 impl Error {
-    /// The exit code that tells a script the same.
+    /// The exit code for this error.
     #[must_use]
     pub fn exit(&self) -> Exit {
         match self {
@@ -121,33 +114,33 @@ fn lines(faults: &[Unusable]) -> String {
     faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }
 
-/// Runs the rooms until somebody asks to stop, or the sink has enough.
+/// Runs the workers until a signal or the sink asks to stop.
 ///
 /// # Errors
-/// When files that the configuration names cannot be used, or a room says that the configuration or the network is
-/// at fault. Nothing else is a reason to end.
+/// When files that the configuration names cannot be used, or a worker reports that the configuration or the network
+/// is at fault. Nothing else ends the daemon.
 pub fn run(config: Config, model: ModelFacts, options: Options) -> Result<(), Error> {
-    let setting = ResolvedConfig::read(config, model).map_err(Error::Secrets)?;
-    let rooms: &[ProcessName] = match &options.sink {
+    let config = ResolvedConfig::read(config, model).map_err(Error::Secrets)?;
+    let names: &[ProcessName] = match &options.sink {
         Sink::Publish => &ProcessName::ALL,
         Sink::Here(_) => &[ProcessName::Ingest, ProcessName::Infer],
     };
     let clock = options.clock;
     let watchdog = notify::watchdog().map(Span::from);
-    let cameras = setting.config.cameras.len();
-    let (plan, begin) = Plan::begin(clock.now(), rooms, cameras, watchdog, fastrand::u64(..));
-    let (events, happened) = bounded(EVENTS);
-    let next_camera = setting.config.cameras.iter().map(|it| it.id.0.saturating_add(1)).max().unwrap_or(0);
+    let cameras = &config.config.cameras;
+    let (plan, first_actions) = Plan::new(clock.now(), names, cameras.len(), watchdog, fastrand::u64(..));
+    let (events, received_events) = bounded(EVENTS_MAX);
+    let next_camera = cameras.iter().map(|camera| camera.id.0.saturating_add(1)).max().unwrap_or(0);
     let mut parent = Parent {
         plan,
-        rooms,
-        setting,
-        before: None,
-        rest: PausedCameras::default(),
+        names,
+        config,
+        previous_config: None,
+        paused_cameras: PausedCameras::default(),
         next_camera,
         boot: fastrand::u32(1..),
-        children: BTreeMap::new(),
-        joints: Links::default(),
+        workers: BTreeMap::new(),
+        links: Links::default(),
         program: options.program,
         sink: options.sink,
         events,
@@ -155,59 +148,61 @@ pub fn run(config: Config, model: ModelFacts, options: Options) -> Result<(), Er
         asks: options.asks,
         reload: options.reload,
         clock,
-        ending: None,
+        outcome: None,
     };
-    // Before anybody looks or listens.
-    parent.look();
-    parent.act(begin);
-    parent.work(&options.signals, &happened)
+    // Before the first camera or microphone is opened.
+    parent.check_pauses();
+    parent.act(first_actions);
+    parent.work(&options.signals, &received_events)
 }
 
 struct Parent {
     plan: Plan,
-    rooms: &'static [ProcessName],
-    setting: ResolvedConfig,
-    /// What to return to if a room refuses the present setting.
-    before: Option<ResolvedConfig>,
-    rest: PausedCameras,
+    /// The workers of this run: a dry run has no `publish`.
+    names: &'static [ProcessName],
+    config: ResolvedConfig,
+    /// Restored if a worker refuses the present configuration.
+    previous_config: Option<ResolvedConfig>,
+    paused_cameras: PausedCameras,
+    /// The number of the next camera that is added by a reload.
     next_camera: u16,
-    /// This run of the daemon.
+    /// Random number of this run of the daemon; part of the identity of a reading.
     boot: u32,
-    children: BTreeMap<ProcessName, worker::Worker>,
-    joints: Links,
+    workers: BTreeMap<ProcessName, Worker>,
+    links: Links,
     program: Program,
     sink: Sink,
     events: Sender<Event>,
-    /// A dry run's records.
+    /// The records of a dry run.
     records: Receiver<Record>,
     asks: Receiver<DryRunRequest>,
     reload: Reload,
     clock: Arc<dyn Clock>,
-    ending: Option<Ending>,
+    outcome: Option<Outcome>,
 }
 
 impl Parent {
-    fn work(&mut self, signals: &Receiver<Signal>, happened: &Receiver<Event>) -> Result<(), Error> {
+    fn work(&mut self, signals: &Receiver<Signal>, events: &Receiver<Event>) -> Result<(), Error> {
         loop {
-            if let Some(ending) = self.ending.take() {
-                return match ending {
-                    Ending::Stopped => Ok(()),
-                    Ending::Refused(name, why) => Err(Error::Refused(name, why)),
+            if let Some(outcome) = self.outcome.take() {
+                return match outcome {
+                    Outcome::Stopped => Ok(()),
+                    Outcome::Refused(name, reason) => Err(Error::Refused(name, reason)),
                 };
             }
-            self.look();
+            self.check_pauses();
             let now = self.clock.now();
             let (records, asks) = (self.records.clone(), self.asks.clone());
             select! {
-                recv(happened) -> event => event.into_iter().for_each(|it| self.step(it)),
-                recv(signals) -> signal => self.signal(signal.unwrap_or(Signal::StopAtOnce))?,
-                recv(asks) -> ask => self.ask(ask.ok()),
-                recv(records) -> record => self.record(record.ok()),
-                default(self.plan.next(now).min(self.rest.look_at).after(now)) => {}
+                recv(events) -> event => if let Ok(event) = event { self.step(event) },
+                recv(signals) -> signal => self.handle_signal(signal.unwrap_or(Signal::StopAtOnce))?,
+                recv(asks) -> request => self.handle_request(request.ok()),
+                recv(records) -> record => self.handle_record(record.ok()),
+                default(self.plan.next_deadline(now).min(self.paused_cameras.next_check).after(now)) => {}
             }
-            // All that has happened comes before the look at the clock: a parent that was kept from running must not
-            // take its own delay for a room's silence.
-            while let Ok(event) = happened.try_recv() {
+            // All waiting events are handled before the clock is read: if the parent was not scheduled for a while, that
+            // time must not be taken for silence of a worker.
+            while let Ok(event) = events.try_recv() {
                 self.step(event);
             }
             self.step(Event::Tick);
@@ -217,10 +212,12 @@ impl Parent {
     fn step(&mut self, event: Event) {
         match event {
             Event::Exited(name, ..) => {
-                self.children.remove(&name);
-                self.joints.leave(name);
+                self.workers.remove(&name);
+                self.links.disconnect(name);
             }
-            Event::Report(ProcessName::Infer, _, Report::Libraries(it)) => self.hear(Heard::Libraries(it)),
+            Event::Report(ProcessName::Infer, _, Report::Libraries(libraries)) => {
+                self.deliver(DryRunEvent::Libraries(libraries));
+            }
             _ => {}
         }
         let actions = self.plan.step(self.clock.now(), event);
@@ -230,96 +227,103 @@ impl Parent {
     fn act(&mut self, actions: Vec<Action>) {
         for action in actions {
             match action {
-                Action::Start(name, life) => self.start(name, life),
+                Action::Start(name, generation) => self.start(name, generation),
                 Action::Stop(name) => self.order(name, &Order::Stop, &[]),
-                Action::Kill(name) => self.children.get(&name).into_iter().for_each(worker::Worker::kill),
-                Action::Say(word) => notify::say(&word),
+                Action::Kill(name) => {
+                    if let Some(worker) = self.workers.get(&name) {
+                        worker.kill();
+                    }
+                }
+                Action::Notify(notification) => notify::send(&notification),
                 Action::Revert => self.revert(),
-                Action::End(ending) => self.ending = Some(ending),
+                Action::Finish(outcome) => self.outcome = Some(outcome),
             }
         }
     }
 
-    fn start(&mut self, name: ProcessName, life: u32) {
-        if let Err(err) = self.try_start(name, life) {
-            error!(room = %name, %err, "could not be started");
-            self.joints.leave(name);
-            self.step(Event::Exited(name, life, "never begun".into()));
+    fn start(&mut self, name: ProcessName, generation: u32) {
+        if let Err(err) = self.try_start(name, generation) {
+            error!(process = %name, %err, "could not be started");
+            self.links.disconnect(name);
+            self.step(Event::Exited(name, generation, "not started".into()));
         }
     }
 
-    fn try_start(&mut self, name: ProcessName, life: u32) -> io::Result<()> {
-        let ends = self.joints.enter(name, |it| self.children.contains_key(&it))?;
+    fn try_start(&mut self, name: ProcessName, generation: u32) -> io::Result<()> {
+        let ends = self.links.connect(name, |neighbour| self.workers.contains_key(&neighbour))?;
         let mut own = ends.own;
+        let is_dry_run = !self.names.contains(&ProcessName::Publish);
         if name == ProcessName::Infer
-            && !self.rooms.contains(&ProcessName::Publish)
-            && let Some(records) = self.joints.take_kept(ProcessName::Publish)
+            && is_dry_run
+            && let Some(records) = self.links.take_spare(ProcessName::Publish)
         {
             self.records = records::read(records)?;
         }
-        let survey = !self.rooms.contains(&ProcessName::Publish);
-        let run = Run { boot: self.boot, last_slot: self.plan.last_slot(), survey };
-        let order = self.setting.order(name, run);
-        let room = worker::Worker::start(&self.program, (name, life), &order, &own, self.events.clone())?;
-        // The parent's copies go, so that a room's end is heard by its neighbours.
+        let run = RunFacts { boot: self.boot, last_slot: self.plan.last_slot(), is_dry_run };
+        let order = self.config.order(name, run);
+        let worker = Worker::start(&self.program, (name, generation), &order, &own, self.events.clone())?;
+        // The parent closes its copies, so that the neighbours see the end of this process as the end of the stream.
         own.clear();
-        debug!(room = %name, life, "started");
-        self.children.insert(name, room);
+        debug!(process = %name, generation, "started");
+        self.workers.insert(name, worker);
         for (neighbour, side, end) in ends.neighbours {
-            let order = if side == Side::Before { Order::Downstream } else { Order::Upstream };
+            // A neighbour on the upstream side of the link gets a new downstream, and the reverse.
+            let order = if side == Side::Upstream { Order::Downstream } else { Order::Upstream };
             self.order(neighbour, &order, &[end]);
         }
         Ok(())
     }
 
-    /// Sends an order; a room that does not take it cannot be worked with.
+    /// Sends an order; a worker that does not accept it is killed, and so restarted.
     fn order(&self, name: ProcessName, order: &Order, ends: &[OwnedFd]) {
-        let Some(room) = self.children.get(&name) else { return };
-        if let Err(err) = room.order(order, ends) {
-            warn!(room = %name, %err, "takes no orders: killed");
-            room.kill();
+        let Some(worker) = self.workers.get(&name) else { return };
+        if let Err(err) = worker.order(order, ends) {
+            warn!(process = %name, %err, "accepts no orders: killed");
+            worker.kill();
         }
     }
 
-    fn record(&mut self, record: Option<Record>) {
+    fn handle_record(&mut self, record: Option<Record>) {
         match record {
-            Some(record) => self.hear(Heard::Record(record)),
-            // `infer` ended; its next life brings a new socket.
+            Some(record) => self.deliver(DryRunEvent::Record(record)),
+            // `infer` ended; when it is restarted, there is a new socket.
             None => self.records = never(),
         }
     }
 
-    fn hear(&mut self, heard: Heard) {
-        if let Sink::Here(take) = &mut self.sink
-            && take(heard) == Flow::Enough
+    fn deliver(&mut self, event: DryRunEvent) {
+        if let Sink::Here(receive) = &mut self.sink
+            && receive(event).is_break()
         {
             self.step(Event::Stop);
         }
     }
 
-    fn ask(&mut self, ask: Option<DryRunRequest>) {
-        let Some(order) = ask.and_then(DryRunRequest::order) else {
+    fn handle_request(&mut self, request: Option<DryRunRequest>) {
+        let Some(order) = request.and_then(DryRunRequest::order) else {
             self.asks = never();
             return self.step(Event::Stop);
         };
-        // A room that is away begins without a test; whoever watches sees that no claps are counted, and asks again.
-        [ProcessName::Ingest, ProcessName::Infer].into_iter().for_each(|room| self.order(room, &order, &[]));
+        // A process that is being restarted starts without a clap test; the view then counts no claps, and asks again.
+        for name in [ProcessName::Ingest, ProcessName::Infer] {
+            self.order(name, &order, &[]);
+        }
     }
 
-    fn signal(&mut self, signal: Signal) -> Result<(), Error> {
+    fn handle_signal(&mut self, signal: Signal) -> Result<(), Error> {
         match signal {
             Signal::Stop => self.step(Event::Stop),
             Signal::StopAtOnce => self.step(Event::StopAtOnce),
             Signal::Pause => self.pause(true),
             Signal::Resume => self.pause(false),
             Signal::Reload => {
-                let told = self.plan.ready();
-                if told {
-                    notify::say(&Word::Reloading(self.clock.now()));
+                let is_ready = self.plan.is_ready();
+                if is_ready {
+                    notify::send(&Notification::Reloading(self.clock.now()));
                 }
                 self.reload()?;
-                if told {
-                    notify::say(&Word::Ready);
+                if is_ready {
+                    notify::send(&Notification::Ready);
                 }
             }
         }
@@ -328,10 +332,10 @@ impl Parent {
 
     fn reload(&mut self) -> Result<(), Error> {
         let read = (self.reload)().and_then(|(mut config, model)| {
-            let next = change::renumber(&self.setting.config, &mut config, self.next_camera);
-            let next = next.ok_or("65535 cameras have come and gone: restart edge-ger")?;
-            let setting = ResolvedConfig::read(config, model).map_err(|faults| lines(&faults))?;
-            Ok((setting, next))
+            let next = change::renumber(&self.config.config, &mut config, self.next_camera);
+            let next = next.ok_or("all 65535 camera numbers of this run are used: restart edge-ger")?;
+            let config = ResolvedConfig::read(config, model).map_err(|faults| lines(&faults))?;
+            Ok((config, next))
         });
         match read {
             Err(faults) => {
@@ -341,36 +345,36 @@ impl Parent {
                 error!("the new configuration has faults, so the old one stays");
                 Ok(())
             }
-            Ok((setting, next)) => {
-                if setting.config.state_dir != self.setting.config.state_dir {
+            Ok((config, next)) => {
+                if config.config.state_dir != self.config.config.state_dir {
                     warn!("a new state_dir is only used after a restart of edge-ger");
                 }
                 self.next_camera = next;
-                self.adopt(setting, false)
+                self.adopt(config, false)
             }
         }
     }
 
-    /// Goes over to a setting: rooms that it does not concern hear nothing.
-    fn adopt(&mut self, mut setting: ResolvedConfig, revert: bool) -> Result<(), Error> {
-        self.rest.settle(&mut setting, &*self.clock);
-        let change = change::between(&self.setting, &setting, self.rooms)?;
-        let cameras = setting.config.cameras.len();
-        let words: Vec<_> = change.restart.iter().map(|it| it.as_str()).collect();
-        info!(cameras, restarting = words.join(" "), camera_orders = change.orders.len(), "configuration changed");
-        let old = std::mem::replace(&mut self.setting, setting);
-        self.before = if revert { None } else { Some(old) };
+    /// Makes this the present configuration: sends orders to the workers that it concerns, and restarts some.
+    fn adopt(&mut self, mut config: ResolvedConfig, revert: bool) -> Result<(), Error> {
+        self.paused_cameras.update(&mut config, &*self.clock);
+        let change = change::between(&self.config, &config, self.names)?;
+        let cameras = config.config.cameras.len();
+        let restarting: Vec<_> = change.restart.iter().map(|name| name.as_str()).collect();
+        info!(cameras, restarting = restarting.join(" "), camera_orders = change.orders.len(), "configuration changed");
+        let previous = std::mem::replace(&mut self.config, config);
+        self.previous_config = if revert { None } else { Some(previous) };
         for (name, order) in &change.orders {
             self.order(*name, order, &[]);
         }
-        self.step(Event::Paused(self.setting.paused.len()));
+        self.step(Event::Paused(self.config.paused.len()));
         self.step(Event::Reloaded { cameras, restart: change.restart, revert });
         Ok(())
     }
 
     fn revert(&mut self) {
-        let Some(before) = self.before.take() else { return };
-        if let Err(err) = self.adopt(before, true) {
+        let Some(previous) = self.previous_config.take() else { return };
+        if let Err(err) = self.adopt(previous, true) {
             error!(%err, "could not return to the old configuration");
         }
     }

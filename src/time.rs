@@ -1,7 +1,7 @@
-//! Time has one home: moments on one monotonic clock, spans between them, and a clock that tests set by hand.
+//! Moments on the monotonic clock, spans between them, the slot grid, and a clock that tests set.
 //!
-//! All rooms run on one machine, so `CLOCK_MONOTONIC` is the same clock in each of them: a moment stamped in
-//! `ingest` means the same in `infer`.
+//! All processes run on one machine, so `CLOCK_MONOTONIC` is the same clock in each of them: a moment that `ingest` took
+//! means the same in `infer`.
 
 pub mod local;
 
@@ -23,13 +23,13 @@ pub struct Moment(pub i64);
 pub struct Span(pub i64);
 
 impl Moment {
-    /// The moment in nanoseconds of the monotonic clock.
+    /// Nanoseconds of the monotonic clock.
     #[must_use]
     pub const fn as_ns(self) -> i64 {
         self.0
     }
 
-    /// How long from now until this moment; zero when it has passed.
+    /// The time from `now` until this moment; zero when it has passed.
     #[must_use]
     pub fn after(self, now: Self) -> Duration {
         (self - now).to_duration()
@@ -37,7 +37,7 @@ impl Moment {
 }
 
 impl Span {
-    /// No time at all.
+    /// Zero.
     pub const ZERO: Self = Self(0);
 
     /// A span of whole milliseconds.
@@ -53,25 +53,25 @@ impl Span {
         Self((seconds * 1e9).round() as i64)
     }
 
-    /// The span in nanoseconds.
+    /// Nanoseconds.
     #[must_use]
     pub const fn as_ns(self) -> i64 {
         self.0
     }
 
-    /// The span in whole milliseconds, rounded towards zero.
+    /// Whole milliseconds, rounded towards zero.
     #[must_use]
     pub const fn as_ms(self) -> i64 {
         self.0 / 1_000_000
     }
 
-    /// The span in seconds.
+    /// Seconds.
     #[must_use]
     pub fn as_secs_f64(self) -> f64 {
         self.0 as f64 / 1e9
     }
 
-    /// The same length without its sign.
+    /// The absolute value.
     #[must_use]
     pub const fn abs(self) -> Self {
         Self(self.0.abs())
@@ -137,15 +137,15 @@ impl fmt::Display for Span {
     }
 }
 
-/// What time it is.
+/// A source of the time.
 pub trait Clock: Send + Sync {
-    /// The moment that is now.
+    /// The present moment.
     fn now(&self) -> Moment;
-    /// The date that is now, in milliseconds since 1970-01-01 UTC. It may jump; only for people to read.
+    /// The date and time in milliseconds since 1970-01-01 UTC. It may jump; only for people to read.
     fn wall_ms(&self) -> u64;
 }
 
-/// The machine's own clocks.
+/// The clocks of the machine.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemClock;
 
@@ -161,21 +161,21 @@ impl Clock for SystemClock {
     }
 }
 
-/// A clock that stands still until it is moved: for tests.
+/// A clock that only moves when it is told to: for tests.
 #[derive(Debug)]
 pub struct SetClock {
     now_ns: AtomicI64,
-    wall_ahead_ms: AtomicI64,
+    wall_offset_ms: AtomicI64,
 }
 
 impl SetClock {
-    /// A clock that stands at `now`, with the date 2026-01-01 at moment zero.
+    /// A clock at `now`, with the date 2026-01-01 at moment zero.
     #[must_use]
     pub fn at(now: Moment) -> Self {
-        Self { now_ns: AtomicI64::new(now.0), wall_ahead_ms: AtomicI64::new(1_767_225_600_000) }
+        Self { now_ns: AtomicI64::new(now.0), wall_offset_ms: AtomicI64::new(1_767_225_600_000) }
     }
 
-    /// Moves the clock on by `span`.
+    /// Moves the clock forward by `span`.
     pub fn advance(&self, span: Span) {
         self.now_ns.fetch_add(span.0, Ordering::SeqCst);
     }
@@ -187,34 +187,34 @@ impl Clock for SetClock {
     }
 
     fn wall_ms(&self) -> u64 {
-        let ms = self.wall_ahead_ms.load(Ordering::SeqCst) + self.now_ns.load(Ordering::SeqCst) / 1_000_000;
+        let ms = self.wall_offset_ms.load(Ordering::SeqCst) + self.now_ns.load(Ordering::SeqCst) / 1_000_000;
         u64::try_from(ms).unwrap_or(0)
     }
 }
 
-/// The slot grid: which windows there are and which frames of them the network looks at.
+/// The slot grid: the windows, and the frames of them that the network gets.
 ///
 /// Slot `k` ends at `k · hop` on the monotonic clock and covers the `clip` before that. All cameras share one
 /// grid, so that slots of several cameras come due together. Frame `i` of `frames` is wanted at
 /// `(i + ½) · clip / frames` into the window, the "midpoint" sampling of the contract.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Grid {
-    /// How long a window is: 5 s for all published systems.
+    /// The length of a window: 5 s for all published systems.
     pub clip: Span,
     /// From the end of one window to the end of the next: 1 s to 5 s.
     pub hop: Span,
-    /// How many frames of a window the network sees: 5 or 8.
+    /// The frames of a window that the network gets: 5 or 8.
     pub frames: u32,
 }
 
 impl Grid {
-    /// When slot `slot` ends.
+    /// The end of slot `slot`.
     #[must_use]
     pub fn end(&self, slot: u64) -> Moment {
         Moment(i64::try_from(slot).unwrap_or(i64::MAX).saturating_mul(self.hop.0))
     }
 
-    /// When slot `slot` begins.
+    /// The start of slot `slot`.
     #[must_use]
     pub fn start(&self, slot: u64) -> Moment {
         self.end(slot) - self.clip
@@ -226,17 +226,17 @@ impl Grid {
         u64::try_from(now.0.div_euclid(self.hop.0) + 1).unwrap_or(0)
     }
 
-    /// When frame `frame` of slot `slot` is wanted.
+    /// The moment of frame `frame` of slot `slot`.
     #[must_use]
     pub fn wanted(&self, slot: u64, frame: u32) -> Moment {
         let twice = i64::from(2 * frame + 1);
         self.start(slot) + Span(self.clip.0 * twice / (2 * i64::from(self.frames.max(1))))
     }
 
-    /// The first wanted moment, of whatever slot, at or after `moment`.
+    /// The first moment of a wanted frame, of any slot, at or after `moment`.
     #[must_use]
     pub fn wanted_from(&self, moment: Moment) -> Moment {
-        // Slots overlap where the hop is shorter than the clip, so every slot that covers the moment is asked.
+        // Slots overlap where the hop is shorter than the clip, so every slot that covers the moment is considered.
         let first = self.next_slot(moment).saturating_sub(1);
         let last = self.next_slot(moment + self.clip);
         (first..=last)
@@ -265,13 +265,13 @@ mod tests {
     fn overlapping_windows_share_or_interleave_their_frames() {
         let hop_2500 = Grid { hop: Span::from_ms(2500), ..GRID };
         let mut at = Moment(0) + Span::from_ms(10_000);
-        let mut seen = Vec::new();
+        let mut wanted = Vec::new();
         for _ in 0..5 {
             at = hop_2500.wanted_from(at);
-            seen.push((at - Moment(0)).as_ms());
+            wanted.push((at - Moment(0)).as_ms());
             at += Span(1);
         }
-        assert_eq!(seen, [10_000, 10_500, 11_000, 11_500, 12_000]);
+        assert_eq!(wanted, [10_000, 10_500, 11_000, 11_500, 12_000]);
     }
 
     #[test]

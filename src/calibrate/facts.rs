@@ -2,6 +2,8 @@
 //!
 //! Addresses, users and the words of the notice are left out here, so that no report can hold them.
 
+use serde::{Deserialize, Serialize};
+
 use super::system::System;
 use crate::{
     config::{self, Config, Decode, Gates, ProviderChoice, Source, Transport},
@@ -38,7 +40,7 @@ pub struct Facts {
 }
 
 /// Of the network, from its contract.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Network {
     /// Its name.
     pub name: String,

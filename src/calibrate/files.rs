@@ -62,7 +62,7 @@ fn has_folder(path: &Path) -> Result<(), Error> {
 /// As [`may_report`], and when the system refuses.
 pub fn write_report(path: &Path, text: &str) -> Result<(), Error> {
     may_report(path)?;
-    whole_file::replace(path, text, Readers::AsUsual).map_err(|err| error(path, err))
+    whole_file::replace(path, text, Readers::Umask).map_err(|err| error(path, err))
 }
 
 /// Writes a patch where nothing is.
@@ -71,7 +71,7 @@ pub fn write_report(path: &Path, text: &str) -> Result<(), Error> {
 /// As [`may_patch`], and when the system refuses.
 pub fn write_patch(path: &Path, text: &str) -> Result<(), Error> {
     may_patch(path)?;
-    whole_file::create(path, text, Readers::AsUsual).map_err(|err| error(path, err))
+    whole_file::create(path, text, Readers::Umask).map_err(|err| error(path, err))
 }
 
 fn error(path: &Path, err: io::Error) -> Error {

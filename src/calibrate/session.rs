@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     service::signals::Signal,
-    supervisor::{DryRunRequest, Heard},
+    supervisor::{DryRunEvent, DryRunRequest},
     terminal::{Key, Tail, Terminal},
     time::Clock,
     wire::record::Record,
@@ -51,7 +51,7 @@ pub struct Session {
     /// Where it goes.
     pub output: Output,
     /// What the rooms say. Its end is the end of the run.
-    pub heard: Receiver<Heard>,
+    pub heard: Receiver<DryRunEvent>,
     /// What somebody asks of the process.
     pub signals: Receiver<Signal>,
     /// To the parent: what is asked of the rooms.
@@ -65,7 +65,7 @@ pub struct Session {
 /// How a turn ended.
 enum Turn {
     Key(Key),
-    Heard(Heard),
+    Heard(DryRunEvent),
     Signal(Signal),
     Nothing,
     /// The rooms are gone.
@@ -175,10 +175,10 @@ impl Session {
         }
     }
 
-    fn hear(&mut self, shown: &mut Shown, heard: &Heard) -> io::Result<()> {
+    fn hear(&mut self, shown: &mut Shown, heard: &DryRunEvent) -> io::Result<()> {
         match heard {
-            Heard::Record(record) => self.take(shown, record),
-            Heard::Libraries(libraries) => {
+            DryRunEvent::Record(record) => self.take(shown, record),
+            DryRunEvent::Libraries(libraries) => {
                 self.site.libraries = Some(*libraries);
                 match self.output {
                     Output::Json => shown.line(&json::libraries(libraries).to_string()),

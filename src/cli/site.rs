@@ -1,6 +1,6 @@
 //! `--dry-run`: what was typed, what runs meanwhile, and what is left behind.
 
-use std::{fs, path::PathBuf, sync::Arc, thread};
+use std::{fs, ops::ControlFlow, path::PathBuf, sync::Arc, thread};
 
 use clap::Args;
 use crossbeam_channel::bounded;
@@ -23,9 +23,9 @@ use crate::{
     sandbox,
     service::{
         Exit, logging,
-        signals::{self, Hangup},
+        signals::{self, HangupAction},
     },
-    supervisor::{self, Flow, Reload, Sink, worker::Program},
+    supervisor::{self, Reload, Sink, worker::Program},
     terminal::{Tail, Terminal},
     time::{Clock, SystemClock},
 };
@@ -62,12 +62,12 @@ pub(super) fn dry_run(options: Options, paths: Vec<PathBuf>) -> Result<Exit, Fai
     logging::start("");
     let internal = |err: &dyn std::error::Error| Failure::new(Exit::Internal, err);
     // From here on Ctrl-C is an end with a report.
-    let asked = signals::listen(Hangup::Stops).map_err(|err| internal(&err))?;
+    let asked = signals::listen(HangupAction::Stop).map_err(|err| internal(&err))?;
     options.may_write().map_err(|err| Failure::new(Exit::Usage, err))?;
     let read = wiring::site(&paths).map_err(|text| Failure::new(Exit::Configuration, text))?;
     let system = System::read();
     // Broker and camera passwords pass through here.
-    sandbox::enter(sandbox::Room::Networked).map_err(|err| internal(&err))?;
+    sandbox::enter(sandbox::Profile::Networked).map_err(|err| internal(&err))?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let cores = thread::available_parallelism().map_or(1, |it| u32::try_from(it.get()).unwrap_or(u32::MAX));
     let facts = Facts::new(&read.config, read.network, system, clock.wall_ms(), cores);
@@ -80,7 +80,7 @@ pub(super) fn dry_run(options: Options, paths: Vec<PathBuf>) -> Result<Exit, Fai
     let session = Session { site, wanted, output, heard, signals: asked, asks, parent, clock: Arc::clone(&clock) };
     let session = thread::Builder::new().name("session".into()).spawn(move || session.run());
     let session = session.map_err(|err| internal(&err))?;
-    let take = move |heard| if sender.send(heard).is_ok() { Flow::Continue } else { Flow::Enough };
+    let take = move |heard| if sender.send(heard).is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) };
     let reload: Reload = Box::new(move || wiring::load(&paths));
     let run = supervisor::Options {
         sink: Sink::Here(Box::new(take)),

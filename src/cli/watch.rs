@@ -1,4 +1,4 @@
-//! What `edge-ger watch` was asked.
+//! The arguments of `edge-ger watch`.
 
 use std::{io, path::PathBuf};
 
@@ -10,7 +10,7 @@ use crate::{
     sandbox,
     service::{
         Exit,
-        signals::{self, Hangup},
+        signals::{self, HangupAction},
     },
     terminal::Terminal,
     time::SystemClock,
@@ -42,7 +42,7 @@ pub(super) struct Watch {
     once: bool,
 }
 
-/// What the keys of a configuration are called here.
+/// Keys of the configuration, and the options that have their place here.
 const OPTIONS: [(&str, &str); 4] = [
     ("mqtt.password_file", "--password-file"),
     ("mqtt.tls_ca_file", "--ca-file"),
@@ -50,49 +50,49 @@ const OPTIONS: [(&str, &str); 4] = [
     ("mqtt.tls_key_file", "--key-file"),
 ];
 
-fn named_here(text: &str) -> String {
+fn with_option_names(text: &str) -> String {
     OPTIONS.iter().fold(text.to_owned(), |text, (key, option)| text.replace(key, option))
 }
 
-/// Watches.
-pub(super) fn watch(asked: Watch) -> Result<Exit, Failure> {
+/// Runs `edge-ger watch`.
+pub(super) fn watch(arguments: Watch) -> Result<Exit, Failure> {
     let form = match () {
-        () if asked.once => Form::Once,
-        () if asked.json => Form::Json,
+        () if arguments.once => Form::Once,
+        () if arguments.json => Form::Json,
         () if Terminal::is_possible() => Form::View,
         () => Form::Lines,
     };
-    let task = task(asked, form)?;
+    let task = task(arguments, form)?;
     let internal = |err: io::Error| Failure::new(Exit::Internal, err);
-    let stop = signals::listen(Hangup::Stops).map_err(internal)?;
-    // The password is in here.
-    sandbox::enter(sandbox::Room::Networked).map_err(|err| Failure::new(Exit::Internal, err))?;
+    let stop = signals::listen(HangupAction::Stop).map_err(internal)?;
+    // This process has the password.
+    sandbox::enter(sandbox::Profile::Networked).map_err(|err| Failure::new(Exit::Internal, err))?;
     watch::run(&task, &stop, &SystemClock, &mut io::stdout().lock()).map_err(|err| {
         let exit = match err {
             watch::Error::Tls(_) => Exit::Configuration,
             watch::Error::Io(_) => Exit::Internal,
             watch::Error::Unreached(_) => Exit::Unanswered,
         };
-        Failure::new(exit, named_here(&err.to_string()))
+        Failure::new(exit, with_option_names(&err.to_string()))
     })?;
     Ok(Exit::Stopped)
 }
 
-fn task(asked: Watch, form: Form) -> Result<Task, Failure> {
+fn task(arguments: Watch, form: Form) -> Result<Task, Failure> {
     let usage = |text: &str| Failure::new(Exit::Usage, text);
-    let place = address::parse(&asked.address).map_err(usage)?;
-    if asked.password_file.is_some() && place.user.is_none() {
+    let place = address::parse(&arguments.address).map_err(usage)?;
+    if arguments.password_file.is_some() && place.user.is_none() {
         return Err(usage("--password-file means nothing without a user: write mqtt://USER@HOST"));
     }
-    if !place.secure && (asked.ca_file.is_some() || asked.certificate_file.is_some()) {
+    if !place.secure && (arguments.ca_file.is_some() || arguments.certificate_file.is_some()) {
         return Err(usage("--ca-file and --certificate-file mean nothing without TLS: write mqtts://HOST"));
     }
-    let tls = Tls { ca_file: asked.ca_file, client: asked.certificate_file.zip(asked.key_file) };
+    let tls = Tls { ca_file: arguments.ca_file, client: arguments.certificate_file.zip(arguments.key_file) };
     let mqtt = Mqtt {
         host: place.host.clone(),
         port: place.port,
         user: place.user.clone(),
-        password_file: asked.password_file,
+        password_file: arguments.password_file,
         version: MqttVersion::V311,
         tls: place.secure.then_some(tls),
         topic_prefix: place.prefix.clone(),
@@ -100,7 +100,7 @@ fn task(asked: Watch, form: Form) -> Result<Task, Failure> {
         expiry_s: 0,
         discovery: Discovery::Off,
     };
-    let unusable = |err: secrets::Unusable| Failure::new(Exit::Configuration, named_here(&err.to_string()));
+    let unusable = |err: secrets::Unusable| Failure::new(Exit::Configuration, with_option_names(&err.to_string()));
     let secrets = secrets::mqtt(&mqtt).map_err(unusable)?;
     Ok(Task { place, secrets, form })
 }

@@ -1,4 +1,4 @@
-//! Where the command line meets the rooms: the only place that knows all three.
+//! Connects the command line with the modules: the only file that knows `ingest`, `infer` and `publish`.
 
 use std::{
     env,
@@ -8,7 +8,10 @@ use std::{
 
 use tracing::warn;
 
-use super::Failure;
+use super::{
+    Failure,
+    model_facts::{self, NetworkFacts},
+};
 use crate::{
     calibrate::{facts::Network, system::dotted},
     config::{
@@ -18,7 +21,7 @@ use crate::{
     evaluate,
     infer::{
         self,
-        contract::{self, Contract},
+        contract::Contract,
         decode,
         runtime::{self, Runtime},
     },
@@ -28,88 +31,78 @@ use crate::{
     time::{Clock, SystemClock},
 };
 
-/// Variables that are not text are nobody's settings.
+/// Variables that are not UTF-8 set no key.
 fn environment() -> impl Iterator<Item = (String, String)> {
     env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
 }
 
-/// What a configuration means, for people.
+/// The summary of a configuration, or all of its faults.
 pub(super) fn check(files: &[PathBuf]) -> Result<String, String> {
     file::check(files, environment()).map_err(|faults| faults.to_string())
 }
 
-/// Where the box of a configuration keeps its state and its pause file.
+/// The state directory and the pause file of a configuration.
 pub(super) fn places(files: &[PathBuf]) -> Result<Places, String> {
     file::places(files, environment()).map_err(|faults| faults.to_string())
 }
 
-/// Reads a configuration and the contract of the network that it names. All faults of the former come at once.
+/// Reads a configuration, and the contract of the network that it names in a process of its own. All faults of the
+/// configuration come at once.
 pub(super) fn load(files: &[PathBuf]) -> Result<(Config, ModelFacts), String> {
+    let Loaded { config, .. } = load_files(files)?;
+    let NetworkFacts { model, .. } = model_facts::read_in_child(&config.model.file)?;
+    Ok((config, model))
+}
+
+/// The same in this process, for a command that ends at once.
+pub(super) fn load_here(files: &[PathBuf]) -> Result<(Config, ModelFacts), String> {
+    let Loaded { config, .. } = load_files(files)?;
+    let NetworkFacts { model, .. } = model_facts::read(&config.model.file)?;
+    Ok((config, model))
+}
+
+fn load_files(files: &[PathBuf]) -> Result<Loaded, String> {
     let loaded = file::load_with_warnings(files, environment()).map_err(|faults| faults.to_string())?;
     for warning in &loaded.warnings {
         warn!("{warning}");
     }
-    let model = facts(&loaded.config.model.file)?;
-    Ok((loaded.config, model))
+    Ok(loaded)
 }
 
-fn facts(model: &Path) -> Result<ModelFacts, String> {
-    let (contract, _) = Contract::read(model).map_err(|err| format!("model.file: {err}"))?;
-    Ok(ModelFacts { name: contract.name, frames: contract.video.frames, clip: contract.clip })
-}
-
-/// What a dry run looks at.
+/// The configuration of a dry run.
 pub(super) struct Site {
     pub(super) config: Config,
     pub(super) model: ModelFacts,
     pub(super) network: Network,
-    /// All files that were read, and those of the cameras by their numbers.
+    /// All files that were read, and those of the cameras by camera number.
     pub(super) files: Vec<PathBuf>,
     pub(super) camera_files: Vec<PathBuf>,
 }
 
-/// Reads the same as [`load`], and what a dry run must know beside it.
+/// Reads the same as [`load`], and what only a dry run needs.
 pub(super) fn site(files: &[PathBuf]) -> Result<Site, String> {
-    let loaded = file::load_with_warnings(files, environment()).map_err(|faults| faults.to_string())?;
-    loaded.warnings.iter().for_each(|it| warn!("{it}"));
-    let (contract, found) = Contract::read(&loaded.config.model.file).map_err(|err| format!("model.file: {err}"))?;
-    let error = contract.document.pointer("/calibration/ece").and_then(serde_json::Value::as_f64);
-    let hears = contract.sound.kind != contract::SoundKind::None;
-    let network = Network {
-        name: contract.name.clone(),
-        sha256: found.sha256_hex(),
-        clip_s: contract.clip.as_secs_f64(),
-        frames: contract.video.frames,
-        size: (contract.video.width, contract.video.height),
-        hears,
-        needs_sound: hears && contract.sound.missing == contract::Missing::Withhold,
-        estimates_group: contract.outputs.group_size.is_some(),
-        head_width: contract.outputs.head_width.map(|range| range.map(f64::from)),
-        prior: contract.prior,
-        calibration_error: error,
-    };
-    let model = ModelFacts { name: contract.name, frames: contract.video.frames, clip: contract.clip };
-    let Loaded { config, files, camera_files, .. } = loaded;
+    let Loaded { config, files, camera_files, .. } = load_files(files)?;
+    let NetworkFacts { model, network } = model_facts::read_in_child(&config.model.file)?;
     Ok(Site { config, model, network, files, camera_files })
 }
 
-/// Whether a configuration that a dry run has written would be accepted.
+/// Checks a configuration that a dry run has written.
 pub(super) fn accepts(files: &[PathBuf]) -> Result<(), String> {
     file::load(files, environment()).map(drop).map_err(|faults| faults.to_string())
 }
 
-/// What a network says of itself.
+/// The contract of a network, for people.
 pub(super) fn inspect(model: &Path) -> Result<String, String> {
     let (contract, found) = Contract::read(model).map_err(|err| err.to_string())?;
     Ok(contract.card(&found))
 }
 
-/// Later ONNX Runtimes (seen: 1.31.1) want to send home what they count: where one is loaded, there is no network.
+/// Later ONNX Runtimes (seen: 1.31.1) collect and send usage data: a process that loads one has no network.
 fn no_network() -> Result<(), String> {
-    sandbox::enter(sandbox::Room::Infer { unix_sockets: false }).map(drop).map_err(|err| err.to_string())
+    sandbox::enter(sandbox::Profile::NoNetwork { unix_sockets: false }).map(drop).map_err(|err| err.to_string())
 }
 
-/// What a network answers to its golden case.
+/// Runs the golden case of a network.
 pub(super) fn verify(model: &Path) -> Result<String, String> {
     let settings = Model {
         file: model.to_path_buf(),
@@ -129,7 +122,7 @@ pub(super) fn verify(model: &Path) -> Result<String, String> {
     ))
 }
 
-/// Measures a network on labelled clips. They are pictures of people, so there is no network here.
+/// Evaluates a network on labelled clips, without network, as they are pictures of people.
 pub(super) fn evaluate(task: &evaluate::Task) -> Result<evaluate::Report, Failure> {
     no_network().map_err(|text| Failure::new(Exit::Internal, text))?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
@@ -142,14 +135,14 @@ pub(super) fn evaluate(task: &evaluate::Task) -> Result<evaluate::Report, Failur
     })
 }
 
-/// The demo, for so many seconds or until somebody stops it.
+/// Runs the demo for so many seconds, or until it is stopped.
 #[cfg(feature = "demo")]
 pub(super) fn demo(seconds: Option<u64>) -> Result<Exit, String> {
     use std::time::Duration;
 
     use crate::{
         demo::{Daemon, Demo},
-        service::signals::{self, Hangup},
+        service::signals::{self, HangupAction},
         supervisor::{Options, Reload, Sink, worker::Program},
     };
 
@@ -158,7 +151,7 @@ pub(super) fn demo(seconds: Option<u64>) -> Result<Exit, String> {
         model: "models/edge-ger.onnx".into(),
         length: seconds.map(Duration::from_secs),
     };
-    let asked = signals::listen(Hangup::Stops).map_err(|err| err.to_string())?;
+    let received = signals::listen(HangupAction::Stop).map_err(|err| err.to_string())?;
     let daemon = |file: &Path, signals| {
         let files = [file.to_path_buf()];
         let (config, model) = load(&files)?;
@@ -168,11 +161,11 @@ pub(super) fn demo(seconds: Option<u64>) -> Result<Exit, String> {
         let options = Options { sink: Sink::Publish, program, signals, asks, reload, clock };
         Ok(Daemon(config, model, options))
     };
-    let labelled = demo.run(&asked, daemon).map_err(|err| err.to_string())?;
+    let labelled = demo.run(&received, daemon).map_err(|err| err.to_string())?;
     Ok(if labelled { Exit::Stopped } else { Exit::Unanswered })
 }
 
-/// The demo is not part of a daemon that is installed.
+/// The installed daemon has no demo.
 #[cfg(not(feature = "demo"))]
 pub(super) fn demo(_seconds: Option<u64>) -> Result<Exit, String> {
     Err("this build has no demo: build with `cargo build --release --features demo`, or type `make demo`".into())
@@ -182,7 +175,7 @@ pub(super) fn demo(_seconds: Option<u64>) -> Result<Exit, String> {
 pub(super) fn versions() -> String {
     let runtime = match no_network().and_then(|()| Runtime::init(None).map_err(|err| err.to_string())) {
         Ok(()) => {
-            let version = Runtime::version().map_or("unknown version".into(), |it| dotted(&it));
+            let version = Runtime::version().map_or("unknown version".into(), |version| dotted(&version));
             format!("{}; ONNX Runtime {version}", Runtime::info().unwrap_or_default())
         }
         Err(err) => format!("ONNX Runtime: {err}"),
@@ -190,11 +183,15 @@ pub(super) fn versions() -> String {
     format!("edge-ger {}\n{}\n{runtime}\n", env!("CARGO_PKG_VERSION"), decode::version())
 }
 
-/// The real rooms.
-pub(super) fn rooms() -> Processes {
+/// The main functions of the processes.
+pub(super) fn processes() -> Processes {
     Processes {
-        ingest: |begin, out, orders, reports, clock| Ok(ingest::run(begin, out, orders, reports, clock)?),
-        infer: |begin, from, out, orders, reports, clock| Ok(infer::run(begin, from, out, orders, reports, clock)?),
-        publish: |begin, from, orders, reports, clock| Ok(publish::run(begin, from, orders, reports, clock)?),
+        ingest: |config, downstream, orders, reports, clock| {
+            Ok(ingest::run(config, downstream, orders, reports, clock)?)
+        },
+        infer: |config, upstream, downstream, orders, reports, clock| {
+            Ok(infer::run(config, upstream, downstream, orders, reports, clock)?)
+        },
+        publish: |config, upstream, orders, reports, clock| Ok(publish::run(config, upstream, orders, reports, clock)?),
     }
 }

@@ -182,7 +182,7 @@ impl fmt::Display for Entry {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::time::local::{Zone, read_moment};
+    use crate::time::local::{Zone, parse_rfc3339};
 
     fn schedule(entries: &[&str]) -> Schedule {
         Schedule::parse(entries.iter().copied()).unwrap()
@@ -249,7 +249,7 @@ mod tests {
     fn the_clock_on_the_wall_decides_when_it_is_moved() {
         let zone = Zone::posix("CET-1CEST,M3.5.0,M10.5.0/3").unwrap();
         let edges = |entry: &str, from: &str| {
-            let (schedule, from) = (schedule(&[entry]), read_moment(from).unwrap());
+            let (schedule, from) = (schedule(&[entry]), parse_rfc3339(from).unwrap());
             let open = |minute: u64| schedule.is_open(zone.at(from + minute * 60_000));
             (1..12 * 60).filter(|it| open(*it) != open(it - 1)).collect::<Vec<_>>()
         };

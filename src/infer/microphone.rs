@@ -141,13 +141,6 @@ impl Status {
     }
 }
 
-/// Whether the named microphone can only be reached through a unix socket. Plain ALSA devices need none; ALSA's
-/// plugins may.
-#[must_use]
-pub fn needs_unix_socket(name: &str) -> bool {
-    !["alsa:hw:", "alsa:plughw:"].iter().any(|plain| name.starts_with(plain))
-}
-
 /// Keeps the named microphone open until stopped, and hands what it hears to `sink`: the moment of the first
 /// sample, and mono samples, -1 to 1, at `rate_hz` samples per second. Nothing is allocated per block.
 ///
@@ -275,21 +268,6 @@ fn span_of(frames: u64, rate_hz: u32) -> Span {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn only_plain_alsa_needs_no_unix_socket() {
-        let cases = [
-            ("alsa:hw:CARD=Mic,DEV=0", false),
-            ("alsa:plughw:CARD=Mic,DEV=0", false),
-            ("alsa:default", true),
-            ("alsa:dsnoop:CARD=Mic", true),
-            ("pulseaudio:mic.monitor", true),
-            ("default", true),
-        ];
-        for (name, needs) in cases {
-            assert_eq!(needs_unix_socket(name), needs, "{name}");
-        }
-    }
 
     #[test]
     fn a_name_that_is_none_is_an_error_at_once() {

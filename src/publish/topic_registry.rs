@@ -82,7 +82,7 @@ impl TopicRegistry {
             return;
         }
         let text: String = self.all().map(|topic| format!("{topic}\n")).collect();
-        match whole_file::replace(&self.file, &text, Readers::AsUsual) {
+        match whole_file::replace(&self.file, &text, Readers::Umask) {
             Ok(()) => {
                 self.dirty = false;
                 if std::mem::take(&mut self.trouble) {

@@ -1,4 +1,4 @@
-//! One instance per state directory.
+//! The lock of the state directory: one instance of the daemon uses it.
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
@@ -12,14 +12,14 @@ use rustix::{
     io::Errno,
 };
 
-/// The state directory is ours for as long as this lives. The kernel takes it back even after a kill.
+/// Holds the state directory until it is dropped. The kernel releases it when the process ends in any way.
 #[derive(Debug)]
 pub struct Lock(#[expect(dead_code, reason = "only its drop is used")] File);
 
-/// Why the state directory is not ours.
+/// Why the state directory could not be locked.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Somebody else holds it.
+    /// Another process holds it.
     #[error(
         "another edge-ger, process {holder}, uses the state directory {dir}: stop it, or give this one a \
          `state_dir` of its own"
@@ -27,26 +27,26 @@ pub enum Error {
     Held {
         /// The state directory.
         dir: PathBuf,
-        /// The process that holds it, as it wrote itself down.
+        /// The number of that process, from the lock file.
         holder: String,
     },
-    /// It cannot be made or written.
+    /// It cannot be created or written.
     #[error("cannot use the state directory {dir}: {source}; `state_dir` must be writable by the user of edge-ger")]
     Unusable {
         /// The state directory.
         dir: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
     },
 }
 
-/// Takes the state directory, and makes it where it does not exist.
+/// Locks the state directory, and creates it if it does not exist.
 ///
 /// # Errors
-/// When another process holds it, or it cannot be made or written.
+/// When another process holds it, or it cannot be created or written.
 pub fn take(dir: &Path) -> Result<Lock, Error> {
     let unusable = |source| Error::Unusable { dir: dir.to_path_buf(), source };
-    // Readings lie there until the broker has them: nobody else's business.
+    // It has the readings that the broker has not acknowledged, which are private.
     DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(unusable)?;
     let path = dir.join("lock");
     let mut options = OpenOptions::new();
@@ -62,18 +62,18 @@ pub fn take(dir: &Path) -> Result<Lock, Error> {
     Ok(Lock(file))
 }
 
-/// The process that holds the state directory now; `None` where none does. It is only looked at: to try the lock would
-/// keep out a daemon that starts just then.
+/// The number of the process that holds the state directory; `None` if none does. Read from `/proc/locks`, because trying
+/// the lock could keep out a daemon that starts at that moment.
 ///
 /// # Errors
-/// When the system does not tell.
+/// When the lock file or `/proc/locks` cannot be read.
 pub fn holder_of(dir: &Path) -> io::Result<Option<String>> {
     let inode = match fs::metadata(dir.join("lock")) {
         Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(None),
         found => found?.ino().to_string(),
     };
-    // `1: FLOCK  ADVISORY  WRITE 4711 fe:00:1179650 0 EOF`, see proc_locks(5). The device may be named in another way
-    // than files name it, so the number of the file alone must do.
+    // `1: FLOCK  ADVISORY  WRITE 4711 fe:00:1179650 0 EOF`, see proc_locks(5). Only the inode is compared: the device may
+    // differ from that of stat(2), as on btrfs.
     let of_line = |line: &str| match line.split_whitespace().collect::<Vec<_>>()[..] {
         [_, "FLOCK", _, "WRITE", pid, place, ..] if place.rsplit(':').next() == Some(&inode) => Some(pid.to_owned()),
         _ => None,
@@ -85,15 +85,15 @@ fn holder(file: &mut File) -> String {
     let mut pid = String::new();
     match file.read_to_string(&mut pid) {
         Ok(_) if !pid.trim().is_empty() => pid.trim().to_owned(),
-        // The holder has the lock, but has not written itself down yet.
+        // It has the lock, but has not written its number yet.
         _ => "unknown".to_owned(),
     }
 }
 
-/// Whether `dir` could be used, without making or taking anything: for `edge-ger check`.
+/// Whether `dir` could be used; nothing is created or locked. For `edge-ger check`.
 ///
 /// # Errors
-/// When something that is not a directory is in its place.
+/// When there is a file in its place.
 pub fn check(dir: &Path) -> Result<(), Error> {
     match fs::metadata(dir) {
         Ok(found) if !found.is_dir() => {
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_in_its_place_is_said() {
+    fn a_file_in_its_place_is_an_error() {
         let scratch = tempfile::tempdir().unwrap();
         let dir = scratch.path().join("state");
         fs::write(&dir, "").unwrap();

@@ -1,4 +1,4 @@
-//! Lines on standard error: for journald with its levels, for a terminal short, for a file with the date.
+//! Log lines on standard error: with levels for journald, short for a terminal, with the date for a file.
 
 use std::{
     env, fmt,
@@ -16,44 +16,44 @@ use tracing_subscriber::{
 
 use crate::time::{Clock, SystemClock};
 
-/// The variable that chooses what is logged, in the words of `tracing_subscriber::EnvFilter`.
-pub const FILTER: &str = "EDGE_GER_LOG";
-/// Libraries that tell more than an operator can act on are held to their warnings.
+/// The environment variable that filters the log, in the syntax of `tracing_subscriber::EnvFilter`.
+const FILTER: &str = "EDGE_GER_LOG";
+/// Of libraries that log more than an operator needs, only warnings.
 const FILTER_DEFAULT: &str = "info,ort=warn,rumqttc=warn,rumqttd=warn,rustls=warn";
 
-/// The variable by which the parent tells its rooms that a person at a terminal reads their lines, although they write
-/// into a pipe: a live view keeps the lines until it is left.
+/// Set by the parent in the environment of its workers when the log is for a terminal, although they write into a pipe:
+/// a view on the terminal holds the lines back until it is left.
 const READER: &str = "EDGE_GER_LOG_READER";
 const TERMINAL: &str = "terminal";
-/// Who reads the lines of this process.
+/// Where the log of this process goes.
 static CHOSEN: OnceLock<Reader> = OnceLock::new();
 
-/// Who reads the lines.
+/// Where the log goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Reader {
-    /// journald: it knows the time, and takes the level from a prefix.
+    /// To journald, which knows the time and reads the level from a prefix.
     Journal,
-    /// A person.
+    /// To a terminal.
     Terminal,
-    /// A file or a pipe.
+    /// To a file or a pipe.
     File,
 }
 
-/// Logs from now on, and panics too. `room` begins every line; the parent's is empty.
+/// Starts logging, of panics, too. `process` is the first word of every line; empty for the parent.
 ///
-/// A second call changes nothing: the first one's choice stays.
-pub fn start(room: &'static str) {
-    let asked = env::var(FILTER).ok().filter(|it| !it.is_empty());
-    let (filter, fault) = match asked.as_deref().map(EnvFilter::try_new) {
+/// A second call changes nothing.
+pub fn start(process: &'static str) {
+    let requested = env::var(FILTER).ok().filter(|filter| !filter.is_empty());
+    let (filter, fault) = match requested.as_deref().map(EnvFilter::try_new) {
         Some(Ok(filter)) => (filter, None),
         Some(Err(err)) => (EnvFilter::new(FILTER_DEFAULT), Some(err)),
         None => (EnvFilter::new(FILTER_DEFAULT), None),
     };
-    let lines = Lines { room, reader: *CHOSEN.get_or_init(reader) };
+    let lines = Lines { process, reader: *CHOSEN.get_or_init(reader) };
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr)
-        // It would tell of them on standard error, and end the program where that is what is gone.
+        // It would print them to standard error, and panic where that is closed.
         .log_internal_errors(false)
         .with_ansi(lines.reader == Reader::Terminal)
         .event_format(lines)
@@ -62,46 +62,47 @@ pub fn start(room: &'static str) {
         return;
     }
     panic::set_hook(Box::new(|info| {
-        let words = info.payload_as_str().unwrap_or("without words");
+        let message = info.payload_as_str().unwrap_or("no message");
         let place = info.location().map(ToString::to_string).unwrap_or_default();
-        error!(place, "panic, which is a fault of edge-ger: {words}");
+        error!(place, "panic, which is a fault of edge-ger: {message}");
     }));
     if let Some(err) = fault {
         tracing::warn!(%err, "{FILTER} is not understood, so the default `{FILTER_DEFAULT}` holds");
     }
 }
 
-/// What a room's environment must hold beside its own, so that its lines look like those of this process.
+/// An environment variable for the workers, so that their lines have the form of those of this process.
 #[must_use]
-pub fn for_rooms() -> Option<(&'static str, &'static str)> {
+pub fn for_workers() -> Option<(&'static str, &'static str)> {
     (CHOSEN.get() == Some(&Reader::Terminal)).then_some((READER, TERMINAL))
 }
 
-/// Says on standard error why the program ends, also where logging has not started. Every line of it has the
-/// journal's prefix where the journal reads.
-pub fn last_words(text: &str) {
+/// Prints to standard error why the program ends, whether or not logging has started. For journald, every line has its
+/// prefix.
+pub fn print_error(text: &str) {
     let prefix = if reader() == Reader::Journal { prefix(Level::ERROR) } else { "" };
     let mut lines: String = text.lines().map(|line| format!("{prefix}{}\n", printable(line))).collect();
     if lines.is_empty() {
         lines = format!("{prefix}ended without a reason\n");
     }
-    // Where nobody can be told, the exit code still says it.
+    // Where standard error is closed, there still is the exit code.
     io::stderr().write_all(lines.as_bytes()).ok();
 }
 
-/// journald names the device and inode of its socket; another standard error inherits the variable all the same.
+/// `JOURNAL_STREAM` is the device and inode of journald's socket; it is also inherited by processes with another standard
+/// error.
 fn reader() -> Reader {
     let journal = env::var("JOURNAL_STREAM").ok().zip(rustix::fs::fstat(rustix::stdio::stderr()).ok());
     if journal.is_some_and(|(named, found)| named == format!("{}:{}", found.st_dev, found.st_ino)) {
         Reader::Journal
-    } else if io::stderr().is_terminal() || env::var_os(READER).is_some_and(|it| it == TERMINAL) {
+    } else if io::stderr().is_terminal() || env::var_os(READER).is_some_and(|value| value == TERMINAL) {
         Reader::Terminal
     } else {
         Reader::File
     }
 }
 
-/// `sd-daemon(3)`: 3 is an error, 4 a warning, 6 information, 7 for developers.
+/// Levels of `sd-daemon(3)`: 3 error, 4 warning, 6 information, 7 debug.
 fn prefix(level: Level) -> &'static str {
     match level {
         Level::ERROR => "<3>",
@@ -111,22 +112,22 @@ fn prefix(level: Level) -> &'static str {
     }
 }
 
-/// Cameras and brokers choose some of the words: they must not forge a line or command the terminal.
+/// Parts of the text come from cameras and brokers: they must not forge a line or contain terminal sequences.
 fn printable(text: &str) -> String {
-    text.chars().map(|it| if it.is_control() { char::REPLACEMENT_CHARACTER } else { it }).collect()
+    text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 
 struct Lines {
-    room: &'static str,
+    process: &'static str,
     reader: Reader,
 }
 
 impl Lines {
     fn write(&self, to: &mut dyn fmt::Write, level: Level, wall_ms: u64, text: &str) -> fmt::Result {
         let text = printable(text.trim_end());
-        let room = if self.room.is_empty() { String::new() } else { format!("{}: ", self.room) };
+        let process = if self.process.is_empty() { String::new() } else { format!("{}: ", self.process) };
         match self.reader {
-            Reader::Journal => writeln!(to, "{}{room}{text}", prefix(level)),
+            Reader::Journal => writeln!(to, "{}{process}{text}", prefix(level)),
             Reader::Terminal => {
                 let colour = match level {
                     Level::ERROR => "\x1b[31merror\x1b[0m ",
@@ -134,9 +135,9 @@ impl Lines {
                     Level::INFO => "",
                     Level::DEBUG | Level::TRACE => "\x1b[2mdebug\x1b[0m ",
                 };
-                writeln!(to, "{} {colour}{room}{text}", time_of_day(wall_ms))
+                writeln!(to, "{} {colour}{process}{text}", time_of_day(wall_ms))
             }
-            Reader::File => writeln!(to, "{} {} {level:<5} {room}{text}", date(wall_ms), time_of_day(wall_ms)),
+            Reader::File => writeln!(to, "{} {} {level:<5} {process}{text}", date(wall_ms), time_of_day(wall_ms)),
         }
     }
 }
@@ -167,7 +168,7 @@ pub(crate) fn time_of_day(wall_ms: u64) -> String {
 
 /// `YYYY-MM-DD`, UTC.
 pub(crate) fn date(wall_ms: u64) -> String {
-    // Counted from 1 March of year 0, so that the leap day is the last day of its year: Howard Hinnant,
+    // Years start on 1 March, so that the leap day is the last day: Howard Hinnant,
     // "chrono-Compatible Low-Level Date Algorithms", civil_from_days.
     let days = wall_ms / 86_400_000 + 719_468;
     let (era, day_of_era) = (days / 146_097, days % 146_097);
@@ -185,11 +186,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_reader_gets_its_kind_of_line() {
-        let check = |reader, level, room, expected: &str| {
+    fn each_destination_has_its_format() {
+        let check = |reader, level, process, expected: &str| {
             let mut line = String::new();
             let wall_ms = 1_767_225_600_000 + 3_723_004;
-            Lines { room, reader }.write(&mut line, level, wall_ms, "camera lost\n<0>forged").unwrap();
+            Lines { process, reader }.write(&mut line, level, wall_ms, "camera lost\n<0>forged").unwrap();
             assert_eq!(line, expected);
         };
         check(Reader::Journal, Level::WARN, "ingest", "<4>ingest: camera lost\u{fffd}<0>forged\n");
@@ -205,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn dates_are_those_of_the_calendar() {
+    fn dates_are_those_of_the_gregorian_calendar() {
         for (day, expected) in [
             (0, "1970-01-01"),
             (11_016, "2000-02-29"),

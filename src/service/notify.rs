@@ -1,4 +1,4 @@
-//! Words to the service manager: READY, STATUS, WATCHDOG, RELOADING, STOPPING.
+//! Notifications to the service manager: READY, STATUS, WATCHDOG, RELOADING, STOPPING.
 
 use std::time::Duration;
 
@@ -7,42 +7,41 @@ use tracing::warn;
 
 use crate::time::Moment;
 
-/// Something that the service manager should know.
+/// A notification of `sd_notify(3)`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Word {
-    /// All rooms work.
+pub enum Notification {
+    /// All processes are ready.
     Ready,
     /// One line for `systemctl status`.
     Status(String),
-    /// Readings are produced: do not restart us.
+    /// Readings are produced.
     Watchdog,
-    /// The configuration is being read anew since this moment.
+    /// The configuration has been read again since this moment.
     Reloading(Moment),
-    /// The end has begun.
+    /// The daemon is stopping.
     Stopping,
 }
 
-/// How often a [`Word::Watchdog`] must come at least; `None` where nobody waits for it.
+/// The interval within which a [`Notification::Watchdog`] must come; `None` where the service manager expects none.
 #[must_use]
 pub fn watchdog() -> Option<Duration> {
     sd_notify::watchdog_enabled()
 }
 
-/// Says it, where a service manager listens. A service manager that does not is no reason to stop reading a room's
-/// mood, so that is only logged.
-pub fn say(word: &Word) {
-    let said = match word {
-        Word::Ready => sd_notify::notify(&[NotifyState::Ready]),
-        Word::Status(line) => sd_notify::notify(&[NotifyState::Status(&one_line(line))]),
-        Word::Watchdog => sd_notify::notify(&[NotifyState::Watchdog]),
-        Word::Reloading(since) => {
+/// Sends it, where there is a service manager. A failure is only logged: it is no reason to end the daemon.
+pub fn send(notification: &Notification) {
+    let sent = match notification {
+        Notification::Ready => sd_notify::notify(&[NotifyState::Ready]),
+        Notification::Status(line) => sd_notify::notify(&[NotifyState::Status(&one_line(line))]),
+        Notification::Watchdog => sd_notify::notify(&[NotifyState::Watchdog]),
+        Notification::Reloading(since) => {
             let since_us = NotifyState::MonotonicUsec(i128::from(since.as_ns() / 1000));
             sd_notify::notify(&[NotifyState::Reloading, since_us])
         }
-        Word::Stopping => sd_notify::notify(&[NotifyState::Stopping]),
+        Notification::Stopping => sd_notify::notify(&[NotifyState::Stopping]),
     };
-    if let Err(err) = said {
-        warn!(%err, ?word, "the service manager did not hear us");
+    if let Err(err) = sent {
+        warn!(%err, ?notification, "the service manager could not be notified");
     }
 }
 
@@ -56,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_status_cannot_smuggle_another_word() {
+    fn a_status_cannot_contain_another_notification() {
         assert_eq!(one_line("2 cameras\nREADY=1"), "2 cameras READY=1");
     }
 }

@@ -1,4 +1,4 @@
-//! Signals as messages.
+//! Signals of the operating system as messages on a channel.
 
 use std::{
     io,
@@ -12,44 +12,44 @@ use signal_hook::{
     iterator::Signals,
 };
 
-/// What somebody asked of the process.
+/// A signal, by its meaning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signal {
     /// SIGTERM or SIGINT: finish, within two seconds.
     Stop,
-    /// The second of them: finish now.
+    /// The second SIGTERM or SIGINT: finish now.
     StopAtOnce,
-    /// SIGHUP: read the configuration anew.
+    /// SIGHUP: read the configuration again.
     Reload,
-    /// SIGUSR1: look and listen no more, until resumed.
+    /// SIGUSR1: close cameras and microphones until resumed.
     Pause,
-    /// SIGUSR2: look and listen again.
+    /// SIGUSR2: open them again.
     Resume,
 }
 
 /// What SIGHUP means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Hangup {
-    /// A daemon reads its configuration anew.
-    Reloads,
-    /// A dry run belongs to a terminal and ends with it.
-    Stops,
+pub enum HangupAction {
+    /// The daemon reads its configuration again.
+    Reload,
+    /// A command belongs to a terminal and ends with it.
+    Stop,
 }
 
-/// Nobody sends more at a time; what is over the limit waits in the thread that listens.
-const QUEUE: usize = 16;
+/// How many signals may wait; further ones wait in the thread that receives them.
+const QUEUE_MAX: usize = 16;
 
-/// Listens from now on.
+/// Receives signals from now on.
 ///
 /// # Errors
 /// When the handlers cannot be set or the thread cannot be started.
-pub fn listen(hangup: Hangup) -> io::Result<Receiver<Signal>> {
+pub fn listen(on_hangup: HangupAction) -> io::Result<Receiver<Signal>> {
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2])?;
-    let (sender, receiver) = bounded(QUEUE);
+    let (sender, receiver) = bounded(QUEUE_MAX);
     let listen = move || {
-        let mut asked = Asked::default();
+        let mut stops = StopCount::default();
         for number in signals.forever() {
-            if sender.send(asked.next(number, hangup)).is_err() {
+            if sender.send(stops.next(number, on_hangup)).is_err() {
                 return;
             }
         }
@@ -58,12 +58,12 @@ pub fn listen(hangup: Hangup) -> io::Result<Receiver<Signal>> {
     Ok(receiver)
 }
 
-/// Ignores all of them: a room is stopped by its parent, whoever else is told, so that the last readings go out and
-/// a `systemctl kill --signal=HUP`, or `USR1`, ends nobody.
+/// Ignores all of them, for a worker: it is stopped by its parent alone, so that the last readings are published, and
+/// `systemctl kill --signal=HUP` or `USR1`, which reaches every process, ends none.
 ///
 /// # Errors
 /// When the handlers cannot be set.
-pub fn leave_to_parent() -> io::Result<()> {
+pub fn ignore() -> io::Result<()> {
     for number in [SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2] {
         signal_hook::flag::register(number, Arc::new(AtomicBool::new(false)))?;
     }
@@ -71,19 +71,19 @@ pub fn leave_to_parent() -> io::Result<()> {
 }
 
 #[derive(Default)]
-struct Asked {
-    stop: bool,
+struct StopCount {
+    has_stopped: bool,
 }
 
-impl Asked {
-    fn next(&mut self, number: i32, hangup: Hangup) -> Signal {
+impl StopCount {
+    fn next(&mut self, number: i32, on_hangup: HangupAction) -> Signal {
         match number {
-            SIGHUP if hangup == Hangup::Reloads => return Signal::Reload,
+            SIGHUP if on_hangup == HangupAction::Reload => return Signal::Reload,
             SIGUSR1 => return Signal::Pause,
             SIGUSR2 => return Signal::Resume,
             _ => {}
         }
-        if std::mem::replace(&mut self.stop, true) { Signal::StopAtOnce } else { Signal::Stop }
+        if std::mem::replace(&mut self.has_stopped, true) { Signal::StopAtOnce } else { Signal::Stop }
     }
 }
 
@@ -92,15 +92,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_second_stop_is_at_once() {
-        let check = |hangup, numbers: &[i32], expected: &[Signal]| {
-            let mut asked = Asked::default();
-            let got: Vec<_> = numbers.iter().map(|number| asked.next(*number, hangup)).collect();
+    fn the_second_stop_signal_stops_at_once() {
+        let check = |on_hangup, numbers: &[i32], expected: &[Signal]| {
+            let mut stops = StopCount::default();
+            let got: Vec<_> = numbers.iter().map(|number| stops.next(*number, on_hangup)).collect();
             assert_eq!(got, expected);
         };
-        check(Hangup::Reloads, &[SIGHUP, SIGTERM, SIGHUP], &[Signal::Reload, Signal::Stop, Signal::Reload]);
-        check(Hangup::Reloads, &[SIGINT, SIGTERM], &[Signal::Stop, Signal::StopAtOnce]);
-        check(Hangup::Stops, &[SIGUSR1, SIGTERM, SIGUSR2], &[Signal::Pause, Signal::Stop, Signal::Resume]);
-        check(Hangup::Stops, &[SIGHUP, SIGINT], &[Signal::Stop, Signal::StopAtOnce]);
+        check(HangupAction::Reload, &[SIGHUP, SIGTERM, SIGHUP], &[Signal::Reload, Signal::Stop, Signal::Reload]);
+        check(HangupAction::Reload, &[SIGINT, SIGTERM], &[Signal::Stop, Signal::StopAtOnce]);
+        check(HangupAction::Stop, &[SIGUSR1, SIGTERM, SIGUSR2], &[Signal::Pause, Signal::Stop, Signal::Resume]);
+        check(HangupAction::Stop, &[SIGHUP, SIGINT], &[Signal::Stop, Signal::StopAtOnce]);
     }
 }

@@ -1,10 +1,10 @@
-//! Asking every thread to finish.
+//! Tells threads to finish.
 
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded};
 
-/// Dropping this asks every holder of the matching [`Stop`] to finish.
+/// Dropping this tells every holder of the matching [`Stop`] to finish.
 #[derive(Debug)]
 pub struct Stopper(#[expect(dead_code, reason = "only its drop is used")] Sender<Never>);
 
@@ -15,19 +15,19 @@ pub struct Stop(Receiver<Never>);
 #[derive(Debug)]
 enum Never {}
 
-/// Returns a linked pair.
+/// Returns a connected pair.
 pub fn channel() -> (Stopper, Stop) {
     let (tx, rx) = bounded(0);
     (Stopper(tx), Stop(rx))
 }
 
 impl Stop {
-    /// Returns true once the [`Stopper`] is gone.
+    /// Whether the [`Stopper`] was dropped.
     pub fn requested(&self) -> bool {
         matches!(self.0.try_recv(), Err(TryRecvError::Disconnected))
     }
 
-    /// Sleeps, waking early on a stop. Returns false once stopping.
+    /// Waits for `duration`, or until the [`Stopper`] is dropped; returns false then.
     pub fn sleep(&self, duration: Duration) -> bool {
         matches!(self.0.recv_timeout(duration), Err(RecvTimeoutError::Timeout))
     }
@@ -38,7 +38,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sleep_is_cut_short_by_a_stop() {
+    fn a_stop_ends_the_wait_early() {
         let (stopper, stop) = channel();
         assert!(!stop.requested());
         assert!(stop.sleep(Duration::ZERO));

@@ -1,89 +1,79 @@
-//! What a new configuration means for rooms that are at work: who begins anew, who is told about which camera, and
-//! who is left alone.
+//! Compares two configurations: which workers must be restarted, and which get orders about which cameras.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use super::{
-    process::ProcessName,
-    worker_config::{ResolvedConfig, Run, needs_unix_sockets},
-};
+use super::worker_config::{ResolvedConfig, RunFacts};
 use crate::{
     config::Config,
-    wire::{CameraId, control::Order},
+    wire::{CameraId, control::Order, process::ProcessName},
 };
 
-/// What must be done.
+/// What a new configuration requires.
 #[derive(Debug, Default)]
 pub struct Change {
-    /// These begin anew, with all cameras as they are now.
+    /// Workers to restart.
     pub restart: Vec<ProcessName>,
-    /// The others hear of the cameras that changed for them.
+    /// Orders to the others, about the cameras that changed for them.
     pub orders: Vec<(ProcessName, Order)>,
 }
 
-/// Gives every camera that stays its old number, and every other one a number that was never used in this run:
-/// records that are still on their way keep their meaning. Returns the next unused number, or `None` when there is
-/// none left.
+/// Gives every camera that stays its old number, and every other one a number that was not used in this run, so that
+/// records under way are not attributed to another camera. Returns the next unused number, or `None` when all are used.
 #[must_use]
 pub fn renumber(old: &Config, new: &mut Config, mut next: u16) -> Option<u16> {
-    let known: BTreeMap<&str, CameraId> = old.cameras.iter().map(|it| (it.name.as_str(), it.id)).collect();
+    let known: BTreeMap<&str, CameraId> = old.cameras.iter().map(|camera| (camera.name.as_str(), camera.id)).collect();
     for camera in &mut new.cameras {
         camera.id = match known.get(camera.name.as_str()) {
             Some(id) => *id,
             None => {
-                let fresh = CameraId(next);
+                let unused = CameraId(next);
                 next = next.checked_add(1)?;
-                fresh
+                unused
             }
         };
     }
     Some(next)
 }
 
-/// Compares two settings as the rooms see them.
+/// Compares two configurations as each worker gets them.
 ///
 /// # Errors
-/// When an order cannot be written down, which would be a fault of edge-ger.
-pub fn between(old: &ResolvedConfig, new: &ResolvedConfig, rooms: &[ProcessName]) -> Result<Change, serde_json::Error> {
+/// When an order cannot be serialised, which would be a fault of edge-ger.
+pub fn between(old: &ResolvedConfig, new: &ResolvedConfig, names: &[ProcessName]) -> Result<Change, serde_json::Error> {
     let mut change = Change::default();
-    for room in rooms.iter().copied() {
-        if View::of(old, room)?.apart_from_cameras != View::of(new, room)?.apart_from_cameras {
-            change.restart.push(room);
+    for name in names.iter().copied() {
+        if View::of(old, name)?.apart_from_cameras != View::of(new, name)?.apart_from_cameras {
+            change.restart.push(name);
         } else {
-            change.orders.extend(camera_orders(old, new, room)?.into_iter().map(|order| (room, order)));
+            change.orders.extend(camera_orders(old, new, name)?.into_iter().map(|order| (name, order)));
         }
     }
     Ok(change)
 }
 
-/// What a room knows of a setting. Comparing this, not the configuration, leaves no key forgotten: what a room is
-/// not told cannot concern it, and a password that changed inside its file counts.
+/// A configuration as a worker gets it. Comparing this, and not the keys of the configuration, forgets no key: what a
+/// worker does not get cannot concern it, and a password that changed inside of its file counts.
 struct View {
     apart_from_cameras: Value,
     cameras: BTreeMap<CameraId, Value>,
 }
 
 impl View {
-    fn of(setting: &ResolvedConfig, room: ProcessName) -> Result<Self, serde_json::Error> {
-        let mut order = serde_json::to_value(setting.order(room, Run::default()))?;
-        if let Some(fields) = order.as_object_mut().and_then(|it| it.values_mut().next()).and_then(Value::as_object_mut)
-        {
+    fn of(resolved: &ResolvedConfig, name: ProcessName) -> Result<Self, serde_json::Error> {
+        let mut order = serde_json::to_value(resolved.order(name, RunFacts::default()))?;
+        let config_of_worker = order.as_object_mut().and_then(|variant| variant.values_mut().next());
+        if let Some(fields) = config_of_worker.and_then(Value::as_object_mut) {
             fields.remove("cameras");
-            // The sandbox is closed once and for good.
-            fields.insert(
-                "unix_sockets".into(),
-                (room == ProcessName::Infer && needs_unix_sockets(&setting.config.cameras)).into(),
-            );
         }
         let mut cameras = BTreeMap::new();
-        for camera in &setting.config.cameras {
-            let seen = match room {
+        for camera in &resolved.config.cameras {
+            let view = match name {
                 ProcessName::Publish => Value::from(camera.name.clone()),
-                ProcessName::Ingest | ProcessName::Infer => serde_json::to_value(setting.camera(room, camera))?,
+                ProcessName::Ingest | ProcessName::Infer => serde_json::to_value(resolved.camera(name, camera))?,
             };
-            cameras.insert(camera.id, seen);
+            cameras.insert(camera.id, view);
         }
         Ok(Self { apart_from_cameras: order, cameras })
     }
@@ -92,14 +82,14 @@ impl View {
 fn camera_orders(
     old: &ResolvedConfig,
     new: &ResolvedConfig,
-    room: ProcessName,
+    name: ProcessName,
 ) -> Result<Vec<Order>, serde_json::Error> {
-    let (before, after) = (View::of(old, room)?.cameras, View::of(new, room)?.cameras);
-    let gone: BTreeSet<_> = before.keys().filter(|id| !after.contains_key(id)).copied().collect();
-    let mut orders: Vec<_> = gone.into_iter().map(Order::DropCamera).collect();
+    let (before, after) = (View::of(old, name)?.cameras, View::of(new, name)?.cameras);
+    let removed: BTreeSet<_> = before.keys().filter(|id| !after.contains_key(id)).copied().collect();
+    let mut orders: Vec<_> = removed.into_iter().map(Order::DropCamera).collect();
     for camera in &new.config.cameras {
         if before.get(&camera.id) != after.get(&camera.id) {
-            orders.push(Order::SetCamera(Box::new(new.camera(room, camera))));
+            orders.push(Order::SetCamera(Box::new(new.camera(name, camera))));
         }
     }
     Ok(orders)
@@ -178,34 +168,34 @@ mod tests {
         }
     }
 
-    fn setting(config: &Config) -> ResolvedConfig {
+    fn resolved(config: &Config) -> ResolvedConfig {
         let facts = ModelFacts { name: "tiny".into(), frames: 5, clip: Span::from_ms(5000) };
         ResolvedConfig::read(config.clone(), facts).unwrap()
     }
 
     #[test]
-    fn only_those_concerned_hear_of_a_change() {
+    fn a_change_reaches_only_the_processes_that_it_concerns() {
         let scratch = tempfile::tempdir().unwrap();
-        // The edit, who begins anew, and who hears what.
-        let check = |edit: &dyn Fn(&mut Config), restart: &[ProcessName], heard: &[(ProcessName, &str)]| {
+        // The edit, the processes that restart, and the orders to the others.
+        let check = |edit: &dyn Fn(&mut Config), restart: &[ProcessName], expected: &[(ProcessName, &str)]| {
             let old_config = config(scratch.path());
-            let old = setting(&old_config);
+            let old = resolved(&old_config);
             let mut new_config = old_config.clone();
             edit(&mut new_config);
             assert_eq!(renumber(&old_config, &mut new_config, 2), Some(2 + u16::from(3 <= new_config.cameras.len())));
-            let change = between(&old, &setting(&new_config), &ProcessName::ALL).unwrap();
+            let change = between(&old, &resolved(&new_config), &ProcessName::ALL).unwrap();
             assert_eq!(change.restart, restart);
-            let told: Vec<_> = change
+            let orders: Vec<_> = change
                 .orders
                 .iter()
-                .map(|(room, order)| match order {
-                    Order::SetCamera(it) => (*room, format!("set {} {}", it.camera.id.0, it.camera.name)),
-                    Order::DropCamera(id) => (*room, format!("drop {}", id.0)),
+                .map(|(name, order)| match order {
+                    Order::SetCamera(it) => (*name, format!("set {} {}", it.camera.id.0, it.camera.name)),
+                    Order::DropCamera(id) => (*name, format!("drop {}", id.0)),
                     other => panic!("{other:?}"),
                 })
                 .collect();
-            let heard: Vec<_> = heard.iter().map(|(room, words)| (*room, (*words).to_owned())).collect();
-            assert_eq!(told, heard);
+            let expected: Vec<_> = expected.iter().map(|(name, text)| (*name, (*text).to_owned())).collect();
+            assert_eq!(orders, expected);
         };
         use ProcessName::{Infer, Ingest, Publish};
         check(&|_| {}, &[], &[]);
@@ -216,7 +206,7 @@ mod tests {
         check(&|it| it.page = Page::Loopback(([127, 0, 0, 1], 8417).into()), &[Publish], &[]);
         check(&|it| it.model.threads = 2, &[Infer], &[]);
         check(&|it| it.reading.min_confidence = 0.6, &[Infer], &[]);
-        // `info` names these two, and frames are wanted elsewhere.
+        // `info` has both keys, and the hop changes which frames are wanted.
         check(&|it| it.reading.min_group = 6, &[Infer, Publish], &[]);
         check(&|it| it.reading.hop = Span::from_ms(2500), &[Ingest, Infer, Publish], &[]);
         check(
@@ -224,7 +214,7 @@ mod tests {
             &[],
             &[(Ingest, "set 1 stage"), (Infer, "set 1 stage")],
         );
-        // The rooms' part in a schedule is the pause, and masks are of no interest to whoever sees no picture.
+        // Schedules reach the processes as pauses, and only `infer` has pictures to mask.
         let mask = || Polygon::new(vec![[0, 0], [1, 0], [0, 1]]).unwrap();
         check(&|it| it.cameras[1].masks.push(mask()), &[], &[(Infer, "set 1 stage")]);
         check(&|it| it.cameras[1].schedule = Schedule::parse(["Mon 08:00-09:00"]).unwrap(), &[], &[]);
@@ -237,7 +227,7 @@ mod tests {
             &[],
             &[(Ingest, "set 2 bar"), (Infer, "set 2 bar"), (Publish, "set 2 bar")],
         );
-        // The sandbox is closed for good, so a microphone that needs a socket needs a new process.
+        // A sandbox cannot be opened again, so a microphone that needs a socket needs a new process.
         check(
             &|it| it.cameras[1].sound = Sound::Microphone("pulseaudio:desk".into()),
             &[Infer],
@@ -251,21 +241,21 @@ mod tests {
     }
 
     #[test]
-    fn a_pause_is_a_change_for_those_who_look_and_a_restarted_room_begins_with_it() {
+    fn a_pause_is_an_order_to_ingest_and_infer_and_part_of_their_configuration() {
         let scratch = tempfile::tempdir().unwrap();
         let config = config(scratch.path());
-        let (old, mut new) = (setting(&config), setting(&config));
+        let (old, mut new) = (resolved(&config), resolved(&config));
         new.paused.insert(CameraId(1));
         let change = between(&old, &new, &ProcessName::ALL).unwrap();
         assert_eq!(change.restart, []);
-        let told = |(room, order): &(ProcessName, Order)| match order {
-            Order::SetCamera(it) => (*room, it.camera.id.0, it.paused),
+        let told = |(name, order): &(ProcessName, Order)| match order {
+            Order::SetCamera(it) => (*name, it.camera.id.0, it.paused),
             other => panic!("{other:?}"),
         };
         let told: Vec<_> = change.orders.iter().map(told).collect();
         assert_eq!(told, [(ProcessName::Ingest, 1, true), (ProcessName::Infer, 1, true)]);
-        for room in [ProcessName::Ingest, ProcessName::Infer] {
-            let cameras = match new.order(room, Run::default()) {
+        for name in [ProcessName::Ingest, ProcessName::Infer] {
+            let cameras = match new.order(name, RunFacts::default()) {
                 Order::Ingest(begin) => begin.cameras,
                 Order::Infer(begin) => begin.cameras,
                 other => panic!("{other:?}"),
@@ -274,7 +264,7 @@ mod tests {
         }
     }
 
-    /// What a message may hold is the kernel's to say, so it is sent.
+    /// The kernel limits the size of a message, so it is really sent.
     #[test]
     fn a_hundred_cameras_with_all_their_masks_fit_into_one_order() {
         let scratch = tempfile::tempdir().unwrap();
@@ -289,31 +279,31 @@ mod tests {
             camera
         };
         config.cameras = (0..100).map(masked).collect();
-        let order = setting(&config).order(ProcessName::Infer, Run::default());
-        let (parent, room) = control::pair().unwrap();
+        let order = resolved(&config).order(ProcessName::Infer, RunFacts::default());
+        let (parent, worker) = control::pair().unwrap();
         parent.send(&order, &[]).unwrap();
-        let (received, _) = room.receive::<Order>().unwrap().unwrap();
+        let (received, _) = worker.receive::<Order>().unwrap().unwrap();
         assert_eq!(format!("{received:?}"), format!("{order:?}"));
     }
 
     #[test]
-    fn passwords_reach_the_one_room_that_needs_them() {
+    fn passwords_reach_only_the_process_that_needs_them() {
         let scratch = tempfile::tempdir().unwrap();
         let mut config = config(scratch.path());
         let broker = scratch.path().join("broker");
         fs::write(&broker, "for the broker").unwrap();
         config.mqtt.password_file = Some(broker.clone());
-        let setting = setting(&config);
-        let told = |room| serde_json::to_string(&setting.order(room, Run::default())).unwrap();
-        for (room, camera, mqtt) in [
+        let resolved = resolved(&config);
+        let told = |name| serde_json::to_string(&resolved.order(name, RunFacts::default())).unwrap();
+        for (name, camera, mqtt) in [
             (ProcessName::Ingest, true, false),
             (ProcessName::Infer, false, false),
             (ProcessName::Publish, false, true),
         ] {
-            assert_eq!(told(room).contains("\"one\""), camera, "{room}");
-            assert_eq!(told(room).contains("for the broker"), mqtt, "{room}");
+            assert_eq!(told(name).contains("\"one\""), camera, "{name}");
+            assert_eq!(told(name).contains("for the broker"), mqtt, "{name}");
         }
-        assert!(!format!("{setting:?}").contains("for the broker"));
+        assert!(!format!("{resolved:?}").contains("for the broker"));
 
         // All files that cannot be used are named at once.
         fs::write(&broker, "two\nlines\n").unwrap();

@@ -1,113 +1,119 @@
-//! The sockets between the rooms, and handing a room its ends: at its start, and anew when a neighbour was restarted.
+//! The sockets between the processes: each process gets its ends when it starts, and its neighbours get new ends when
+//! it was restarted.
 
 use std::{io, os::fd::OwnedFd};
 
 use rustix::net::{Shutdown, shutdown};
 
-use super::process::ProcessName;
-use crate::wire::control;
+use crate::wire::{control, process::ProcessName};
 
-/// Which side of a joint.
+/// An end of a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Side {
-    /// Writes.
-    Before,
-    /// Reads.
-    Behind,
+pub(crate) enum Side {
+    /// The end of the process that writes.
+    Upstream,
+    /// The end of the process that reads.
+    Downstream,
 }
 
-/// A place where two rooms meet.
+/// A one-way connection between two processes.
 #[derive(Debug)]
 struct Link {
-    before: ProcessName,
-    behind: ProcessName,
+    upstream: ProcessName,
+    downstream: ProcessName,
     make: fn() -> io::Result<(OwnedFd, OwnedFd)>,
-    /// An end whose room is not there yet; the other end is in use.
-    kept: Option<(Side, OwnedFd)>,
+    /// The end of a process that has not started yet, while the process at the other end has its own.
+    spare: Option<(Side, OwnedFd)>,
 }
 
-/// Both places.
+/// Both links: `ingest` to `infer`, and `infer` to `publish`.
 #[derive(Debug)]
-pub struct Links([Link; 2]);
+pub(crate) struct Links([Link; 2]);
 
-/// What a starting room gets, and who else must be told.
+/// The ends that a process gets when it starts, and those that its neighbours get.
 #[derive(Debug, Default)]
-pub struct Ends {
-    /// The room's own: upstream first.
-    pub own: Vec<OwnedFd>,
-    /// New ends for neighbours at work, and which side of the joint they are on.
-    pub neighbours: Vec<(ProcessName, Side, OwnedFd)>,
+pub(crate) struct LinkEnds {
+    /// Of the process itself: upstream first.
+    pub(crate) own: Vec<OwnedFd>,
+    /// Of running neighbours, with the side of the link that they are on.
+    pub(crate) neighbours: Vec<(ProcessName, Side, OwnedFd)>,
 }
 
 impl Default for Links {
-    /// Two places where nobody is yet.
+    /// Links of processes none of which runs.
     fn default() -> Self {
+        let link = |upstream, downstream, make| Link { upstream, downstream, make, spare: None };
         Self([
-            Link { before: ProcessName::Ingest, behind: ProcessName::Infer, make: control::unit_pair, kept: None },
-            Link { before: ProcessName::Infer, behind: ProcessName::Publish, make: control::record_pair, kept: None },
+            link(ProcessName::Ingest, ProcessName::Infer, control::unit_pair),
+            link(ProcessName::Infer, ProcessName::Publish, control::record_pair),
         ])
     }
 }
 
 impl Links {
-    /// The ends for a room that starts. `present` tells which neighbours are at work.
+    /// Makes the ends for a process that starts. `is_running` says which neighbours run.
     ///
     /// # Errors
     /// When the kernel gives no sockets.
-    pub fn enter(&mut self, room: ProcessName, present: impl Fn(ProcessName) -> bool) -> io::Result<Ends> {
-        let mut ends = Ends::default();
-        for joint in &mut self.0 {
-            let Some(side) = joint.side(room) else { continue };
-            if let Some((_, end)) = joint.kept.take_if(|(kept, _)| *kept == side) {
+    pub(crate) fn connect(
+        &mut self,
+        name: ProcessName,
+        is_running: impl Fn(ProcessName) -> bool,
+    ) -> io::Result<LinkEnds> {
+        let mut ends = LinkEnds::default();
+        for link in &mut self.0 {
+            let Some(side) = link.side(name) else { continue };
+            if let Some((_, end)) = link.spare.take_if(|(spare, _)| *spare == side) {
                 ends.own.push(end);
                 continue;
             }
-            let (writes, reads) = (joint.make)()?;
-            // One way: what sees pictures cannot answer whoever has a network, and `publish` cannot ask for any.
+            let (writes, reads) = (link.make)()?;
+            // One way: `infer` cannot send anything to `ingest`, which has a network, and `publish` nothing to `infer`.
             shutdown(&reads, Shutdown::Write)?;
             let (own, other) = match side {
-                Side::Before => (writes, (Side::Behind, reads)),
-                Side::Behind => (reads, (Side::Before, writes)),
+                Side::Upstream => (writes, (Side::Downstream, reads)),
+                Side::Downstream => (reads, (Side::Upstream, writes)),
             };
             ends.own.push(own);
-            let neighbour = joint.room(other.0);
-            if present(neighbour) {
+            let neighbour = link.process(other.0);
+            if is_running(neighbour) {
                 ends.neighbours.push((neighbour, other.0, other.1));
-                joint.kept = None;
+                link.spare = None;
             } else {
-                joint.kept = Some(other);
+                link.spare = Some(other);
             }
         }
         Ok(ends)
     }
 
-    /// The end that waits for `room`, for a parent that takes this room's place.
-    pub fn take_kept(&mut self, room: ProcessName) -> Option<OwnedFd> {
-        let joint = self.0.iter_mut().find(|it| it.kept.as_ref().is_some_and(|(side, _)| it.room(*side) == room))?;
-        joint.kept.take().map(|(_, end)| end)
+    /// Takes the end that is kept for `name`, for a parent that reads in its place.
+    pub(crate) fn take_spare(&mut self, name: ProcessName) -> Option<OwnedFd> {
+        let is_of_it = |link: &Link| link.spare.as_ref().is_some_and(|(side, _)| link.process(*side) == name);
+        let link = self.0.iter_mut().find(|link| is_of_it(link))?;
+        link.spare.take().map(|(_, end)| end)
     }
 
-    /// A room is gone: ends that were kept for its neighbours lead nowhere now.
-    pub fn leave(&mut self, room: ProcessName) {
-        for joint in &mut self.0 {
-            if let Some(side) = joint.side(room) {
-                joint.kept.take_if(|(kept, _)| *kept != side);
+    /// Closes the ends that are kept for the neighbours of a process that ended: their other ends are closed.
+    pub(crate) fn disconnect(&mut self, name: ProcessName) {
+        for link in &mut self.0 {
+            if let Some(side) = link.side(name) {
+                link.spare.take_if(|(spare, _)| *spare != side);
             }
         }
     }
 }
 
 impl Link {
-    fn side(&self, room: ProcessName) -> Option<Side> {
-        match room {
-            _ if room == self.before => Some(Side::Before),
-            _ if room == self.behind => Some(Side::Behind),
+    fn side(&self, name: ProcessName) -> Option<Side> {
+        match name {
+            _ if name == self.upstream => Some(Side::Upstream),
+            _ if name == self.downstream => Some(Side::Downstream),
             _ => None,
         }
     }
 
-    fn room(&self, side: Side) -> ProcessName {
-        if side == Side::Before { self.before } else { self.behind }
+    fn process(&self, side: Side) -> ProcessName {
+        if side == Side::Upstream { self.upstream } else { self.downstream }
     }
 }
 
@@ -121,49 +127,49 @@ mod tests {
 
     use super::*;
 
-    /// Processes as bags of ends: `[upstream, downstream]`, whichever there are.
+    /// The ends that each running process has.
     #[derive(Default)]
-    struct House(BTreeMap<ProcessName, Vec<(Side, File)>>);
+    struct Running(BTreeMap<ProcessName, Vec<(Side, File)>>);
 
-    impl House {
-        fn start(&mut self, joints: &mut Links, room: ProcessName) {
-            let ends = joints.enter(room, |it| self.0.contains_key(&it)).unwrap();
-            let sides = match room {
-                ProcessName::Ingest => vec![Side::Before],
-                ProcessName::Infer => vec![Side::Behind, Side::Before],
-                ProcessName::Publish => vec![Side::Behind],
+    impl Running {
+        fn start(&mut self, links: &mut Links, name: ProcessName) {
+            let ends = links.connect(name, |neighbour| self.0.contains_key(&neighbour)).unwrap();
+            let sides = match name {
+                ProcessName::Ingest => vec![Side::Upstream],
+                ProcessName::Infer => vec![Side::Downstream, Side::Upstream],
+                ProcessName::Publish => vec![Side::Downstream],
             };
             assert_eq!(ends.own.len(), sides.len());
-            self.0.insert(room, sides.into_iter().zip(ends.own.into_iter().map(File::from)).collect());
+            self.0.insert(name, sides.into_iter().zip(ends.own.into_iter().map(File::from)).collect());
             for (neighbour, side, end) in ends.neighbours {
-                let bag = self.0.get_mut(&neighbour).unwrap();
-                bag.retain(|(it, _)| *it != side);
-                bag.push((side, File::from(end)));
+                let ends_of_neighbour = self.0.get_mut(&neighbour).unwrap();
+                ends_of_neighbour.retain(|(its_side, _)| *its_side != side);
+                ends_of_neighbour.push((side, File::from(end)));
             }
         }
 
-        fn die(&mut self, joints: &mut Links, room: ProcessName) {
-            self.0.remove(&room);
-            joints.leave(room);
+        fn kill(&mut self, links: &mut Links, name: ProcessName) {
+            self.0.remove(&name);
+            links.disconnect(name);
         }
 
-        fn end(&mut self, room: ProcessName, side: Side) -> &mut File {
-            &mut self.0.get_mut(&room).unwrap().iter_mut().find(|(it, _)| *it == side).unwrap().1
+        fn end(&mut self, name: ProcessName, side: Side) -> &mut File {
+            &mut self.0.get_mut(&name).unwrap().iter_mut().find(|(its_side, _)| *its_side == side).unwrap().1
         }
 
-        fn flows(&mut self) {
+        fn assert_data_flows(&mut self) {
             for (from, to) in [(ProcessName::Ingest, ProcessName::Infer), (ProcessName::Infer, ProcessName::Publish)] {
-                self.end(from, Side::Before).write_all(&[7]).unwrap();
+                self.end(from, Side::Upstream).write_all(&[7]).unwrap();
                 let mut byte = [0];
-                self.end(to, Side::Behind).read_exact(&mut byte).unwrap();
+                self.end(to, Side::Downstream).read_exact(&mut byte).unwrap();
                 assert_eq!(byte, [7]);
-                assert!(self.end(to, Side::Behind).write(&[7]).is_err(), "{to} could answer {from}");
+                assert!(self.end(to, Side::Downstream).write(&[7]).is_err(), "{to} could answer {from}");
             }
         }
     }
 
     #[test]
-    fn data_flows_again_whoever_died_and_in_whatever_order_they_come_back() {
+    fn data_flows_again_after_any_processes_were_restarted_in_any_order() {
         use ProcessName::{Infer, Ingest, Publish};
         let orders = [
             vec![],
@@ -177,33 +183,33 @@ mod tests {
             vec![Infer, Ingest, Publish],
             vec![Publish, Ingest, Infer],
         ];
-        for dead in &orders {
-            for back in [dead.clone(), dead.iter().rev().copied().collect()] {
-                let (mut joints, mut house) = (Links::default(), House::default());
-                for room in ProcessName::ALL {
-                    house.start(&mut joints, room);
+        for ended in &orders {
+            for restarted in [ended.clone(), ended.iter().rev().copied().collect()] {
+                let (mut links, mut running) = (Links::default(), Running::default());
+                for name in ProcessName::ALL {
+                    running.start(&mut links, name);
                 }
-                house.flows();
-                for room in dead {
-                    house.die(&mut joints, *room);
+                running.assert_data_flows();
+                for name in ended {
+                    running.kill(&mut links, *name);
                 }
-                for room in &back {
-                    house.start(&mut joints, *room);
+                for name in &restarted {
+                    running.start(&mut links, *name);
                 }
-                house.flows();
+                running.assert_data_flows();
             }
         }
     }
 
     #[test]
-    fn a_room_that_dies_twice_before_its_neighbour_comes_leaves_no_dead_end() {
-        let (mut joints, mut house) = (Links::default(), House::default());
-        for room in [ProcessName::Ingest, ProcessName::Publish] {
-            house.start(&mut joints, room);
-            house.die(&mut joints, room);
-            house.start(&mut joints, room);
+    fn a_process_that_is_restarted_before_its_neighbour_starts_leaves_no_closed_end() {
+        let (mut links, mut running) = (Links::default(), Running::default());
+        for name in [ProcessName::Ingest, ProcessName::Publish] {
+            running.start(&mut links, name);
+            running.kill(&mut links, name);
+            running.start(&mut links, name);
         }
-        house.start(&mut joints, ProcessName::Infer);
-        house.flows();
+        running.start(&mut links, ProcessName::Infer);
+        running.assert_data_flows();
     }
 }

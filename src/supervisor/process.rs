@@ -1,8 +1,9 @@
-//! The room's side: takes its first order from standard input, enters its sandbox, works until it is told to stop.
+//! Runs inside of a worker process: receives its configuration over standard input, enters the sandbox, and works until
+//! it is told to stop.
 
 use std::{
     error::Error as StdError,
-    fmt, io,
+    io,
     os::fd::{AsFd as _, OwnedFd},
     sync::Arc,
     thread,
@@ -13,114 +14,85 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use rustix::net::{SocketType, sockopt::socket_type};
 use tracing::{debug, error, info};
 
-use super::worker_config::needs_unix_sockets;
 use crate::{
     sandbox,
     service::{Exit, signals},
     time::Clock,
-    wire::control::{Control, InferConfig, IngestConfig, Order, PublishConfig, Report},
+    wire::{
+        control::{Control, InferConfig, IngestConfig, Order, PublishConfig, Report},
+        process::ProcessName,
+    },
 };
 
-/// More orders than this never wait: a reload sends one for each changed camera.
-const ORDERS: usize = 256;
-const REPORTS: usize = 64;
-/// A room whose parent is gone, or that takes no orders, has so long to finish.
-const ORPHAN: Duration = Duration::from_secs(2);
-/// How long the last report may take on its way.
-const LAST_REPORT: Duration = Duration::from_millis(300);
+/// How many orders may wait; a reload sends one for each changed camera.
+const ORDERS_MAX: usize = 256;
+const REPORTS_MAX: usize = 64;
+/// How long a process may take to finish once the parent has ended, and to take the next order.
+const ORPHAN_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long sending the last reports may take.
+const LAST_REPORT_TIMEOUT: Duration = Duration::from_millis(300);
 
-/// Which room; in the order of the data.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum ProcessName {
-    /// Pulls compressed media from the cameras.
-    Ingest,
-    /// Decodes, listens, runs the network.
-    Infer,
-    /// Keeps records until the broker has them.
-    Publish,
-}
-
-impl ProcessName {
-    /// All of them.
-    pub const ALL: [Self; 3] = [Self::Ingest, Self::Infer, Self::Publish];
-
-    /// The word on the command line and in the log.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Ingest => "ingest",
-            Self::Infer => "infer",
-            Self::Publish => "publish",
-        }
-    }
-}
-
-impl fmt::Display for ProcessName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-/// What the parent sends while the room works. It disconnects when the parent is gone: the room then ends.
+/// The orders of the parent, with their file descriptors. It disconnects when the parent has ended: the process then
+/// ends, too.
 pub type Orders = Receiver<(Order, Vec<OwnedFd>)>;
-/// How a room ended.
-pub type Ended = Result<(), Box<dyn StdError + Send + Sync>>;
+/// The result of a process's main function.
+pub type ProcessResult = Result<(), Box<dyn StdError + Send + Sync>>;
 
-/// `ingest`: takes the socket for access units.
-pub type Ingest = fn(IngestConfig, OwnedFd, &Orders, &Sender<Report>, Arc<dyn Clock>) -> Ended;
-/// `infer`: takes the sockets for access units and for records.
-pub type Infer = fn(InferConfig, OwnedFd, OwnedFd, &Orders, &Sender<Report>, Arc<dyn Clock>) -> Ended;
-/// `publish`: takes the socket for records.
-pub type Publish = fn(PublishConfig, OwnedFd, &Orders, &Sender<Report>, Arc<dyn Clock>) -> Ended;
+/// `ingest`: gets the socket for access units.
+pub type Ingest = fn(IngestConfig, OwnedFd, &Orders, &Sender<Report>, Arc<dyn Clock>) -> ProcessResult;
+/// `infer`: gets the sockets for access units and for records.
+pub type Infer = fn(InferConfig, OwnedFd, OwnedFd, &Orders, &Sender<Report>, Arc<dyn Clock>) -> ProcessResult;
+/// `publish`: gets the socket for records.
+pub type Publish = fn(PublishConfig, OwnedFd, &Orders, &Sender<Report>, Arc<dyn Clock>) -> ProcessResult;
 
-/// The three rooms as functions over their ends, so that tests can bring their own.
+/// The main functions of the three processes; tests have their own.
 #[derive(Clone, Copy, Debug)]
 pub struct Processes {
-    /// The first room.
+    /// Of `ingest`.
     pub ingest: Ingest,
-    /// The second room.
+    /// Of `infer`.
     pub infer: Infer,
-    /// The third room.
+    /// Of `publish`.
     pub publish: Publish,
 }
 
-/// Why a room did not begin.
+/// Why a process did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Somebody typed `edge-ger room …`.
-    #[error("rooms are started by edge-ger itself: give it a camera's file instead")]
-    NotARoom,
-    /// The parent spoke, but not as it should.
-    #[error("the parent's first order is not that of {0}")]
+    /// Standard input is not the parent's: somebody typed `edge-ger process …`.
+    #[error("`edge-ger process` is started by edge-ger itself: run `edge-ger CAMERA.toml` instead")]
+    NotStartedByParent,
+    /// The parent's first order has no configuration for this process.
+    #[error("the parent's first order is not for {0}")]
     Order(ProcessName),
-    /// The system refused something.
-    #[error("the room {0} cannot begin: {1}")]
+    /// A system call failed.
+    #[error("the process {0} cannot start: {1}")]
     System(ProcessName, io::Error),
 }
 
-/// Works as the room `name` over standard input, to the end. A process does this once.
+/// Runs the process `name` to its end. To be called once in a process, from its main thread.
 ///
 /// # Errors
-/// When standard input is not the parent's, or the parent's first order is not for this room.
-pub fn enter(name: ProcessName, rooms: Processes, clock: Arc<dyn Clock>) -> Result<Exit, Error> {
+/// When standard input is not the parent's, the first order is not for this process, or a system call fails.
+pub fn run(name: ProcessName, processes: Processes, clock: Arc<dyn Clock>) -> Result<Exit, Error> {
     let system = |err| Error::System(name, err);
     let stdin = io::stdin();
     if socket_type(&stdin) != Ok(SocketType::SEQPACKET) {
-        return Err(Error::NotARoom);
+        return Err(Error::NotStartedByParent);
     }
-    // Before anything else, so that the line that `ps` shows says which room it is.
-    let title = match name {
+    // Before threads are started, which inherit it; those with a purpose of their own set another.
+    let comm = match name {
         ProcessName::Ingest => c"ger-ingest",
         ProcessName::Infer => c"ger-infer",
         ProcessName::Publish => c"ger-publish",
     };
-    rustix::thread::set_name(title).map_err(|err| system(err.into()))?;
-    signals::leave_to_parent().map_err(system)?;
+    rustix::thread::set_name(comm).map_err(|err| system(err.into()))?;
+    signals::ignore().map_err(system)?;
     let control = Control::from(stdin.as_fd().try_clone_to_owned().map_err(system)?);
-    // The parent may be gone before it has said anything.
-    let Some((begin, fds)) = control.receive::<Order>().map_err(system)? else { return Ok(Exit::Stopped) };
-    let begin = Begin::new(name, begin, fds).ok_or(Error::Order(name))?;
-    match sandbox::enter(begin.sandbox()) {
+    // The parent may end before it has sent anything.
+    let Some((order, fds)) = control.receive::<Order>().map_err(system)? else { return Ok(Exit::Stopped) };
+    let task = Task::new(name, order, fds).ok_or(Error::Order(name))?;
+    match sandbox::enter(task.profile()) {
         Ok(granted) => info!("sandbox: {granted}"),
         Err(err) => {
             control.send(&Report::Refused(err.to_string()), &[]).map_err(system)?;
@@ -128,12 +100,12 @@ pub fn enter(name: ProcessName, rooms: Processes, clock: Arc<dyn Clock>) -> Resu
         }
     }
     let (done, finished) = bounded::<()>(0);
-    let orders = take_orders(control.try_clone().map_err(system)?, finished).map_err(system)?;
+    let orders = receive_orders(control.try_clone().map_err(system)?, finished).map_err(system)?;
     let (reports, sent) = send_reports(control).map_err(system)?;
-    let ended = begin.work(rooms, &orders, &reports, clock);
+    let result = task.run(processes, &orders, &reports, clock);
     drop((done, reports));
-    let refused = sent.recv_timeout(LAST_REPORT).unwrap_or(false);
-    Ok(match ended {
+    let refused = sent.recv_timeout(LAST_REPORT_TIMEOUT).unwrap_or(false);
+    Ok(match result {
         Ok(()) => Exit::Stopped,
         Err(err) => {
             error!("{}", with_sources(&*err));
@@ -142,101 +114,107 @@ pub fn enter(name: ProcessName, rooms: Processes, clock: Arc<dyn Clock>) -> Resu
     })
 }
 
-/// A first order with the descriptors that belong to it.
-enum Begin {
+/// The configuration of a process, with its ends of the links.
+enum Task {
     Ingest(IngestConfig, OwnedFd),
     Infer(Box<InferConfig>, OwnedFd, OwnedFd),
     Publish(Box<PublishConfig>, OwnedFd),
 }
 
-impl Begin {
+impl Task {
     fn new(name: ProcessName, order: Order, fds: Vec<OwnedFd>) -> Option<Self> {
         let mut fds = fds.into_iter();
         match (name, order) {
-            (ProcessName::Ingest, Order::Ingest(begin)) => Some(Self::Ingest(begin, fds.next()?)),
-            (ProcessName::Infer, Order::Infer(begin)) => Some(Self::Infer(Box::new(begin), fds.next()?, fds.next()?)),
-            (ProcessName::Publish, Order::Publish(begin)) => Some(Self::Publish(begin, fds.next()?)),
+            (ProcessName::Ingest, Order::Ingest(config)) => Some(Self::Ingest(config, fds.next()?)),
+            (ProcessName::Infer, Order::Infer(config)) => Some(Self::Infer(Box::new(config), fds.next()?, fds.next()?)),
+            (ProcessName::Publish, Order::Publish(config)) => Some(Self::Publish(config, fds.next()?)),
             _ => None,
         }
     }
 
-    fn sandbox(&self) -> sandbox::Room {
+    fn profile(&self) -> sandbox::Profile {
         match self {
-            Self::Infer(begin, ..) => {
-                sandbox::Room::Infer { unix_sockets: needs_unix_sockets(begin.cameras.iter().map(|it| &it.camera)) }
-            }
-            Self::Ingest(..) | Self::Publish(..) => sandbox::Room::Networked,
+            Self::Infer(config, ..) => sandbox::Profile::NoNetwork { unix_sockets: config.unix_sockets },
+            Self::Ingest(..) | Self::Publish(..) => sandbox::Profile::Networked,
         }
     }
 
-    fn work(self, rooms: Processes, orders: &Orders, reports: &Sender<Report>, clock: Arc<dyn Clock>) -> Ended {
+    fn run(
+        self,
+        processes: Processes,
+        orders: &Orders,
+        reports: &Sender<Report>,
+        clock: Arc<dyn Clock>,
+    ) -> ProcessResult {
         match self {
-            Self::Ingest(begin, out) => (rooms.ingest)(begin, out, orders, reports, clock),
-            Self::Infer(begin, from, out) => (rooms.infer)(*begin, from, out, orders, reports, clock),
-            Self::Publish(begin, from) => (rooms.publish)(*begin, from, orders, reports, clock),
+            Self::Ingest(config, downstream) => (processes.ingest)(config, downstream, orders, reports, clock),
+            Self::Infer(config, upstream, downstream) => {
+                (processes.infer)(*config, upstream, downstream, orders, reports, clock)
+            }
+            Self::Publish(config, upstream) => (processes.publish)(*config, upstream, orders, reports, clock),
         }
     }
 }
 
-/// Hands orders on, until the parent is gone. A room must not outlive it: a camera would stay taken.
-fn take_orders(control: Control, finished: Receiver<()>) -> io::Result<Orders> {
-    let (sender, orders) = bounded(ORDERS);
-    let take = move || {
+/// Receives orders until the parent has ended. The process must not outlive it: its cameras would stay occupied.
+fn receive_orders(control: Control, finished: Receiver<()>) -> io::Result<Orders> {
+    let (sender, orders) = bounded(ORDERS_MAX);
+    let receive = move || {
         loop {
             match control.receive::<Order>() {
                 Ok(Some(order)) => {
-                    if sender.send_timeout(order, ORPHAN).is_err() {
+                    if sender.send_timeout(order, ORPHAN_TIMEOUT).is_err() {
                         break;
                     }
                 }
                 Ok(None) => break,
                 Err(err) => {
-                    error!(%err, "the parent's order is not understood");
+                    error!(%err, "an order of the parent cannot be read");
                     break;
                 }
             }
         }
         drop(sender);
-        if finished.recv_timeout(ORPHAN).is_err_and(|err| err.is_timeout()) {
-            error!("the parent is gone and the room does not end: killed");
-            // Not `exit`, which would wait for the very thread that hangs.
+        if finished.recv_timeout(ORPHAN_TIMEOUT).is_err_and(|err| err.is_timeout()) {
+            error!("the parent has ended and this process does not end: killed");
+            // Not `exit`: its handlers could wait for the thread that hangs.
             rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL).ok();
         }
     };
-    thread::Builder::new().name("orders".into()).spawn(take)?;
+    thread::Builder::new().name("orders".into()).spawn(receive)?;
     Ok(orders)
 }
 
-/// Sends reports to the parent. Once the last sender is gone and all is sent, the second end tells whether a refusal
-/// was among them.
+/// Sends reports to the parent. When the last sender is dropped and everything was sent, the receiver gets whether one
+/// of the reports was a refusal.
 fn send_reports(control: Control) -> io::Result<(Sender<Report>, Receiver<bool>)> {
-    let (reports, waiting) = bounded::<Report>(REPORTS);
+    let (reports, waiting) = bounded::<Report>(REPORTS_MAX);
     let (done, sent) = bounded(1);
     let send = move || {
         let mut refused = false;
         for report in waiting {
             refused |= matches!(report, Report::Refused(_));
             if let Err(err) = control.send(&report, &[]) {
-                debug!(%err, "the parent did not hear a report");
+                debug!(%err, "a report could not be sent to the parent");
                 break;
             }
         }
-        // The room may not have waited for it.
+        // The main thread may not wait for it any more.
         done.send(refused).ok();
     };
     thread::Builder::new().name("reports".into()).spawn(send)?;
     Ok((reports, sent))
 }
 
-/// An error with what caused it, on one line.
+/// An error with its causes, on one line.
 fn with_sources(err: &(dyn StdError + 'static)) -> String {
     let mut text = err.to_string();
     let mut cause = err.source();
     while let Some(source) = cause {
-        let words = source.to_string();
-        // Some errors already hold their source's words.
-        if !text.contains(&words) {
-            text = format!("{text}: {words}");
+        let cause_text = source.to_string();
+        // Some errors already show their source.
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
         }
         cause = source.source();
     }

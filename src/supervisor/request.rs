@@ -14,7 +14,7 @@ pub enum DryRunRequest {
 }
 
 impl DryRunRequest {
-    /// What the rooms are told; `None` where everything is to stop.
+    /// The order to the processes; `None` for [`Self::Stop`].
     pub(super) const fn order(self) -> Option<Order> {
         match self {
             Self::Stop => None,

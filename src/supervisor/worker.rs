@@ -1,4 +1,4 @@
-//! A room as a process: starting it, watching it, ending it.
+//! A worker as a process: starts it, reads its reports, and ends it.
 
 use std::{
     collections::BTreeMap,
@@ -22,33 +22,36 @@ use rustix::{
 };
 use tracing::{debug, warn};
 
-use super::{plan::Event, process::ProcessName};
+use super::plan::Event;
 use crate::{
     service::logging,
-    wire::control::{self, Control, Order, Report},
+    wire::{
+        control::{self, Control, Order, Report},
+        process::ProcessName,
+    },
 };
 
-/// A room that does not take an order for so long has more orders waiting than the kernel keeps: it hangs.
-const ORDER: Duration = Duration::from_millis(200);
+/// Sending an order blocks only when the socket is full of orders that the worker has not read: it is taken to hang.
+const ORDER_TIMEOUT: Duration = Duration::from_millis(200);
 
-/// What is started as a room.
+/// The executable of the workers.
 #[derive(Clone, Debug)]
 pub struct Program {
-    /// The file.
+    /// Its path.
     pub path: PathBuf,
     /// Its arguments.
     pub args: fn(ProcessName) -> Vec<OsString>,
 }
 
 impl Default for Program {
-    /// This very binary, `room NAME`: through the kernel's own handle on it, so that an upgrade on disk, which
-    /// replaces the file, does not put rooms of one version beside a parent of another.
+    /// The running executable itself, as `edge-ger process NAME`. Through `/proc/self/exe`, so that after an upgrade,
+    /// which replaces the file, no worker has another version than its parent.
     fn default() -> Self {
-        Self { path: "/proc/self/exe".into(), args: |name| vec!["room".into(), name.as_str().into()] }
+        Self { path: "/proc/self/exe".into(), args: |name| vec!["process".into(), name.as_str().into()] }
     }
 }
 
-/// A room's process.
+/// A running worker process.
 #[derive(Debug)]
 pub struct Worker {
     control: Control,
@@ -56,76 +59,77 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// Starts the nth life of a room and gives it its first order. Its reports and its end come as events.
+    /// Starts a process and sends its configuration as the first order. Its reports and its end come as events, with
+    /// its `generation`: which start of this process it is.
     ///
     /// # Errors
-    /// When the system gives no process, socket or thread. Whatever was started has been ended then.
+    /// When the system gives no process, socket or thread. What was started is ended.
     pub fn start(
         program: &Program,
-        (name, life): (ProcessName, u32),
-        begin: &Order,
+        (name, generation): (ProcessName, u32),
+        first_order: &Order,
         ends: &[OwnedFd],
         events: Sender<Event>,
     ) -> io::Result<Self> {
         let (ours, theirs) = control::pair()?;
         let mut command = Command::new(&program.path);
         command.args((program.args)(name)).arg0("edge-ger");
-        command.env_clear().envs(environment(name, env::vars_os())).envs(logging::for_rooms());
-        // Its own group, so that Ctrl-C reaches the parent alone, which then stops the rooms in their order.
+        command.env_clear().envs(environment(name, env::vars_os())).envs(logging::for_workers());
+        // A process group of its own, so that Ctrl-C signals only the parent, which stops the workers in their order.
         command.process_group(0);
         command.stdin(Stdio::from(OwnedFd::from(theirs))).stdout(Stdio::null());
         let mut child = command.spawn()?;
-        // Closes the parent's copy of the room's end, so that the room's death is heard.
+        // Closes the parent's copy of the worker's end, so that reading ends when the worker does.
         drop(command);
-        let room = Self::take(&child, ours, begin, ends).and_then(|(room, control)| {
-            let process = room.process.try_clone()?;
-            Ok((room, control, process))
+        let attached = Self::attach(&child, ours, first_order, ends).and_then(|(worker, control)| {
+            let process = worker.process.try_clone()?;
+            Ok((worker, control, process))
         });
-        let (room, control, process) = match room {
-            Ok(room) => room,
+        let (worker, control, process) = match attached {
+            Ok(attached) => attached,
             Err(err) => {
-                // Without a watcher nobody else would end it.
+                // There is no thread yet that would wait for it.
                 child.kill()?;
                 child.wait()?;
                 return Err(err);
             }
         };
         let watch = move || {
-            let how = watch((name, life), &control, process.as_fd(), &mut child, &events);
-            // The parent does not listen any more: it is ending itself.
-            events.send(Event::Exited(name, life, how)).ok();
+            let status = watch((name, generation), &control, process.as_fd(), &mut child, &events);
+            // Without a receiver the parent is ending itself.
+            events.send(Event::Exited(name, generation, status)).ok();
         };
         match thread::Builder::new().name(format!("watch {name}")).spawn(watch) {
-            Ok(_) => Ok(room),
+            Ok(_) => Ok(worker),
             Err(err) => {
-                room.kill();
+                worker.kill();
                 Err(err)
             }
         }
     }
 
-    fn take(child: &Child, control: Control, begin: &Order, ends: &[OwnedFd]) -> io::Result<(Self, Control)> {
+    fn attach(child: &Child, control: Control, first_order: &Order, ends: &[OwnedFd]) -> io::Result<(Self, Control)> {
         let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).ok_or(io::ErrorKind::NotFound)?;
-        // A handle, not a number: a number can be another process's by the time that it is used.
+        // A pidfd: a process number can be that of another process by the time it is used.
         let process = pidfd_open(pid, PidfdFlags::empty())?;
         let descriptor = OwnedFd::from(control);
-        set_socket_timeout(&descriptor, Timeout::Send, Some(ORDER))?;
+        set_socket_timeout(&descriptor, Timeout::Send, Some(ORDER_TIMEOUT))?;
         let control = Control::from(descriptor);
-        let room = Self { control: control.try_clone()?, process };
-        room.order(begin, ends)?;
-        Ok((room, control))
+        let worker = Self { control: control.try_clone()?, process };
+        worker.order(first_order, ends)?;
+        Ok((worker, control))
     }
 
     /// Sends an order and the descriptors that belong to it.
     ///
     /// # Errors
-    /// When the room is gone or does not take it.
+    /// When the worker has ended or does not read its orders.
     pub fn order(&self, order: &Order, ends: &[OwnedFd]) -> io::Result<()> {
         let ends: Vec<BorrowedFd<'_>> = ends.iter().map(OwnedFd::as_fd).collect();
         self.control.send(order, &ends)
     }
 
-    /// Ends the process at once.
+    /// LinkEnds the process at once.
     pub fn kill(&self) {
         kill(self.process.as_fd());
     }
@@ -133,14 +137,14 @@ impl Worker {
 
 fn kill(process: BorrowedFd<'_>) {
     if let Err(err) = pidfd_send_signal(process, Signal::KILL) {
-        debug!(%err, "the room was gone before the kill");
+        debug!(%err, "the process had ended before it was killed");
     }
 }
 
-/// Hands on what the room says until it is silent, waits for its end, and tells how it ended. One thread does both,
-/// so that a refusal is always heard before the end that follows it.
+/// Forwards the reports until the worker closes its socket, waits for its end, and returns its exit code or signal. One
+/// thread does both, so that a refusal always comes before the end that follows it.
 fn watch(
-    (name, life): (ProcessName, u32),
+    (name, generation): (ProcessName, u32),
     control: &Control,
     process: BorrowedFd<'_>,
     child: &mut Child,
@@ -149,27 +153,27 @@ fn watch(
     loop {
         match control.receive::<Report>() {
             Ok(Some((report, _))) => {
-                if events.send(Event::Report(name, life, report)).is_err() {
+                if events.send(Event::Report(name, generation, report)).is_err() {
                     break;
                 }
             }
             Ok(None) => break,
-            // A process that was killed with orders unread.
+            // A process that was killed while it had unread orders.
             Err(err) if err.kind() == io::ErrorKind::ConnectionReset => break,
             Err(err) => {
-                warn!(room = %name, %err, "the room's report is not understood: killed");
+                warn!(process = %name, %err, "a report cannot be read: killed");
                 kill(process);
                 break;
             }
         }
     }
     match child.wait() {
-        Ok(status) => ending(status),
+        Ok(status) => describe(status),
         Err(err) => format!("unknown: {err}"),
     }
 }
 
-fn ending(status: ExitStatus) -> String {
+fn describe(status: ExitStatus) -> String {
     match (status.code(), status.signal()) {
         (Some(code), _) => format!("exit code {code}"),
         (None, Some(signal)) => format!("signal {signal}"),
@@ -177,10 +181,10 @@ fn ending(status: ExitStatus) -> String {
     }
 }
 
-/// What a room may know of the parent's environment. GStreamer's own debugging is not among it: its output and its
-/// dumps hold passwords.
+/// The environment variables of the parent that a worker gets. GStreamer's debugging variables are not among them: its
+/// output and its dumps contain passwords.
 fn environment(name: ProcessName, all: impl Iterator<Item = (OsString, OsString)>) -> BTreeMap<OsString, OsString> {
-    const ALL_ROOMS: &[&str] = &[
+    const EVERY_WORKER: &[&str] = &[
         "PATH",
         "HOME",
         "LANG",
@@ -193,18 +197,18 @@ fn environment(name: ProcessName, all: impl Iterator<Item = (OsString, OsString)
     const MEDIA: &[&str] =
         &["GST_PLUGIN_PATH", "GST_PLUGIN_SYSTEM_PATH", "GST_PLUGIN_SCANNER", "GST_REGISTRY", "GST_REGISTRY_1_0"];
     const INFER: &[&str] = &["ORT_DYLIB_PATH", "XDG_RUNTIME_DIR", "PIPEWIRE_RUNTIME_DIR", "PIPEWIRE_REMOTE"];
-    const INFER_BEGINNINGS: &[&str] = &["PULSE_", "ALSA_", "CUDA_", "NVIDIA_"];
+    const INFER_PREFIXES: &[&str] = &["PULSE_", "ALSA_", "CUDA_", "NVIDIA_"];
     let allowed = |key: &OsStr| {
         let Some(key) = key.to_str() else { return false };
-        let infer = || INFER.contains(&key) || INFER_BEGINNINGS.iter().any(|it| key.starts_with(it));
-        ALL_ROOMS.contains(&key)
+        let infer = || INFER.contains(&key) || INFER_PREFIXES.iter().any(|prefix| key.starts_with(prefix));
+        EVERY_WORKER.contains(&key)
             || (name != ProcessName::Publish && MEDIA.contains(&key))
             || (name == ProcessName::Infer && infer())
     };
     let mut environment: BTreeMap<_, _> = all.filter(|(key, _)| allowed(key)).collect();
     if name == ProcessName::Infer {
-        // Later libraries (seen: 1.31.1) count what they do in a database in the user's cache, and want to send it home.
-        // This room has no network for it, and it must not write either.
+        // Later ONNX Runtimes (seen: 1.31.1) collect usage data in the user's cache and send it. This process has no
+        // network to send it, and must not write it either.
         environment.insert("ORT_DISABLE_TELEMETRY".into(), "1".into());
     }
     environment
@@ -215,7 +219,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rooms_inherit_only_what_they_need() {
+    fn workers_inherit_only_the_environment_that_they_need() {
         let parent = [
             "PATH",
             "GST_DEBUG",

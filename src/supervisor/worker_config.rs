@@ -1,51 +1,53 @@
-//! What each room is told at its beginning, made of the configuration: to each only what it needs.
+//! The configuration of each worker, derived from that of the daemon: each gets only what it needs.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::process::ProcessName;
+use serde::{Deserialize, Serialize};
+
 use crate::{
     config::{
         Camera, Config, Secret, Sound,
         file::secrets::{self, Unusable},
     },
-    infer::microphone,
     time::{Grid, Span},
     wire::{
         CameraId,
         control::{CameraOrder, InferConfig, IngestConfig, MqttSecrets, Order, PublishConfig},
+        process::ProcessName,
     },
 };
 
-/// What the parent must know of the network before any room exists.
-#[derive(Clone, Debug, PartialEq)]
+/// What the parent must know of the network before it starts a worker.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ModelFacts {
-    /// Its name, as in its contract.
+    /// The network's name, as in its contract.
     pub name: String,
-    /// How many frames of a window it looks at.
+    /// Frames per window.
     pub frames: u32,
-    /// How long a window is.
+    /// The length of a window.
     pub clip: Span,
 }
 
-/// What a room is told of this run, beside the configuration.
+/// What a worker is told of the present run, beside the configuration.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Run {
-    /// With `seq` it makes every reading unique.
+pub struct RunFacts {
+    /// Random number of this run of the daemon; with `seq` it makes every reading unique.
     pub boot: u32,
     /// The newest slot that `infer` reported.
     pub last_slot: Option<u64>,
     /// Whether this is a dry run.
-    pub survey: bool,
+    pub is_dry_run: bool,
 }
 
-/// A configuration with all that belongs to it, read from the files that it names.
+/// A configuration with the contents of the files that it names.
 #[derive(Debug)]
 pub struct ResolvedConfig {
-    /// What was meant.
+    /// The configuration.
     pub config: Config,
-    /// The network's facts.
+    /// From the contract of the network.
     pub model: ModelFacts,
-    /// Nobody is to look at these, or listen beside them.
+    /// Cameras that are paused, and so not connected to.
     pub paused: BTreeSet<CameraId>,
     /// By the camera's name.
     passwords: BTreeMap<String, Secret>,
@@ -63,7 +65,8 @@ impl ResolvedConfig {
         let mut passwords = BTreeMap::new();
         for camera in &config.cameras {
             match secrets::camera_password(camera) {
-                Ok(password) => passwords.extend(password.map(|it| (camera.name.clone(), it))),
+                Ok(Some(password)) => drop(passwords.insert(camera.name.clone(), password)),
+                Ok(None) => {}
                 Err(err) => faults.push(err),
             }
         }
@@ -75,21 +78,25 @@ impl ResolvedConfig {
         }
     }
 
-    /// The first order of a room.
+    /// The first order to a worker: its configuration.
     #[must_use]
-    pub fn order(&self, room: ProcessName, run: Run) -> Order {
+    pub fn order(&self, name: ProcessName, run: RunFacts) -> Order {
         let config = &self.config;
         let grid = Grid { clip: self.model.clip, hop: config.reading.hop, frames: self.model.frames };
-        let cameras = || config.cameras.iter().map(|camera| self.camera(room, camera)).collect();
-        match room {
-            ProcessName::Ingest => Order::Ingest(IngestConfig { cameras: cameras(), grid, survey: run.survey }),
+        let cameras = || config.cameras.iter().map(|camera| self.camera(name, camera)).collect();
+        match name {
+            ProcessName::Ingest => Order::Ingest(IngestConfig { cameras: cameras(), grid, survey: run.is_dry_run }),
             ProcessName::Infer => Order::Infer(InferConfig {
                 cameras: cameras(),
                 model: config.model.clone(),
                 reading: config.reading,
                 grid,
+                unix_sockets: config.cameras.iter().any(|camera| match &camera.sound {
+                    Sound::Off | Sound::Camera => false,
+                    Sound::Microphone(name) => needs_unix_socket(name),
+                }),
                 last_slot: run.last_slot,
-                survey: run.survey,
+                survey: run.is_dry_run,
             }),
             ProcessName::Publish => Order::Publish(Box::new(PublishConfig {
                 box_name: config.box_name.clone(),
@@ -111,12 +118,12 @@ impl ResolvedConfig {
         }
     }
 
-    /// The order about one camera: with its password for `ingest`, with its masks for `infer`.
+    /// The order about one camera: only `ingest` gets its password, and only `infer` its masks.
     #[must_use]
-    pub fn camera(&self, room: ProcessName, camera: &Camera) -> CameraOrder {
-        let password = self.passwords.get(&camera.name).filter(|_| room == ProcessName::Ingest).cloned();
+    pub fn camera(&self, name: ProcessName, camera: &Camera) -> CameraOrder {
+        let password = self.passwords.get(&camera.name).filter(|_| name == ProcessName::Ingest).cloned();
         let mut camera = camera.clone();
-        if room != ProcessName::Infer {
+        if name != ProcessName::Infer {
             camera.masks.clear();
         }
         let paused = self.paused.contains(&camera.id);
@@ -124,12 +131,27 @@ impl ResolvedConfig {
     }
 }
 
-/// Whether one of these microphones is reached through a unix socket: PulseAudio's and PipeWire's are, and so is the
-/// default one wherever one of the two runs. ALSA's own devices are files.
-#[must_use]
-pub fn needs_unix_sockets<'c>(cameras: impl IntoIterator<Item = &'c Camera>) -> bool {
-    cameras.into_iter().any(|camera| match &camera.sound {
-        Sound::Off | Sound::Camera => false,
-        Sound::Microphone(name) => microphone::needs_unix_socket(name),
-    })
+/// Whether a microphone of this name may be reached through a unix socket, which the sandbox of `infer` must then allow:
+/// PulseAudio and PipeWire are, and so may be ALSA's plugins and the default device. Plain ALSA devices are files.
+fn needs_unix_socket(microphone: &str) -> bool {
+    !["alsa:hw:", "alsa:plughw:"].iter().any(|plain| microphone.starts_with(plain))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::needs_unix_socket;
+
+    #[test]
+    fn only_plain_alsa_devices_need_no_unix_socket() {
+        for (name, needs) in [
+            ("alsa:hw:CARD=Mic,DEV=0", false),
+            ("alsa:plughw:CARD=Mic,DEV=0", false),
+            ("alsa:default", true),
+            ("alsa:dsnoop:CARD=Mic", true),
+            ("pulseaudio:mic.monitor", true),
+            ("default", true),
+        ] {
+            assert_eq!(needs_unix_socket(name), needs, "{name}");
+        }
+    }
 }

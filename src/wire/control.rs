@@ -1,7 +1,7 @@
-//! Parent ⇄ room: orders one way, reports the other, as JSON over a sequenced-packet socket pair.
+//! Parent ⇄ worker: orders one way, reports the other, as JSON over a pair of SOCK_SEQPACKET sockets.
 //!
-//! A room finds its end of the pair as its standard input. Orders may carry file descriptors: the ends of the
-//! media and record sockets are handed over this way, also anew when a neighbour was restarted.
+//! A worker has its end of the pair as standard input. Orders may carry file descriptors: the ends of the links, at the
+//! start and whenever a neighbour was restarted.
 
 use std::{
     io::{self, IoSlice, IoSliceMut},
@@ -22,12 +22,12 @@ use crate::{
     time::Grid,
 };
 
-/// No order is longer; a configuration of a hundred cameras stays below it. The kernel's default for what may wait in
-/// a socket, which bounds a single message, is 208 KiB.
+/// The longest order; the configuration of a hundred cameras is shorter. The kernel's default for the buffer of a
+/// socket, which bounds a single message, is 208 KiB.
 const ORDER_BYTES_MAX: usize = 192 << 10;
 const FDS_MAX: usize = 2;
 
-/// What the parent asks of a room.
+/// What the parent sends to a worker.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Order {
     /// The first order of `ingest`. Descriptor: downstream.
@@ -36,19 +36,19 @@ pub enum Order {
     Infer(InferConfig),
     /// The first order of `publish`. Descriptor: upstream.
     Publish(Box<PublishConfig>),
-    /// A camera was added or changed: start it, or restart it, and touch no other.
+    /// A camera was added or changed: start it, or restart it, and no other.
     SetCamera(Box<CameraOrder>),
-    /// A camera left the configuration.
+    /// A camera was removed from the configuration.
     DropCamera(CameraId),
-    /// A dry run's clap test begins on this camera: every picture of it is decoded until it ends.
+    /// A clap test of a dry run starts on this camera: all of its pictures are decoded until it ends.
     Clap(CameraId),
     /// The clap test on this camera is over.
     EndClapTest(CameraId),
-    /// The neighbour before was restarted. Descriptor: the new upstream.
+    /// The process upstream was restarted. Descriptor: the new upstream end.
     Upstream,
-    /// The neighbour behind was restarted. Descriptor: the new downstream.
+    /// The process downstream was restarted. Descriptor: the new downstream end.
     Downstream,
-    /// Finish within a second and a half.
+    /// Finish within 1.5 s.
     Stop,
 }
 
@@ -57,13 +57,13 @@ pub enum Order {
 pub struct CameraOrder {
     /// The camera.
     pub camera: Camera,
-    /// Its password; `None` in every other room.
+    /// Its password; `None` in the orders to `infer`.
     pub password: Option<Secret>,
-    /// Whether nobody is to look or listen: it is not connected to, and its microphone is closed.
+    /// Whether it is paused: not connected to, and its microphone closed.
     pub paused: bool,
 }
 
-/// What `ingest` needs.
+/// The configuration of `ingest`.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct IngestConfig {
     /// All cameras with their passwords.
@@ -74,24 +74,26 @@ pub struct IngestConfig {
     pub survey: bool,
 }
 
-/// What `infer` needs.
+/// The configuration of `infer`.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct InferConfig {
     /// All cameras, without their passwords.
     pub cameras: Vec<CameraOrder>,
     /// The network and how to run it.
     pub model: Model,
-    /// When a reading is given.
+    /// When there is a reading, and which.
     pub reading: Reading,
     /// The slots.
     pub grid: Grid,
-    /// After a restart: the last slot that was reported, so that the ones missed are accounted for.
+    /// Whether the sandbox must allow unix sockets, for a microphone that is reached through one.
+    pub unix_sockets: bool,
+    /// After a restart: the last slot that was reported, so that the missed ones are published as withheld.
     pub last_slot: Option<u64>,
     /// Whether this is a dry run, which wants surveys.
     pub survey: bool,
 }
 
-/// What `publish` needs.
+/// The configuration of `publish`.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct PublishConfig {
     /// The box's name in the topics.
@@ -100,15 +102,15 @@ pub struct PublishConfig {
     pub cameras: Vec<(CameraId, String)>,
     /// The broker.
     pub mqtt: Mqtt,
-    /// What the broker must not learn from a log.
+    /// The contents of the files that `mqtt` names.
     pub secrets: MqttSecrets,
     /// The outbox's bounds and folder.
     pub outbox: Outbox,
     /// Where the status page listens.
     pub page: Page,
-    /// The token that opens it, where it needs one.
+    /// The token of the status page, where it needs one.
     pub page_token: Option<Secret>,
-    /// This run of the daemon: with `seq` it makes every reading unique.
+    /// Random number of this run of the daemon; with `seq` it makes every reading unique.
     pub boot: u32,
     /// The network's name, as in its contract.
     pub model_name: String,
@@ -118,20 +120,20 @@ pub struct PublishConfig {
     pub hop_ms: u32,
 }
 
-/// What a room tells the parent.
+/// What a worker sends to the parent.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Report {
-    /// Set-up is done; the room works. The words go into the log.
+    /// The start is complete. The text is for the log.
     Ready(String),
-    /// `infer`: the newest slot that every camera has a record of. Others: that the room's main loop turned.
+    /// `infer`: the newest slot for which every camera has a record. Others: a count of turns of the main loop.
     Progress(u64),
-    /// `infer`, in a dry run: what it works with.
+    /// `infer`, in a dry run: the versions of its libraries.
     Libraries(Libraries),
-    /// The room cannot work, and a restart will not help: the configuration or the network is at fault.
+    /// The process cannot work, and a restart does not help: the configuration or the network is at fault.
     Refused(String),
 }
 
-/// Versions of the libraries that see and hear: numbers alone, because a report for people shows them.
+/// Versions of GStreamer and ONNX Runtime, as numbers only, because the report of a dry run shows them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Libraries {
     /// GStreamer: major, minor, micro, nano.
@@ -144,7 +146,7 @@ pub struct Libraries {
 #[derive(Debug)]
 pub struct Control(OwnedFd);
 
-/// A linked pair: the parent's end and the room's.
+/// A pair of connected sockets: the parent's end and the worker's.
 ///
 /// # Errors
 /// When the kernel gives no sockets.
@@ -153,7 +155,7 @@ pub fn pair() -> io::Result<(Control, Control)> {
     Ok((Control(ours), Control(theirs)))
 }
 
-/// A linked pair for media: a byte stream.
+/// The ends of the link from `ingest` to `infer`: a byte stream.
 ///
 /// # Errors
 /// When the kernel gives no sockets.
@@ -161,7 +163,7 @@ pub fn unit_pair() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok(socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?)
 }
 
-/// A linked pair for records: each `send` is one record or nothing.
+/// The ends of the link from `infer` to `publish`: each `send` is one record.
 ///
 /// # Errors
 /// When the kernel gives no sockets.
@@ -193,7 +195,7 @@ impl Control {
     /// Sends a message and descriptors.
     ///
     /// # Errors
-    /// When the peer is gone or the message is too long.
+    /// When the peer has closed its end, or the message is too long.
     pub fn send(&self, message: &impl Serialize, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
         let text = serde_json::to_vec(message)?;
         if ORDER_BYTES_MAX < text.len() {
@@ -208,10 +210,10 @@ impl Control {
         Ok(())
     }
 
-    /// Waits for a message and its descriptors. `None` once the peer is gone.
+    /// Waits for a message and its descriptors. `None` once the peer has closed its end.
     ///
     /// # Errors
-    /// When what arrives is not a message.
+    /// When the bytes that arrive are not such a message.
     pub fn receive<T: DeserializeOwned>(&self) -> io::Result<Option<(T, Vec<OwnedFd>)>> {
         let mut text = vec![0; ORDER_BYTES_MAX];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FDS_MAX))];
@@ -241,26 +243,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_order_brings_its_descriptors() {
-        let (parent, room) = pair().unwrap();
+    fn an_order_carries_its_descriptors() {
+        let (parent, worker) = pair().unwrap();
         let (ours, theirs) = unit_pair().unwrap();
         parent.send(&Order::Upstream, &[theirs.as_fd()]).unwrap();
         drop(theirs);
-        let (order, mut fds) = room.receive::<Order>().unwrap().unwrap();
+        let (order, mut fds) = worker.receive::<Order>().unwrap().unwrap();
         assert!(matches!(order, Order::Upstream));
-        let mut there = File::from(fds.remove(0));
-        there.write_all(b"hello").unwrap();
-        drop(there);
-        let said = io::read_to_string(File::from(ours)).unwrap();
-        assert_eq!(said, "hello");
+        let mut received = File::from(fds.remove(0));
+        received.write_all(b"hello").unwrap();
+        drop(received);
+        assert_eq!(io::read_to_string(File::from(ours)).unwrap(), "hello");
     }
 
     #[test]
-    fn a_gone_parent_is_an_end() {
-        let (parent, room) = pair().unwrap();
-        room.send(&Report::Progress(7), &[]).unwrap();
+    fn a_parent_that_ended_is_the_end_of_the_orders() {
+        let (parent, worker) = pair().unwrap();
+        worker.send(&Report::Progress(7), &[]).unwrap();
         assert_eq!(parent.receive::<Report>().unwrap().unwrap().0, Report::Progress(7));
         drop(parent);
-        assert!(room.receive::<Order>().unwrap().is_none());
+        assert!(worker.receive::<Order>().unwrap().is_none());
     }
 }

@@ -1,7 +1,7 @@
 //! The whole daemon: the real command, a real camera, a real broker, a real microphone.
 //!
-//! The network is `tests/data/batch-one.onnx`, which labels whatever it sees: what is tested here is whether picture
-//! and sound come through, not what they mean.
+//! The network is `tests/data/batch-one.onnx`, which labels any picture: these tests are about the flow of data, not about
+//! the labels.
 
 mod faults;
 mod page;
@@ -21,12 +21,12 @@ use crate::harness::{
     daemon::{Daemon, folder, repository},
 };
 
-/// Far more than anything here needs on a busy machine.
+/// No event takes longer, even on a busy machine.
 const DEADLINE: Duration = Duration::from_secs(60);
-/// What the issue grants a stop, and what a busy machine needs to notice it.
+/// The two seconds that the daemon has to stop, and as many to notice it on a busy machine.
 const STOP: Duration = Duration::from_secs(4);
 
-/// A camera whose picture always moves: the ball of the harness is too small for a network of 16 × 16 pixels.
+/// A camera with a picture of noise: the ball of the harness is too small to move at 16 × 16 pixels.
 fn moving() -> Builder {
     Camera::builder().noise()
 }
@@ -93,7 +93,7 @@ fn assert_no_gap(subscriber: &Subscriber, camera: &str) {
     assert!(2 < slots.len(), "{slots:?}");
 }
 
-/// Two cameras in one daemon.
+/// A daemon with two cameras.
 struct Pair {
     first: Camera,
     second: Camera,
@@ -103,7 +103,7 @@ struct Pair {
 }
 
 impl Pair {
-    /// Both are seen.
+    /// Waits for a labelled reading of both.
     #[track_caller]
     fn start() -> Self {
         let (first, second, broker) = (moving().start(), moving().start(), Broker::start());
@@ -127,9 +127,9 @@ impl Pair {
         seen
     }
 
-    /// Since then the first camera never noticed.
+    /// Since then, the reload had no effect on the first camera.
     #[track_caller]
-    fn assert_first_never_noticed(&self, seen: usize) {
+    fn assert_first_unaffected(&self, seen: usize) {
         let mut of_first = self.subscriber.seen[seen..].iter().filter(|it| it.topic == "edge-ger/box/first/reading");
         assert!(of_first.all(|it| json(it)["label"] != "withheld"), "{:?}", &self.subscriber.seen[seen..]);
         assert_no_gap(&self.subscriber, "first");

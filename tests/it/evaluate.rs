@@ -12,7 +12,7 @@ use std::{env, fs, net::UdpSocket, os::unix::net::UnixDatagram, path::Path, proc
 use edge_ger::{
     config::ProviderChoice,
     evaluate::{self, Task},
-    sandbox::{Room, enter},
+    sandbox::{Profile, enter},
     time::SystemClock,
 };
 use serde_json::Value;
@@ -215,7 +215,7 @@ fn it_needs_no_socket() {
     }
     let folder = folder("clip,label\na.mp4,positive\n");
     cut(folder.path(), "a.mp4", "-t 5.2 -c:v libx264 -pix_fmt yuv420p -c:a aac");
-    enter(Room::Infer { unix_sockets: false }).unwrap();
+    enter(Profile::NoNetwork { unix_sockets: false }).unwrap();
     assert!(UdpSocket::bind("127.0.0.1:0").is_err() && UnixDatagram::unbound().is_err());
     let task = Task {
         model: MODEL.into(),

@@ -70,8 +70,8 @@ fn every_command_and_option_has_its_place_in_the_manual() {
         }
     }
     let names: Vec<_> = files.iter().map(|it| it.file_name().unwrap().to_string_lossy()).collect();
-    assert!(!names.iter().any(|it| it.contains("room")), "what is hidden has a page: {names:?}");
-    assert!(!files.iter().any(|it| read(it).contains("ingest")), "a room of the daemon is offered");
+    assert!(!names.iter().any(|it| it.contains("process")), "what is hidden has a page: {names:?}");
+    assert!(!files.iter().any(|it| read(it).contains("ingest")), "a process of the daemon is offered");
 }
 
 #[test]

@@ -171,7 +171,15 @@ impl Rooms {
             threads: 1,
             cache_dir: std::env::temp_dir().join("edge-ger-test-engines"),
         };
-        let begin = InferConfig { cameras, model, reading: Reading::default(), grid, last_slot: None, survey };
+        let begin = InferConfig {
+            cameras,
+            model,
+            reading: Reading::default(),
+            grid,
+            unix_sockets: false,
+            last_slot: None,
+            survey,
+        };
         let infer = thread::Builder::new().name("infer".into()).spawn(move || {
             infer::run(begin, upstream, downstream, &taken, &said, Arc::new(SystemClock)).unwrap();
             drop(reports);

@@ -1,7 +1,7 @@
 //! Processes: supervisor, sandbox, service.
 //!
-//! The rooms here are tiny ones of the tests' own, but they are processes of their own all the same, started by the
-//! real parent over the real sockets. Each is this very test binary, told by its arguments to be a room.
+//! The processes here are tiny ones of the tests, started by the real parent, with the real sockets. Each is this test
+//! binary with the name of a test as argument.
 
 #![allow(
     clippy::expect_used,

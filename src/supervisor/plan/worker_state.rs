@@ -1,103 +1,104 @@
-//! One room's life as the parent sees it, and how long each part of it may last.
+//! The state of one worker as the parent sees it, and the timeouts of each phase.
 
 use crate::{
-    supervisor::process::ProcessName,
     time::{Moment, Span},
+    wire::process::ProcessName,
 };
 
-/// A room reports at least once a second; one that has been silent for so long hangs.
-pub(super) const PROGRESS: Span = Span::from_ms(20_000);
-/// A room that is not ready by then hangs.
-const START_UP: Span = Span::from_ms(120_000);
-/// TensorRT builds an engine for minutes on a Jetson.
-const START_UP_INFER: Span = Span::from_ms(15 * 60_000);
-/// After so long a time of work, an old failure no longer counts.
-const HEALTHY: Span = Span::from_ms(60_000);
+/// A worker reports at least once a second; without a report for so long it is taken to hang.
+pub(super) const PROGRESS_TIMEOUT: Span = Span::from_ms(20_000);
+/// A worker that is not ready after so long is taken to hang.
+const START_TIMEOUT: Span = Span::from_ms(120_000);
+/// The same for `infer`: TensorRT takes minutes to build an engine on a Jetson.
+const START_TIMEOUT_INFER: Span = Span::from_ms(15 * 60_000);
+/// After running for so long, earlier failures no longer count.
+const HEALTHY_AFTER: Span = Span::from_ms(60_000);
 const BACKOFF_MIN: Span = Span::from_ms(500);
 const BACKOFF_MAX: Span = Span::from_ms(30_000);
 
-/// Where a room is in its life.
+/// The phase of a worker.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Phase {
-    /// Not there; its next life begins then.
+    /// Ended; to be started again at `until`.
     Waiting { until: Moment },
-    /// There, but not ready.
+    /// Started, but not ready.
     Starting { since: Moment },
-    /// Ready, and last heard of then.
-    Working { since: Moment, heard: Moment },
-    /// Asked to end, or killed; killed, or killed again, at `by`.
-    Ending { by: Moment, planned: bool },
-    /// Not there, and not to come back.
-    Gone,
+    /// Ready.
+    Running { since: Moment, last_report: Moment },
+    /// Told to stop, or killed; to be killed, or killed again, at `kill_at`. `planned` where it is to be restarted at
+    /// once, with another configuration.
+    Stopping { kill_at: Moment, planned: bool },
+    /// Ended, and not to be restarted.
+    Stopped,
 }
 
-/// What the parent remembers of a room.
+/// What the parent knows of a worker.
 #[derive(Debug)]
 pub(super) struct WorkerState {
     pub(super) phase: Phase,
-    /// Counts its processes; what an earlier one said no longer matters.
-    pub(super) life: u32,
+    /// Counts its starts, so that late events of an earlier process are recognised.
+    pub(super) generation: u32,
     failures: u32,
-    /// Since when it has not worked, for the line that says that it is back.
-    pub(super) lost: Option<Moment>,
-    /// In its first life after a change of the configuration: if it refuses, the change is at fault.
-    pub(super) on_trial: bool,
+    /// Since when it has not run, for the log line when it is back.
+    pub(super) down_since: Option<Moment>,
+    /// Whether it has not been ready since the configuration changed: if it refuses, the change is at fault.
+    pub(super) on_probation: bool,
 }
 
 impl WorkerState {
     pub(super) fn new() -> Self {
-        Self { phase: Phase::Gone, life: 0, failures: 0, lost: None, on_trial: false }
+        Self { phase: Phase::Stopped, generation: 0, failures: 0, down_since: None, on_probation: false }
     }
 
-    pub(super) fn works(&self) -> bool {
-        matches!(self.phase, Phase::Working { .. })
+    pub(super) fn is_running(&self) -> bool {
+        matches!(self.phase, Phase::Running { .. })
     }
 
-    /// When something must be done about it if nothing is heard of it.
-    pub(super) fn due(&self, name: ProcessName) -> Option<Moment> {
+    /// When it must be started or killed if it sends no report before.
+    pub(super) fn deadline(&self, name: ProcessName) -> Option<Moment> {
         match self.phase {
             Phase::Waiting { until } => Some(until),
-            Phase::Starting { since } => Some(since + start_up(name)),
-            Phase::Working { heard, .. } => Some(heard + PROGRESS),
-            Phase::Ending { by, .. } => Some(by),
-            Phase::Gone => None,
+            Phase::Starting { since } => Some(since + start_timeout(name)),
+            Phase::Running { last_report, .. } => Some(last_report + PROGRESS_TIMEOUT),
+            Phase::Stopping { kill_at, .. } => Some(kill_at),
+            Phase::Stopped => None,
         }
     }
 
-    /// For how long it may be silent now.
-    pub(super) fn limit(&self, name: ProcessName) -> Span {
-        if self.works() { PROGRESS } else { start_up(name) }
+    /// How long it may be without a report in its present phase.
+    pub(super) fn timeout(&self, name: ProcessName) -> Span {
+        if self.is_running() { PROGRESS_TIMEOUT } else { start_timeout(name) }
     }
 
-    /// Forgets its failures: what it did wrong was another configuration's doing.
-    pub(super) fn forgive(&mut self, on_trial: bool) {
+    /// Clears its failures, which were those of an earlier configuration.
+    pub(super) fn reset_failures(&mut self, on_probation: bool) {
         self.failures = 0;
-        self.on_trial = on_trial;
+        self.on_probation = on_probation;
     }
 
-    /// It ended by itself or was killed. Returns how long its next life has to wait; `chance` (0 to 1) jitters it.
-    pub(super) fn fail(&mut self, now: Moment, chance: f64) -> Span {
-        if matches!(self.phase, Phase::Working { since, .. } if HEALTHY <= now - since) {
+    /// Records an unplanned end. Returns the delay of the restart; `jitter` is 0 to 1.
+    pub(super) fn fail(&mut self, now: Moment, jitter: f64) -> Span {
+        if matches!(self.phase, Phase::Running { since, .. } if HEALTHY_AFTER <= now - since) {
             self.failures = 0;
         }
-        let wait = backoff(self.failures, chance);
+        let delay = backoff(self.failures, jitter);
         self.failures = self.failures.saturating_add(1);
-        self.on_trial = false;
-        self.phase = Phase::Waiting { until: now + wait };
-        self.lost.get_or_insert(now);
-        wait
+        self.on_probation = false;
+        self.phase = Phase::Waiting { until: now + delay };
+        self.down_since.get_or_insert(now);
+        delay
     }
 }
 
-fn start_up(name: ProcessName) -> Span {
-    if name == ProcessName::Infer { START_UP_INFER } else { START_UP }
+fn start_timeout(name: ProcessName) -> Span {
+    if name == ProcessName::Infer { START_TIMEOUT_INFER } else { START_TIMEOUT }
 }
 
-/// Doubles with every failure; half of it to all of it is chosen by `chance`, so that rooms that died together do
-/// not come back together for ever.
-fn backoff(failures: u32, chance: f64) -> Span {
+/// Exponential back-off; `jitter` (0 to 1) chooses between half of the delay and all of it, so that workers that ended
+/// together are not restarted together every time.
+fn backoff(failures: u32, jitter: f64) -> Span {
     let whole = Span(BACKOFF_MIN.0 << failures.min(16)).min(BACKOFF_MAX);
-    Span::from_secs_f64(whole.as_secs_f64() * (0.5 + 0.5 * chance))
+    Span::from_secs_f64(whole.as_secs_f64() * (0.5 + 0.5 * jitter))
 }
 
 #[cfg(test)]
@@ -105,19 +106,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_wait_doubles_up_to_half_a_minute_and_a_minute_of_work_resets_it() {
-        let mut room = WorkerState::new();
+    fn the_delay_doubles_up_to_half_a_minute_and_is_reset_after_a_minute_of_running() {
+        let mut worker = WorkerState::new();
         let mut now = Moment(0);
-        let waits: Vec<_> = (0..9).map(|_| room.fail(now, 1.0).as_ms()).collect();
-        assert_eq!(waits, [500, 1000, 2000, 4000, 8000, 16_000, 30_000, 30_000, 30_000]);
-        assert_eq!(room.fail(now, 0.0).as_ms(), 15_000);
+        let delays: Vec<_> = (0..9).map(|_| worker.fail(now, 1.0).as_ms()).collect();
+        assert_eq!(delays, [500, 1000, 2000, 4000, 8000, 16_000, 30_000, 30_000, 30_000]);
+        assert_eq!(worker.fail(now, 0.0).as_ms(), 15_000);
 
-        room.phase = Phase::Working { since: now, heard: now };
-        now += HEALTHY - Span(1);
-        assert_eq!(room.fail(now, 1.0).as_ms(), 30_000);
-        room.phase = Phase::Working { since: now, heard: now };
-        now += HEALTHY;
-        assert_eq!(room.fail(now, 1.0).as_ms(), 500);
-        assert_eq!(room.lost, Some(Moment(0)));
+        worker.phase = Phase::Running { since: now, last_report: now };
+        now += HEALTHY_AFTER - Span(1);
+        assert_eq!(worker.fail(now, 1.0).as_ms(), 30_000);
+        worker.phase = Phase::Running { since: now, last_report: now };
+        now += HEALTHY_AFTER;
+        assert_eq!(worker.fail(now, 1.0).as_ms(), 500);
+        assert_eq!(worker.down_since, Some(Moment(0)));
     }
 }

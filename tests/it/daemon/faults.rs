@@ -1,4 +1,4 @@
-//! What is absent is a state: it is published, and it ends.
+//! An absent camera, microphone or broker is a state: it is published, and it ends.
 
 use rustix::process::{Signal, kill_process};
 
@@ -13,7 +13,7 @@ fn started(camera: &Camera, sections: &str, environment: &[(&str, &str)]) -> (Br
 }
 
 #[test]
-fn a_camera_that_is_killed_and_comes_back() {
+fn a_camera_that_ends_and_comes_back() {
     let camera = moving().start();
     let (_broker, mut subscriber, mut daemon) = started(&camera, "", &[]);
     labelled(&mut subscriber, "hall");
@@ -67,10 +67,10 @@ fn a_broker_that_is_killed_and_comes_back_has_every_reading() {
     let before = labelled(&mut subscriber, "hall")["seq"].as_u64().unwrap();
     broker.kill();
     daemon.wait_log("broker", DEADLINE);
-    // At least three slots end while there is no broker; the daemon's own word on them is the health of the next.
+    // At least three slots end while there is no broker.
     let away = std::time::Instant::now();
     while away.elapsed() < Duration::from_secs(3) {
-        assert!(daemon.room("publish").is_some());
+        assert!(daemon.process("publish").is_some());
         std::thread::yield_now();
     }
     broker.restart();
@@ -83,16 +83,16 @@ fn a_broker_that_is_killed_and_comes_back_has_every_reading() {
 }
 
 #[test]
-fn every_room_may_die_and_no_slot_is_lost() {
+fn every_process_may_be_killed_and_no_slot_is_lost() {
     let camera = moving().start();
     let (_broker, mut subscriber, daemon) = started(&camera, "", &[]);
     labelled(&mut subscriber, "hall");
-    for room in ["infer", "ingest", "publish"] {
-        kill_process(daemon.room(room).unwrap(), Signal::KILL).unwrap();
+    for name in ["infer", "ingest", "publish"] {
+        kill_process(daemon.process(name).unwrap(), Signal::KILL).unwrap();
         let last = subscriber.seen.last().unwrap().at;
         let again = reading(&mut subscriber, "hall", |it| it["label"] != "withheld");
-        assert!(last < subscriber.seen.last().unwrap().at, "{room}: {again}");
-        // The next room dies only when all three work again.
+        assert!(last < subscriber.seen.last().unwrap().at, "{name}: {again}");
+        // The next process is killed only when all three run again.
         subscriber.wait_until(DEADLINE, |it| it.topic.ends_with("/reading") && json(it)["label"] != "withheld");
     }
     assert_no_gap(&subscriber, "hall");

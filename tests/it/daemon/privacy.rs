@@ -1,4 +1,4 @@
-//! Nobody looks or listens: a pause, hours, and masks.
+//! Closed cameras and microphones: pauses, schedules and masks.
 
 use std::{
     fs,
@@ -20,24 +20,24 @@ use crate::harness::{
     pulse::{MICROPHONE, Pulse},
 };
 
-/// A moment of the real clock, as the daemon's.
+/// The time, milliseconds since 1970 UTC.
 fn wall_ms() -> u64 {
     UNIX_EPOCH.elapsed().unwrap().as_millis().try_into().unwrap()
 }
 
-/// Waits until nobody is connected to the camera; readings are the reason to look again.
+/// Waits until nothing is connected to the camera; checks after each reading.
 #[track_caller]
-fn alone(camera: &Camera, subscriber: &mut Subscriber) {
+fn wait_until_disconnected(camera: &Camera, subscriber: &mut Subscriber) {
     let deadline = Instant::now() + DEADLINE;
     while 0 < camera.clients() {
-        assert!(Instant::now() < deadline, "somebody watches");
+        assert!(Instant::now() < deadline, "still connected");
         reading(subscriber, "hall", |_| true);
     }
 }
 
-/// Nobody watches for as long as three more readings take, all of which are withheld for this reason alone.
+/// For three more readings, nothing is connected, and they are withheld for this reason alone.
 #[track_caller]
-fn stays_alone(camera: &Camera, subscriber: &mut Subscriber) {
+fn stays_disconnected(camera: &Camera, subscriber: &mut Subscriber) {
     for _ in 0..3 {
         let next = reading(subscriber, "hall", |_| true);
         assert_eq!((&next["reason"], &next["code"]), (&"paused".into(), &(-23).into()), "{next}");
@@ -46,7 +46,7 @@ fn stays_alone(camera: &Camera, subscriber: &mut Subscriber) {
 }
 
 /// Whether anything records from the microphone.
-fn is_heard(pulse: &Pulse) -> bool {
+fn is_recorded(pulse: &Pulse) -> bool {
     !pulse.readers().is_empty()
 }
 
@@ -64,7 +64,7 @@ fn a_pause_by_file_closes_camera_and_microphone_until_it_is_over() {
     let cameras = folder.path().join("cameras");
     let mut daemon = Daemon::start(folder, &[], &[("PULSE_SERVER", &pulse.address())]);
     reading(&mut subscriber, "hall", |it| it["label"] != "withheld" && it["sound"] == "present");
-    assert!(is_heard(&pulse) && camera.clients() == 1, "the test can fail");
+    assert!(is_recorded(&pulse) && camera.clients() == 1, "the test can fail");
 
     let (code, told, said) = run(&["pause", cameras.to_str().unwrap()]);
     assert_eq!(code, 0, "{said}");
@@ -72,18 +72,18 @@ fn a_pause_by_file_closes_camera_and_microphone_until_it_is_over() {
     daemon.wait_log("paused by the file", DEADLINE);
     status(&mut subscriber, "hall", "offline");
     withheld(&mut subscriber, "hall", "paused");
-    alone(&camera, &mut subscriber);
-    stays_alone(&camera, &mut subscriber);
-    assert!(!is_heard(&pulse), "{:?}", pulse.readers());
+    wait_until_disconnected(&camera, &mut subscriber);
+    stays_disconnected(&camera, &mut subscriber);
+    assert!(!is_recorded(&pulse), "{:?}", pulse.readers());
     let health = get(address, "/healthz", &[]);
-    assert_eq!(health.status, 200, "a box that is meant to rest is well: {}", health.text);
+    assert_eq!(health.status, 200, "a paused box is healthy: {}", health.text);
 
     let (code, told, said) = run(&["resume", cameras.to_str().unwrap()]);
     assert_eq!(code, 0, "{said}");
     assert!(told.starts_with("resumed: "), "{told}");
     daemon.wait_log("the pause is over", DEADLINE);
     reading(&mut subscriber, "hall", |it| it["label"] != "withheld" && it["sound"] == "present");
-    assert!(is_heard(&pulse) && camera.clients() == 1);
+    assert!(is_recorded(&pulse) && camera.clients() == 1);
     assert_no_gap(&subscriber, "hall");
     let said = daemon.said();
     assert!(!said.contains("camera lost"), "it was not lost:\n{said}");
@@ -96,23 +96,23 @@ fn a_pause_by_signal_outlives_processes_and_the_daemon_itself() {
     let mut subscriber = Subscriber::to(&broker, "edge-ger/#");
     let mut daemon = Daemon::start(hall(&of(&camera), "", &broker), &[], &[]);
     labelled(&mut subscriber, "hall");
-    // As `systemctl kill --signal=USR1` does it where nobody says which process is meant.
-    for room in ["ingest", "infer", "publish"] {
-        kill_process(daemon.room(room).unwrap(), Signal::USR1).unwrap();
+    // As `systemctl kill --signal=USR1` does without --kill-whom.
+    for name in ["ingest", "infer", "publish"] {
+        kill_process(daemon.process(name).unwrap(), Signal::USR1).unwrap();
     }
     daemon.signal(Signal::USR1);
     daemon.wait_log("paused by the file", DEADLINE);
     withheld(&mut subscriber, "hall", "paused");
-    alone(&camera, &mut subscriber);
-    for room in ["ingest", "infer"] {
-        kill_process(daemon.room(room).unwrap(), Signal::KILL).unwrap();
+    wait_until_disconnected(&camera, &mut subscriber);
+    for name in ["ingest", "infer"] {
+        kill_process(daemon.process(name).unwrap(), Signal::KILL).unwrap();
         daemon.wait_log("back: ", DEADLINE);
-        stays_alone(&camera, &mut subscriber);
+        stays_disconnected(&camera, &mut subscriber);
     }
-    // A reload changes nothing about it.
+    // A reload keeps the pause.
     daemon.signal(Signal::HUP);
     daemon.wait_log("configuration changed", DEADLINE);
-    stays_alone(&camera, &mut subscriber);
+    stays_disconnected(&camera, &mut subscriber);
     let folder = std::mem::replace(&mut daemon.folder, tempfile::tempdir().unwrap());
     stop(daemon);
 
@@ -120,8 +120,8 @@ fn a_pause_by_signal_outlives_processes_and_the_daemon_itself() {
     let mut daemon = Daemon::start(folder, &[], &[]);
     daemon.wait_log("paused by the file", DEADLINE);
     withheld(&mut subscriber, "hall", "paused");
-    stays_alone(&camera, &mut subscriber);
-    assert_eq!(camera.connections(), before, "it was connected to, if for a moment");
+    stays_disconnected(&camera, &mut subscriber);
+    assert_eq!(camera.connections(), before, "there was a connection");
     daemon.signal(Signal::USR2);
     daemon.wait_log("the pause is over", DEADLINE);
     labelled(&mut subscriber, "hall");
@@ -132,29 +132,29 @@ fn a_pause_by_signal_outlives_processes_and_the_daemon_itself() {
 }
 
 #[test]
-fn a_pause_that_comes_while_the_configuration_is_read_waits() {
+fn a_pause_signal_during_the_start_takes_effect_after_it() {
     let (camera, broker) = (moving().start(), Broker::start());
     let mut subscriber = Subscriber::to(&broker, "edge-ger/#");
     let folder = hall(&of(&camera), "", &broker);
-    // A configuration that takes as long as the test likes.
+    // A named pipe as configuration file: reading it takes until the test writes.
     let path = folder.path().join("cameras/hall.toml");
     let text = fs::read(&path).unwrap();
     fs::remove_file(&path).unwrap();
     mknodat(CWD, &path, FileType::Fifo, Mode::RWXU, 0).unwrap();
     let mut daemon = Daemon::start(folder, &[], &[]);
-    // It is there when somebody reads from it.
+    // Opening it waits until the daemon reads it.
     let mut configuration = fs::File::create(&path).unwrap();
     daemon.signal(Signal::USR1);
     configuration.write_all(&text).unwrap();
     drop(configuration);
     daemon.wait_log("paused by", DEADLINE);
     withheld(&mut subscriber, "hall", "paused");
-    stays_alone(&camera, &mut subscriber);
+    stays_disconnected(&camera, &mut subscriber);
     stop(daemon);
 }
 
 #[test]
-fn a_pause_file_that_makes_no_sense_pauses_and_one_whose_time_has_come_does_not() {
+fn an_invalid_pause_file_pauses_and_one_whose_time_is_over_does_not() {
     let (camera, broker) = (moving().start(), Broker::start());
     let mut subscriber = Subscriber::to(&broker, "edge-ger/#");
     let folder = hall(&of(&camera), "[privacy]\npause_file = \"../pause\"", &broker);
@@ -163,7 +163,7 @@ fn a_pause_file_that_makes_no_sense_pauses_and_one_whose_time_has_come_does_not(
     let mut daemon = Daemon::start(folder, &[], &[]);
     daemon.wait_log("cannot be read or understood", DEADLINE);
     withheld(&mut subscriber, "hall", "paused");
-    stays_alone(&camera, &mut subscriber);
+    stays_disconnected(&camera, &mut subscriber);
     assert_eq!(camera.connections(), 0);
     let path = file.to_str().unwrap();
     let (code, _, said) = run(&["pause", "--for", "3s", "--file", path]);
@@ -171,14 +171,14 @@ fn a_pause_file_that_makes_no_sense_pauses_and_one_whose_time_has_come_does_not(
     daemon.wait_log("until 20", DEADLINE);
     let until = fs::read_to_string(&file).unwrap();
     daemon.wait_log("the pause is over", DEADLINE);
-    let until = edge_ger::time::local::read_moment(until.trim()).unwrap();
-    assert!(until <= wall_ms(), "it was over before its time");
+    let until = edge_ger::time::local::parse_rfc3339(until.trim()).unwrap();
+    assert!(until <= wall_ms(), "the pause ended too early");
     labelled(&mut subscriber, "hall");
     stop(daemon);
 }
 
 #[test]
-fn outside_of_its_hours_a_camera_is_paused_and_the_other_is_not() {
+fn a_camera_is_paused_outside_of_its_schedule_and_the_other_is_not() {
     let (first, second, broker) = (moving().start(), moving().start(), Broker::start());
     let mut subscriber = Subscriber::to(&broker, "edge-ger/#");
     // Three days from today, in the time of the daemon below; 1970 began on a Thursday.
@@ -193,7 +193,7 @@ fn outside_of_its_hours_a_camera_is_paused_and_the_other_is_not() {
     let mut daemon = Daemon::start(folder, &[], &[("TZ", "UTC0")]);
     daemon.wait_log("paused by camera.schedule", DEADLINE);
     labelled(&mut subscriber, "first");
-    stays_alone(&second, &mut subscriber);
+    stays_disconnected(&second, &mut subscriber);
     fs::write(changed, file(&of(&second), "", broker.port())).unwrap();
     daemon.signal(Signal::HUP);
     labelled(&mut subscriber, "hall");
@@ -205,11 +205,11 @@ fn outside_of_its_hours_a_camera_is_paused_and_the_other_is_not() {
 #[test]
 fn new_masks_take_effect_for_their_camera_alone() {
     let mut pair = Pair::start();
-    // What is left is narrower than one of the network's 16 columns, so nothing is left to measure: it is dark.
+    // What is left is narrower than one of the network's 16 columns, so the picture counts as dark.
     let seen = pair.change_second("masks = [[[0.0, 0.0], [0.97, 0.0], [0.97, 1.0], [0.0, 1.0]]]");
     withheld(&mut pair.subscriber, "second", "dark");
     labelled(&mut pair.subscriber, "first");
-    pair.assert_first_never_noticed(seen);
-    assert_eq!(pair.second.connections(), 1, "masks are no reason to connect anew");
+    pair.assert_first_unaffected(seen);
+    assert_eq!(pair.second.connections(), 1, "masks cause no new connection");
     stop(pair.daemon);
 }

@@ -1,4 +1,4 @@
-//! Starting, stopping, reloading, and being refused.
+//! Starting, stopping and reloading, and faults of the model.
 
 use rustix::process::Signal;
 
@@ -9,10 +9,10 @@ use crate::harness::{
 };
 
 #[test]
-fn sigterm_ends_it_in_every_state() {
+fn sigterm_stops_it_in_every_state() {
     let camera = moving().start();
     let broker = Broker::start();
-    for moment in ["sandbox", "room=publish", "room=infer", "camera connected", "connected to the broker"] {
+    for moment in ["sandbox", "process=publish", "process=infer", "camera connected", "connected to the broker"] {
         let mut daemon = Daemon::start(hall(&of(&camera), "", &broker), &[], &[]);
         daemon.wait_log(moment, DEADLINE);
         stop(daemon);
@@ -20,20 +20,20 @@ fn sigterm_ends_it_in_every_state() {
 }
 
 #[test]
-fn sigterm_ends_it_without_camera_and_broker() {
+fn sigterm_stops_it_without_camera_and_broker() {
     let text = file(&format!("url = \"rtsp://127.0.0.1:{}/none\"", free_port()), "", free_port());
     let mut daemon = Daemon::start(folder(&[("hall.toml", &text)]), &[], &[]);
-    daemon.wait_log("room=infer", DEADLINE);
+    daemon.wait_log("process=infer", DEADLINE);
     stop(daemon);
 }
 
 #[test]
-fn two_cameras_and_a_reload_of_one() {
+fn a_reload_of_one_of_two_cameras() {
     let mut pair = Pair::start();
     let seen = pair.change_second("decode = \"all\"");
     withheld(&mut pair.subscriber, "second", "starting");
     labelled(&mut pair.subscriber, "second");
-    pair.assert_first_never_noticed(seen);
+    pair.assert_first_unaffected(seen);
     stop(pair.daemon);
 }
 
@@ -85,7 +85,7 @@ fn a_dry_run_reports_and_publishes_nothing() {
     let broker = Broker::start();
     let folder = hall(&of(&camera), "[sound]\nsource = \"camera\"", &broker);
     let mut daemon = Daemon::start(folder, &["--dry-run", "--slots", "8"], &[]);
-    // Whether noise is a good picture is not the question here.
+    // The verdict on a picture of noise does not matter here.
     assert!((0..=1).contains(&daemon.wait_exit(DEADLINE)), "{}", daemon.said());
     let said = daemon.said();
     for words in [
@@ -117,7 +117,7 @@ fn refused(model: &std::path::Path, library: &str, words: &[&str]) {
 }
 
 #[test]
-fn a_network_that_is_not_fit_is_refused() {
+fn an_unusable_network_is_refused() {
     let scratch = tempfile::tempdir().unwrap();
     let cut = scratch.path().join("cut.onnx");
     let whole = std::fs::read(MODEL).unwrap();
@@ -130,13 +130,13 @@ fn a_network_that_is_not_fit_is_refused() {
 }
 
 #[test]
-fn an_onnx_runtime_that_is_not_there_is_named() {
+fn a_missing_onnx_runtime_is_named() {
     refused(&repository("tests/data/batch-one.onnx"), "/nowhere/libonnxruntime.so", &["/nowhere/libonnxruntime.so"]);
     refused(&repository("tests/data/batch-one.onnx"), MODEL, &["edge-ger.onnx"]);
 }
 
 #[test]
-fn a_model_can_be_looked_at_and_verified() {
+fn a_model_can_be_inspected_and_verified() {
     let (code, told, _) = run(&["model", "inspect", MODEL]);
     assert_eq!(code, 0);
     assert!(told.contains("system         edge"), "{told}");
@@ -180,13 +180,13 @@ fn descriptors(pid: rustix::process::Pid) -> Vec<(String, bool)> {
 }
 
 #[test]
-fn the_room_that_sees_holds_no_network_socket_and_writes_no_file() {
+fn infer_has_no_network_socket_and_writes_no_file() {
     let camera = moving().sound(crate::harness::camera::Sound::Aac).start();
     let broker = Broker::start();
     let mut subscriber = Subscriber::to(&broker, "edge-ger/#");
     let daemon = Daemon::start(hall(&of(&camera), "[sound]\nsource = \"camera\"", &broker), &[], &[]);
     reading(&mut subscriber, "hall", |it| it["label"] != "withheld" && it["sound"] == "present");
-    let infer = daemon.room("infer").unwrap();
+    let infer = daemon.process("infer").unwrap();
     let held = descriptors(infer);
     let networks: String = ["tcp", "tcp6", "udp", "udp6", "raw", "raw6", "packet", "netlink"]
         .iter()
@@ -196,13 +196,13 @@ fn the_room_that_sees_holds_no_network_socket_and_writes_no_file() {
     for inode in inodes.clone() {
         assert!(!networks.split_whitespace().any(|it| it == inode), "a network socket: {held:?}");
     }
-    // The test can fail: there are sockets, those to the parent and the neighbours.
+    // There are sockets: those to the parent and the neighbours.
     assert!(3 <= inodes.count(), "{held:?}");
-    // ORC, GStreamer's compiler of pixel loops, keeps its code in a file that has no name any more.
+    // ORC, the compiler of GStreamer, has its code in a file that was deleted.
     let files = held.iter().filter(|(it, writable)| *writable && it.starts_with('/') && !it.contains("orcexec"));
     let files: Vec<_> = files.filter(|(it, _)| it != "/dev/null").collect();
     assert!(files.is_empty(), "{files:?}");
-    // What the daemon keeps on disk is the outbox and the lock, and nothing of the size of a picture grows there.
+    // The state directory has the outbox and the lock, and nothing else.
     let state = daemon.folder.path().join("state");
     for entry in std::fs::read_dir(state).unwrap() {
         let name = entry.unwrap().file_name().to_string_lossy().into_owned();

@@ -15,7 +15,7 @@ use crate::harness::{
     broker::free_port,
     browser::Browser,
     camera::{Auth, Sound},
-    daemon::{ONNX_RUNTIME, room, run},
+    daemon::{ONNX_RUNTIME, process, run},
 };
 use crate::probe::Recording;
 
@@ -282,9 +282,9 @@ fn a_second_ctrl_c_leaves_a_report_and_nobody_behind() {
     let report = folder.path().join("site.html").to_str().unwrap().to_owned();
     let mut daemon = Daemon::start(folder, &["--dry-run", "--json", "--report", &report], &[]);
     daemon.wait_log("\"kind\":\"survey\"", DEADLINE);
-    let infer = hang(daemon.room("infer"));
+    let infer = hang(daemon.process("infer"));
     daemon.signal(Signal::INT);
-    wait_for("the first to be heard", || daemon.room("ingest").is_none());
+    wait_for("the first to be heard", || daemon.process("ingest").is_none());
     daemon.signal(Signal::INT);
     daemon.wait_exit(STOP);
     let said = daemon.said();
@@ -379,7 +379,7 @@ fn a_signal_leaves_the_terminal_as_it_was_found() {
     let logged = rest.find("sandbox: no sockets").unwrap_or_else(|| panic!("the log is lost:\n{rest}"));
     let reported = rest.find("nothing was published").unwrap_or_else(|| panic!("no report:\n{rest}"));
     assert!(logged < reported, "{rest}");
-    // Lines of the parent and of its rooms look the same.
+    // Lines of the parent and of its processes have the same form.
     for words in ["sandbox: no sockets", "the report is in"] {
         let line = rest.lines().find(|it| it.contains(words)).unwrap_or_else(|| panic!("no {words:?} in:\n{rest}"));
         // The first of them follows the cursor, which is shown again.
@@ -396,9 +396,9 @@ fn ctrl_c_pressed_twice_leaves_the_terminal_and_a_report() {
     let folder = site(&file(&format!("url = \"rtsp://127.0.0.1:{}/none\"", free_port()), "", free_port()), "");
     let report = folder.path().join("site.html");
     let mut terminal = OnTerminal::start(folder, &format!("--report {}", report.display()));
-    terminal.shows("room=infer");
+    terminal.shows("process=infer");
     let parent = Pid::from_raw(terminal.text("pid").trim().parse().unwrap()).unwrap();
-    let infer = hang(room(parent, "infer"));
+    let infer = hang(process(parent, "infer"));
     terminal.press("\x03");
     // The log follows on the terminal that was given back: from then on Ctrl-C is a signal.
     wait_for("the first to be heard", || terminal.text("screen").contains("\x1b[?1049l"));

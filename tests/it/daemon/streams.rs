@@ -1,4 +1,4 @@
-//! A reading arrives: from every codec, over every transport, with every kind of sound.
+//! Readings arrive with every codec, transport and kind of sound.
 
 use super::*;
 use crate::harness::{
@@ -6,7 +6,7 @@ use crate::harness::{
     pulse::{MICROPHONE, Pulse},
 };
 
-/// A reading with a label and with this sound comes out of this camera.
+/// This camera leads to a reading with a label and with this state of its sound.
 #[track_caller]
 fn check(builder: Builder, camera_lines: &str, sections: &str, environment: &[(&str, &str)], sound: &str) {
     let (camera, broker) = (builder.start(), Broker::start());
@@ -78,7 +78,7 @@ fn rtsps_with_a_pinned_certificate_and_a_password() {
     std::fs::write(folder.path().join("password"), "canary-4711\n").unwrap();
     let mut daemon = Daemon::start(folder, &[], &[("EDGE_GER_LOG", "debug"), ("GST_DEBUG", "rtspsrc:7")]);
     labelled(&mut subscriber, "hall");
-    // The password is in no log line, not even when everything is logged.
+    // The password is in no log line, even at the level debug.
     assert!(!daemon.said().contains("canary-4711"), "{}", daemon.said());
     stop(daemon);
 }

@@ -16,10 +16,10 @@ pub(crate) const ONNX_RUNTIME: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/.onn
 /// The network that is shipped.
 pub(crate) const MODEL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/models/edge-ger.onnx");
 
-/// A command that runs, and the folder that holds its configuration and state.
+/// A running command, and the folder of its configuration and state.
 pub(crate) struct Daemon {
     program: Program,
-    /// Goes after the program.
+    /// Removed after the program has ended.
     pub(crate) folder: TempDir,
 }
 
@@ -47,9 +47,9 @@ impl Daemon {
         self.program.pid()
     }
 
-    /// The processes that the daemon started, by the name of their room.
-    pub(crate) fn room(&self, name: &str) -> Option<Pid> {
-        room(self.pid(), name)
+    /// A process that the daemon started, by its name.
+    pub(crate) fn process(&self, name: &str) -> Option<Pid> {
+        process(self.pid(), name)
     }
 
     /// Sends a signal to the parent.
@@ -75,8 +75,8 @@ impl Daemon {
     }
 }
 
-/// The process of a room that this parent started.
-pub(crate) fn room(parent: Pid, name: &str) -> Option<Pid> {
+/// A process of this name that the parent started.
+pub(crate) fn process(parent: Pid, name: &str) -> Option<Pid> {
     let children = format!("/proc/{0}/task/{0}/children", parent.as_raw_nonzero());
     let children = std::fs::read_to_string(children).ok()?;
     children.split_whitespace().find_map(|pid| {

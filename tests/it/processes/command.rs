@@ -1,4 +1,4 @@
-//! The real command: exit codes, what it says and where, and the daemon without anything to connect to.
+//! The real command: exit codes, output and log, and the daemon with nothing to connect to.
 
 use std::{
     fs,
@@ -16,7 +16,7 @@ use crate::harness::daemon::{ONNX_RUNTIME, run};
 
 const MODEL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/good.onnx");
 
-/// A box whose camera and broker are not there: a closed port each.
+/// The configuration of a box whose camera and broker are closed ports.
 fn absent() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path().display();
@@ -30,7 +30,7 @@ fn absent() -> TempDir {
 }
 
 #[test]
-fn each_mistake_has_its_exit_code_and_its_words() {
+fn each_mistake_has_its_exit_code_and_its_message() {
     let folder = absent();
     let good = folder.path().join("hall.toml").display().to_string();
     let broken = folder.path().join("broken.toml");
@@ -50,8 +50,8 @@ fn each_mistake_has_its_exit_code_and_its_words() {
     check(&[], 64, &["edge-ger CAMERA.toml", "--help"]);
     check(&["--verbose", &good], 64, &["--verbose"]);
     check(&["--slots", "3", &good], 64, &["--dry-run"]);
-    check(&["room", "infer"], 64, &["rooms are started by edge-ger itself"]);
-    check(&["room", "kitchen"], 64, &["kitchen"]);
+    check(&["process", "infer"], 64, &["`edge-ger process` is started by edge-ger itself"]);
+    check(&["process", "kitchen"], 64, &["kitchen", "ingest, infer and publish"]);
     check(&["nowhere.toml"], 78, &["nowhere.toml"]);
     check(&["check", &broken], 78, &["broken.toml:2: ", "broken.toml:3: "]);
     check(&[&broken], 78, &["broken.toml:2: ", "broken.toml:3: "]);
@@ -62,17 +62,20 @@ fn each_mistake_has_its_exit_code_and_its_words() {
     check(&["model", "verify", "nowhere.onnx"], 78, &["nowhere.onnx"]);
     check(&["--help"], 0, &["--dry-run", "CAMERA.toml"]);
     check(&["--version"], 0, &[concat!("edge-ger ", env!("CARGO_PKG_VERSION")), "GStreamer 1.", "ORT Build Info"]);
-    assert!(!run(&["--help"]).1.contains("room"), "the daemon's own processes are nobody's business");
+    let help = run(&["--help"]).1;
+    for hidden in ["process", "model-facts"] {
+        assert!(!help.contains(hidden), "{hidden} is offered:\n{help}");
+    }
 }
 
 #[test]
-fn a_box_is_paused_and_resumed_whatever_else_its_files_say() {
+fn a_box_is_paused_and_resumed_in_spite_of_faults_in_other_keys() {
     let folder = absent();
     let (good, state) = (folder.path().join("hall.toml"), folder.path().join("state"));
     let check = |arguments: &[&str], code: i32, words: &[&str]| {
         let (found, out, err) = run(arguments);
         assert_eq!(found, code, "{arguments:?}\n{out}{err}");
-        words.iter().for_each(|it| assert!((out.clone() + &err).contains(it), "no {it:?}:\n{out}{err}"));
+        words.iter().for_each(|word| assert!((out.clone() + &err).contains(word), "no {word:?}:\n{out}{err}"));
     };
     let files = good.to_str().unwrap();
     check(&["pause", files], 70, &["/state/paused cannot be made", "let edge-ger run once"]);
@@ -80,14 +83,14 @@ fn a_box_is_paused_and_resumed_whatever_else_its_files_say() {
     check(&["pause", files], 0, &["paused until edge-ger resume: ", "/state/paused\n", "no edge-ger runs"]);
     assert_eq!(fs::read(state.join("paused")).unwrap(), b"");
     check(&["pause", "--for", "90m", files], 0, &["paused until 20"]);
-    // Everything but what matters here is wrong now.
+    // Faults in other keys.
     let text = fs::read_to_string(&good).unwrap().replace("[mqtt]", "[mqtt]\ntls = 5\n[mqqt]").replace("rtsp:", "ftp:");
     fs::write(&good, text).unwrap();
     check(&["check", files], 78, &["mqtt.tls", "mqqt"]);
     check(&["resume", files], 0, &["resumed: removed "]);
     assert!(!state.join("paused").exists());
     check(&["resume", files], 0, &["was not paused"]);
-    // Where it matters, nothing is guessed.
+    // A fault in a key that the pause needs.
     let text = fs::read_to_string(&good).unwrap().replace("state_dir = ", "state_dir = 3 # ");
     fs::write(&good, text).unwrap();
     check(&["pause", files], 78, &["box.state_dir"]);
@@ -95,7 +98,7 @@ fn a_box_is_paused_and_resumed_whatever_else_its_files_say() {
 }
 
 #[test]
-fn whoever_closes_standard_output_has_seen_enough() {
+fn a_closed_standard_output_is_no_error() {
     for arguments in [&["--help"][..], &["--version"], &["model", "inspect", MODEL]] {
         let (reads, writes) = std::io::pipe().unwrap();
         drop(reads);
@@ -108,7 +111,7 @@ fn whoever_closes_standard_output_has_seen_enough() {
 }
 
 #[test]
-fn the_journal_gets_levels_and_everybody_else_dates() {
+fn the_journal_gets_levels_and_a_file_gets_dates() {
     let said = |journal: bool| {
         let (mut reads, writes) = std::io::pipe().unwrap();
         let about = rustix::fs::fstat(&writes).unwrap();
@@ -163,7 +166,7 @@ impl Daemon {
 }
 
 #[test]
-fn nothing_to_connect_to_is_no_reason_to_end() {
+fn the_daemon_runs_without_camera_and_broker() {
     let folder = absent();
     let mut daemon = Daemon::start(&[], &folder);
     daemon.says("sandbox: no sockets");
@@ -185,7 +188,7 @@ fn nothing_to_connect_to_is_no_reason_to_end() {
 }
 
 #[test]
-fn a_dry_run_reports_what_is_missing_and_ends() {
+fn a_dry_run_reports_a_missing_camera_and_ends() {
     let folder = absent();
     let began = SystemClock.now();
     let (code, said) = Daemon::start(&["--dry-run", "--slots", "2"], &folder).end();

@@ -1,8 +1,9 @@
-//! The parent as a process of its own, over tiny rooms: death, hanging, stopping, reloading, the service manager.
+//! The parent as a process of its own, with tiny processes: ends, hangs, stops, reloads, the service manager.
 
 use std::{
     env, fs,
     io::{self, BufRead as _, BufReader},
+    ops::ControlFlow,
     os::unix::{net::UnixDatagram, process::ExitStatusExt as _},
     process::{Child, Command, Stdio},
     sync::Arc,
@@ -14,7 +15,7 @@ use crossbeam_channel::{Receiver, bounded};
 use edge_ger::{
     service::{
         lock, logging,
-        signals::{self, Hangup},
+        signals::{self, HangupAction},
     },
     supervisor::{self, DryRunRequest, Options, Sink},
     time::{Clock, Moment, Span, SystemClock},
@@ -28,13 +29,13 @@ use super::{
 };
 
 const FOLDER: &str = "TINY_DAEMON_FOLDER";
-/// How many seconds of the daemon's pass in one of ours.
-const HASTE: &str = "TINY_DAEMON_HASTE";
+/// How many seconds of the daemon pass in one real second.
+const SPEED: &str = "TINY_DAEMON_HASTE";
 
-/// A clock that runs fast, so that limits of many seconds can be waited for.
-struct Hasty(i64);
+/// A clock that runs fast, so that long timeouts can be tested.
+struct FastClock(i64);
 
-impl Clock for Hasty {
+impl Clock for FastClock {
     fn now(&self) -> Moment {
         Moment(SystemClock.now().0.saturating_mul(self.0))
     }
@@ -44,7 +45,7 @@ impl Clock for Hasty {
     }
 }
 
-/// The daemon, where a test has started this binary as one; else the proof that a daemon without cameras is none.
+/// Started by a test, runs the daemon; started by the test harness, checks that there is no daemon without cameras.
 #[test]
 fn as_daemon() {
     let Ok(folder) = env::var(FOLDER) else {
@@ -58,23 +59,23 @@ fn as_daemon() {
     let lock = match lock::take(&config.state_dir) {
         Ok(lock) => lock,
         Err(err) => {
-            logging::last_words(&err.to_string());
+            logging::print_error(&err.to_string());
             std::process::exit(75);
         }
     };
-    let haste = env::var(HASTE).unwrap().parse().unwrap();
+    let speed = env::var(SPEED).unwrap().parse().unwrap();
     let options = Options {
         sink: Sink::Publish,
         program: tiny::program(),
         asks: crossbeam_channel::never(),
-        signals: signals::listen(Hangup::Reloads).unwrap(),
+        signals: signals::listen(HangupAction::Reload).unwrap(),
         reload: reload(cameras),
-        clock: Arc::new(Hasty(haste)),
+        clock: Arc::new(FastClock(speed)),
     };
     let code = match supervisor::run(config, model, options) {
         Ok(()) => 0,
         Err(err) => {
-            logging::last_words(&err.to_string());
+            logging::print_error(&err.to_string());
             err.exit().code()
         }
     };
@@ -93,10 +94,10 @@ impl Daemon {
         Self::start_with(scratch, 1, &[])
     }
 
-    fn start_with(scratch: &Scratch, haste: i64, environment: &[(&str, &str)]) -> Self {
+    fn start_with(scratch: &Scratch, speed: i64, environment: &[(&str, &str)]) -> Self {
         let mut command = Command::new("/proc/self/exe");
         command.args(["processes::daemon::as_daemon", "--exact", "--nocapture", "--test-threads=1"]);
-        command.env(FOLDER, scratch.folder.path()).env(HASTE, haste.to_string()).envs(environment.iter().copied());
+        command.env(FOLDER, scratch.folder.path()).env(SPEED, speed.to_string()).envs(environment.iter().copied());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut process = command.spawn().unwrap();
         let (sender, log) = bounded(10_000);
@@ -137,13 +138,13 @@ impl Daemon {
         assert_eq!(ended, 1, "the daemon did not end");
         let took = (SystemClock.now() - asked).to_duration();
         let status = self.process.wait().unwrap();
-        // Ends with the last process that holds the other end: the rooms end with their parent.
+        // Ends when no process has the other end any more: they end with their parent.
         let said = std::mem::take(&mut self.said);
         let said = self.log.iter().fold(said, |said, line| said + &line + "\n");
         (status.code().unwrap_or_else(|| -status.signal().unwrap()), said, took)
     }
 
-    /// SIGTERM, and the promise about it.
+    /// Sends SIGTERM, and expects the end within two seconds.
     #[track_caller]
     fn stop(self) -> String {
         self.signal(Signal::TERM);
@@ -156,7 +157,7 @@ impl Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        // A test that fails leaves nothing behind: rooms end with their parent.
+        // After a failed test, the processes end with their parent.
         if matches!(self.process.try_wait(), Ok(None)) {
             self.process.kill().ok();
             self.process.wait().ok();
@@ -165,22 +166,22 @@ impl Drop for Daemon {
 }
 
 #[test]
-fn whoever_dies_comes_back_and_data_flows_again() {
+fn killed_processes_are_restarted_and_data_flows_again() {
     let mut scratch = Scratch::new("good");
     let daemon = Daemon::start(&scratch);
     let mut route = scratch.flow(|_| true);
     for _ in 0..2 {
         signal(route.ingest, Signal::KILL);
         let next = scratch.flow(|it| it.ingest != route.ingest);
-        assert_eq!((next.infer, next.publish), (route.infer, route.publish), "nobody else was touched");
+        assert_eq!((next.infer, next.publish), (route.infer, route.publish), "no other process was restarted");
         signal(next.infer, Signal::KILL);
-        assert!(scratch.wait("infer", "begins after").contains("Some("), "infer knows where it was");
+        assert!(scratch.wait("infer", "starts after").contains("Some("), "infer knows where it was");
         let next = scratch.flow(|it| it.infer != next.infer);
         signal(next.publish, Signal::KILL);
         route = scratch.flow(|it| it.publish != next.publish);
-        assert_eq!((next.ingest, next.infer), (route.ingest, route.infer), "nobody else was touched");
+        assert_eq!((next.ingest, next.infer), (route.ingest, route.infer), "no other process was restarted");
     }
-    // All at once.
+    // All three at once.
     for pid in [route.publish, route.ingest, route.infer] {
         signal(pid, Signal::KILL);
     }
@@ -190,7 +191,7 @@ fn whoever_dies_comes_back_and_data_flows_again() {
 }
 
 #[test]
-fn whoever_hangs_is_killed_and_comes_back() {
+fn a_process_that_hangs_is_killed_and_restarted() {
     let mut scratch = Scratch::new("good");
     let daemon = Daemon::start_with(&scratch, 10, &[]);
     let route = scratch.flow(|_| true);
@@ -205,22 +206,22 @@ fn whoever_hangs_is_killed_and_comes_back() {
 }
 
 #[test]
-fn sigterm_ends_it_in_every_state() {
-    // At once, when not even all processes are there.
+fn sigterm_stops_the_daemon_in_every_state() {
+    // At once, when not all processes have started.
     let scratch = Scratch::new("good");
     let daemon = Daemon::start(&scratch);
     let mut scratch = scratch;
-    scratch.wait("", "begins");
+    scratch.wait("", "starts");
     daemon.stop();
 
-    // While a network is being built, which listens to nobody.
-    let mut scratch = Scratch::new("deaf");
+    // While an engine is being built, when `infer` handles no orders.
+    let mut scratch = Scratch::new("never-ready");
     let daemon = Daemon::start(&scratch);
-    scratch.wait("infer", "begins");
+    scratch.wait("infer", "starts");
     let said = daemon.stop();
     assert!(said.contains("killed"), "{said}");
 
-    // At work: the last reading goes out before `publish` ends, and everybody ends by itself.
+    // While running: the last reading reaches `publish` before it ends, and every process ends by itself.
     let mut scratch = Scratch::new("good");
     let daemon = Daemon::start(&scratch);
     scratch.flow(|_| true);
@@ -228,14 +229,14 @@ fn sigterm_ends_it_in_every_state() {
     scratch.wait_all(&[("infer", "ends"), ("publish", "has the last reading"), ("publish", "ends")]);
     assert!(!said.contains("killed"), "{said}");
 
-    // While a room waits for its next life.
+    // While a process waits for its restart.
     let mut scratch = Scratch::new("good");
     let daemon = Daemon::start(&scratch);
     let route = scratch.flow(|_| true);
     signal(route.infer, Signal::KILL);
     daemon.stop();
 
-    // While a room hangs.
+    // While a process hangs.
     let mut scratch = Scratch::new("good");
     let daemon = Daemon::start(&scratch);
     let route = scratch.flow(|_| true);
@@ -247,17 +248,17 @@ fn sigterm_ends_it_in_every_state() {
     let mut scratch = Scratch::new("good");
     let daemon = Daemon::start(&scratch);
     scratch.flow(|_| true);
-    scratch.model("deaf");
+    scratch.model("never-ready");
     daemon.signal(Signal::HUP);
     scratch.wait("infer", "ends");
     daemon.stop();
 }
 
 #[test]
-fn the_second_sigterm_is_at_once() {
-    let mut scratch = Scratch::new("deaf");
+fn the_second_sigterm_stops_at_once() {
+    let mut scratch = Scratch::new("never-ready");
     let daemon = Daemon::start(&scratch);
-    scratch.wait("infer", "begins");
+    scratch.wait("infer", "starts");
     daemon.signal(Signal::INT);
     scratch.wait("ingest", "ends");
     daemon.signal(Signal::TERM);
@@ -267,11 +268,11 @@ fn the_second_sigterm_is_at_once() {
 }
 
 #[test]
-fn rooms_end_with_a_parent_that_was_killed() {
+fn processes_end_when_their_parent_was_killed() {
     let mut scratch = Scratch::new("good");
     let daemon = Daemon::start(&scratch);
     let route = scratch.flow(|_| true);
-    // One of them would not notice by itself.
+    // A stopped process cannot notice by itself.
     signal(route.ingest, Signal::STOP);
     let pids = [route.ingest, route.infer, route.publish]
         .map(|pid| rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).unwrap());
@@ -281,7 +282,7 @@ fn rooms_end_with_a_parent_that_was_killed() {
     for pid in &pids {
         let mut polled = [rustix::event::PollFd::new(pid, rustix::event::PollFlags::IN)];
         let patience = rustix::event::Timespec { tv_sec: PATIENCE.as_secs().try_into().unwrap(), tv_nsec: 0 };
-        assert_eq!(rustix::event::poll(&mut polled, Some(&patience)).unwrap(), 1, "an orphan is left");
+        assert_eq!(rustix::event::poll(&mut polled, Some(&patience)).unwrap(), 1, "a process is left");
     }
 }
 
@@ -306,7 +307,7 @@ fn a_second_instance_is_refused() {
 }
 
 #[test]
-fn a_refusal_ends_the_daemon_with_its_words() {
+fn a_refusal_ends_the_daemon_with_its_message() {
     let scratch = Scratch::new("refused");
     let (code, said, _) = Daemon::start(&scratch).end();
     assert_eq!(code, 78, "{said}");
@@ -319,15 +320,15 @@ fn sighup_reloads_one_camera_without_touching_the_others() {
     let mut daemon = Daemon::start(&scratch);
     let route = scratch.flow(|_| true);
 
-    // Changed: the two rooms that know more of it than its name.
+    // Changed: orders to the two processes that have more of it than its name.
     scratch.camera("stage", "decode = \"all\"");
     daemon.signal(Signal::HUP);
     let [ingest, infer, publish] = [("ingest", route.ingest), ("infer", route.infer), ("publish", route.publish)]
-        .map(|(room, pid)| format!("{room} {} hears", pid.as_raw_nonzero()));
+        .map(|(name, pid)| format!("{name} {} receives", pid.as_raw_nonzero()));
     let [ingest, infer, publish] = [&*ingest, &infer, &publish];
     scratch.wait_all(&[infer, ingest].map(|it| (it, "set 1 stage password false")));
 
-    // Added: all of them. Its number is new, though it is the first by name.
+    // Added: orders to all. Its number is new, although its name is the first.
     scratch.camera("bar", "");
     daemon.signal(Signal::HUP);
     scratch.wait_all(&[ingest, infer, publish].map(|it| (it, "set 2 bar")));
@@ -337,7 +338,7 @@ fn sighup_reloads_one_camera_without_touching_the_others() {
     daemon.signal(Signal::HUP);
     scratch.wait_all(&[ingest, infer, publish].map(|it| (it, "drop 0")));
 
-    // Faulty: nobody hears of it.
+    // Faulty: no orders.
     scratch.camera("bar", "decode = \"perhaps\"");
     daemon.signal(Signal::HUP);
     daemon.says("the old one stays");
@@ -348,14 +349,14 @@ fn sighup_reloads_one_camera_without_touching_the_others() {
     scratch.wait_all(&[(ingest, gone), (infer, gone), (publish, gone), (ingest, changed), (infer, changed)]);
     let said = daemon.stop();
     assert!(said.contains("bar.toml:4: camera.decode: "), "{said}");
-    let told = scratch.all();
-    assert_eq!(told.iter().filter(|it| it.contains("begins")).count(), 3, "nobody began anew: {told:?}");
-    let changes = told.iter().filter(|it| it.contains("hears")).count();
-    assert_eq!(changes, 2 + 3 + 3 + 3 + 2, "{told:?}");
+    let messages = scratch.all();
+    assert_eq!(messages.iter().filter(|it| it.contains("starts")).count(), 3, "a process was restarted: {messages:?}");
+    let changes = messages.iter().filter(|it| it.contains("receives")).count();
+    assert_eq!(changes, 2 + 3 + 3 + 3 + 2, "{messages:?}");
 }
 
 #[test]
-fn a_changed_box_restarts_the_room_concerned_alone() {
+fn a_changed_model_restarts_only_infer_and_a_refused_one_is_reverted() {
     let mut scratch = Scratch::new("good");
     let daemon = Daemon::start(&scratch);
     let route = scratch.flow(|_| true);
@@ -365,7 +366,7 @@ fn a_changed_box_restarts_the_room_concerned_alone() {
     let next = scratch.flow(|it| it.infer != route.infer);
     assert_eq!((next.ingest, next.publish), (route.ingest, route.publish));
 
-    // A network that is refused: the old one is taken again.
+    // A network that is refused: the old one is restored.
     scratch.model("refused");
     daemon.signal(Signal::HUP);
     let last = scratch.flow(|it| it.infer != next.infer);
@@ -375,13 +376,13 @@ fn a_changed_box_restarts_the_room_concerned_alone() {
 }
 
 #[test]
-fn a_pause_reaches_the_rooms_and_whoever_begins_later() {
+fn a_pause_reaches_running_and_restarted_processes() {
     let mut scratch = Scratch::new("good");
     let (manager, path) = Manager::listen(&scratch);
     let mut daemon = Daemon::start_with(&scratch, 1, &[("NOTIFY_SOCKET", path.as_str())]);
     let route = scratch.flow(|_| true);
     let set = ["set 0 door password false paused", "set 1 stage password false paused"];
-    // Made by another program, as a udev rule would.
+    // Created by another program, as by a udev rule.
     let file = scratch.folder.path().join("state/paused");
     fs::write(&file, "").unwrap();
     scratch.wait_all(&[("infer", set[0]), ("infer", set[1]), ("ingest", set[0]), ("ingest", set[1])]);
@@ -389,7 +390,7 @@ fn a_pause_reaches_the_rooms_and_whoever_begins_later() {
     while !manager.next().unwrap().starts_with("STATUS=2 cameras, paused, ") {}
     drop(manager);
 
-    // Whoever begins anew begins with it; a reload that changes another thing keeps it.
+    // A restarted process starts paused, and a reload that changes other keys keeps the pause.
     signal(route.infer, Signal::KILL);
     scratch.wait("infer", ", 2 paused");
     scratch.model("better");
@@ -399,7 +400,7 @@ fn a_pause_reaches_the_rooms_and_whoever_begins_later() {
     daemon.signal(Signal::HUP);
     assert!(scratch.wait("ingest", "set 1 stage").ends_with("paused"));
 
-    // Removed and made again by signals; one that is given to a room by mistake does no harm.
+    // Removed and created again by signals; a signal to a worker has no effect.
     daemon.signal(Signal::USR2);
     daemon.says("the pause is over");
     assert!(!file.exists());
@@ -408,9 +409,10 @@ fn a_pause_reaches_the_rooms_and_whoever_begins_later() {
     daemon.says("paused by the file");
     assert_eq!(fs::read(&file).unwrap(), b"");
     let said = daemon.stop();
-    assert!(!said.contains("room=publish ended by itself"), "{said}");
+    let ended = said.lines().any(|line| line.contains("ended by itself") && line.contains("process=publish"));
+    assert!(!ended, "{said}");
 
-    // A daemon that starts beside the file starts paused.
+    // A daemon that starts while the file exists starts paused.
     let daemon = Daemon::start(&scratch);
     scratch.wait_all(&[("ingest", ", 2 paused"), ("infer", ", 2 paused")]);
     daemon.stop();
@@ -433,7 +435,7 @@ fn a_pause_that_cannot_be_written_lasts_as_long_as_the_daemon() {
     daemon.stop();
 }
 
-/// What the service manager hears, in order.
+/// The notifications to the service manager, in order.
 struct Manager(UnixDatagram);
 
 impl Manager {
@@ -450,9 +452,9 @@ impl Manager {
         Ok(String::from_utf8_lossy(&bytes[..n]).trim_end().to_owned())
     }
 
-    /// The next word that is not a status.
+    /// The next notification that is not a status.
     #[track_caller]
-    fn as_str(&self) -> String {
+    fn next_but_status(&self) -> String {
         loop {
             let word = self.next().unwrap();
             if !word.starts_with("STATUS=") {
@@ -463,25 +465,25 @@ impl Manager {
 }
 
 #[test]
-fn the_service_manager_hears_ready_watchdog_reloading_and_stopping() {
+fn the_service_manager_gets_ready_watchdog_reloading_and_stopping() {
     let mut scratch = Scratch::new("good");
     let (manager, path) = Manager::listen(&scratch);
-    // A third of 300 ms passes between two words.
+    // A third of 300 ms passes between two of them.
     let environment = [("NOTIFY_SOCKET", path.as_str()), ("WATCHDOG_USEC", "300000")];
     let daemon = Daemon::start_with(&scratch, 1, &environment);
-    assert_eq!(manager.as_str(), "READY=1");
-    assert_eq!(manager.as_str(), "WATCHDOG=1");
-    assert_eq!(manager.as_str(), "WATCHDOG=1");
+    assert_eq!(manager.next_but_status(), "READY=1");
+    assert_eq!(manager.next_but_status(), "WATCHDOG=1");
+    assert_eq!(manager.next_but_status(), "WATCHDOG=1");
     daemon.signal(Signal::HUP);
     let reloading = loop {
-        let word = manager.as_str();
+        let word = manager.next_but_status();
         if word != "WATCHDOG=1" {
             break word;
         }
     };
     let since_us: i64 = reloading.strip_prefix("RELOADING=1\nMONOTONIC_USEC=").unwrap().parse().unwrap();
     assert!((0..10_000_000).contains(&(SystemClock.now().0 / 1000 - since_us)), "{reloading}");
-    assert_eq!(manager.as_str(), "READY=1");
+    assert_eq!(manager.next_but_status(), "READY=1");
     scratch.flow(|_| true);
     daemon.stop();
     manager.0.set_nonblocking(true).unwrap();
@@ -492,23 +494,23 @@ fn the_service_manager_hears_ready_watchdog_reloading_and_stopping() {
 }
 
 #[test]
-fn without_slots_there_is_no_watchdog() {
-    let mut scratch = Scratch::new("useless");
+fn without_slots_no_watchdog_is_sent() {
+    let mut scratch = Scratch::new("no-slots");
     let (manager, path) = Manager::listen(&scratch);
     let environment = [("NOTIFY_SOCKET", path.as_str()), ("WATCHDOG_USEC", "30000")];
     let daemon = Daemon::start_with(&scratch, 1, &environment);
-    assert_eq!(manager.as_str(), "READY=1");
+    assert_eq!(manager.next_but_status(), "READY=1");
     let status = manager.next().unwrap();
     assert_eq!(status, "STATUS=2 cameras, 0 slots");
     scratch.flow(|_| true);
     daemon.stop();
-    assert_eq!(manager.as_str(), "STOPPING=1");
+    assert_eq!(manager.next_but_status(), "STOPPING=1");
 }
 
 #[track_caller]
 fn assert_ended(pid: Pid) {
     let gone = rustix::process::test_kill_process(pid).is_err();
-    assert!(gone, "{pid:?} is still there");
+    assert!(gone, "{pid:?} is still running");
 }
 
 #[test]
@@ -520,7 +522,7 @@ fn a_dry_run_reads_the_records_itself() {
     let seeing = std::rc::Rc::clone(&seen);
     let take = move |_| {
         seeing.set(seeing.get() + 1);
-        if seeing.get() < 5 { supervisor::Flow::Continue } else { supervisor::Flow::Enough }
+        if seeing.get() < 5 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     };
     let options = Options {
         sink: Sink::Here(Box::new(take)),
@@ -538,17 +540,19 @@ fn a_dry_run_reads_the_records_itself() {
 }
 
 #[test]
-fn what_is_asked_of_a_dry_run_reaches_its_rooms_before_it_stops() {
+fn requests_to_a_dry_run_reach_its_processes_before_it_stops() {
     let mut scratch = Scratch::new("good");
     let (config, model) = load(&scratch.cameras()).unwrap();
     let (_sender, signals) = crossbeam_channel::bounded(1);
     let (asking, asks) = crossbeam_channel::bounded(3);
     let mut asking = Some(asking);
-    // With the first record all is asked at once; then nobody is left who could ask, which is a wish to stop, too.
+    // Sends all requests with the first record, and drops the sender, which stops the dry run, too.
     let take = move |_| {
-        let asked = [DryRunRequest::Clap(CameraId(0)), DryRunRequest::EndClapTest(CameraId(0))];
-        asking.take().into_iter().for_each(|it| asked.iter().for_each(|ask| it.send(*ask).unwrap()));
-        supervisor::Flow::Continue
+        let requests = [DryRunRequest::Clap(CameraId(0)), DryRunRequest::EndClapTest(CameraId(0))];
+        if let Some(sender) = asking.take() {
+            requests.iter().for_each(|request| sender.send(*request).unwrap());
+        }
+        ControlFlow::Continue(())
     };
     let options = Options {
         sink: Sink::Here(Box::new(take)),
@@ -559,6 +563,6 @@ fn what_is_asked_of_a_dry_run_reaches_its_rooms_before_it_stops() {
         clock: Arc::new(SystemClock),
     };
     supervisor::run(config, model, options).unwrap();
-    let (clap, end) = ("hears Clap(CameraId(0))", "hears EndClapTest(CameraId(0))");
+    let (clap, end) = ("receives Clap(CameraId(0))", "receives EndClapTest(CameraId(0))");
     scratch.wait_all(&[("ingest", clap), ("ingest", end), ("infer", clap), ("infer", end)]);
 }

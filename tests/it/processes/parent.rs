@@ -1,4 +1,4 @@
-//! A scratch folder with a configuration, and what the rooms in it tell.
+//! A scratch folder with a configuration, and the messages of the tiny processes in it.
 
 use std::{fs, os::unix::net::UnixDatagram, path::PathBuf, thread, time::Duration};
 
@@ -11,14 +11,14 @@ use edge_ger::{
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-/// No event of these tests takes longer, not even on a machine that is busy with something else.
+/// No event of these tests takes longer, even on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A folder of a test: configurations, state, and the witness's socket.
+/// The folder of a test: configuration, state, and the socket for messages.
 pub(crate) struct Scratch {
     pub(crate) folder: TempDir,
-    told: Receiver<String>,
-    said: Vec<String>,
+    messages: Receiver<String>,
+    received: Vec<String>,
 }
 
 /// Three processes through which data flows.
@@ -30,11 +30,11 @@ pub(crate) struct Route {
 }
 
 impl Scratch {
-    /// With the cameras `door` and `stage` and a model of this temper.
-    pub(crate) fn new(temper: &str) -> Self {
+    /// With the cameras `door` and `stage`, and a model whose name is the behaviour of `infer`.
+    pub(crate) fn new(behaviour: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let socket = UnixDatagram::bind(folder.path().join("witness")).unwrap();
-        let (sender, told) = bounded(10_000);
+        let (sender, messages) = bounded(10_000);
         let listen = move || {
             let mut bytes = [0; 4096];
             while let Ok(n) = socket.recv(&mut bytes) {
@@ -44,11 +44,11 @@ impl Scratch {
             }
         };
         thread::Builder::new().name("witness".into()).spawn(listen).unwrap();
-        let scratch = Self { folder, told, said: Vec::new() };
+        let scratch = Self { folder, messages, received: Vec::new() };
         fs::create_dir(scratch.cameras()).unwrap();
-        // A file of the folder that the witness is in, so that the tiny rooms find it.
+        // In the folder of the socket, so that the tiny processes find it.
         fs::write(scratch.folder.path().join("clip.mp4"), "").unwrap();
-        scratch.model(temper);
+        scratch.model(behaviour);
         scratch.camera("door", "");
         scratch.camera("stage", "");
         scratch
@@ -58,20 +58,20 @@ impl Scratch {
         self.folder.path().join("cameras")
     }
 
-    /// Writes the box's part of the configuration: its model's file name is a temper.
-    pub(crate) fn model(&self, temper: &str) {
+    /// Writes the sections that are not of a camera; the file name of the model is the behaviour of `infer`.
+    pub(crate) fn model(&self, behaviour: &str) {
         let folder = self.folder.path().display();
         let text = format!(
             "[box]\nname = \"tiny\"\nstate_dir = \"{folder}/state\"\n\
              [site]\ncontext = \"research\"\nnotice = \"none\"\n\
-             [model]\nfile = \"{folder}/{temper}.onnx\"\n\
+             [model]\nfile = \"{folder}/{behaviour}.onnx\"\n\
              [mqtt]\nhost = \"broker.invalid\"\n\
              [outbox]\nfile = \"{folder}/outbox.db\"\n"
         );
         fs::write(self.cameras().join("0-box.toml"), text).unwrap();
     }
 
-    /// Writes a camera's part, with these lines more.
+    /// Writes the file of a camera, with these lines added.
     pub(crate) fn camera(&self, name: &str, more: &str) {
         let text = format!(
             "[camera]\nname = \"{name}\"\nurl = \"file:{}/clip.mp4\"\n{more}\n\
@@ -85,13 +85,13 @@ impl Scratch {
         reload(self.cameras())
     }
 
-    /// Waits until a room tells something that begins with `start` and holds `words`.
+    /// Waits for a message that starts with `start` and contains `words`.
     #[track_caller]
     pub(crate) fn wait(&mut self, start: &str, words: &str) -> String {
         self.wait_for(|line| line.starts_with(start) && line.contains(words), &format!("{start} … {words}"))
     }
 
-    /// Waits for all of these lines (beginning, words in it), in whatever order.
+    /// Waits for messages with each of these (start, words), in any order.
     #[track_caller]
     pub(crate) fn wait_all(&mut self, lines: &[(&str, &str)]) {
         let mut missing = lines.to_vec();
@@ -104,7 +104,7 @@ impl Scratch {
         }
     }
 
-    /// Waits until data flows on a route that is wanted.
+    /// Waits until data flows on such a route.
     #[track_caller]
     pub(crate) fn flow(&mut self, wanted: impl Fn(Route) -> bool) -> Route {
         let line = self.wait_for(|line| route(line).is_some_and(&wanted), "data flows");
@@ -115,22 +115,22 @@ impl Scratch {
     fn wait_for(&mut self, wanted: impl Fn(&str) -> bool, what: &str) -> String {
         let deadline = SystemClock.now() + Span::from(PATIENCE);
         loop {
-            match self.told.recv_timeout(deadline.after(SystemClock.now())) {
+            match self.messages.recv_timeout(deadline.after(SystemClock.now())) {
                 Ok(line) => {
-                    self.said.push(line.clone());
+                    self.received.push(line.clone());
                     if wanted(&line) {
                         return line;
                     }
                 }
-                Err(_) => panic!("nobody told {what:?}, only:\n{}", self.said.join("\n")),
+                Err(_) => panic!("no message {what:?}, only:\n{}", self.received.join("\n")),
             }
         }
     }
 
-    /// Everything that was told so far.
+    /// All messages so far.
     pub(crate) fn all(&mut self) -> Vec<String> {
-        self.said.extend(self.told.try_iter());
-        self.said.clone()
+        self.received.extend(self.messages.try_iter());
+        self.received.clone()
     }
 }
 
@@ -139,7 +139,7 @@ fn route(line: &str) -> Option<Route> {
     Some(Route { ingest: pids.next()??, infer: pids.next()??, publish: pids.next()?? })
 }
 
-/// Reads the configuration through the real reader, and pretends that the model has a contract.
+/// Reads the configuration as the daemon does; the facts of the model are made up.
 pub(crate) fn reload(cameras: PathBuf) -> Reload {
     Box::new(move || load(&cameras))
 }

@@ -1,4 +1,4 @@
-//! `infer` has no network: tried from every side, in a process of its own, because there is no way back.
+//! The sandbox of `infer` has no network: every way is tried, in a process of its own, as it cannot be left.
 
 use std::{
     env,
@@ -14,7 +14,7 @@ use crossbeam_channel::bounded;
 use edge_ger::{
     config::{Model, ProviderChoice},
     infer::runtime,
-    sandbox::{Room, enter},
+    sandbox::{Profile, enter},
 };
 use gstreamer::prelude::*;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket, socketpair};
@@ -38,7 +38,7 @@ fn inside(test: &str, unix_sockets: bool) -> Output {
 fn entered(test: &str) -> Option<bool> {
     if let Ok(unix_sockets) = env::var(INSIDE) {
         let unix_sockets = unix_sockets == "true";
-        let granted = enter(Room::Infer { unix_sockets }).unwrap().to_string();
+        let granted = enter(Profile::NoNetwork { unix_sockets }).unwrap().to_string();
         assert_eq!(granted.starts_with("no sockets"), !unix_sockets, "{granted}");
         return Some(unix_sockets);
     }
@@ -95,7 +95,7 @@ fn no_way_out(who: &str, unix_sockets: bool) {
 }
 
 #[test]
-fn no_thread_can_make_a_socket() {
+fn no_thread_can_create_a_socket() {
     let (enter_now, entered_now) = bounded::<bool>(1);
     let before = thread::Builder::new().name("before".into());
     let before = before.spawn(move || entered_now.iter().for_each(|it| no_way_out("a thread from before", it)));
@@ -104,7 +104,7 @@ fn no_thread_can_make_a_socket() {
         TcpListener::bind("127.0.0.1:0").unwrap();
         UnixDatagram::unbound().unwrap();
     }
-    if let Some(unix_sockets) = entered("no_thread_can_make_a_socket") {
+    if let Some(unix_sockets) = entered("no_thread_can_create_a_socket") {
         no_way_out("the thread that entered", unix_sockets);
         enter_now.send(unix_sockets).unwrap();
         let after = thread::Builder::new().name("after".into());
@@ -150,8 +150,8 @@ sys.exit(1 if wrong else 0)
 "#;
 
 #[test]
-fn no_system_call_goes_round_it() {
-    if entered("no_system_call_goes_round_it").is_none() {
+fn no_other_system_call_circumvents_it() {
+    if entered("no_other_system_call_circumvents_it").is_none() {
         return;
     }
     // A program that is started from inside is bound as well.
@@ -167,7 +167,7 @@ fn no_system_call_goes_round_it() {
 }
 
 #[test]
-fn the_attempts_themselves_are_sound() {
+fn the_attempts_succeed_outside_of_the_sandbox() {
     let output = Command::new("python3").args(["-c", RAW, "native"]).output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
     for name in ["'socket'", "'socket with high bits'", "'pidfd_getfd'", "'TUNSETIFF'"] {
@@ -176,8 +176,8 @@ fn the_attempts_themselves_are_sound() {
 }
 
 #[test]
-fn gstreamer_and_onnx_runtime_start_inside() {
-    if entered("gstreamer_and_onnx_runtime_start_inside").is_none() {
+fn gstreamer_and_onnx_runtime_start_in_the_sandbox() {
+    if entered("gstreamer_and_onnx_runtime_start_in_the_sandbox").is_none() {
         return;
     }
     gstreamer::init().unwrap();

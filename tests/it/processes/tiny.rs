@@ -1,4 +1,4 @@
-//! Tiny rooms: they move numbers instead of media, and tell a witness what happens to them.
+//! Tiny processes: they pass numbers instead of media, and report to the test what happens to them.
 
 use std::{
     fs::File,
@@ -18,7 +18,7 @@ use edge_ger::{
     config::Source,
     service::logging,
     supervisor::{
-        process::{Ended, Error, Orders, ProcessName, Processes, enter},
+        process::{Error, Orders, ProcessResult, Processes, run},
         worker::Program,
     },
     time::{Clock, SystemClock},
@@ -26,15 +26,16 @@ use edge_ger::{
         CameraId,
         access_unit::{AccessUnit, Codec, Message, UnitHeader, read, write},
         control::{InferConfig, IngestConfig, Order, PublishConfig, Report},
+        process::ProcessName,
         record::{RECORD_BYTES, Reading, Record, example},
     },
 };
 use rustix::net::{SendFlags, send};
 
-/// Often enough that a test need not wait long, seldom enough for a busy machine.
+/// Short enough for a quick test, and long enough for a busy machine.
 const TURN: Duration = Duration::from_millis(20);
 
-/// This test binary as a room.
+/// This test binary as a process of the daemon.
 pub(crate) fn program() -> Program {
     Program {
         path: "/proc/self/exe".into(),
@@ -47,30 +48,30 @@ pub(crate) fn program() -> Program {
 
 #[test]
 fn as_ingest() {
-    room_or_refusal(ProcessName::Ingest);
+    run_or_refuse(ProcessName::Ingest);
 }
 
 #[test]
 fn as_infer() {
-    room_or_refusal(ProcessName::Infer);
+    run_or_refuse(ProcessName::Infer);
 }
 
 #[test]
 fn as_publish() {
-    room_or_refusal(ProcessName::Publish);
+    run_or_refuse(ProcessName::Publish);
 }
 
-/// Under the parent, the room; under the test harness, the proof that nobody else can start it.
-fn room_or_refusal(name: ProcessName) {
+/// Started by the parent, runs the process; started by the test harness, checks that it can only be started by the parent.
+fn run_or_refuse(name: ProcessName) {
     logging::start(name.as_str());
-    match enter(name, Processes { ingest, infer, publish }, Arc::new(SystemClock)) {
-        Err(Error::NotARoom) => {}
+    match run(name, Processes { ingest, infer, publish }, Arc::new(SystemClock)) {
+        Err(Error::NotStartedByParent) => {}
         Ok(exit) => std::process::exit(exit.code().into()),
         Err(err) => panic!("{err}"),
     }
 }
 
-/// Tells the test that listens in this folder. A test that has ended hears nothing more.
+/// Reports to the test that has a socket in this folder. Does nothing once that test has ended.
 struct Witness(UnixDatagram);
 
 impl Witness {
@@ -85,28 +86,29 @@ impl Witness {
     }
 }
 
-fn camera_names(begin: impl Iterator<Item = String>) -> String {
-    begin.collect::<Vec<_>>().join(",")
+fn camera_names(names: impl Iterator<Item = String>) -> String {
+    names.collect::<Vec<_>>().join(",")
 }
 
-/// Whatever its model's name says: `refused`, `deaf` (starts for ever), `useless` (works, but finishes no slot).
-fn temper(file: &Path) -> String {
+/// How `infer` behaves, from the file name of its model: `refused`, `never-ready` (its start does not end), `no-slots` (runs,
+/// but finishes no slot), and anything else for normal.
+fn behaviour(file: &Path) -> String {
     file.file_stem().unwrap().to_string_lossy().into_owned()
 }
 
 fn ingest(
-    begin: IngestConfig,
+    config: IngestConfig,
     out: OwnedFd,
     orders: &Orders,
     reports: &Sender<Report>,
     _clock: Arc<dyn Clock>,
-) -> Ended {
-    let Source::File(file) = &begin.cameras[0].camera.source else { return Err("no file".into()) };
+) -> ProcessResult {
+    let Source::File(file) = &config.cameras[0].camera.source else { return Err("no file".into()) };
     let witness = Witness::in_folder_of(file)?;
     let pid = std::process::id();
-    let paused = begin.cameras.iter().filter(|it| it.paused).count();
-    let names = begin.cameras.iter().map(|it| it.camera.name.clone());
-    witness.tell(&format!("ingest {pid} begins with {}, {paused} paused", camera_names(names)));
+    let paused = config.cameras.iter().filter(|order| order.paused).count();
+    let names = config.cameras.iter().map(|order| order.camera.name.clone());
+    witness.tell(&format!("ingest {pid} starts with {}, {paused} paused", camera_names(names)));
     reports.send(Report::Ready("tiny".into()))?;
     let mut out = File::from(out);
     let turns = tick(TURN);
@@ -126,14 +128,14 @@ fn ingest(
                     moment: SystemClock.now(),
                     arrival: SystemClock.now(),
                 };
-                // `infer` may be away; its next life brings a new socket.
+                // `infer` may have ended; its restart brings a new socket.
                 write(&mut out, &Message::AccessUnit(AccessUnit { header, bytes: b"access unit" })).ok();
                 reports.try_send(Report::Progress(turn.into())).ok();
             }
             recv(orders) -> order => match order {
                 Ok((Order::Downstream, mut fds)) => out = File::from(fds.remove(0)),
                 Ok((Order::Stop, _)) | Err(_) => break,
-                Ok((order, _)) => witness.tell(&format!("ingest {pid} hears {}", heard(&order))),
+                Ok((order, _)) => witness.tell(&format!("ingest {pid} receives {}", describe(&order))),
             },
         }
     }
@@ -141,7 +143,7 @@ fn ingest(
     Ok(())
 }
 
-fn heard(order: &Order) -> String {
+fn describe(order: &Order) -> String {
     match order {
         Order::SetCamera(it) => {
             let paused = if it.paused { " paused" } else { "" };
@@ -152,7 +154,7 @@ fn heard(order: &Order) -> String {
     }
 }
 
-/// Hands the units of each upstream on, until it ends.
+/// Forwards the headers of the units of an upstream, until it ends.
 fn units(from: OwnedFd, to: Sender<UnitHeader>) {
     let read_all = move || {
         let mut from = File::from(from);
@@ -166,23 +168,23 @@ fn units(from: OwnedFd, to: Sender<UnitHeader>) {
 }
 
 fn infer(
-    begin: InferConfig,
+    config: InferConfig,
     from: OwnedFd,
     mut out: OwnedFd,
     orders: &Orders,
     reports: &Sender<Report>,
     clock: Arc<dyn Clock>,
-) -> Ended {
-    let temper = temper(&begin.model.file);
+) -> ProcessResult {
+    let behaviour = behaviour(&config.model.file);
     let pid = std::process::id();
-    let witness = Witness::in_folder_of(&begin.model.file)?;
-    let paused = begin.cameras.iter().filter(|it| it.paused).count();
-    witness.tell(&format!("infer {pid} begins after {:?}, {paused} paused", begin.last_slot));
-    if temper == "refused" {
+    let witness = Witness::in_folder_of(&config.model.file)?;
+    let paused = config.cameras.iter().filter(|order| order.paused).count();
+    witness.tell(&format!("infer {pid} starts after {:?}, {paused} paused", config.last_slot));
+    if behaviour == "refused" {
         reports.send(Report::Refused("model.file: not a network".into()))?;
         return Err("refused".into());
     }
-    if temper == "deaf" {
+    if behaviour == "never-ready" {
         never::<()>().recv()?;
     }
     reports.send(Report::Ready("tiny".into()))?;
@@ -194,22 +196,22 @@ fn infer(
             recv(arrived) -> unit => {
                 let ingest = unit?.lost;
                 let record = Record::Reading(example::reading(CameraId(0), u64::from(ingest) << 32 | u64::from(pid)));
-                // `publish` may be away.
+                // `publish` may have ended.
                 send(out.as_fd(), &record.to_bytes(), SendFlags::NOSIGNAL | SendFlags::DONTWAIT).ok();
             }
             recv(turns) -> _ => {
-                let slot = if temper == "useless" { 0 } else { u64::try_from(clock.now().0 / 1_000_000)? };
+                let slot = if behaviour == "no-slots" { 0 } else { u64::try_from(clock.now().0 / 1_000_000)? };
                 reports.try_send(Report::Progress(slot)).ok();
             }
             recv(orders) -> order => match order {
                 Ok((Order::Upstream, mut fds)) => units(fds.remove(0), sender.clone()),
                 Ok((Order::Downstream, mut fds)) => out = fds.remove(0),
                 Ok((Order::Stop, _)) | Err(_) => break,
-                Ok((order, _)) => witness.tell(&format!("infer {pid} hears {}", heard(&order))),
+                Ok((order, _)) => witness.tell(&format!("infer {pid} receives {}", describe(&order))),
             },
         }
     }
-    // What a real one would still finish.
+    // A real one would finish its last window.
     send(out.as_fd(), &Record::Reading(example::reading(CameraId(0), u64::MAX)).to_bytes(), SendFlags::NOSIGNAL).ok();
     witness.tell(&format!("infer {pid} ends"));
     Ok(())
@@ -230,16 +232,16 @@ fn records(from: OwnedFd) -> Receiver<Record> {
 }
 
 fn publish(
-    begin: PublishConfig,
+    config: PublishConfig,
     from: OwnedFd,
     orders: &Orders,
     reports: &Sender<Report>,
     _clock: Arc<dyn Clock>,
-) -> Ended {
-    let witness = Witness::in_folder_of(&begin.outbox.file)?;
+) -> ProcessResult {
+    let witness = Witness::in_folder_of(&config.outbox.file)?;
     let pid = std::process::id();
-    let names = begin.cameras.iter().map(|(_, name)| name.clone());
-    witness.tell(&format!("publish {pid} begins with {}", camera_names(names)));
+    let names = config.cameras.iter().map(|(_, name)| name.clone());
+    witness.tell(&format!("publish {pid} starts with {}", camera_names(names)));
     reports.send(Report::Ready("tiny".into()))?;
     let (mut arrived, turns) = (records(from), tick(TURN));
     let mut last_route = 0;
@@ -250,7 +252,7 @@ fn publish(
                     witness.tell(&format!("publish {pid} has the last reading"));
                 }
                 Ok(Record::Reading(reading)) => {
-                    // Each way that data takes is told once.
+                    // Each route of the data is reported once.
                     if std::mem::replace(&mut last_route, reading.slot) != reading.slot {
                         let (ingest, infer) = (reading.slot >> 32, reading.slot & 0xffff_ffff);
                         witness.tell(&format!("data flows {ingest} {infer} {pid}"));
@@ -263,7 +265,7 @@ fn publish(
             recv(orders) -> order => match order {
                 Ok((Order::Upstream, mut fds)) => arrived = records(fds.remove(0)),
                 Ok((Order::Stop, _)) | Err(_) => break,
-                Ok((order, _)) => witness.tell(&format!("publish {pid} hears {}", heard(&order))),
+                Ok((order, _)) => witness.tell(&format!("publish {pid} receives {}", describe(&order))),
             },
         }
     }

@@ -1,4 +1,4 @@
-//! The systemd unit: systemd understands it, it exposes little, and it lets the rooms do what they must.
+//! The systemd unit: systemd accepts it, it restricts the service, and it allows what the processes need.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -24,14 +24,14 @@ fn analyze(arguments: &[&str]) -> (bool, String) {
 }
 
 #[test]
-fn systemd_understands_every_line() {
+fn systemd_accepts_every_line() {
     // Its manual is made with the package.
     let (right, said) = analyze(&["verify", "--man=no"]);
     assert!(right && said.is_empty(), "{said}");
 }
 
 #[test]
-fn it_exposes_little() {
+fn the_unit_exposes_little() {
     // Measured with systemd 252, in tenths of 10; the rest is network, GPU, sound card and JIT, which it needs.
     let (right, said) = analyze(&["security", "--offline=true", "--threshold=18"]);
     assert!(right, "{said}");
@@ -40,7 +40,7 @@ fn it_exposes_little() {
 }
 
 #[test]
-fn it_tells_systemd_what_the_daemon_does() {
+fn the_unit_agrees_with_the_daemon() {
     for (key, value) in [
         ("Type", "notify"),
         ("NotifyAccess", "main"),
@@ -56,7 +56,7 @@ fn it_tells_systemd_what_the_daemon_does() {
 }
 
 #[test]
-fn a_device_may_come_after_the_start() {
+fn a_device_may_be_plugged_in_after_the_start() {
     for (kind, module) in [("alsa", "snd"), ("video4linux", "videodev"), ("drm", "drm")] {
         let allowed = format!("char-{kind} rw");
         assert!(values("DeviceAllow").contains(&allowed.as_str()), "{allowed}");
@@ -100,9 +100,9 @@ fn allowed() -> BTreeSet<String> {
 }
 
 #[test]
-fn it_allows_what_the_rooms_call() {
+fn the_unit_allows_the_system_calls_of_the_processes() {
     let allowed = allowed();
-    // The sandbox, the parent's hold on its rooms, GLib's threads, CUDA.
+    // For the sandbox, the parent's control of its workers, GLib's threads, CUDA.
     for call in [
         "seccomp",
         "prctl",
