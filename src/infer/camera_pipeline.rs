@@ -195,9 +195,11 @@ impl CameraPipeline {
             Decoding::new(camera.clone(), Arc::clone(&rings), queue, contract, wake.clone(), Arc::clone(clock));
         let name = format!("decode-{}", camera.name);
         let decoding = thread::Builder::new().name(name).spawn(move || decoding.run(&arrived))?;
-        let hears = contract.sound.kind != SoundKind::None;
+        let uses_sound = contract.sound.kind != SoundKind::None;
         let microphone = match &camera.sound {
-            Sound::Microphone(name) if hears => Some(Microphone::start(&camera, name, &rings, wake.clone(), clock)?),
+            Sound::Microphone(name) if uses_sound => {
+                Some(Microphone::start(&camera, name, &rings, wake.clone(), clock)?)
+            }
             _ => None,
         };
         Ok(Self { camera, route, rings, paused, decoding: Some(decoding), microphone })

@@ -1,7 +1,7 @@
-//! The microphone: the home of cpal, with the file below it.
+//! The microphone: the only part that names cpal, with the file below it.
 //!
-//! A named microphone is kept open for as long as the room works, however often it is unplugged; what it hears is
-//! handed on as mono samples at the network's rate, each block with its moment on our clock. It is never replaced
+//! A named microphone is kept open for as long as the process lives, however often it is unplugged; its sound is
+//! passed on as mono samples at the network's rate, each block with its moment on our clock. It is never replaced
 //! by another microphone.
 
 mod capture;
@@ -28,8 +28,8 @@ use crate::{
 const COLLECT_EVERY: Duration = Duration::from_millis(30);
 /// No sample for so long means that the device hangs: every device delivers at least ten times a second.
 const SILENT_MAX: Span = Span::from_ms(2000);
-/// What is heard right after opening only serves to learn how late blocks come at best, so that the moments that are
-/// handed on need no great correction; sound cards also click in that time.
+/// Sound right after opening only serves to measure how late blocks come at best, so that the moments that are passed
+/// on need no large correction; sound cards also click in that time.
 const WARM_UP: Span = Span::from_ms(700);
 /// The first and the longest wait before the microphone is opened again.
 const RETRY_MIN: Duration = Duration::from_secs(1);
@@ -46,12 +46,12 @@ pub enum Error {
         /// As configured.
         name: String,
     },
-    /// There is no PulseAudio, PipeWire or ALSA.
+    /// PulseAudio, PipeWire or ALSA is missing.
     #[error("the sound system of microphone \"{name}\" is not there: {reason}")]
     NoHost {
         /// As configured.
         name: String,
-        /// In the sound system's words.
+        /// As the sound system says it.
         reason: String,
     },
     /// The sound system knows no such microphone.
@@ -59,18 +59,18 @@ pub enum Error {
     NoDevice {
         /// As configured.
         name: String,
-        /// The names that would do, as they would be configured.
+        /// The names of those that are there, as they would be configured.
         others: String,
     },
-    /// It is there and does not work.
+    /// It is there and cannot be opened.
     #[error("microphone \"{name}\" does not open: {reason}")]
     Open {
         /// As configured.
         name: String,
-        /// In the sound system's words.
+        /// As the sound system says it.
         reason: String,
     },
-    /// It worked until now.
+    /// It worked before.
     #[error("microphone \"{name}\" was lost: {reason}")]
     Lost {
         /// As configured.
@@ -80,7 +80,7 @@ pub enum Error {
     },
 }
 
-/// How the microphone is doing: written by [`run`], read by anyone.
+/// The state of the microphone: written by [`run`], read by other threads.
 #[derive(Debug)]
 pub struct Status {
     is_present: AtomicBool,
@@ -115,7 +115,7 @@ impl Status {
         self.rate_hz.load(Ordering::Relaxed)
     }
 
-    /// How often the microphone was lost or was not there to begin with.
+    /// How often the microphone was lost, or was missing at the start.
     #[must_use]
     pub fn outages(&self) -> u32 {
         self.outages.load(Ordering::Relaxed)
@@ -141,13 +141,13 @@ impl Status {
     }
 }
 
-/// Keeps the named microphone open until stopped, and hands what it hears to `sink`: the moment of the first
+/// Keeps the named microphone open until stopped, and passes its sound to `sink`: the moment of the first
 /// sample, and mono samples, -1 to 1, at `rate_hz` samples per second. Nothing is allocated per block.
 ///
 /// An outage is logged once, and once more when it is over.
 ///
 /// # Errors
-/// Only when `name` is no microphone's name at all, or `rate_hz` is not 8 to 192 kHz: everything else may heal.
+/// Only when `name` is not the name of a microphone, or `rate_hz` is not 8 to 192 kHz: it recovers from all else.
 pub fn run(
     name: &str,
     rate_hz: u32,
@@ -161,8 +161,8 @@ pub fn run(
     let mut wait = RETRY_MIN;
     loop {
         let result = Microphone::open(name, clock.clone()).and_then(|mut microphone| {
-            let mut listener = Listener::new(&microphone, rate_hz)?;
-            listener.listen(&mut microphone, &mut sink, clock, stop, status, &mut outage_since)
+            let mut capture = Capture::new(&microphone, rate_hz)?;
+            capture.run(&mut microphone, &mut sink, clock, stop, status, &mut outage_since)
         });
         status.is_present.store(false, Ordering::Relaxed);
         status.set_drift(None);
@@ -180,8 +180,8 @@ pub fn run(
     }
 }
 
-/// Listens to one opened device.
-struct Listener {
+/// Passes on the sound of one opened device.
+struct Capture {
     slew: Slew,
     resampler: Resampler,
     mono: Vec<f32>,
@@ -190,7 +190,7 @@ struct Listener {
     rate_hz: u32,
 }
 
-impl Listener {
+impl Capture {
     fn new(microphone: &Microphone, rate_hz: u32) -> Result<Self, Error> {
         let reason =
             |err: super::decode::Error| Error::Open { name: microphone.name().into(), reason: err.to_string() };
@@ -203,8 +203,8 @@ impl Listener {
         })
     }
 
-    /// Hands on what is heard. Returns an error when the device is lost, and nothing when stopped.
-    fn listen(
+    /// Passes sound on until stopped. Returns an error when the device is lost.
+    fn run(
         &mut self,
         microphone: &mut Microphone,
         sink: &mut impl FnMut(Moment, &[f32]),
@@ -215,25 +215,25 @@ impl Listener {
     ) -> Result<(), Error> {
         let lost = |reason| Error::Lost { name: microphone.name().to_owned(), reason };
         let silent = lost("no samples for 2 s");
-        let gone = lost("the sound system does not know it any more");
+        let removed = lost("the sound system does not know it any more");
         status.rate_hz.store(self.rate_hz, Ordering::Relaxed);
-        let mut heard = clock.now();
+        let mut newest = clock.now();
         while stop.sleep(COLLECT_EVERY) {
             while let Some(block) = microphone.next_block(&mut self.mono) {
-                heard = block.arrival;
+                newest = block.arrival;
                 self.take(block, sink);
                 status.overflowed.fetch_add(block.lost as u64, Ordering::Relaxed);
                 if !status.is_present.swap(true, Ordering::Relaxed) {
-                    came_back(microphone, *outage_since, heard);
+                    log_recovery(microphone, *outage_since, newest);
                     *outage_since = None;
                 }
             }
             status.set_drift(self.slew.drift_ppm());
             let now = clock.now();
             if microphone.is_lost() {
-                return Err(gone);
+                return Err(removed);
             }
-            if SILENT_MAX < now - heard {
+            if SILENT_MAX < now - newest {
                 return Err(silent);
             }
         }
@@ -241,7 +241,7 @@ impl Listener {
     }
 
     fn take(&mut self, block: Block, sink: &mut impl FnMut(Moment, &[f32])) {
-        // A frame arrives after it was heard, so the time stamp belongs to the last one of the block.
+        // A frame arrives after it was captured, so the time stamp belongs to the last one of the block.
         let total = self.frames + (block.kept + block.lost) as u64;
         let end = self.slew.map(span_of(total, self.rate_hz), block.arrival);
         self.frames = total;
@@ -252,7 +252,7 @@ impl Listener {
     }
 }
 
-fn came_back(microphone: &Microphone, outage_since: Option<Moment>, now: Moment) {
+fn log_recovery(microphone: &Microphone, outage_since: Option<Moment>, now: Moment) {
     let (microphone, rate_hz, channels) = (microphone.name(), microphone.rate_hz(), microphone.channels());
     match outage_since {
         Some(since) => info!(microphone, rate_hz, channels, outage = %(now - since), "sound is back"),
@@ -270,7 +270,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_that_is_none_is_an_error_at_once() {
+    fn an_invalid_name_is_an_error_at_once() {
         let (_stopper, stop) = crate::service::stop::channel();
         let clock: Arc<dyn Clock> = Arc::new(crate::time::SystemClock);
         for name in ["", "mic", "hw:0,0", "jack:x", "alsa:"] {

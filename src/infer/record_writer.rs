@@ -1,6 +1,6 @@
-//! The only door out: records of 64 bytes to `publish`.
+//! The only output of `infer`: records of 64 bytes to `publish`.
 //!
-//! While `publish` is away or slow, records wait here, bounded; when there are too many the oldest goes and is
+//! While `publish` is restarted or slow, records wait here, bounded; when there are too many the oldest is dropped and
 //! counted.
 
 use std::{collections::VecDeque, os::fd::OwnedFd};
@@ -28,7 +28,7 @@ impl RecordWriter {
         Self { socket, waiting: VecDeque::with_capacity(WAITING_MAX), lost: 0 }
     }
 
-    /// `publish` was restarted; what waited goes there.
+    /// `publish` was restarted; the records that wait are sent to it.
     pub(crate) fn replace(&mut self, socket: OwnedFd) {
         self.socket = socket;
         self.flush();
@@ -52,7 +52,7 @@ impl RecordWriter {
             match send(&self.socket, record, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
                 Ok(_) => drop(self.waiting.pop_front()),
                 Err(Errno::INTR) => {}
-                // Full, or nobody there: the parent brings a new socket.
+                // Full, or closed: the parent brings a new socket.
                 Err(_) => return,
             }
         }
@@ -100,28 +100,28 @@ mod tests {
     #[test]
     fn what_publish_did_not_take_comes_after_its_restart() {
         let (theirs, ours) = record_pair().unwrap();
-        let mut outlet = RecordWriter::new(ours);
-        outlet.emit(&record(1));
+        let mut records = RecordWriter::new(ours);
+        records.emit(&record(1));
         assert_eq!(slots(&theirs), [1]);
         drop(theirs);
-        outlet.emit(&record(2));
-        outlet.emit(&record(3));
+        records.emit(&record(2));
+        records.emit(&record(3));
         let (theirs, ours) = record_pair().unwrap();
-        outlet.replace(ours);
+        records.replace(ours);
         assert_eq!(slots(&theirs), [2, 3]);
     }
 
     #[test]
     fn a_publish_that_never_reads_costs_the_oldest() {
         let (theirs, ours) = record_pair().unwrap();
-        let mut outlet = RecordWriter::new(ours);
-        (0..2000).for_each(|slot| outlet.emit(&record(slot)));
+        let mut records = RecordWriter::new(ours);
+        (0..2000).for_each(|slot| records.emit(&record(slot)));
         let mut got = slots(&theirs);
-        while !outlet.waiting.is_empty() {
-            outlet.flush();
+        while !records.waiting.is_empty() {
+            records.flush();
             got.extend(slots(&theirs));
         }
-        assert_eq!(got.len() as u64 + outlet.lost, 2000);
+        assert_eq!(got.len() as u64 + records.lost, 2000);
         assert!(got.is_sorted());
         assert_eq!(got.last(), Some(&1999));
     }

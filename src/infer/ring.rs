@@ -17,7 +17,7 @@ pub const KEPT: Span = Span::from_ms(12_000);
 
 /// Frames in the network's size, RGB, 8 bits, rows without padding, in the order of their moments.
 ///
-/// It grows to what its source needs and then allocates no more: what leaves makes room for what comes.
+/// It grows to what its source needs and then allocates no more: the storage of old frames is used for new ones.
 #[derive(Debug)]
 pub struct FrameRing {
     frame_bytes: usize,
@@ -91,7 +91,7 @@ impl FrameRing {
         self.frames.is_empty()
     }
 
-    /// How many frames had to go for want of room, although they were not too old yet.
+    /// How many frames were dropped because of `bytes_max`, although they were not too old yet.
     #[must_use]
     pub const fn evicted(&self) -> u64 {
         self.evicted
@@ -117,7 +117,7 @@ impl FrameRing {
         }
     }
 
-    /// Makes room for a frame and returns its pixels.
+    /// Drops what is too old or too much, and returns storage for the pixels of a frame.
     fn room_for(&mut self, moment: Moment) -> Box<[u8]> {
         let newest = self.frames.back().map_or(moment, |frame| frame.meta.moment.max(moment));
         self.forget_before(newest - self.kept);
@@ -132,7 +132,7 @@ impl FrameRing {
     }
 }
 
-/// Luma of BT.601 in 1/256: 0.299, 0.587, 0.114. The network's eye matters here, not the camera's colour space.
+/// Luma of BT.601 in 1/256: 0.299, 0.587, 0.114. What the network sees matters here, not the camera's colour space.
 fn luma(rgb: &[u8]) -> u32 {
     77 * u32::from(rgb[0]) + 150 * u32::from(rgb[1]) + 29 * u32::from(rgb[2])
 }
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn frames_stand_in_the_order_of_their_moments() {
+    fn frames_are_in_the_order_of_their_moments() {
         let mut ring = FrameRing::new(4, 2, KEPT, 1 << 20);
         for at in [80, 0, 40] {
             ring.push(ms(at), 1, 0, grey(u8::try_from(at).unwrap()));
@@ -214,9 +214,9 @@ mod tests {
         let push = |ring: &mut FrameRing, n, fill: &dyn Fn(&mut [u8])| *ring.push(ms(n), 1, 0, |pixels| fill(pixels));
         let dark = push(&mut ring, 0, &|pixels| pixels.fill(0));
         let covered = push(&mut ring, 1, &level(0, 250));
-        assert_eq!((covered.luma, covered.motion), (dark.luma, 0.0), "what is covered is not seen");
-        let seen = push(&mut ring, 2, &level(7, 90));
-        assert_eq!((seen.luma, seen.motion), (30.0, 30.0), "of three pixels one changed");
+        assert_eq!((covered.luma, covered.motion), (dark.luma, 0.0), "what is covered has no effect");
+        let open = push(&mut ring, 2, &level(7, 90));
+        assert_eq!((open.luma, open.motion), (30.0, 30.0), "of three pixels one changed");
         let mut nothing = FrameRing::new(4, 2, KEPT, 1 << 20).measured_at(Vec::new());
         assert_eq!(nothing.push(ms(0), 1, 0, grey(100)).luma, 0.0);
     }

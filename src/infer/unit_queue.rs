@@ -215,6 +215,6 @@ mod tests {
         queue.close();
         queue.push(unit(Codec::Aac, 1, true, 10));
         assert!(queue.is_idle() && arrived.recv().is_err());
-        assert_eq!(queue.dropped(), 0, "nobody wants it");
+        assert_eq!(queue.dropped(), 0, "a closed queue counts nothing");
     }
 }

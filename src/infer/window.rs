@@ -84,7 +84,7 @@ pub struct Window {
 
 impl Window {
     /// With the slots, the camera's gates, and what the network does without sound (`Missing::Mask` for one that
-    /// does not hear at all).
+    /// uses no sound).
     #[must_use]
     pub const fn new(grid: Grid, gates: Gates, missing: Missing) -> Self {
         Self { grid, gates, missing }
@@ -125,7 +125,7 @@ impl Window {
         if motion < self.gates.motion_min.get_f32() {
             return Err(Withheld::Frozen);
         }
-        // Digital silence is a muted or broken microphone, not a quiet room: the network was not trained on it.
+        // Digital silence is a muted or broken microphone, not a quiet place: the network was not trained on it.
         let has_sound = matches!(camera.sound, SoundState::Present | SoundState::Clipping);
         if !has_sound && self.missing == Missing::Withhold {
             return Err(Withheld::SoundMissing);

@@ -2,7 +2,7 @@
 //!
 //! The slot grid says in advance which moments the network will look at; everything that is not needed to decode
 //! the frames at these moments is dropped while it is still compressed. Units arrive in decode order, each with the
-//! moment it is shown, so the moments of B-frames are not in order. Nothing here asks a clock.
+//! presentation time, so the moments of B-frames are not in order. Nothing here reads a clock.
 
 use crate::{
     config::Decode,
@@ -105,7 +105,7 @@ impl Sampler {
         }
     }
 
-    /// Decides about a unit, which arrives in decode order and is shown at `moment`.
+    /// Decides about a unit, which arrives in decode order and is presented at `moment`.
     pub fn unit(&mut self, moment: Moment, is_key: bool) -> Step {
         let held = if is_key { self.supersede(moment) } else { self.outrun(moment) };
         let wanted = self.is_first_at_wanted_moment(moment);
@@ -204,7 +204,7 @@ impl Sampler {
         Some(self.decided(if is_nearest { Fate::Pass } else { Fate::Drop }))
     }
 
-    /// Every key frame after a unit is shown later than that unit, so a unit also tells what cannot come any more.
+    /// Every key frame after a unit is presented later than that unit, so a unit also rules out key frames before it.
     fn outrun(&mut self, moment: Moment) -> Option<Fate> {
         let key = self.newest?;
         let wanted = key.held_for?;
@@ -285,7 +285,7 @@ impl Sampler {
     fn delta(&mut self, moment: Moment, wanted: bool) -> Verdict {
         let Some(chain) = &mut self.chain else { return Verdict::Drop };
         if chain.until <= chain.latest && chain.latest < moment {
-            // All frames around the last wanted moment went on, also those that are shown earlier than decoded.
+            // All frames around the last wanted moment went on, also those that are presented before others that were decoded earlier.
             self.chain = None;
             return Verdict::Drop;
         }

@@ -1,4 +1,4 @@
-//! The first room against real cameras.
+//! `ingest` against real cameras.
 
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "what is not as expected fails the test")]
 
@@ -17,7 +17,7 @@ use std::{
 
 use crossbeam_channel::{Receiver, Sender, after, bounded, select};
 use edge_ger::{
-    config::{Camera as Configured, Decode, Gates, Rtsp, Secret, Sound as Hears, Source, Transport},
+    config::{Camera as Configured, Decode, Gates, Rtsp, Secret, Sound as SoundSource, Source, Transport},
     ingest,
     time::{Clock as _, Grid, Span, SystemClock},
     wire::{
@@ -71,7 +71,7 @@ fn configured(id: u16, name: &str, source: Source) -> CameraOrder {
         source,
         decode: Decode::All,
         decoder: None,
-        sound: Hears::Off,
+        sound: SoundSource::Off,
         sync_offset: Span::ZERO,
         gates: Gates::default(),
         masks: Vec::new(),
@@ -84,22 +84,22 @@ fn of(name: &str, rtsp: Rtsp) -> CameraOrder {
     configured(0, name, Source::Rtsp(rtsp))
 }
 
-/// The room in a thread, and an `infer` that reads everything it says.
-struct Room {
+/// `ingest` in a thread, and an `infer` that reads everything it sends.
+struct Ingest {
     orders: Sender<(Order, Vec<OwnedFd>)>,
     reports: Receiver<Report>,
     messages: Receiver<Message<Vec<u8>>>,
-    room: Option<thread::JoinHandle<Result<(), ingest::Error>>>,
+    thread: Option<thread::JoinHandle<Result<(), ingest::Error>>>,
 }
 
-impl Room {
+impl Ingest {
     fn start(cameras: Vec<CameraOrder>) -> Self {
         let (ours, theirs) = unit_pair().unwrap();
-        Self { messages: reader(theirs), ..Self::deaf(cameras, ours) }
+        Self { messages: reader(theirs), ..Self::without_reader(cameras, ours) }
     }
 
-    /// A room whose other end is the test's.
-    fn deaf(cameras: Vec<CameraOrder>, out: OwnedFd) -> Self {
+    /// Without an `infer`: the other end of the socket is the test's.
+    fn without_reader(cameras: Vec<CameraOrder>, out: OwnedFd) -> Self {
         Self::begin(cameras, out, false)
     }
 
@@ -107,10 +107,10 @@ impl Room {
         journal();
         let (orders, taken) = bounded(8);
         let (said, reports) = bounded(64);
-        let room = thread::Builder::new().name("ingest".into()).spawn(move || {
+        let thread = thread::Builder::new().name("ingest".into()).spawn(move || {
             ingest::run(IngestConfig { cameras, grid: GRID, survey }, out, &taken, &said, Arc::new(SystemClock))
         });
-        Self { orders, reports, messages: bounded(0).1, room: Some(room.unwrap()) }
+        Self { orders, reports, messages: bounded(0).1, thread: Some(thread.unwrap()) }
     }
 
     fn order(&self, order: Order, fds: Vec<OwnedFd>) {
@@ -159,15 +159,15 @@ impl Room {
         self.status("online", SOON, |status| status.state == CameraState::Online)
     }
 
-    /// Stops the room, which must not take longer than two seconds.
+    /// Stops it, which must not take longer than two seconds.
     fn stop(mut self) {
         let begun = SystemClock.now();
         self.order(Order::Stop, Vec::new());
-        let room = self.room.take().unwrap();
+        let thread = self.thread.take().unwrap();
         let (done, is_done) = bounded(1);
         let waiter = thread::Builder::new().name("waiter".into());
-        waiter.spawn(move || drop(done.send(room.join().expect("the room does not panic")))).unwrap();
-        let ended = is_done.recv_timeout(Duration::from_secs(10)).expect("the room ends");
+        waiter.spawn(move || drop(done.send(thread.join().expect("it does not panic")))).unwrap();
+        let ended = is_done.recv_timeout(Duration::from_secs(10)).expect("it ends");
         ended.unwrap();
         let took = SystemClock.now() - begun;
         assert!(took < Span::from_ms(2000), "stopping took {took}");
@@ -175,11 +175,11 @@ impl Room {
 }
 
 fn reader(theirs: OwnedFd) -> Receiver<Message<Vec<u8>>> {
-    let (heard, messages) = bounded(100_000);
+    let (sender, messages) = bounded(100_000);
     let mut from = UnixStream::from(theirs);
     let read = move || {
         while let Ok(Some(message)) = access_unit::read(&mut from, |len| vec![0; len]) {
-            if heard.send(message).is_err() {
+            if sender.send(message).is_err() {
                 return;
             }
         }
@@ -196,17 +196,17 @@ fn nal_types(body: &[u8], codec: Codec) -> Vec<u8> {
 
 /// A picture arrives, is decodable by itself, and its camera's numbers are right.
 fn check_picture(name: &str, rtsp: Rtsp, codec: Codec) {
-    let room = Room::start(vec![of(name, rtsp)]);
-    let (first, body) = room.unit("the first picture", |_| true);
+    let ingest = Ingest::start(vec![of(name, rtsp)]);
+    let (first, body) = ingest.unit("the first picture", |_| true);
     assert_eq!((first.codec, first.is_key, first.discontinuity, first.seq), (codec, true, true, 0));
     match codec {
-        Codec::H264 => assert!([7, 8, 5].iter().all(|it| nal_types(&body, codec).contains(it)), "SPS, PPS, IDR"),
-        Codec::H265 => assert!([32, 33, 34].iter().all(|it| nal_types(&body, codec).contains(it)), "VPS, SPS, PPS"),
+        Codec::H264 => assert!([7, 8, 5].iter().all(|nal| nal_types(&body, codec).contains(nal)), "SPS, PPS, IDR"),
+        Codec::H265 => assert!([32, 33, 34].iter().all(|nal| nal_types(&body, codec).contains(nal)), "VPS, SPS, PPS"),
         _ => assert_eq!(body[..3], [0xff, 0xd8, 0xff], "JPEG"),
     }
     let mut last = first;
     for _ in 0..20 {
-        let (next, body) = room.unit("the next picture", |_| true);
+        let (next, body) = ingest.unit("the next picture", |_| true);
         assert_eq!((next.seq, next.discontinuity), (last.seq + 1, false));
         assert!(last.moment < next.moment && next.moment <= next.arrival, "{last:?} {next:?}");
         assert!((next.arrival - next.moment).as_ms() < 1000, "{next:?}");
@@ -215,14 +215,14 @@ fn check_picture(name: &str, rtsp: Rtsp, codec: Codec) {
     }
     let per_frame = (last.moment - first.moment).as_secs_f64() / 20.0;
     assert!((0.055..0.08).contains(&per_frame), "15 frames per second, not one per {per_frame} s");
-    let status = room.status("rates", SOON, |it| it.key_distance_ms != 0 && 1300 < it.fps_x100);
+    let status = ingest.status("rates", SOON, |status| status.key_distance_ms != 0 && 1300 < status.fps_x100);
     assert_eq!((status.state, status.fault, status.outages), (CameraState::Online, CameraFault::None, 0));
     assert!((1300..1700).contains(&status.fps_x100), "{status:?}");
     let key_ms = if codec == Codec::Mjpeg { 50..90 } else { 900..1100 };
     assert!(key_ms.contains(&status.key_distance_ms), "{status:?}");
     assert!((5..4000).contains(&status.kbps), "{status:?}");
     assert_eq!((status.packets_lost, status.units_dropped), (0, 0));
-    room.stop();
+    ingest.stop();
 }
 
 #[test]
@@ -266,10 +266,10 @@ fn rtsps_is_refused_with_any_other_certificate() {
     let camera = Camera::builder().encrypted().start();
     let other = Camera::builder().encrypted().start();
     let check = |name: &str, rtsp: Rtsp| {
-        let room = Room::start(vec![of(name, rtsp)]);
-        let status = room.fault(CameraFault::Certificate, SOON);
+        let ingest = Ingest::start(vec![of(name, rtsp)]);
+        let status = ingest.fault(CameraFault::Certificate, SOON);
         assert_eq!(status.state, CameraState::Offline);
-        room.stop();
+        ingest.stop();
     };
     check("untrusted", camera.rtsp());
     check("other-pin", Rtsp { fingerprint: Some(other.fingerprint()), ..camera.rtsp() });
@@ -285,19 +285,19 @@ fn the_cameras_sound_comes_with_its_picture() {
     let check = |sound: Sound, codec: Codec, rate_hz: u32| {
         let camera = Camera::builder().sound(sound).start();
         let mut order = of("sound", camera.rtsp());
-        order.camera.sound = Hears::Camera;
-        let room = Room::start(vec![order]);
-        let (first, body) = room.unit(codec.name(), |unit| !unit.codec.is_video());
+        order.camera.sound = SoundSource::Camera;
+        let ingest = Ingest::start(vec![order]);
+        let (first, body) = ingest.unit(codec.name(), |unit| !unit.codec.is_video());
         assert_eq!((first.codec, first.is_key, first.discontinuity, first.seq), (codec, true, true, 0));
         assert_eq!((first.rate_hz, first.channels), (rate_hz, 1), "{codec:?}");
         if codec == Codec::Aac {
             assert_eq!((body[0], body[1] & 0xf6), (0xff, 0xf0), "ADTS");
         }
-        let (picture, _) = room.unit("a picture beside the sound", |unit| unit.codec == Codec::H264);
-        let (first, _) = room.unit("sound beside the picture", |unit| unit.codec == codec);
+        let (picture, _) = ingest.unit("a picture beside the sound", |unit| unit.codec == Codec::H264);
+        let (first, _) = ingest.unit("sound beside the picture", |unit| unit.codec == codec);
         let mut last = first;
         for _ in 0..50 {
-            let (next, _) = room.unit("the next sound", |unit| unit.codec == codec);
+            let (next, _) = ingest.unit("the next sound", |unit| unit.codec == codec);
             assert_eq!((next.seq, next.discontinuity), (last.seq + 1, false));
             last = next;
         }
@@ -307,7 +307,7 @@ fn the_cameras_sound_comes_with_its_picture() {
         assert!((seconds - 50.0 * block).abs() < 0.5 * 50.0 * block, "{codec:?}: {seconds} s");
         assert!((last.arrival - last.moment).abs().as_ms() < 1000, "{last:?}");
         assert!(picture.moment <= last.moment + Span::from_ms(1000));
-        room.stop();
+        ingest.stop();
     };
     check(Sound::Aac, Codec::Aac, 16_000);
     check(Sound::Pcmu, Codec::Pcmu, 8000);
@@ -318,12 +318,12 @@ fn the_cameras_sound_comes_with_its_picture() {
 #[test]
 fn sound_that_nobody_wants_is_not_fetched() {
     let camera = Camera::builder().sound(Sound::Pcmu).start();
-    let room = Room::start(vec![of("no-sound", camera.rtsp())]);
+    let ingest = Ingest::start(vec![of("no-sound", camera.rtsp())]);
     for _ in 0..30 {
-        let (unit, _) = room.unit("pictures only", |_| true);
+        let (unit, _) = ingest.unit("pictures only", |_| true);
         assert_eq!(unit.codec, Codec::H264);
     }
-    room.stop();
+    ingest.stop();
 }
 
 #[test]
@@ -331,16 +331,16 @@ fn of_a_second_of_frames_the_nearest_key_frame_goes_on() {
     let camera = Camera::builder().b_frames(2).start();
     let mut order = of("sampled", camera.rtsp());
     order.camera.decode = Decode::Keyframes;
-    let room = Room::start(vec![order]);
-    let (mut last, _) = room.unit("the first key frame", |_| true);
+    let ingest = Ingest::start(vec![order]);
+    let (mut last, _) = ingest.unit("the first key frame", |_| true);
     for _ in 0..4 {
-        let (next, _) = room.unit("the next key frame", |_| true);
+        let (next, _) = ingest.unit("the next key frame", |_| true);
         assert!(next.is_key && next.seq == last.seq + 1, "{next:?}");
         let apart = (next.moment - last.moment).as_ms();
         assert!((900..1100).contains(&apart), "{apart} ms");
         last = next;
     }
-    room.stop();
+    ingest.stop();
 }
 
 #[test]
@@ -349,13 +349,13 @@ fn a_password_opens_and_a_wrong_one_is_refused_and_stays_secret() {
         let camera = Camera::builder().login(auth, "viewer", "correct-horse").start();
         let mut order = of(name, camera.rtsp());
         order.password = Some(Secret::new("correct-horse".into()));
-        let room = Room::start(vec![order.clone()]);
-        room.online();
+        let ingest = Ingest::start(vec![order.clone()]);
+        ingest.online();
         order.password = Some(Secret::new("battery-staple".into()));
-        room.order(Order::SetCamera(Box::new(order)), Vec::new());
-        let status = room.fault(CameraFault::Unauthorised, SOON);
+        ingest.order(Order::SetCamera(Box::new(order)), Vec::new());
+        let status = ingest.fault(CameraFault::Unauthorised, SOON);
         assert_eq!(status.state, CameraState::Offline);
-        room.stop();
+        ingest.stop();
         let lines = lines_about(name);
         assert!(lines.iter().any(|line| line.contains("unauthorised")), "{lines:?}");
         let all = String::from_utf8(journal().lock().unwrap().clone()).unwrap();
@@ -369,18 +369,18 @@ fn a_password_opens_and_a_wrong_one_is_refused_and_stays_secret() {
 fn what_is_wrong_with_a_camera_has_a_word() {
     let camera = Camera::builder().start();
     let check = |name: &str, source: Source, fault: CameraFault| {
-        let room = Room::start(vec![configured(0, name, source)]);
-        room.fault(fault, SOON);
-        room.stop();
+        let ingest = Ingest::start(vec![configured(0, name, source)]);
+        ingest.fault(fault, SOON);
+        ingest.stop();
         assert_eq!(lines_about(name).len(), 1, "{:?}", lines_about(name));
     };
-    let nobody = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
+    let closed = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
     let at = |url: String| Source::Rtsp(Rtsp { url, ..camera.rtsp() });
-    check("closed-port", at(format!("rtsp://{nobody}/live")), CameraFault::Unreachable);
+    check("closed-port", at(format!("rtsp://{closed}/live")), CameraFault::Unreachable);
     check("no-host", at("rtsp://camera.invalid/live".into()), CameraFault::Unreachable);
     check("no-path", at(format!("rtsp://127.0.0.1:{}/nothing", camera.port())), CameraFault::NotFound);
-    let foreign = Camera::builder().video(Video::Vp8).start();
-    check("vp8", Source::Rtsp(foreign.rtsp()), CameraFault::Codec);
+    let unsupported = Camera::builder().video(Video::Vp8).start();
+    check("vp8", Source::Rtsp(unsupported.rtsp()), CameraFault::Codec);
     check("no-file", Source::File("/nonexistent/clip.mp4".into()), CameraFault::NotFound);
     check("no-clip", Source::File("/nonexistent/clip.avi".into()), CameraFault::Codec);
     check("no-device", Source::V4l2("/dev/video-nonexistent".into()), CameraFault::NotFound);
@@ -399,27 +399,27 @@ fn a_busy_camera_is_called_busy() {
     };
     thread::Builder::new().name("busy".into()).spawn(answer).unwrap();
     let rtsp = Rtsp { url: format!("rtsp://127.0.0.1:{port}/live"), ..Camera::builder().start().rtsp() };
-    let room = Room::start(vec![of("busy", rtsp)]);
-    room.fault(CameraFault::Busy, SOON);
-    room.stop();
+    let ingest = Ingest::start(vec![of("busy", rtsp)]);
+    ingest.fault(CameraFault::Busy, SOON);
+    ingest.stop();
 }
 
 #[test]
 fn a_killed_camera_is_missed_and_taken_back() {
     let camera = Camera::builder().start();
-    let room = Room::start(vec![of("killed", camera.rtsp())]);
-    room.online();
-    let (before, _) = room.unit("a picture", |_| true);
+    let ingest = Ingest::start(vec![of("killed", camera.rtsp())]);
+    ingest.online();
+    let (before, _) = ingest.unit("a picture", |_| true);
     camera.kill();
-    let lost = room.status("offline", Duration::from_secs(5), |status| status.state != CameraState::Online);
+    let lost = ingest.status("offline", Duration::from_secs(5), |status| status.state != CameraState::Online);
     assert_eq!(lost.outages, 1, "{lost:?}");
-    room.fault(CameraFault::Unreachable, SOON);
+    ingest.fault(CameraFault::Unreachable, SOON);
     camera.revive();
-    let (back, _) = room.unit("a picture after the outage", |unit| unit.discontinuity);
+    let (back, _) = ingest.unit("a picture after the outage", |unit| unit.discontinuity);
     assert!(back.is_key && before.seq < back.seq, "{back:?}");
-    let status = room.online();
+    let status = ingest.online();
     assert_eq!((status.fault, status.outages), (CameraFault::None, 1));
-    room.stop();
+    ingest.stop();
     let lines = lines_about("killed");
     assert_eq!(lines.iter().filter(|line| line.contains("camera back") && line.contains("outage=")).count(), 1);
     assert!(lines.len() <= 4, "connected, lost with one or two reasons, back: {lines:?}");
@@ -429,55 +429,55 @@ fn a_killed_camera_is_missed_and_taken_back() {
 fn a_stalled_camera_is_found_within_three_seconds() {
     let camera = Camera::builder().sound(Sound::Pcmu).start();
     let mut order = of("stalled", camera.rtsp());
-    order.camera.sound = Hears::Camera;
-    let room = Room::start(vec![order]);
-    room.online();
-    let (last, _) = room.unit("a picture", |unit| unit.codec.is_video());
+    order.camera.sound = SoundSource::Camera;
+    let ingest = Ingest::start(vec![order]);
+    ingest.online();
+    let (last, _) = ingest.unit("a picture", |unit| unit.codec.is_video());
     camera.stall();
-    let status = room.fault(CameraFault::Stalled, Duration::from_secs(5));
+    let status = ingest.fault(CameraFault::Stalled, Duration::from_secs(5));
     assert_eq!((status.state, status.outages), (CameraState::Stale, 1));
     assert!(SystemClock.now() - last.arrival < Span::from_ms(5000));
     camera.resume();
-    room.unit("a picture after the outage", |unit| unit.discontinuity && unit.codec.is_video());
-    room.online();
-    room.stop();
+    ingest.unit("a picture after the outage", |unit| unit.discontinuity && unit.codec.is_video());
+    ingest.online();
+    ingest.stop();
 }
 
 #[test]
 fn sound_without_a_picture_is_an_outage_of_the_picture() {
     let camera = Camera::builder().sound(Sound::Pcmu).start();
     let mut order = of("sound-only", camera.rtsp());
-    order.camera.sound = Hears::Camera;
-    let room = Room::start(vec![order]);
-    room.online();
+    order.camera.sound = SoundSource::Camera;
+    let ingest = Ingest::start(vec![order]);
+    ingest.online();
     camera.stall_picture();
-    let status = room.fault(CameraFault::SoundOnly, Duration::from_secs(5));
+    let status = ingest.fault(CameraFault::SoundOnly, Duration::from_secs(5));
     assert_eq!((status.state, status.outages), (CameraState::Stale, 1));
-    room.stop();
+    ingest.stop();
 }
 
 #[test]
 fn a_camera_that_says_goodbye_has_ended() {
     let camera = Camera::builder().start();
-    let room = Room::start(vec![of("goodbye", camera.rtsp())]);
-    room.online();
+    let ingest = Ingest::start(vec![of("goodbye", camera.rtsp())]);
+    ingest.online();
     camera.end_stream();
-    let status = room.fault(CameraFault::Ended, Duration::from_secs(5));
+    let status = ingest.fault(CameraFault::Ended, Duration::from_secs(5));
     assert_eq!((status.state, status.outages), (CameraState::Offline, 1));
-    room.online();
-    room.stop();
+    ingest.online();
+    ingest.stop();
 }
 
 #[test]
 fn lost_packets_are_counted_and_travel_with_the_units() {
     let camera = Camera::builder().kbps(2000).start();
-    let room = Room::start(vec![of("lossy", camera.rtsp())]);
-    room.online();
+    let ingest = Ingest::start(vec![of("lossy", camera.rtsp())]);
+    ingest.online();
     camera.lose_one_in(20);
-    let (unit, _) = room.unit("a unit after a loss", |unit| 0 < unit.lost);
+    let (unit, _) = ingest.unit("a unit after a loss", |unit| 0 < unit.lost);
     assert!(unit.lost < 100, "{unit:?}");
-    room.status("a loss", SOON, |status| 2 < status.packets_lost);
-    room.stop();
+    ingest.status("a loss", SOON, |status| 2 < status.packets_lost);
+    ingest.stop();
 }
 
 /// Encodes a second and a half of pictures and sound into a file.
@@ -508,11 +508,11 @@ fn a_recording_starts_over_at_its_end_without_an_outage() {
     let check = |name: &str, muxer: &str| {
         let path = recording(folder.path(), name, muxer);
         let mut order = configured(0, name, Source::File(path));
-        order.camera.sound = Hears::Camera;
-        let room = Room::start(vec![order]);
+        order.camera.sound = SoundSource::Camera;
+        let ingest = Ingest::start(vec![order]);
         let begun = SystemClock.now();
         let (mut pictures, mut starts, mut sounds) = (0, 0, 0);
-        room.wait("50 pictures", SOON, |message| {
+        ingest.wait("50 pictures", SOON, |message| {
             match message {
                 Message::AccessUnit(unit) if unit.header.codec == Codec::H264 => {
                     (pictures, starts) = (pictures + 1, starts + u32::from(unit.header.discontinuity));
@@ -530,32 +530,32 @@ fn a_recording_starts_over_at_its_end_without_an_outage() {
         assert!(40 < sounds, "{name}: {sounds}");
         let took = SystemClock.now() - begun;
         assert!(Span::from_ms(2500) < took, "{name} is played in real time, not within {took}");
-        room.stop();
+        ingest.stop();
     };
     check("clip.mp4", "mp4mux");
     check("clip.mkv", "matroskamux");
     check("clip.ts", "mpegtsmux");
     fs::write(folder.path().join("noise.mp4"), [7; 10_000]).unwrap();
-    let room = Room::start(vec![configured(0, "noise", Source::File(folder.path().join("noise.mp4")))]);
-    room.status("no outage, but a fault", SOON, |status| {
+    let ingest = Ingest::start(vec![configured(0, "noise", Source::File(folder.path().join("noise.mp4")))]);
+    ingest.status("no outage, but a fault", SOON, |status| {
         !matches!(status.fault, CameraFault::None | CameraFault::Connecting)
     });
-    room.stop();
+    ingest.stop();
 }
 
 #[test]
 fn a_changed_camera_leaves_the_other_one_alone() {
     let (left, right) = (Camera::builder().start(), Camera::builder().start());
     let order = |id, rtsp| configured(id, &format!("pair-{id}"), Source::Rtsp(rtsp));
-    let room = Room::start(vec![order(0, left.rtsp()), order(1, right.rtsp())]);
+    let ingest = Ingest::start(vec![order(0, left.rtsp()), order(1, right.rtsp())]);
     let is = |id| move |unit: &UnitHeader| unit.camera == CameraId(id);
-    room.unit("the left picture", is(0));
-    let (mut last, _) = room.unit("the right picture", is(1));
+    ingest.unit("the left picture", is(0));
+    let (mut last, _) = ingest.unit("the right picture", is(1));
     let mut changed = order(0, left.rtsp());
-    changed.camera.sound = Hears::Camera;
-    room.order(Order::SetCamera(Box::new(changed)), Vec::new());
+    changed.camera.sound = SoundSource::Camera;
+    ingest.order(Order::SetCamera(Box::new(changed)), Vec::new());
     let mut restarted = None;
-    room.wait("the left camera again, and two seconds of the right one", SOON, |message| {
+    ingest.wait("the left camera again, and two seconds of the right one", SOON, |message| {
         let Message::AccessUnit(access_unit::AccessUnit { header: unit, .. }) = message else { return None };
         if unit.camera == CameraId(1) {
             assert_eq!((unit.seq, unit.discontinuity), (last.seq + 1, false), "the right one goes on");
@@ -566,92 +566,93 @@ fn a_changed_camera_leaves_the_other_one_alone() {
         restarted.filter(|_| 30 < last.seq).map(drop)
     });
     assert_ne!(restarted, Some(0), "its numbers go on");
-    room.order(Order::DropCamera(CameraId(0)), Vec::new());
+    ingest.order(Order::DropCamera(CameraId(0)), Vec::new());
     // The right camera alone for two seconds: what was under way of the left one came before that.
     let mut alone = 0;
-    room.wait("the right camera alone", SOON, |message| {
+    ingest.wait("the right camera alone", SOON, |message| {
         let Message::AccessUnit(access_unit::AccessUnit { header: unit, .. }) = message else { return None };
         alone = if unit.camera == CameraId(1) { alone + 1 } else { 0 };
         (30 < alone).then_some(())
     });
-    room.stop();
+    ingest.stop();
 }
 
 #[test]
-fn when_infer_does_not_read_the_oldest_goes_and_nothing_else_happens() {
+fn when_infer_does_not_read_units_are_dropped_and_nothing_else_happens() {
     let camera = Camera::builder().video(Video::Mjpeg).size(1280, 720, 15).noise().start();
     let (ours, theirs) = unit_pair().unwrap();
-    let room = Room::deaf(vec![of("deaf", camera.rtsp())], ours);
-    // Pictures of 300 kB and more: the queue is full after four seconds.
+    let ingest = Ingest::without_reader(vec![of("unread", camera.rtsp())], ours);
+    // Pictures of 300 kB and more: the queue overflows every four seconds.
     let mut turns = 0;
     while turns < 10 {
-        if let Report::Progress(_) = room.reports.recv_timeout(SOON).unwrap() {
+        if let Report::Progress(_) = ingest.reports.recv_timeout(SOON).unwrap() {
             turns += 1;
         }
     }
-    let room = Room { messages: reader(theirs), ..room };
+    let ingest = Ingest { messages: reader(theirs), ..ingest };
     let mut last = None;
-    let lost = room.wait("a gap in the numbers", SOON, |message| {
+    let lost = ingest.wait("a gap in the numbers", SOON, |message| {
         let Message::AccessUnit(access_unit::AccessUnit { header: unit, .. }) = message else { return None };
         let expected = last.replace(unit.seq).map(|seq| seq + 1);
         expected.filter(|expected| *expected < unit.seq).map(|expected| unit.seq - expected)
     });
-    let status = room.status("what was dropped", SOON, |status| lost <= status.units_dropped);
+    let status = ingest.status("what was dropped", SOON, |status| lost <= status.units_dropped);
     assert_eq!((status.state, status.outages), (CameraState::Online, 0));
-    room.stop();
+    ingest.stop();
 }
 
 #[test]
 fn a_restarted_infer_gets_a_key_frame_first() {
     let camera = Camera::builder().start();
     let (ours, theirs) = unit_pair().unwrap();
-    let room = Room { messages: reader(theirs), ..Room::deaf(vec![of("restarted", camera.rtsp())], ours) };
-    let (before, _) = room.unit("a picture in between", |unit| !unit.is_key);
+    let ingest =
+        Ingest { messages: reader(theirs), ..Ingest::without_reader(vec![of("restarted", camera.rtsp())], ours) };
+    let (before, _) = ingest.unit("a picture in between", |unit| !unit.is_key);
     let (ours, theirs) = unit_pair().unwrap();
-    room.order(Order::Downstream, vec![ours]);
-    let room = Room { messages: reader(theirs), ..room };
-    let (after, _) = room.unit("the first picture for the new one", |_| true);
+    ingest.order(Order::Downstream, vec![ours]);
+    let ingest = Ingest { messages: reader(theirs), ..ingest };
+    let (after, _) = ingest.unit("the first picture for the new one", |_| true);
     assert!(after.discontinuity && after.is_key && before.seq < after.seq, "{after:?}");
-    let (next, _) = room.unit("the next picture", |_| true);
+    let (next, _) = ingest.unit("the next picture", |_| true);
     assert_eq!((next.discontinuity, next.seq), (false, after.seq + 1));
-    room.stop();
+    ingest.stop();
 }
 
 #[test]
-fn the_room_stops_in_every_state() {
+fn ingest_stops_in_every_state() {
     // It accepts connections and never says a word.
     let silent = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let camera = Camera::builder().start();
     let silent_rtsp = Rtsp { url: format!("rtsp://{}/live", silent.local_addr().unwrap()), ..camera.rtsp() };
     // Before anything is there.
-    Room::start(vec![of("stop-at-once", camera.rtsp())]).stop();
-    let room =
-        Room::start(vec![of("silent", silent_rtsp.clone()), configured(1, "other", Source::Rtsp(camera.rtsp()))]);
-    room.online();
-    let status = room.status("no answer", SOON, |status| status.fault == CameraFault::Unreachable);
+    Ingest::start(vec![of("stop-at-once", camera.rtsp())]).stop();
+    let ingest =
+        Ingest::start(vec![of("silent", silent_rtsp.clone()), configured(1, "other", Source::Rtsp(camera.rtsp()))]);
+    ingest.online();
+    let status = ingest.status("no answer", SOON, |status| status.fault == CameraFault::Unreachable);
     assert_eq!((status.camera, status.state), (CameraId(0), CameraState::Offline));
-    room.stop();
+    ingest.stop();
     // While it waits for an answer.
-    let room = Room::start(vec![of("silent-again", silent_rtsp)]);
+    let ingest = Ingest::start(vec![of("silent-again", silent_rtsp)]);
     silent.accept().unwrap();
-    room.stop();
+    ingest.stop();
     // While it is stalled, and has noticed.
-    let room = Room::start(vec![of("stop-stalled", camera.rtsp())]);
-    room.online();
+    let ingest = Ingest::start(vec![of("stop-stalled", camera.rtsp())]);
+    ingest.online();
     camera.stall();
-    room.fault(CameraFault::Stalled, SOON);
-    room.stop();
-    // While it waits to try again, and when the parent is gone without a word.
+    ingest.fault(CameraFault::Stalled, SOON);
+    ingest.stop();
+    // While it waits to try again, and when the parent has ended without an order.
     camera.kill();
-    let mut room = Room::start(vec![of("stop-waiting", camera.rtsp())]);
-    room.fault(CameraFault::Unreachable, SOON);
-    let ended = room.room.take().unwrap();
-    drop(room);
+    let mut ingest = Ingest::start(vec![of("stop-waiting", camera.rtsp())]);
+    ingest.fault(CameraFault::Unreachable, SOON);
+    let ended = ingest.thread.take().unwrap();
+    drop(ingest);
     ended.join().unwrap().unwrap();
     // While infer does not read.
     camera.revive();
     let (ours, _theirs) = unit_pair().unwrap();
-    let room = Room::deaf(vec![of("stop-deaf", camera.rtsp())], ours);
-    room.reports.recv_timeout(SOON).unwrap();
-    room.stop();
+    let ingest = Ingest::without_reader(vec![of("stop-unread", camera.rtsp())], ours);
+    ingest.reports.recv_timeout(SOON).unwrap();
+    ingest.stop();
 }

@@ -7,8 +7,8 @@ use yuv::{YuvBiPlanarImage, YuvConversionMode, YuvPlanarImage, YuvRange, YuvStan
 
 use gstreamer as gst;
 
-/// What software and hardware decoders give, which [`convert`] takes as it is. Anything else is brought to one of
-/// these before, by GStreamer.
+/// What software and hardware decoders give, and [`convert`] takes. GStreamer converts anything else to one of these
+/// before.
 pub(super) const FORMATS: [VideoFormat; 4] =
     [VideoFormat::I420, VideoFormat::Nv12, VideoFormat::Y42b, VideoFormat::Y444];
 
@@ -43,11 +43,11 @@ fn convert_band(picture: &VideoFrameRef<&gst::BufferRef>, band: &Range<u32>, rgb
         let data = picture.plane_data(n).map_err(|err| err.to_string())?;
         let halved = n != 0 && matches!(picture.format(), VideoFormat::I420 | VideoFormat::Nv12);
         let above = if halved { band.start / 2 } else { band.start };
-        let stride = picture.plane_stride().get(n as usize).and_then(|it| usize::try_from(*it).ok());
+        let stride = picture.plane_stride().get(n as usize).and_then(|stride| usize::try_from(*stride).ok());
         let begin = stride.unwrap_or(0).saturating_mul(above as usize);
         data.get(begin..).ok_or_else(|| "a plane that is smaller than its picture".to_owned())
     };
-    let stride = |n: usize| picture.plane_stride().get(n).and_then(|it| u32::try_from(*it).ok()).unwrap_or(0);
+    let stride = |n: usize| picture.plane_stride().get(n).and_then(|stride| u32::try_from(*stride).ok()).unwrap_or(0);
     let converted = if picture.format() == VideoFormat::Nv12 {
         let image = YuvBiPlanarImage {
             y_plane: plane(0)?,
@@ -118,10 +118,10 @@ mod tests {
         for (n, value) in yuv.into_iter().enumerate() {
             let component = info.format_info().plane()[n] as usize;
             let begin = info.offset()[component] + info.comp_poffset(u8::try_from(n).unwrap()) as usize;
-            let end = info.offset().get(component + 1).map_or(bytes.len(), |it| *it);
+            let end = info.offset().get(component + 1).copied().unwrap_or(bytes.len());
             let end = if end <= begin { bytes.len() } else { end };
             let step = usize::try_from(info.comp_pstride(u8::try_from(n).unwrap())).unwrap();
-            bytes[begin..end].iter_mut().step_by(step).for_each(|it| *it = value);
+            bytes[begin..end].iter_mut().step_by(step).for_each(|sample| *sample = value);
         }
         VideoFrame::from_buffer_readable(gst::Buffer::from_slice(bytes), &info).unwrap()
     }
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_said_goes_by_size() {
+    fn what_is_not_declared_goes_by_size() {
         gst::init().unwrap();
         let unsaid = |height| coding(&VideoInfo::builder(VideoFormat::I420, 640, height).build().unwrap());
         assert_eq!(unsaid(576), (YuvRange::Limited, YuvStandardMatrix::Bt601));

@@ -37,7 +37,7 @@ pub enum Unreadable {
     Io(#[from] io::Error),
     /// It begins like no known container.
     #[error("it is not a video: neither MP4, Matroska, WebM, AVI nor an MPEG transport stream")]
-    Foreign,
+    UnknownContainer,
     /// GStreamer cannot read its container.
     #[error("its container cannot be read: {0}")]
     Broken(String),
@@ -143,7 +143,7 @@ fn demuxer(file: &Path) -> Result<&'static str, Unreadable> {
         () if at(0, b"\x1a\x45\xdf\xa3") => Ok("matroskademux"),
         () if at(0, b"RIFF") && at(8, b"AVI ") => Ok("avidemux"),
         () if at(0, b"\x47") => Ok("tsdemux"),
-        () => Err(Unreadable::Foreign),
+        () => Err(Unreadable::UnknownContainer),
     }
 }
 

@@ -30,7 +30,7 @@ impl MaskPainter {
     #[must_use]
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to 8 bits")]
     pub fn new(masks: Vec<Polygon>, zero: [f32; 3]) -> Self {
-        let colour = zero.map(|it| (it * 255.0).round().clamp(0.0, 255.0) as u8);
+        let colour = zero.map(|share| (share * 255.0).round().clamp(0.0, 255.0) as u8);
         Self { masks, colour, ..Self::default() }
     }
 
@@ -104,7 +104,7 @@ mod tests {
         paint.over(&mut rgb);
         let drawn: Vec<String> = rgb
             .chunks(15)
-            .map(|row| row.chunks(3).map(|it| if it == [124, 116, 104] { '#' } else { '.' }).collect())
+            .map(|row| row.chunks(3).map(|pixel| if pixel == [124, 116, 104] { '#' } else { '.' }).collect())
             .collect();
         assert_eq!(drawn, ["#####", "#####", "#####", "#####", "####.", "####.", "..##."]);
     }
@@ -141,7 +141,7 @@ mod tests {
 
     fn converted(info: &VideoInfo, bytes: Vec<u8>, paint: &MaskPainter, bands: &[Range<u32>]) -> Vec<u8> {
         let frame = VideoFrame::from_buffer_readable(gst::Buffer::from_slice(bytes), info).unwrap();
-        // Rows that are not converted must not be seen either.
+        // Rows that are not converted must not have an effect either.
         let mut rgb = vec![77; (info.width() * info.height() * 3) as usize];
         colour::convert(&frame.as_video_frame_ref(), bands, &mut rgb).unwrap();
         paint.over(&mut rgb);
@@ -149,21 +149,21 @@ mod tests {
     }
 
     /// What the network and the gates get of pictures that follow each other.
-    fn sensed(pictures: &[Vec<u8>], (width, height): (u32, u32), masks: &[Polygon]) -> (Vec<f32>, Vec<[f32; 2]>) {
+    fn inputs(pictures: &[Vec<u8>], (width, height): (u32, u32), masks: &[Polygon]) -> (Vec<f32>, Vec<[f32; 2]>) {
         let (side, mut planes) = (12, Vec::new());
-        let (mut squash, normalise) = (Resize::new(side, side), Normalise::new([0.485, 0.456, 0.406], [0.22; 3]));
+        let (mut resize, normalise) = (Resize::new(side, side), Normalise::new([0.485, 0.456, 0.406], [0.22; 3]));
         let measured = Cells::touched(masks, (side, side), 1).left();
         let mut ring = FrameRing::new(side, side, KEPT, 1 << 20).measured_at(measured);
         for (n, bytes) in (0..).zip(pictures) {
             let rgb = Rgb { bytes, width, height, stride: width as usize * 3 };
-            ring.push(Moment(0) + Span::from_ms(n), 0, 0, |out| squash.squash(rgb, out).unwrap());
+            ring.push(Moment(0) + Span::from_ms(n), 0, 0, |out| resize.squash(rgb, out).unwrap());
         }
         for at in 0..ring.len() {
             let begin = planes.len();
-            planes.resize(begin + squash.bytes(), 0.0);
+            planes.resize(begin + resize.bytes(), 0.0);
             normalise.fill(ring.pixels(at).unwrap(), &mut planes[begin..]);
         }
-        (planes, ring.metas().map(|it| [it.luma, it.motion]).collect())
+        (planes, ring.metas().map(|frame| [frame.luma, frame.motion]).collect())
     }
 
     proptest! {
@@ -181,22 +181,22 @@ mod tests {
             let mut paint = MaskPainter::new(vec![polygon.clone()], [0.485, 0.456, 0.406]);
             paint.fit((width, height));
             let rows: Vec<_> = paint.squares.rows().map(<[_]>::to_vec).collect();
-            let is_covered = |x: u32, y: u32| rows[(y / SQUARE) as usize].iter().any(|it| it.contains(&(x / SQUARE)));
+            let is_covered = |x: u32, y: u32| rows[(y / SQUARE) as usize].iter().any(|span| span.contains(&(x / SQUARE)));
             for format in colour::FORMATS {
                 let info = VideoInfo::builder(format, width, height).build().unwrap();
                 let picture = |open, covered| noise(&info, &is_covered, open, covered);
                 let whole = 0..height;
-                let mut seen = [1, 2].map(|covered| {
+                let mut pictures = [1, 2].map(|covered| {
                     [3, 4].map(|open| converted(&info, picture(seed ^ open, seed ^ covered << 8), &paint, paint.bands()))
                 });
-                prop_assert!(seen[0] == seen[1], "{format}");
+                prop_assert!(pictures[0] == pictures[1], "{format}");
                 let unmasked = converted(&info, picture(seed ^ 3, seed), &MaskPainter::default(), slice::from_ref(&whole));
-                for (at, (pixel, before)) in seen[0][0].chunks(3).zip(unmasked.chunks(3)).enumerate() {
+                for (at, (pixel, before)) in pictures[0][0].chunks(3).zip(unmasked.chunks(3)).enumerate() {
                     let (x, y) = (u32::try_from(at).unwrap() % width, u32::try_from(at).unwrap() / width);
                     prop_assert_eq!(pixel, if is_covered(x, y) { &[124, 116, 104][..] } else { before }, "{} {}", x, y);
                 }
                 let masks = slice::from_ref(&polygon);
-                let [one, other] = seen.each_mut().map(|it| sensed(it, (width, height), masks));
+                let [one, other] = pictures.each_mut().map(|pictures| inputs(pictures, (width, height), masks));
                 prop_assert!(one == other, "{format}");
             }
         }

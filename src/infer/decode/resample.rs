@@ -1,4 +1,4 @@
-//! From a sound's own rate to the network's, with the delay of the filter taken off the moments.
+//! From a sound's own rate to the network's, with the filter's delay subtracted from the moments.
 
 use std::fmt;
 
@@ -10,12 +10,12 @@ use crate::time::{Moment, Span};
 /// So many blocks per second: 20 ms each. Longer ones would come later, shorter ones have softer filters.
 const BLOCKS_PER_SECOND: u32 = 50;
 const NS_PER_S: i64 = 1_000_000_000;
-/// Sound that begins this far from where the sound before it ended is another sound.
+/// Sound that begins further than this from where the sound before it ended does not continue it.
 const JOINED: Span = Span::from_ms(20);
 
 /// Turns mono sound of any rate into mono sound of the network's rate.
 ///
-/// The moments that come out are those of the sound: the filter's delay is taken off. All storage is allocated at
+/// The moments that come out are those of the sound: the filter's delay is subtracted. All storage is allocated at
 /// the start. Sound comes out in blocks of about 20 ms, one block late.
 pub struct Resampler {
     from_hz: u32,
@@ -24,9 +24,9 @@ pub struct Resampler {
     fft: Option<Fft<f32>>,
     pending: Vec<f32>,
     block: Vec<f32>,
-    /// Samples of the filter's start that are none of the sound, still to come out.
+    /// Samples of the filter's start, which are not sound, still to come out.
     lead: usize,
-    /// Where the sound should go on.
+    /// Where the sound should continue.
     next: Option<Moment>,
     /// The newest sample.
     held: f32,
@@ -74,8 +74,8 @@ impl Resampler {
         self.from_hz
     }
 
-    /// Takes samples, the first of which was heard at `first`, and hands on what is finished. A jump in time by
-    /// more than 20 ms begins anew; the last block before it, not yet finished, is lost.
+    /// Takes samples, the first of which was captured at `first`, and passes on what is finished. After a jump in time by
+    /// more than 20 ms the filter starts again; the last block before it, not yet finished, is lost.
     pub fn push(&mut self, first: Moment, samples: &[f32], mut sink: impl FnMut(Moment, &[f32])) {
         let Some(fft) = &mut self.fft else { return sink(first, samples) };
         let Some(held) = samples.first() else { return };
@@ -94,8 +94,8 @@ impl Resampler {
         let delay = span_of(block_len / 2, self.from_hz);
         let mut taken = 0;
         while taken < samples.len() {
-            // The pending samples were heard right before these, whatever their own moments were: of two time
-            // stamps the newer is the better.
+            // The pending samples were captured right before these, whatever their own moments were: of two time
+            // stamps the newer is better.
             let block_first = first + span_of(taken, self.from_hz) - span_of(self.pending.len(), self.from_hz);
             let take = (block_len - self.pending.len()).min(samples.len() - taken);
             self.pending.extend_from_slice(&samples[taken..taken + take]);
@@ -114,7 +114,7 @@ impl Resampler {
         self.next = Some(first + span_of(samples.len(), self.from_hz));
     }
 
-    /// The sound ends: hands on what is still inside, as if its last sample were held. Begins anew afterwards.
+    /// The sound ends: passes on what is still inside, as if its last sample were held. The filter starts again afterwards.
     pub fn finish(&mut self, mut sink: impl FnMut(Moment, &[f32])) {
         let (Some(end), Some(fft)) = (self.next, &self.fft) else { return };
         let (to_hz, held) = (self.to_hz, vec![self.held; 2 * fft.input_frames_max()]);
@@ -143,9 +143,9 @@ impl AnyRate {
         Self { to_hz, resampler: None }
     }
 
-    /// As [`Resampler::push`], for samples at `from_hz`. Sound of a rate that cannot be is dropped.
+    /// As [`Resampler::push`], for samples at `from_hz`. Sound of an impossible rate is dropped.
     pub fn push(&mut self, first: Moment, from_hz: u32, samples: &[f32], sink: impl FnMut(Moment, &[f32])) {
-        if self.resampler.as_ref().is_none_or(|it| it.from_hz() != from_hz) {
+        if self.resampler.as_ref().is_none_or(|resampler| resampler.from_hz() != from_hz) {
             self.resampler = Resampler::new(from_hz, self.to_hz).ok();
         }
         if let Some(resampler) = &mut self.resampler {
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_network_can_hear_is_kept_in_its_place() {
+    fn what_is_below_half_the_rate_is_kept_in_its_place() {
         for from_hz in [8000, 11_025, 16_000, 22_050, 32_000, 44_100, 48_000, 96_000, 192_000] {
             check_kept(from_hz, 1000.0);
             check_kept(from_hz, 60.0);
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn what_it_cannot_hear_is_removed() {
+    fn what_is_above_half_the_rate_is_removed() {
         for hz in [9000.0, 12_000.0, 15_000.0, 23_000.0] {
             let (_, out) = resample(&mut Resampler::new(48_000, 16_000).unwrap(), hz, 480);
             let peak = out.iter().skip(1600).fold(0.0f32, |peak, sample| peak.max(sample.abs()));

@@ -24,7 +24,7 @@ use ringbuf::{
 use super::Error;
 use crate::time::{Clock, Moment};
 
-/// The ring between the device's callback and us holds this much, a long time for a thread to be away, seconds.
+/// The ring between the device's callback and our thread holds this much, seconds; the thread empties it every 30 ms.
 const RING_SECONDS: usize = 2;
 /// Blocks in that ring: at least 2 ms each.
 const BLOCKS_MAX: usize = 1000;
@@ -45,7 +45,7 @@ pub struct Microphone {
     is_lost: Arc<AtomicBool>,
     /// Its drop ends the capture. Never dropped from a callback.
     _stream: cpal::Stream,
-    /// Its drop ends the watch.
+    /// Its drop ends the thread that watches the device.
     _watched: Sender<Never>,
 }
 
@@ -148,7 +148,7 @@ impl Microphone {
 }
 
 /// Watches whether the sound server still lists the microphone: it moves the recordings of a lost one to another
-/// without a word. On a thread of its own, since a busy server takes its time to answer. ALSA reports a loss itself,
+/// without notice. On a thread of its own, since a busy server takes its time to answer. ALSA reports a loss itself,
 /// and `default` may be any microphone.
 fn watch(
     name: &str,
@@ -162,7 +162,7 @@ fn watch(
     if id.host() == cpal::HostId::PulseAudio && name != "default" {
         let is_lost = is_lost.clone();
         let is_listed =
-            move || Ok::<_, cpal::Error>(host.devices()?.any(|device| device.id().is_ok_and(|it| it == id)));
+            move || Ok::<_, cpal::Error>(host.devices()?.any(|device| device.id().is_ok_and(|other| other == id)));
         let look = move || {
             while end.recv_timeout(LOOK_EVERY) == Err(RecvTimeoutError::Timeout) {
                 if !is_listed().unwrap_or(false) {
@@ -189,7 +189,7 @@ fn find(name: &str) -> Result<(cpal::Host, cpal::Device), Error> {
     let id = DeviceId::from_str(name).map_err(no_host)?;
     let host = cpal::host_from_id(id.host()).map_err(no_host)?;
     let inputs = || host.input_devices().map_err(no_host);
-    let found = inputs()?.find(|device| device.id().is_ok_and(|it| it == id));
+    let found = inputs()?.find(|device| device.id().is_ok_and(|other| other == id));
     let Some(device) = found else {
         let others: Vec<_> = inputs()?.filter_map(|device| device.id().ok()).map(|id| configured(&id)).collect();
         let others = if others.is_empty() { "none".to_owned() } else { others.join(", ") };
@@ -203,7 +203,7 @@ fn configured(id: &DeviceId) -> String {
     id.to_string()
 }
 
-/// What runs on the device's thread: it copies and leaves.
+/// What runs on the device's thread: it only copies.
 struct Callback {
     clock: Arc<dyn Clock>,
     channels: usize,
@@ -224,7 +224,7 @@ impl Callback {
         let kept = if self.blocks.is_full() { 0 } else { frames.min(self.samples.vacant_len() / self.channels) };
         let copied = data.iter().take(kept * self.channels).map(|sample| f32::from_sample_(*sample));
         self.samples.push_iter(copied);
-        // Frames lost before this block are told with it, and count as if they came after it: there is a gap anyway.
+        // Frames lost before this block are reported with it, and count as if they came after it: there is a gap anyway.
         let block = Block { arrival, kept, lost: frames - kept + self.lost };
         self.lost = if self.blocks.try_push(block).is_ok() { 0 } else { block.lost };
     }
@@ -266,8 +266,8 @@ where
         config,
         move |data, _| callback.take(data),
         move |err| {
-            // ALSA's plugins call this a hundred thousand times a second once their source is gone, so no more than
-            // this happens here. An overrun heals itself.
+            // ALSA's plugins call this a hundred thousand times a second once their source is removed, so nothing more
+            // happens here. An overrun needs no action.
             if matches!(err.kind(), ErrorKind::DeviceNotAvailable | ErrorKind::StreamInvalidated) {
                 is_lost.store(true, Ordering::Relaxed);
             }

@@ -2,11 +2,11 @@
 
 use crate::time::{Moment, Span};
 
-/// A block that is off by at most this is moved into place bit by bit; beyond it there is a gap or an overlap.
+/// A block that is off by at most this is moved into place sample by sample; beyond it there is a gap or an overlap.
 const ABSORBED: Span = Span::from_ms(20);
 /// Off by less than this is left alone: time stamps are no better.
 const TOLERATED: Span = Span::from_ms(1);
-/// One sample is skipped or repeated per so many: 0.5 %, which neither an ear nor a spectrogram notices.
+/// One sample is skipped or repeated per so many: 0.5 %, which is neither audible nor visible in a spectrogram.
 const SAMPLES_PER_CORRECTION: usize = 200;
 /// A step of 16-bit sound. Sound that varies by no more than this is no sound.
 const DIGITAL_STEP: f32 = 1.0 / 32_768.0;
@@ -37,7 +37,7 @@ pub struct SoundRing {
     corrections: u64,
 }
 
-/// How much of a window was heard, and how it sounds.
+/// How much of a window's sound there is, and its level.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Coverage {
     /// Samples that were written; all others of the window are zero.
@@ -46,7 +46,7 @@ pub struct Coverage {
     pub total: u32,
     /// The longest stretch without a sample.
     pub longest_gap: Span,
-    /// Root mean square of what was heard, dB relative to full scale: 0 is a full-scale square wave, -3 a sine.
+    /// Root mean square of the samples that were written, dB relative to full scale: 0 is a full-scale square wave, -3 a sine.
     pub level_dbfs: f32,
     /// How much the samples vary: highest less lowest, 0 to 2.
     pub swing: f32,
@@ -55,13 +55,14 @@ pub struct Coverage {
 }
 
 impl Coverage {
-    /// The share of the window that was heard, 0 to 1.
+    /// The share of the window that was written, 0 to 1.
     #[must_use]
     pub fn share(&self) -> f32 {
         self.covered as f32 / self.total.max(1) as f32
     }
 
-    /// Whether the sound is digitally silent, as that of a muted or broken microphone is: no room is.
+    /// Whether the sound is digitally silent, as that of a muted or broken microphone is: no real
+    /// room is.
     #[must_use]
     pub fn is_silent(&self) -> bool {
         self.swing <= DIGITAL_STEP
@@ -135,9 +136,9 @@ impl SoundRing {
         self.corrections
     }
 
-    /// Adds samples, the first of which was heard at `first`, which must not be in the future.
+    /// Adds samples, the first of which was captured at `first`, which must not be in the future.
     ///
-    /// What was heard first stays: of an overlap, the old samples are kept. A sample that is not a number is a gap.
+    /// What was written first stays: of an overlap, the old samples are kept. A sample that is not a number is a gap.
     pub fn write(&mut self, first: Moment, samples: &[f32]) {
         let place = places(first - Moment(0), self.rate_hz);
         let Some((begin, end)) = self.written else { return self.restart(place, samples) };
@@ -178,13 +179,13 @@ impl SoundRing {
         if first.saturating_add_unsigned(total as u64) <= oldest {
             return Err(Missing::Past);
         }
-        let mut heard = Heard::default();
+        let mut meter = Meter::default();
         for (place, out) in (first..).zip(&mut out[..total]) {
             let is_kept = oldest <= place && place < written;
             let sample = if is_kept { self.samples[self.at(place)] } else { f32::NAN };
-            *out = heard.take(sample);
+            *out = meter.take(sample);
         }
-        heard.coverage(total, self.rate_hz).ok_or(Missing::Gap)
+        meter.coverage(total, self.rate_hz).ok_or(Missing::Gap)
     }
 
     /// Forgets everything.
@@ -264,7 +265,7 @@ fn places(span: Span, rate_hz: u32) -> i64 {
 
 /// Measures a window sample by sample.
 #[derive(Default)]
-struct Heard {
+struct Meter {
     covered: u32,
     gap: u32,
     gap_longest: u32,
@@ -273,7 +274,7 @@ struct Heard {
     clipped: u32,
 }
 
-impl Heard {
+impl Meter {
     /// Takes a sample; returns what the network sees of it.
     fn take(&mut self, sample: f32) -> f32 {
         if sample.is_nan() {
@@ -348,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn a_gap_is_zero_and_said() {
+    fn a_gap_is_zero_and_reported() {
         let mut ring = ring();
         ring.write(ms(0), &sine(0, 32_000));
         ring.write(ms(3000), &sine(0, 32_000));
@@ -380,7 +381,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_heard_first_stays() {
+    fn what_was_written_first_stays() {
         let mut ring = ring();
         ring.write(ms(0), &vec![0.1; 16_000]);
         ring.write(ms(500), &vec![0.2; 16_000]);
@@ -394,7 +395,7 @@ mod tests {
         assert_eq!(ring.end(), Some(ms(-59_900)));
     }
 
-    /// Writes an hour of 10 ms blocks of a source that runs `ppm` fast, with time stamps that tremble by ±2 ms.
+    /// Writes an hour of 10 ms blocks of a source that runs `ppm` fast, with time stamps that jitter by ±2 ms.
     #[track_caller]
     fn check_drift(ppm: f64) {
         let mut ring = ring();

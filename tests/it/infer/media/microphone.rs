@@ -21,24 +21,24 @@ use crate::harness::pulse::{MICROPHONE, Pulse};
 
 const DEADLINE: Duration = Duration::from_secs(30);
 
-/// A microphone that is kept open, and what it hears.
-struct Listening {
+/// A microphone that is kept open, and its sound.
+struct Capture {
     blocks: Receiver<(Moment, Vec<f32>)>,
     status: Arc<Status>,
     stopper: Option<Stopper>,
     thread: Option<thread::JoinHandle<Result<(), Error>>>,
 }
 
-impl Listening {
-    fn to(name: &'static str) -> Self {
-        let (heard, blocks) = bounded(10_000);
+impl Capture {
+    fn of(name: &'static str) -> Self {
+        let (sender, blocks) = bounded(10_000);
         let status = Arc::new(Status::default());
         let (stopper, stop) = stop::channel();
         let run = {
             let status = status.clone();
             let clock: Arc<dyn Clock> = Arc::new(SystemClock);
             move || {
-                let sink = |first, samples: &[f32]| heard.send((first, samples.to_vec())).unwrap();
+                let sink = |first, samples: &[f32]| sender.send((first, samples.to_vec())).unwrap();
                 microphone::run(name, 16_000, sink, &clock, &stop, &status)
             }
         };
@@ -57,7 +57,7 @@ impl Listening {
     }
 }
 
-impl Drop for Listening {
+impl Drop for Capture {
     fn drop(&mut self) {
         self.stopper = None;
         let ended = self.thread.take().unwrap().join();
@@ -92,7 +92,7 @@ fn five_seconds(ring: &SoundRing) -> Option<Vec<f32>> {
 #[test]
 fn a_tone_arrives_in_pitch_level_and_time() {
     Pulse::in_own_process("infer::media::microphone::a_tone_arrives_in_pitch_level_and_time", |pulse| {
-        let listening = Listening::to(MICROPHONE);
+        let listening = Capture::of(MICROPHONE);
         let _tone = pulse.play_sine(1000.0, 0.5);
         let mut ring = ring();
         listening.until(&mut ring, |ring| last_second(ring).is_some());
@@ -117,16 +117,16 @@ fn a_tone_arrives_in_pitch_level_and_time() {
 #[test]
 fn unplugged_and_back_with_another_rate() {
     Pulse::in_own_process("infer::media::microphone::unplugged_and_back_with_another_rate", |pulse| {
-        // There is another one, to which PulseAudio moves recordings; nobody asked for that.
+        // There is another one, to which PulseAudio moves recordings without being asked.
         pulse.plug("other", 48_000);
-        let listening = Listening::to(MICROPHONE);
+        let listening = Capture::of(MICROPHONE);
         let tone = pulse.play_sine(1000.0, 0.5);
         let mut ring = ring();
         listening.until(&mut ring, |ring| last_second(ring).is_some());
         drop(tone);
         pulse.unplug();
         let unplugged = SystemClock.now();
-        // Until it is noticed blocks may still come, but none that was heard later.
+        // Until it is noticed blocks may still come, but none that was captured later.
         while listening.status.outages() == 0 {
             assert!(SystemClock.now() - unplugged < Span::from_ms(20_000), "the loss is not noticed");
             if let Ok((first, samples)) = listening.blocks.recv_timeout(Duration::from_millis(100)) {
@@ -152,7 +152,7 @@ fn unplugged_and_back_with_another_rate() {
 fn absent_at_the_start_and_there_later() {
     Pulse::in_own_process("infer::media::microphone::absent_at_the_start_and_there_later", |pulse| {
         pulse.unplug();
-        let listening = Listening::to(MICROPHONE);
+        let listening = Capture::of(MICROPHONE);
         let begun = SystemClock.now();
         while listening.status.outages() == 0 {
             assert!(SystemClock.now() - begun < Span::from_ms(20_000), "the absence is not noticed");

@@ -18,7 +18,7 @@ use super::{BEGIN, Coded, Tone, encode, unit};
 const DEADLINE: Duration = Duration::from_secs(10);
 const BLOCK_MS: u32 = 20;
 
-type Heard = Receiver<(Moment, u32, Vec<f32>)>;
+type Blocks = Receiver<(Moment, u32, Vec<f32>)>;
 
 /// A codec as a camera sends it.
 struct Case {
@@ -59,12 +59,12 @@ impl Case {
         encode(&caps, self.chain, u64::from(BLOCK_MS) * 1_000_000, blocks)
     }
 
-    fn decoder(&self) -> (SoundDecoder, Heard) {
-        let (sound, heard) = bounded(1000);
+    fn decoder(&self) -> (SoundDecoder, Blocks) {
+        let (sender, blocks) = bounded(1000);
         let decoder = SoundDecoder::open(self.codec, self.rate_hz, self.channels, move |first, rate_hz, samples| {
-            sound.send((first, rate_hz, samples.to_vec())).ok(); // the test may have seen enough
+            sender.send((first, rate_hz, samples.to_vec())).ok(); // the test may have ended
         });
-        (decoder.unwrap(), heard)
+        (decoder.unwrap(), blocks)
     }
 
     fn unit(&self, seq: usize, coded: &Coded) -> AccessUnit<Vec<u8>> {
@@ -78,7 +78,7 @@ impl Case {
 #[track_caller]
 fn check(case: &Case) {
     let coded = case.encode();
-    let (mut decoder, heard) = case.decoder();
+    let (mut decoder, blocks) = case.decoder();
     let mut resampler = Resampler::new(case.rate_hz, 16_000).unwrap();
     let (mut native, mut resampled, mut end) = (Vec::new(), Vec::new(), None);
     let mut take = |(first, rate_hz, samples): (Moment, u32, Vec<f32>)| {
@@ -96,11 +96,11 @@ fn check(case: &Case) {
         decoder.decode(case.unit(seq, coded)).unwrap();
         // No faster than it is decoded: what is too much would be dropped.
         if 10 <= seq {
-            take(heard.recv_timeout(DEADLINE).expect("sound comes"));
+            take(blocks.recv_timeout(DEADLINE).expect("sound comes"));
         }
     }
     let second_and_a_half = case.rate_hz as usize * 3 / 2;
-    while take(heard.recv_timeout(DEADLINE).expect("sound comes")) < second_and_a_half {}
+    while take(blocks.recv_timeout(DEADLINE).expect("sound comes")) < second_and_a_half {}
     let begin = case.rate_hz as usize / 5;
     Tone::check(&native[begin..], f64::from(case.rate_hz), 1000.0, 0.5, case.noise_db);
     Tone::check(&resampled[3200..], 16_000.0, 1000.0, 0.5, case.noise_db);
@@ -115,7 +115,7 @@ fn a_sine_survives_every_codec() {
 fn damaged_sound_neither_panics_nor_ends_it() {
     for case in &CASES {
         let coded = case.encode();
-        let (mut decoder, heard) = case.decoder();
+        let (mut decoder, blocks) = case.decoder();
         let mut random = fastrand::Rng::with_seed(5);
         for (seq, coded) in coded.iter().enumerate().cycle().take(200) {
             let mut unit = case.unit(seq, coded);
@@ -140,7 +140,7 @@ fn damaged_sound_neither_panics_nor_ends_it() {
             (tone.amplitude - 0.5).abs() < 0.05 && tone.others_db < -20.0
         };
         let is_heard =
-            std::iter::repeat_with(|| heard.recv_timeout(DEADLINE).expect("sound comes")).any(|block| is_sine(&block));
+            std::iter::repeat_with(|| blocks.recv_timeout(DEADLINE).expect("sound comes")).any(|block| is_sine(&block));
         assert!(is_heard);
     }
 }

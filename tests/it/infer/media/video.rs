@@ -46,15 +46,15 @@ fn video_chain(codec: Codec, b_frames: u32, key_distance: u32) -> String {
 }
 
 #[derive(Debug, PartialEq)]
-struct Seen {
+struct Sample {
     at: Span,
     width: u32,
     height: u32,
     grey: u8,
 }
 
-fn decoder(codec: Codec) -> (VideoDecoder, Receiver<Seen>) {
-    let (seen, pictures) = bounded(1000);
+fn decoder(codec: Codec) -> (VideoDecoder, Receiver<Sample>) {
+    let (sender, pictures) = bounded(1000);
     let software = match codec {
         Codec::H264 => "avdec_h264",
         Codec::H265 => "avdec_h265",
@@ -64,15 +64,15 @@ fn decoder(codec: Codec) -> (VideoDecoder, Receiver<Seen>) {
         let middle = picture.stride * (picture.height as usize / 2) + picture.width as usize / 2 * 3;
         assert_eq!(picture.rgb.len(), picture.stride * picture.height as usize);
         let grey = picture.rgb[middle + 1];
-        seen.send(Seen { at: picture.moment - BEGIN, width: picture.width, height: picture.height, grey }).unwrap();
+        sender.send(Sample { at: picture.moment - BEGIN, width: picture.width, height: picture.height, grey }).unwrap();
     });
     (decoder.unwrap(), pictures)
 }
 
 #[track_caller]
-fn check_is_frame(seen: &Seen, n: i64) {
-    assert_eq!((seen.at, seen.width, seen.height), (Span(n * FRAME_NS), 322, 240), "frame {n}");
-    assert!(seen.grey.abs_diff(level(n)) <= 1, "frame {n} is {}, not {}", seen.grey, level(n));
+fn check_is_frame(sample: &Sample, n: i64) {
+    assert_eq!((sample.at, sample.width, sample.height), (Span(n * FRAME_NS), 322, 240), "frame {n}");
+    assert!(sample.grey.abs_diff(level(n)) <= 1, "frame {n} is {}, not {}", sample.grey, level(n));
 }
 
 fn wanted_if(wanted: bool, mut unit: AccessUnit<Vec<u8>>) -> AccessUnit<Vec<u8>> {
@@ -82,7 +82,7 @@ fn wanted_if(wanted: bool, mut unit: AccessUnit<Vec<u8>>) -> AccessUnit<Vec<u8>>
 
 /// The next picture; the deadline is far beyond what a busy machine needs.
 #[track_caller]
-fn next(pictures: &Receiver<Seen>) -> Seen {
+fn next(pictures: &Receiver<Sample>) -> Sample {
     pictures.recv_timeout(DEADLINE).expect("no picture came")
 }
 
@@ -101,10 +101,10 @@ fn colours_are_those_of_the_source() {
             picture.send([at(third / 2), at(third * 3 / 2), at(third * 5 / 2)]).unwrap();
         });
         decoder.as_mut().unwrap().decode(unit(codec, 0, &coded[0], 0, 0)).unwrap();
-        let seen = pictures.recv_timeout(DEADLINE).expect("a picture comes");
-        for (seen, expected) in seen.iter().zip([[220u8, 40, 40], [40, 220, 40], [40, 40, 220]]) {
-            let is_near = seen.iter().zip(expected).all(|(seen, expected)| seen.abs_diff(expected) <= 6);
-            assert!(is_near, "{codec:?} {width}x{height}: {seen:?} is not {expected:?}");
+        let pixels = pictures.recv_timeout(DEADLINE).expect("a picture comes");
+        for (pixel, expected) in pixels.iter().zip([[220u8, 40, 40], [40, 220, 40], [40, 40, 220]]) {
+            let is_near = pixel.iter().zip(expected).all(|(level, expected)| level.abs_diff(expected) <= 6);
+            assert!(is_near, "{codec:?} {width}x{height}: {pixel:?} is not {expected:?}");
         }
     }
 }
@@ -124,10 +124,10 @@ fn check_chain(codec: Codec, b_frames: u32) {
             "unit {seq}"
         );
     }
-    let mut seen: Vec<_> = (0..9).map(|_| next(&pictures)).collect();
-    seen.sort_by_key(|seen| seen.at);
-    for (seen, n) in seen.iter().zip((0..).step_by(7)) {
-        check_is_frame(seen, n);
+    let mut samples: Vec<_> = (0..9).map(|_| next(&pictures)).collect();
+    samples.sort_by_key(|sample| sample.at);
+    for (sample, n) in samples.iter().zip((0..).step_by(7)) {
+        check_is_frame(sample, n);
     }
     decoder.finish().unwrap();
     assert!(pictures.try_recv().is_err(), "a picture came that was not wanted");
@@ -226,8 +226,8 @@ fn garbage_is_an_error_and_the_next_key_frame_a_picture() {
         let last = coded.iter().rfind(|coded| coded.key).unwrap();
         assert_eq!(decoder.decode(unit(codec, 901, last, 0, 0)), Ok(Submission::Accepted));
         let n = last.pts_ns / FRAME_NS;
-        let seen = std::iter::repeat_with(|| next(&pictures)).find(|seen| seen.at == Span(n * FRAME_NS));
-        check_is_frame(&seen.unwrap(), n);
+        let sample = std::iter::repeat_with(|| next(&pictures)).find(|sample| sample.at == Span(n * FRAME_NS));
+        check_is_frame(&sample.unwrap(), n);
     }
 }
 
@@ -254,7 +254,7 @@ fn two_noises(width: usize, height: usize) -> [Vec<u8>; 2] {
     for (from, to) in first.chunks(width).zip(second.chunks_mut(width)) {
         to[width / 3..].copy_from_slice(&from[width / 3..]);
     }
-    [first, second].map(|grey| grey.iter().flat_map(|it| [*it; 3]).collect())
+    [first, second].map(|grey| grey.iter().flat_map(|level| [*level; 3]).collect())
 }
 
 /// Through a real encoder that loses nothing across the mask's edge, and the real decoder.
@@ -266,12 +266,14 @@ fn what_is_masked_is_paint_and_changes_nothing_else() {
     let (width, height) = (3 * 112, 96);
     let caps = format!("video/x-raw,format=RGB,width={width},height={height},framerate=25/1");
     for (codec, chain) in [(Codec::Mjpeg, video_chain(Codec::Mjpeg, 0, 1)), (Codec::H264, lossless.to_owned())] {
-        let coded = two_noises(width, height).map(|it| encode(&caps, &chain, FRAME_NS.unsigned_abs(), [it]).remove(0));
+        let coded = two_noises(width, height)
+            .map(|picture| encode(&caps, &chain, FRAME_NS.unsigned_abs(), [picture]).remove(0));
         let decoded = |masks: Vec<Polygon>| {
             coded.each_ref().map(|coded| {
                 let (picture, pictures) = bounded(1);
-                let decoder =
-                    VideoDecoder::open(codec, None, Arc::default(), move |it| picture.send(it.rgb.to_vec()).unwrap());
+                let decoder = VideoDecoder::open(codec, None, Arc::default(), move |lent| {
+                    picture.send(lent.rgb.to_vec()).unwrap()
+                });
                 let mut decoder = decoder.unwrap().masked(masks.clone(), [0.485, 0.456, 0.406]);
                 decoder.decode(unit(codec, 0, coded, 0, 0)).unwrap();
                 pictures.recv_timeout(DEADLINE).expect("a picture comes")
@@ -281,10 +283,10 @@ fn what_is_masked_is_paint_and_changes_nothing_else() {
         assert_ne!(first, second, "{codec:?}: the test can fail");
         let left_third = Polygon::new(vec![[0, 0], [3333, 0], [3333, 10_000], [0, 10_000]]).unwrap();
         let [masked, other] = decoded(vec![left_third]);
-        assert!(masked == other, "{codec:?}: what is masked is seen");
+        assert!(masked == other, "{codec:?}: what is masked is visible");
         for (row, before) in masked.chunks(width * 3).zip(first.chunks(width * 3)) {
             let (covered, left) = row.split_at(112 * 3);
-            assert!(covered.chunks(3).all(|it| it == [124, 116, 104]), "{codec:?}");
+            assert!(covered.chunks(3).all(|pixel| pixel == [124, 116, 104]), "{codec:?}");
             assert!(left == &before[112 * 3..], "{codec:?}: what is not masked is changed");
         }
     }
