@@ -11,6 +11,8 @@ pub mod infer;
 pub mod ingest;
 pub mod publish;
 
+pub mod mqtt;
+
 pub mod calibrate;
 #[cfg(feature = "demo")]
 pub mod demo;

@@ -1,28 +1,28 @@
-//! The third room: keeps readings until the broker has them, and sees nothing but 64-byte records.
+//! The third process: keeps readings until the broker has acknowledged them, and sees only 64-byte records.
 //!
 //! ```text
-//! infer ─datagrams─▶ gate ─records─▶ cameras ─readings─▶ outbox ─┐
-//!                      │ refused:       │  └─retained──▶ board  ──┴▶ mqtt ─▶ broker
-//!                      ▼ counted        └─▶ chronicle ──▶ page, metrics ─▶ whoever may look
+//! infer ─datagrams─▶ record filter ─records─▶ cameras ─readings─▶ outbox ──────────┐
+//!                          │ refused:            │  └─────────────▶ retained topics ┴▶ broker
+//!                          ▼ counted             └─▶ history ─▶ status page, metrics
 //! ```
 //!
-//! Four threads: one waits for datagrams, the room's own judges and keeps them, one talks to the broker, and one
-//! serves the status page where it is on. The broker's thread and the room share the outbox and the board
-//! ([`mqtt::SharedState`]), the page's thread and the room share the chronicle. A reading is on disk before it is on the wire.
-//! `last` and the statuses are retained and only the newest of each matters, so they wait in memory;
-//! which topics they are is on disk ([`ledger`]), so that none outlives its camera.
+//! Four threads: one receives datagrams, the main thread filters and stores them, one talks to the broker, and one
+//! serves the status page where it is on. The broker's thread and the main thread share the outbox and the retained
+//! topics ([`broker::SharedState`]); the page's thread and the main thread share the history. A reading is on disk
+//! before it is sent. `last` and the statuses are retained and only the newest of each matters, so they are kept in
+//! memory; which topics they are is on disk ([`topic_registry`]), so that none remains after its camera was removed.
 
-pub mod cameras;
-pub mod discovery;
-pub mod history;
-pub mod metrics;
-pub mod mqtt;
+mod broker;
+mod cameras;
+mod discovery;
+mod history;
+mod metrics;
 pub mod outbox;
 pub mod page;
 pub mod payload;
 pub mod record_filter;
-pub mod retained;
-pub mod topic_registry;
+mod retained;
+mod topic_registry;
 
 use std::{io, os::fd::OwnedFd, sync::Arc, thread, time::Duration};
 
@@ -33,12 +33,13 @@ use rustix::{
 };
 use tracing::{info, warn};
 
+pub use self::broker::StartError;
 use self::{
+    broker::{Broker, SharedState},
     cameras::Cameras,
-    mqtt::{Broker, SharedState, StartError},
     outbox::{Message, Outbox},
     page::Page,
-    payload::Figures,
+    payload::BoxFigures,
     record_filter::{RecordFilter, Refusal},
     retained::Priority,
     topic_registry::TopicRegistry,
@@ -51,14 +52,14 @@ use crate::{
     },
 };
 
-/// The room looks around so often: for silent cameras, due healths, rows to delete; and reports its progress.
+/// From one round of periodic work to the next: silent cameras, health messages, rows to delete, progress reports.
 const TICK: Duration = Duration::from_millis(500);
-/// So many datagrams may lie between the socket and the room. When full, the socket fills, and `infer` waits.
+/// The capacity of the queue between the socket and the main thread. When full, the socket fills, and `infer` waits.
 const DATAGRAMS_MAX: usize = 256;
-/// So many datagrams are kept in one transaction at most.
-const TOGETHER_MAX: usize = 256;
+/// At most this many datagrams are stored in one transaction.
+const BATCH_MAX: usize = 256;
 
-/// Why the room could not work.
+/// Why the process could not work.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The broker's thread could not be started, or a certificate cannot be used.
@@ -67,224 +68,227 @@ pub enum Error {
     /// The broker's thread ended by itself, which is a defect of this program.
     #[error("the broker's thread ended by itself")]
     BrokerEnded,
-    /// The system gives no thread, or no event queue for the page.
+    /// The system provides no thread, or no event queue for the page.
     #[error("no thread for the records or the page: {0}")]
     Thread(#[from] io::Error),
 }
 
-/// Runs the room until [`Order::Stop`], or until `orders` is disconnected because the parent is gone; either way it
-/// says goodbye to the broker and returns within 1.5 s. `from` is this room's end of
-/// [`record_pair`](crate::wire::control::record_pair). A broker that is away, a disk that is full and an `infer` that
-/// died are states, not errors.
+/// Runs the process until [`Order::Stop`], or until `orders` is disconnected because the parent has ended; either way
+/// it says goodbye to the broker and returns within 1.5 s. `records` is this process's end of
+/// [`record_pair`](crate::wire::control::record_pair). An unreachable broker, a full disk and an `infer` that died are
+/// states, not errors.
 ///
 /// # Errors
-/// When a certificate or key cannot be used (reported as [`Report::Refused`] too), or the system gives no thread.
+/// When a certificate or key cannot be used (reported as [`Report::Refused`] too), or the system provides no thread.
 pub fn run(
-    begin: PublishConfig,
-    from: OwnedFd,
+    config: PublishConfig,
+    records: OwnedFd,
     orders: &Receiver<(Order, Vec<OwnedFd>)>,
     reports: &Sender<Report>,
     clock: Arc<dyn Clock>,
 ) -> Result<(), Error> {
-    let desk = Arc::new(SharedState::new(Outbox::open(&begin.outbox, clock.wall_ms())));
-    let mut room = Room::new(&begin, Arc::clone(&desk), Arc::clone(&clock));
-    room.page = Page::open(&begin, Arc::clone(&clock))?;
-    let broker = Broker::start(&begin, desk, clock).inspect_err(|err| {
-        // A parent that is gone needs no answer; the same below.
+    let state = Arc::new(SharedState::new(Outbox::open(&config.outbox, clock.wall_ms())));
+    let mut publisher = Publisher::new(&config, Arc::clone(&state), Arc::clone(&clock));
+    publisher.page = Page::open(&config, Arc::clone(&clock))?;
+    let broker = Broker::start(&config, state, clock).inspect_err(|err| {
+        // If the parent has ended, nobody needs the report; the same below.
         reports.send(Report::Refused(err.to_string())).ok();
     })?;
-    room.upstream = Some(Upstream::open(from)?);
-    // The cameras are on the page before anything was heard of them.
-    room.look();
-    let waiting = room.desk.outbox().waiting();
-    let page = room.page.as_ref().map_or_else(String::new, |page| format!(", page {}", page.url()));
-    let (host, port) = (&begin.mqtt.host, begin.mqtt.port);
+    publisher.upstream = Some(Upstream::open(records)?);
+    // The cameras are on the page before their first record.
+    publisher.check();
+    let waiting = publisher.state.outbox().waiting();
+    let page = publisher.page.as_ref().map_or_else(String::new, |page| format!(", page {}", page.url()));
+    let (host, port) = (&config.mqtt.host, config.mqtt.port);
     reports.send(Report::Ready(format!("broker {host}:{port}, {waiting} readings waiting{page}"))).ok();
-    drop(begin);
-    let ended = room.work(orders, reports, &broker);
-    room.take_in();
+    drop(config);
+    let ended = publisher.run(orders, reports, &broker);
+    publisher.drain_upstream();
     broker.leave();
-    // What the broker acknowledged at the last moment need not be sent again.
-    room.desk.outbox().tend(room.clock.wall_ms());
-    room.tend_ledger();
+    // What the broker acknowledged in the last moment need not be sent again.
+    publisher.state.outbox().tend(publisher.clock.wall_ms());
+    publisher.tend_registry();
     ended
 }
 
-struct Room {
-    gate: RecordFilter,
+struct Publisher {
+    filter: RecordFilter,
     cameras: Cameras,
-    ledger: TopicRegistry,
-    desk: Arc<SharedState>,
+    registry: TopicRegistry,
+    state: Arc<SharedState>,
     clock: Arc<dyn Clock>,
     upstream: Option<Upstream>,
     /// `None` where it is off.
     page: Option<Page>,
 }
 
-impl Room {
-    fn new(begin: &PublishConfig, desk: Arc<SharedState>, clock: Arc<dyn Clock>) -> Self {
+impl Publisher {
+    fn new(config: &PublishConfig, state: Arc<SharedState>, clock: Arc<dyn Clock>) -> Self {
         let now = clock.now();
-        let mut gate = RecordFilter::new(Span::from_ms(i64::from(begin.hop_ms)));
-        begin.cameras.iter().for_each(|(camera, _)| gate.add(*camera, now));
-        let cameras = Cameras::new(begin, now, &mut desk.board());
-        let mut ledger = TopicRegistry::open(&begin.outbox.file);
-        ledger.want(cameras.retained());
-        // What left the configuration while nobody was here to see it.
-        ledger.gone().iter().for_each(|topic| desk.board().clear(Priority::of(topic), topic.clone()));
-        Self { gate, cameras, ledger, desk, clock, upstream: None, page: None }
+        let mut filter = RecordFilter::new(Span::from_ms(i64::from(config.hop_ms)));
+        config.cameras.iter().for_each(|(camera, _)| filter.add(*camera, now));
+        let cameras = Cameras::new(config, now, &mut state.retained());
+        let mut registry = TopicRegistry::open(&config.outbox.file);
+        registry.set_wanted(cameras.retained_topics());
+        // What was removed from the configuration while the daemon was off.
+        registry.obsolete().iter().for_each(|topic| state.retained().clear(Priority::of(topic), topic.clone()));
+        Self { filter, cameras, registry, state, clock, upstream: None, page: None }
     }
 
     /// The main loop.
-    fn work(
+    fn run(
         &mut self,
         orders: &Receiver<(Order, Vec<OwnedFd>)>,
         reports: &Sender<Report>,
         broker: &Broker,
     ) -> Result<(), Error> {
         let ticks = tick(TICK);
-        let mut turns = 0;
+        let mut rounds = 0;
         loop {
-            let datagrams = self.upstream.as_ref().map_or_else(never, |it| it.datagrams.clone());
+            let datagrams = self.upstream.as_ref().map_or_else(never, |upstream| upstream.datagrams.clone());
             select! {
                 recv(datagrams) -> datagram => match datagram {
-                    Ok(datagram) => self.take(datagram),
+                    Ok(datagram) => self.receive(datagram),
                     Err(_) => self.upstream_lost(),
                 },
                 recv(orders) -> order => match order {
                     Ok((Order::Stop, _)) | Err(_) => return Ok(()),
-                    Ok((order, fds)) => self.obey(order, fds)?,
+                    Ok((order, fds)) => self.handle(order, fds)?,
                 },
                 recv(ticks) -> _ => {
-                    turns += 1;
-                    // A parent that does not read has its own reasons; the next one tells it as much.
-                    reports.try_send(Report::Progress(turns)).ok();
-                    self.desk.outbox().tend(self.clock.wall_ms());
-                    self.tend_ledger();
-                    self.look();
+                    rounds += 1;
+                    // If the parent does not read just now, the next report will do.
+                    reports.try_send(Report::Progress(rounds)).ok();
+                    self.state.outbox().tend(self.clock.wall_ms());
+                    self.tend_registry();
+                    self.check();
                 },
                 recv(broker.ended()) -> _ => return Err(Error::BrokerEnded),
             }
         }
     }
 
-    /// Takes in a datagram and all that came with it: the cameras' slots end together.
-    fn take(&mut self, first: Datagram) {
-        let mut readings = Vec::new();
+    /// Stores a datagram and those that arrived with it: the cameras' slots end at the same time.
+    fn receive(&mut self, first: Datagram) {
+        let mut accepted = Vec::new();
         let mut next = Some(first);
-        let mut taken = 0;
+        let mut received = 0;
         while let Some(datagram) = next {
-            readings.extend(self.judge(&datagram));
-            taken += 1;
-            let more = self.upstream.as_ref().filter(|_| taken < TOGETHER_MAX);
-            next = more.and_then(|it| it.datagrams.try_recv().ok());
+            accepted.extend(self.filter(&datagram));
+            received += 1;
+            let upstream = self.upstream.as_ref().filter(|_| received < BATCH_MAX);
+            next = upstream.and_then(|upstream| upstream.datagrams.try_recv().ok());
         }
-        let (messages, readings): (Vec<_>, Vec<_>) = readings.into_iter().unzip();
+        let (messages, readings): (Vec<_>, Vec<_>) = accepted.into_iter().unzip();
         if !messages.is_empty() {
-            self.desk.outbox().push(messages, self.clock.wall_ms());
+            self.state.outbox().push(messages, self.clock.wall_ms());
         }
-        self.desk.wake();
-        // The state of a camera is on the page before its readings, so that nobody sees half of what came.
-        self.look();
+        self.state.wake();
+        // The page has the state of a camera before its readings.
+        self.check();
         if let Some(page) = &self.page {
-            readings.iter().for_each(|it| page.reading(it));
+            readings.iter().for_each(|reading| page.add_reading(reading));
         }
     }
 
-    /// A reading, and the message that says it; `None` where it is a vital, or refused.
-    fn judge(&mut self, datagram: &Datagram) -> Option<(Message, Reading)> {
+    /// A reading and its message; `None` for a vital or a refused record.
+    fn filter(&mut self, datagram: &Datagram) -> Option<(Message, Reading)> {
         let now = self.clock.now();
-        match self.gate.admit(datagram.bytes(), now) {
+        match self.filter.accept(datagram.bytes(), now) {
             Ok(record) => {
-                let message = self.cameras.take(&record, now, &mut self.desk.board())?;
+                let message = self.cameras.apply(&record, now, &mut self.state.retained())?;
                 if let Record::Reading(reading) = record { Some((message, reading)) } else { None }
             }
-            Err(why) => {
-                self.say_refused(why);
+            Err(refusal) => {
+                self.log_refusal(refusal);
                 None
             }
         }
     }
 
-    /// Once for each reason: whoever sends wrong records sends many.
-    fn say_refused(&self, why: Refusal) {
-        if self.gate.refused_for(why) == 1 {
-            warn!(why = why.words(), "a record from infer was refused; more of them are only counted");
+    /// Once for each reason: a defect that causes one wrong record causes many.
+    fn log_refusal(&self, refusal: Refusal) {
+        if self.filter.refused_for(refusal) == 1 {
+            warn!(why = refusal.as_str(), "a record from infer was refused; more of them are only counted");
         }
     }
 
-    fn look(&mut self) {
-        let figures = {
-            let outbox = self.desk.outbox();
-            Figures {
-                waiting: outbox.waiting(),
-                given_up: outbox.given_up(),
-                on_disk: outbox.on_disk(),
-                refused: self.gate.refused(),
-                broker_outages: self.desk.outages(),
-                broker_connected: self.desk.is_connected(),
-            }
-        };
+    /// Brings the page and the retained topics up to date.
+    fn check(&mut self) {
+        let figures = self.figures();
         if let Some(page) = &mut self.page {
-            page.look(self.cameras.seen(), &figures, self.clock.now());
+            page.update(self.cameras.updates(), &figures, self.clock.now());
         }
-        if self.cameras.look(self.clock.now(), self.clock.wall_ms(), &figures, &mut self.desk.board()) {
-            self.desk.wake();
+        if self.cameras.check(self.clock.now(), self.clock.wall_ms(), &figures, &mut self.state.retained()) {
+            self.state.wake();
         }
     }
 
-    fn tend_ledger(&mut self) {
-        let board = self.desk.board();
-        self.ledger.tend(|topic| board.holds(topic));
+    fn figures(&self) -> BoxFigures {
+        let outbox = self.state.outbox();
+        BoxFigures {
+            waiting: outbox.waiting(),
+            given_up: outbox.given_up(),
+            on_disk: outbox.on_disk(),
+            refused: self.filter.refused(),
+            broker_outages: self.state.outages(),
+            broker_connected: self.state.is_connected(),
+        }
     }
 
-    fn obey(&mut self, order: Order, fds: Vec<OwnedFd>) -> Result<(), Error> {
+    fn tend_registry(&mut self) {
+        let retained = self.state.retained();
+        self.registry.tend(|topic| retained.contains(topic));
+    }
+
+    fn handle(&mut self, order: Order, fds: Vec<OwnedFd>) -> Result<(), Error> {
         let now = self.clock.now();
         match order {
             Order::SetCamera(order) => {
-                self.gate.add(order.camera.id, now);
-                let mut board = self.desk.board();
-                self.cameras.set(order.camera.id, &order.camera.name, now, &mut board);
-                // Before the broker's thread can take them from the board and send them.
-                self.ledger.want(self.cameras.retained());
+                self.filter.add(order.camera.id, now);
+                let mut retained = self.state.retained();
+                self.cameras.set(order.camera.id, &order.camera.name, now, &mut retained);
+                // While the retained topics are locked, so that none is sent before it is in the registry.
+                self.registry.set_wanted(self.cameras.retained_topics());
             }
             Order::DropCamera(camera) => {
-                self.gate.remove(camera);
-                self.cameras.drop(camera, &mut self.desk.board());
-                self.ledger.want(self.cameras.retained());
+                self.filter.remove(camera);
+                self.cameras.remove(camera, &mut self.state.retained());
+                self.registry.set_wanted(self.cameras.retained_topics());
             }
             Order::Upstream => {
-                self.take_in();
+                self.drain_upstream();
                 self.upstream_lost();
                 self.upstream = fds.into_iter().next().map(Upstream::open).transpose()?;
             }
-            // The other orders are for other rooms.
+            // The other orders are for other processes.
             _ => return Ok(()),
         }
-        self.desk.wake();
-        self.look();
+        self.state.wake();
+        self.check();
         Ok(())
     }
 
-    /// Takes in all that has arrived, and no more.
-    fn take_in(&mut self) {
+    /// Stores everything that has arrived, and receives nothing more.
+    fn drain_upstream(&mut self) {
         let Some(upstream) = &self.upstream else { return };
         upstream.close();
         let datagrams = upstream.datagrams.clone();
         while let Ok(datagram) = datagrams.recv() {
-            self.take(datagram);
+            self.receive(datagram);
         }
     }
 
     fn upstream_lost(&mut self) {
         if self.upstream.take().is_some() {
             info!("infer has gone; its cameras are stale until it is back");
-            self.cameras.all_silent(&mut self.desk.board());
-            self.desk.wake();
+            self.cameras.all_silent(&mut self.state.retained());
+            self.state.wake();
         }
     }
 }
 
-/// One datagram as it came: a byte more than a record, so that a longer one is noticed.
+/// A datagram as received, with space for one byte more than a record, so that a longer one is recognised.
 struct Datagram {
     buffer: [u8; RECORD_BYTES + 1],
     length: usize,
@@ -296,7 +300,7 @@ impl Datagram {
     }
 }
 
-/// The socket that records come from, and the thread that waits at it.
+/// The socket that records come from, and the thread that receives them.
 struct Upstream {
     socket: Arc<OwnedFd>,
     datagrams: Receiver<Datagram>,
@@ -313,9 +317,9 @@ impl Upstream {
         Ok(Self { socket, datagrams })
     }
 
-    /// Nothing more is received; what has been is still there.
+    /// Ends receiving; what was received stays in the queue.
     fn close(&self) {
-        // It fails only where the peer has closed already, and that does as well.
+        // Fails only if the peer has closed the connection, which has the same effect.
         shutdown(&self.socket, Shutdown::Read).ok();
     }
 }
@@ -326,13 +330,13 @@ impl Drop for Upstream {
     }
 }
 
-/// Receives until the peer is gone or the room has enough.
+/// Receives until the peer closes the socket or the main thread drops the queue.
 fn receive(socket: &OwnedFd, to: &Sender<Datagram>) {
     let mut buffer = [0; RECORD_BYTES + 1];
     loop {
         let length = match rustix::io::retry_on_intr(|| recv(socket, &mut buffer, RecvFlags::empty())) {
             // An empty datagram looks like the end of the socket.
-            Ok((0, _)) if !is_over(socket) => 0,
+            Ok((0, _)) if !is_closed(socket) => 0,
             Ok((0, _)) | Err(_) => return,
             Ok((length, _)) => length,
         };
@@ -342,7 +346,7 @@ fn receive(socket: &OwnedFd, to: &Sender<Datagram>) {
     }
 }
 
-fn is_over(socket: &OwnedFd) -> bool {
+fn is_closed(socket: &OwnedFd) -> bool {
     let mut fds = [PollFd::new(socket, PollFlags::RDHUP)];
     let polled = poll(&mut fds, Some(&rustix::time::Timespec { tv_sec: 0, tv_nsec: 0 }));
     polled.is_err() || !fds[0].revents().is_empty()

@@ -23,16 +23,16 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, select};
 
 use self::{
     address::Address,
-    fleet::{Fleet, Message},
-    subscriber::Happening,
+    fleet::Fleet,
+    subscriber::Event,
     view::{Look, Scene},
 };
 use crate::{
-    publish::mqtt::{TlsError, failure::FailureKind},
+    config::MqttSecrets,
+    mqtt::{FailureKind, Message, TlsError},
     service::signals::Signal,
     terminal::Terminal,
     time::{Clock, Span},
-    wire::control::MqttSecrets,
 };
 
 /// From one picture of the view to the next, if no key is pressed.
@@ -140,13 +140,13 @@ struct Watch<'a> {
 
 impl Watch<'_> {
     /// Takes in what happened; a message that was not known before comes back as its news.
-    fn take(&mut self, happening: Happening) -> Option<(fleet::News, Message)> {
-        match happening {
-            Happening::Connected => self.link = Link::Connected,
-            Happening::NotAllowed => self.link = Link::NotAllowed,
-            Happening::Lost(failure, wait) => self.link = Link::lost(&failure.text, failure.kind, wait),
-            Happening::TooLong => self.fleet.too_long(),
-            Happening::Message(message) => {
+    fn take(&mut self, event: Event) -> Option<(fleet::News, Message)> {
+        match event {
+            Event::Connected => self.link = Link::Connected,
+            Event::NotAllowed => self.link = Link::NotAllowed,
+            Event::Lost(failure, wait) => self.link = Link::lost(&failure.text, failure.kind, wait),
+            Event::TooLong => self.fleet.too_long(),
+            Event::Message(message) => {
                 let news = self.fleet.take(&message, self.clock.wall_ms())?;
                 return Some((news, message));
             }
@@ -161,12 +161,12 @@ impl Watch<'_> {
 /// # Errors
 /// When a certificate cannot be used, the terminal or `out` fails, or, once, the broker cannot be reached.
 pub fn run(task: &Task, asked: &Receiver<Signal>, clock: &dyn Clock, out: &mut dyn Write) -> Result<(), Error> {
-    let happenings = subscriber::start(&task.place, &task.secrets)?;
+    let events = subscriber::start(&task.place, &task.secrets)?;
     let watch = Watch { fleet: Fleet::new(&task.place.prefix), link: Link::Connecting, clock };
     let done = match task.form {
-        Form::View => view(watch, &task.place, &happenings, asked),
-        Form::Lines | Form::Json => follow(watch, task.form == Form::Json, &happenings, asked, out),
-        Form::Once => once(watch, &happenings, asked, out),
+        Form::View => view(watch, &task.place, &events, asked),
+        Form::Lines | Form::Json => follow(watch, task.form == Form::Json, &events, asked, out),
+        Form::Once => once(watch, &events, asked, out),
     };
     match done {
         Err(Error::Io(err)) if err.kind() == io::ErrorKind::BrokenPipe => Ok(()),
@@ -177,7 +177,7 @@ pub fn run(task: &Task, asked: &Receiver<Signal>, clock: &dyn Clock, out: &mut d
 fn view(
     mut watch: Watch<'_>,
     place: &Address,
-    happenings: &Receiver<Happening>,
+    events: &Receiver<Event>,
     asked: &Receiver<Signal>,
 ) -> Result<(), Error> {
     let place = place.to_string();
@@ -185,8 +185,8 @@ fn view(
     let mut look = Look::default();
     loop {
         // No more than there were, so that a flood does not keep the view from being drawn.
-        for happening in happenings.try_iter().take(happenings.len()) {
-            watch.take(happening);
+        for event in events.try_iter().take(events.len()) {
+            watch.take(event);
         }
         let scene = Scene { place: &place, link: &watch.link, fleet: &watch.fleet, now_ms: watch.clock.wall_ms() };
         terminal.draw(|frame| view::draw(frame, &scene, &mut look))?;
@@ -200,17 +200,17 @@ fn view(
 fn follow(
     mut watch: Watch<'_>,
     as_json: bool,
-    happenings: &Receiver<Happening>,
+    events: &Receiver<Event>,
     asked: &Receiver<Signal>,
     out: &mut dyn Write,
 ) -> Result<(), Error> {
     loop {
-        let happening = select! {
+        let event = select! {
             recv(asked) -> _ => return Ok(()),
-            recv(happenings) -> happening => happening.map_err(|_| ended())?,
+            recv(events) -> event => event.map_err(|_| ended())?,
         };
         let before = watch.link.clone();
-        let line = match watch.take(happening) {
+        let line = match watch.take(event) {
             Some((news, message)) if as_json => lines::json_line(&news, message.retained),
             Some((news, _)) => lines::line(&news),
             // Every try of an outage would be a line otherwise.
@@ -225,7 +225,7 @@ fn follow(
 
 fn once(
     mut watch: Watch<'_>,
-    happenings: &Receiver<Happening>,
+    events: &Receiver<Event>,
     asked: &Receiver<Signal>,
     out: &mut dyn Write,
 ) -> Result<(), Error> {
@@ -234,12 +234,12 @@ fn once(
     let mut quiet = end;
     loop {
         let within = quiet.min(end).after(clock.now());
-        match happenings.recv_timeout(within) {
-            Ok(happening) => {
-                if matches!(&happening, Happening::Message(it) if it.retained) {
+        match events.recv_timeout(within) {
+            Ok(event) => {
+                if matches!(&event, Event::Message(it) if it.retained) {
                     quiet = clock.now() + QUIET;
                 }
-                watch.take(happening);
+                watch.take(event);
             }
             Err(RecvTimeoutError::Timeout) => break,
             Err(RecvTimeoutError::Disconnected) => return Err(ended()),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use edge_ger::publish::mqtt::{Backoff, failure::FailureKind};
+use edge_ger::mqtt::{Backoff, FailureKind};
 
 use crate::process::Cost;
 

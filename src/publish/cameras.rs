@@ -1,12 +1,12 @@
-//! What is known of each camera, and what of it the broker should hold.
+//! The state of each camera, and what of it the broker should hold.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     discovery::Discovery,
-    history::Seen,
+    history::CameraUpdate,
     outbox::Message,
-    payload::{self, Figures, HealthText, Info, ReadingText, Topics},
+    payload::{self, BoxFigures, HealthText, Info, ReadingText, Topics},
     retained::{Priority, RetainedTopics},
 };
 use crate::{
@@ -18,9 +18,9 @@ use crate::{
     },
 };
 
-/// From one health of a camera to the next.
+/// From one health message of a camera to the next.
 const HEALTH_EVERY: Span = Span::from_ms(30_000);
-/// A camera of which nothing was heard for so many hops is no longer online.
+/// A camera without a record for this many hops is no longer online.
 const SILENT_HOPS: i64 = 3;
 /// A camera's retained topics.
 const RETAINED: [(Priority, &str); 3] =
@@ -28,164 +28,174 @@ const RETAINED: [(Priority, &str); 3] =
 
 /// All cameras of the box.
 #[derive(Debug)]
-pub struct Cameras {
+pub(crate) struct Cameras {
     topics: Topics,
     discovery: Option<Discovery>,
     boot: u32,
     silence_max: Span,
     info: Info,
-    known: BTreeMap<CameraId, Camera>,
+    cameras: BTreeMap<CameraId, Camera>,
 }
 
 #[derive(Debug)]
 struct Camera {
     name: String,
-    heard: Moment,
+    last_record: Moment,
     silent: bool,
-    /// A reading has said how many people there are.
+    /// At least one reading had a group size.
     counts_people: bool,
     vital: Option<Vital>,
-    health_at: Option<Moment>,
+    last_health: Option<Moment>,
 }
 
 impl Camera {
-    /// What is published: not better than the camera's own word, nor than what its silence says.
+    /// The published state: the camera's own, or `stale` at best while it is silent.
     fn state(&self) -> CameraState {
-        let said = self.vital.map_or(CameraState::Offline, |it| it.state);
-        if self.silent { said.max(CameraState::Stale) } else { said }
+        let reported = self.vital.map_or(CameraState::Offline, |vital| vital.state);
+        if self.silent { reported.max(CameraState::Stale) } else { reported }
     }
 }
 
 impl Cameras {
-    /// The cameras of `begin`, all offline until something is heard of them; the box is online.
-    #[must_use]
-    pub fn new(begin: &PublishConfig, now: Moment, board: &mut RetainedTopics) -> Self {
+    /// The configured cameras, all offline until their first record; the box is online.
+    pub(crate) fn new(config: &PublishConfig, now: Moment, retained: &mut RetainedTopics) -> Self {
         let mut cameras = Self {
-            topics: Topics::new(&begin.mqtt.topic_prefix, &begin.box_name),
-            discovery: Discovery::new(begin),
-            boot: begin.boot,
-            silence_max: Span(i64::from(begin.hop_ms) * 1_000_000 * SILENT_HOPS),
-            info: Info::new(begin.boot, &begin.model_name, begin.min_group, begin.hop_ms),
-            known: BTreeMap::new(),
+            topics: Topics::new(&config.mqtt.topic_prefix, &config.box_name),
+            discovery: Discovery::new(config),
+            boot: config.boot,
+            silence_max: Span(i64::from(config.hop_ms) * 1_000_000 * SILENT_HOPS),
+            info: Info::new(config.boot, &config.model_name, config.min_group, config.hop_ms),
+            cameras: BTreeMap::new(),
         };
-        board.set(Priority::Box, cameras.topics.status(), payload::ONLINE.into());
-        board.set(Priority::Info, cameras.topics.info(), payload::json(&cameras.info));
-        for (camera, name) in &begin.cameras {
-            cameras.set(*camera, name, now, board);
+        retained.set(Priority::Box, cameras.topics.status(), payload::ONLINE.into());
+        retained.set(Priority::Info, cameras.topics.info(), payload::json(&cameras.info));
+        for (camera, name) in &config.cameras {
+            cameras.set(*camera, name, now, retained);
         }
         cameras
     }
 
-    /// Adds a camera, or gives it another name.
-    pub fn set(&mut self, id: CameraId, name: &str, now: Moment, board: &mut RetainedTopics) {
-        if self.known.get(&id).is_some_and(|it| it.name != name) {
-            self.drop(id, board);
+    /// Adds a camera or renames it.
+    pub(crate) fn set(&mut self, id: CameraId, name: &str, now: Moment, retained: &mut RetainedTopics) {
+        if self.cameras.get(&id).is_some_and(|camera| camera.name != name) {
+            self.remove(id, retained);
         }
-        let name = name.to_owned();
-        let new = || Camera { name, heard: now, silent: false, counts_people: false, vital: None, health_at: None };
-        let camera = self.known.entry(id).or_insert_with(new);
-        put_discovery(self.discovery.as_ref(), camera, board);
-        self.put_status(id, board);
+        let camera = self.cameras.entry(id).or_insert_with(|| Camera {
+            name: name.to_owned(),
+            last_record: now,
+            silent: false,
+            counts_people: false,
+            vital: None,
+            last_health: None,
+        });
+        set_discovery(self.discovery.as_ref(), camera, retained);
+        set_status(&self.topics, camera, retained);
     }
 
-    /// The retained topics that are the box's or one of its cameras', whether there is something under them or not.
-    #[must_use]
-    pub fn retained(&self) -> BTreeSet<String> {
-        let mut retained = BTreeSet::from([self.topics.status(), self.topics.info()]);
-        for camera in self.known.values() {
-            retained.extend(RETAINED.map(|(_, leaf)| self.topics.camera(&camera.name, leaf)));
-            retained.extend(self.discovery.as_ref().map(|it| it.topic(&camera.name)));
+    /// The retained topics of the box and its cameras, with or without a payload.
+    pub(crate) fn retained_topics(&self) -> BTreeSet<String> {
+        let mut topics = BTreeSet::from([self.topics.status(), self.topics.info()]);
+        for camera in self.cameras.values() {
+            topics.extend(RETAINED.map(|(_, leaf)| self.topics.camera(&camera.name, leaf)));
+            topics.extend(self.discovery.as_ref().map(|discovery| discovery.topic(&camera.name)));
         }
-        retained
+        topics
     }
 
-    /// Forgets a camera and takes its retained topics off the broker.
-    pub fn drop(&mut self, id: CameraId, board: &mut RetainedTopics) {
-        let Some(camera) = self.known.remove(&id) else { return };
-        for (rank, leaf) in RETAINED {
-            board.clear(rank, self.topics.camera(&camera.name, leaf));
+    /// Removes a camera, and its retained topics from the broker.
+    pub(crate) fn remove(&mut self, id: CameraId, retained: &mut RetainedTopics) {
+        let Some(camera) = self.cameras.remove(&id) else { return };
+        for (priority, leaf) in RETAINED {
+            retained.clear(priority, self.topics.camera(&camera.name, leaf));
         }
         if let Some(discovery) = &self.discovery {
-            board.clear(Priority::Discovery, discovery.topic(&camera.name));
+            retained.clear(Priority::Discovery, discovery.topic(&camera.name));
         }
     }
 
-    /// Takes a record in. A reading comes back as the message for the outbox.
-    pub fn take(&mut self, record: &Record, now: Moment, board: &mut RetainedTopics) -> Option<Message> {
+    /// Applies a record. A reading is returned as the message for the outbox.
+    pub(crate) fn apply(&mut self, record: &Record, now: Moment, retained: &mut RetainedTopics) -> Option<Message> {
         let (Record::Reading(Reading { camera: id, .. })
         | Record::Vital(Vital { camera: id, .. })
         | Record::ProbeRecord(ProbeRecord { camera: id, .. })) = *record;
-        let camera = self.known.get_mut(&id)?;
-        (camera.heard, camera.silent) = (now, false);
+        let camera = self.cameras.get_mut(&id)?;
+        (camera.last_record, camera.silent) = (now, false);
         let message = match record {
             Record::Vital(vital) => {
                 camera.vital = Some(*vital);
                 if self.info.set_provider(vital.provider) {
-                    board.set(Priority::Info, self.topics.info(), payload::json(&self.info));
+                    retained.set(Priority::Info, self.topics.info(), payload::json(&self.info));
                 }
                 None
             }
             Record::Reading(reading) => {
                 if reading.group_at_least.is_some() && !camera.counts_people {
                     camera.counts_people = true;
-                    put_discovery(self.discovery.as_ref(), camera, board);
+                    set_discovery(self.discovery.as_ref(), camera, retained);
                 }
                 let payload = payload::json(&ReadingText::new(reading, self.boot));
-                board.set(Priority::Last, self.topics.camera(&camera.name, "last"), payload.clone());
+                retained.set(Priority::Last, self.topics.camera(&camera.name, "last"), payload.clone());
                 Some(Message { topic: self.topics.camera(&camera.name, "reading"), payload })
             }
-            // The gate lets none in.
+            // The record filter refuses these.
             Record::ProbeRecord(_) => None,
         };
-        self.put_status(id, board);
+        set_status(&self.topics, camera, retained);
         message
     }
 
-    /// Finds cameras that have fallen silent and healths that are due. Returns true if there is something to send.
-    pub fn look(&mut self, now: Moment, wall_ms: u64, figures: &Figures, board: &mut RetainedTopics) -> bool {
-        let mut news = false;
-        for camera in self.known.values_mut() {
-            if !camera.silent && self.silence_max < now - camera.heard {
+    /// Finds silent cameras and health messages that are due. Returns true if there is something to send.
+    pub(crate) fn check(
+        &mut self,
+        now: Moment,
+        wall_ms: u64,
+        figures: &BoxFigures,
+        retained: &mut RetainedTopics,
+    ) -> bool {
+        let mut changed = false;
+        for camera in self.cameras.values_mut() {
+            if !camera.silent && self.silence_max < now - camera.last_record {
                 camera.silent = true;
-                let state = camera.state().as_str();
-                news |= board.set(Priority::Status, self.topics.camera(&camera.name, "status"), state.into());
+                changed |= set_status(&self.topics, camera, retained);
             }
-            let is_due = camera.health_at.is_none_or(|at| HEALTH_EVERY <= now - at);
+            let is_due = camera.last_health.is_none_or(|at| HEALTH_EVERY <= now - at);
             if let (Some(vital), true) = (&camera.vital, is_due) {
                 let text = HealthText::new(vital, camera.state(), figures, wall_ms, self.boot);
-                news |= board.set(Priority::Health, self.topics.camera(&camera.name, "health"), payload::json(&text));
-                camera.health_at = Some(now);
+                let topic = self.topics.camera(&camera.name, "health");
+                changed |= retained.set(Priority::Health, topic, payload::json(&text));
+                camera.last_health = Some(now);
             }
         }
-        news
+        changed
     }
 
-    /// All cameras as they are now, for the page.
-    pub fn seen(&self) -> impl Iterator<Item = Seen<'_>> {
-        self.known.iter().map(|(id, it)| Seen { id: *id, name: &it.name, state: it.state(), vital: it.vital })
+    /// The current state of all cameras, for the status page.
+    pub(crate) fn updates(&self) -> impl Iterator<Item = CameraUpdate<'_>> {
+        self.cameras.iter().map(|(id, camera)| CameraUpdate {
+            id: *id,
+            name: &camera.name,
+            state: camera.state(),
+            vital: camera.vital,
+        })
     }
 
-    /// Nothing can be heard until a new `infer` is there.
-    pub fn all_silent(&mut self, board: &mut RetainedTopics) {
-        for camera in self.known.values_mut() {
+    /// `infer` has ended: no camera can report until a new one runs.
+    pub(crate) fn all_silent(&mut self, retained: &mut RetainedTopics) {
+        for camera in self.cameras.values_mut() {
             camera.silent = true;
-            let state = camera.state().as_str();
-            board.set(Priority::Status, self.topics.camera(&camera.name, "status"), state.into());
-        }
-    }
-
-    fn put_status(&self, id: CameraId, board: &mut RetainedTopics) {
-        if let Some(camera) = self.known.get(&id) {
-            let state = camera.state().as_str();
-            board.set(Priority::Status, self.topics.camera(&camera.name, "status"), state.into());
+            set_status(&self.topics, camera, retained);
         }
     }
 }
 
-/// Tells Home Assistant what there is to show of a camera, where it is to be told.
-fn put_discovery(discovery: Option<&Discovery>, camera: &Camera, board: &mut RetainedTopics) {
+fn set_status(topics: &Topics, camera: &Camera, retained: &mut RetainedTopics) -> bool {
+    retained.set(Priority::Status, topics.camera(&camera.name, "status"), camera.state().as_str().into())
+}
+
+/// Describes the camera to Home Assistant, where discovery is on.
+fn set_discovery(discovery: Option<&Discovery>, camera: &Camera, retained: &mut RetainedTopics) {
     if let Some(discovery) = discovery {
         let message = discovery.message(&camera.name, camera.counts_people);
-        board.set(Priority::Discovery, discovery.topic(&camera.name), message);
+        retained.set(Priority::Discovery, discovery.topic(&camera.name), message);
     }
 }

@@ -18,11 +18,11 @@ use crate::{
 };
 
 /// Where Home Assistant says that it has begun. It has its own setting there, whatever the discovery prefix is.
-pub const BIRTH_TOPIC: &str = "homeassistant/status";
+pub(crate) const BIRTH_TOPIC: &str = "homeassistant/status";
 /// What it says then.
-pub const BIRTH: &[u8] = b"online";
+pub(crate) const BIRTH: &[u8] = b"online";
 /// No message is longer, whatever the names are, bytes.
-pub const MESSAGE_BYTES_MAX: usize = 24 << 10;
+pub(crate) const MESSAGE_BYTES_MAX: usize = 24 << 10;
 
 /// An entity without a new reading for so many hops is unavailable. One more than it takes a camera to be stale.
 const EXPIRY_HOPS: u32 = 4;
@@ -31,7 +31,7 @@ const EXPIRY_MIN_S: u32 = 10;
 
 /// Tells Home Assistant about the cameras of a box.
 #[derive(Debug)]
-pub struct Discovery {
+pub(crate) struct Discovery {
     prefix: String,
     topics: Topics,
     /// The levels above a camera in the topics: they make its name unique at the broker.
@@ -43,8 +43,7 @@ pub struct Discovery {
 
 impl Discovery {
     /// For the cameras of `begin`. `None` where discovery is off.
-    #[must_use]
-    pub fn new(begin: &PublishConfig) -> Option<Self> {
+    pub(crate) fn new(begin: &PublishConfig) -> Option<Self> {
         let config::Discovery::On { prefix } = &begin.mqtt.discovery else { return None };
         let expiry_s = begin.hop_ms.saturating_mul(EXPIRY_HOPS).div_ceil(1000);
         Some(Self {
@@ -58,15 +57,13 @@ impl Discovery {
     }
 
     /// Where the camera's message belongs.
-    #[must_use]
-    pub fn topic(&self, camera: &str) -> String {
+    pub(crate) fn topic(&self, camera: &str) -> String {
         format!("{}/device/{}/config", self.prefix, self.id(camera))
     }
 
     /// The camera's message: at most [`MESSAGE_BYTES_MAX`] bytes. `counts_people` says whether the network estimates
     /// the group's size.
-    #[must_use]
-    pub fn message(&self, camera: &str, counts_people: bool) -> Vec<u8> {
+    pub(crate) fn message(&self, camera: &str, counts_people: bool) -> Vec<u8> {
         let id = self.id(camera);
         let version = env!("CARGO_PKG_VERSION");
         let entities = ENTITIES.iter().filter(|it| counts_people || it.key != GROUP);

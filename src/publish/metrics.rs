@@ -6,34 +6,33 @@
 use std::fmt::{Display, Write as _};
 
 use super::{
-    history::{CameraNow, LATENCY_BOUNDS_MS},
-    payload::Figures,
+    history::{CameraSummary, LATENCY_BOUNDS_MS},
+    payload::BoxFigures,
 };
 use crate::wire::record::{CameraState, Emotion, Outcome, SoundState, Vital, Withheld};
 
 /// The content type that goes with [`text`].
-pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+pub(crate) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// What does not change while the room runs.
 #[derive(Clone, Debug)]
-pub struct Facts {
+pub(crate) struct Facts {
     /// The box's name in the topics.
-    pub box_name: String,
+    pub(crate) box_name: String,
     /// The network's name, as in its contract.
-    pub model: String,
+    pub(crate) model: String,
     /// This run of the daemon.
-    pub boot: u32,
+    pub(crate) boot: u32,
     /// From the end of one window to the end of the next, ms.
-    pub hop_ms: u32,
+    pub(crate) hop_ms: u32,
     /// A smaller group is not read.
-    pub min_group: u8,
+    pub(crate) min_group: u8,
     /// When the room began, milliseconds since 1970 UTC.
-    pub started_ms: u64,
+    pub(crate) started_ms: u64,
 }
 
 /// All metrics of the box.
-#[must_use]
-pub fn text(facts: &Facts, figures: &Figures, cameras: &[CameraNow]) -> String {
+pub(crate) fn text(facts: &Facts, figures: &BoxFigures, cameras: &[CameraSummary]) -> String {
     let mut out = Exposition(String::with_capacity(4096 + cameras.len() * 8192));
     of_box(&mut out, facts, figures);
     of_readings(&mut out, cameras);
@@ -48,14 +47,14 @@ pub fn text(facts: &Facts, figures: &Figures, cameras: &[CameraNow]) -> String {
     out.0
 }
 
-fn with_vitals(cameras: &[CameraNow]) -> impl Iterator<Item = (&CameraNow, &Vital)> {
+fn with_vitals(cameras: &[CameraSummary]) -> impl Iterator<Item = (&CameraSummary, &Vital)> {
     cameras.iter().filter_map(|it| Some((it, it.vital.as_ref()?)))
 }
 
 #[derive(Clone, Copy)]
 enum Kind {
     Counter,
-    CameraProbe,
+    Gauge,
     Histogram,
 }
 
@@ -63,32 +62,29 @@ enum Kind {
 type Row = (&'static str, Kind, &'static str, fn(&Vital) -> f64);
 
 const VITALS: &[Row] = &[
-    ("edge_ger_camera_frame_rate_hertz", Kind::CameraProbe, "Frames that the camera sends in a second.", |it| {
+    ("edge_ger_camera_frame_rate_hertz", Kind::Gauge, "Frames that the camera sends in a second.", |it| {
         f64::from(it.fps_x100) / 100.0
     }),
     (
         "edge_ger_camera_key_frame_distance_seconds",
-        Kind::CameraProbe,
+        Kind::Gauge,
         "Time between key frames; 0 before it is known.",
         |it| f64::from(it.key_distance_ms) / 1e3,
     ),
-    (
-        "edge_ger_camera_bytes_per_second",
-        Kind::CameraProbe,
-        "Compressed bytes that the camera sends in a second.",
-        |it| f64::from(it.kbps) * 125.0,
-    ),
+    ("edge_ger_camera_bytes_per_second", Kind::Gauge, "Compressed bytes that the camera sends in a second.", |it| {
+        f64::from(it.kbps) * 125.0
+    }),
     ("edge_ger_camera_packets_lost_total", Kind::Counter, "RTP packets lost on the way.", |it| {
         f64::from(it.packets_lost)
     }),
     ("edge_ger_camera_outages_total", Kind::Counter, "How often the camera was lost.", |it| f64::from(it.outages)),
     (
         "edge_ger_camera_clock_drift_ratio",
-        Kind::CameraProbe,
+        Kind::Gauge,
         "The camera's clock against this machine's; 1e-6 is 1 ppm.",
         |it| f64::from(it.camera_drift_ppm) / 1e6,
     ),
-    ("edge_ger_camera_luma_ratio", Kind::CameraProbe, "Mean brightness of the last frame, 0 black to 1 white.", |it| {
+    ("edge_ger_camera_luma_ratio", Kind::Gauge, "Mean brightness of the last frame, 0 black to 1 white.", |it| {
         f64::from(it.luma) / 255.0
     }),
     (
@@ -97,43 +93,43 @@ const VITALS: &[Row] = &[
         "Frames thrown away because they could not be used in time.",
         |it| f64::from(it.units_dropped),
     ),
-    ("edge_ger_sound_clock_drift_ratio", Kind::CameraProbe, "The microphone's clock against this machine's.", |it| {
+    ("edge_ger_sound_clock_drift_ratio", Kind::Gauge, "The microphone's clock against this machine's.", |it| {
         f64::from(it.sound_drift_ppm) / 1e6
     }),
     ("edge_ger_sound_lost_seconds_total", Kind::Counter, "Sound thrown away by full buffers or gaps.", |it| {
         f64::from(it.sound_lost_ms) / 1e3
     }),
-    ("edge_ger_decode_mean_seconds", Kind::CameraProbe, "Decoding and scaling of one frame, a running mean.", |it| {
+    ("edge_ger_decode_mean_seconds", Kind::Gauge, "Decoding and scaling of one frame, a running mean.", |it| {
         f64::from(it.decode_us) / 1e6
     }),
-    ("edge_ger_inference_mean_seconds", Kind::CameraProbe, "One run of the network, a running mean.", |it| {
+    ("edge_ger_inference_mean_seconds", Kind::Gauge, "One run of the network, a running mean.", |it| {
         f64::from(it.inference_us) / 1e6
     }),
 ];
 
 #[allow(clippy::cast_precision_loss, reason = "counters and dates are far below 2^53")]
-fn of_box(out: &mut Exposition, facts: &Facts, figures: &Figures) {
+fn of_box(out: &mut Exposition, facts: &Facts, figures: &BoxFigures) {
     let info = [("box", facts.box_name.as_str()), ("version", env!("CARGO_PKG_VERSION")), ("model", &facts.model)];
-    out.family("edge_ger_info", Kind::CameraProbe, "What this box is; always 1.");
+    out.family("edge_ger_info", Kind::Gauge, "What this box is; always 1.");
     out.sample("edge_ger_info", "", &info, 1);
     let mut one = |name, kind, help, value: f64| {
         out.family(name, kind, help);
         out.sample(name, "", &[], value);
     };
     let started_s = facts.started_ms as f64 / 1e3;
-    one("edge_ger_start_time_seconds", Kind::CameraProbe, "When the counters began, since 1970 UTC.", started_s);
+    one("edge_ger_start_time_seconds", Kind::Gauge, "When the counters began, since 1970 UTC.", started_s);
     let connected = f64::from(u8::from(figures.broker_connected));
-    one("edge_ger_broker_connected", Kind::CameraProbe, "1 while the broker is connected, else 0.", connected);
+    one("edge_ger_broker_connected", Kind::Gauge, "1 while the broker is connected, else 0.", connected);
     let outages = f64::from(figures.broker_outages);
     one("edge_ger_broker_outages_total", Kind::Counter, "How often the broker was lost.", outages);
     let waiting = figures.waiting as f64;
-    one("edge_ger_outbox_readings", Kind::CameraProbe, "Readings that the broker has not acknowledged.", waiting);
+    one("edge_ger_outbox_readings", Kind::Gauge, "Readings that the broker has not acknowledged.", waiting);
     let given_up = figures.given_up as f64;
     one("edge_ger_outbox_given_up_total", Kind::Counter, "Readings given up for a bound of the outbox.", given_up);
     let on_disk = f64::from(u8::from(figures.on_disk));
     one(
         "edge_ger_outbox_on_disk",
-        Kind::CameraProbe,
+        Kind::Gauge,
         "1 while waiting readings are on disk, 0 while only in memory.",
         on_disk,
     );
@@ -141,7 +137,7 @@ fn of_box(out: &mut Exposition, facts: &Facts, figures: &Figures) {
     one("edge_ger_records_refused_total", Kind::Counter, "Records from infer refused as impossible.", refused);
 }
 
-fn of_readings(out: &mut Exposition, cameras: &[CameraNow]) {
+fn of_readings(out: &mut Exposition, cameras: &[CameraSummary]) {
     let name = "edge_ger_readings_total";
     out.family(name, Kind::Counter, "Slots that ended, by label; every slot ends once.");
     for camera in cameras {
@@ -160,13 +156,13 @@ fn of_readings(out: &mut Exposition, cameras: &[CameraNow]) {
     }
     let newest = || cameras.iter().filter_map(|it| Some((&it.name, it.reading.as_ref()?)));
     let name = "edge_ger_reading_timestamp_seconds";
-    out.family(name, Kind::CameraProbe, "The end of the newest reading's window, since 1970 UTC.");
+    out.family(name, Kind::Gauge, "The end of the newest reading's window, since 1970 UTC.");
     for (camera, reading) in newest() {
         #[allow(clippy::cast_precision_loss, reason = "the gate lets no date through that is not far below 2^53")]
         out.sample(name, "", &[("camera", camera)], reading.window_end_ms as f64 / 1e3);
     }
     let name = "edge_ger_emotion_probability_ratio";
-    out.family(name, Kind::CameraProbe, "The newest reading's probabilities; absent while it is withheld.");
+    out.family(name, Kind::Gauge, "The newest reading's probabilities; absent while it is withheld.");
     for (camera, reading) in newest().filter(|(_, it)| matches!(it.outcome, Outcome::Label(_))) {
         for (emotion, probability) in Emotion::ALL.iter().zip(reading.probabilities) {
             let labels = [("camera", camera.as_str()), ("emotion", emotion.as_str())];
@@ -174,11 +170,7 @@ fn of_readings(out: &mut Exposition, cameras: &[CameraNow]) {
         }
     }
     let name = "edge_ger_group_people_min";
-    out.family(
-        name,
-        Kind::CameraProbe,
-        "The newest lower bound of the group's size; absent where it is not estimated.",
-    );
+    out.family(name, Kind::Gauge, "The newest lower bound of the group's size; absent where it is not estimated.");
     for (camera, reading) in newest() {
         if let Some(people) = reading.group_at_least {
             out.sample(name, "", &[("camera", camera)], people);
@@ -186,7 +178,7 @@ fn of_readings(out: &mut Exposition, cameras: &[CameraNow]) {
     }
 }
 
-fn of_latency(out: &mut Exposition, cameras: &[CameraNow]) {
+fn of_latency(out: &mut Exposition, cameras: &[CameraSummary]) {
     let name = "edge_ger_reading_latency_seconds";
     out.family(name, Kind::Histogram, "From the end of a window until its reading left infer.");
     for camera in cameras {
@@ -204,11 +196,11 @@ fn of_latency(out: &mut Exposition, cameras: &[CameraNow]) {
 }
 
 /// A word about a camera: the metric's name, its label, what it is, and how it is read.
-type Words = (&'static str, &'static str, &'static str, fn(&CameraNow, &Vital) -> &'static str);
+type Words = (&'static str, &'static str, &'static str, fn(&CameraSummary, &Vital) -> &'static str);
 
-fn of_states(out: &mut Exposition, cameras: &[CameraNow]) {
+fn of_states(out: &mut Exposition, cameras: &[CameraSummary]) {
     let name = "edge_ger_camera_online";
-    out.family(name, Kind::CameraProbe, "1 while pictures arrive, else 0.");
+    out.family(name, Kind::Gauge, "1 while pictures arrive, else 0.");
     for camera in cameras {
         out.sample(name, "", &[("camera", &camera.name)], u8::from(camera.state == CameraState::Online));
     }
@@ -219,13 +211,13 @@ fn of_states(out: &mut Exposition, cameras: &[CameraNow]) {
         ("edge_ger_provider_info", "provider", "What the network runs on; always 1.", |_, it| it.provider.as_str()),
     ];
     for (name, label, help, word) in words {
-        out.family(name, Kind::CameraProbe, help);
+        out.family(name, Kind::Gauge, help);
         for (camera, vital) in with_vitals(cameras) {
             out.sample(name, "", &[("camera", &camera.name), (label, word(camera, vital))], 1);
         }
     }
     let name = "edge_ger_sound_level_dbfs";
-    out.family(name, Kind::CameraProbe, "The sound's level below full scale; absent where there is no sound.");
+    out.family(name, Kind::Gauge, "The sound's level below full scale; absent where there is no sound.");
     for (camera, vital) in with_vitals(cameras) {
         if !matches!(vital.sound, SoundState::Off | SoundState::Absent) {
             out.sample(name, "", &[("camera", &camera.name)], f64::from(vital.level_cdb) / 100.0);
@@ -240,7 +232,7 @@ impl Exposition {
     fn family(&mut self, name: &str, kind: Kind, help: &str) {
         let kind = match kind {
             Kind::Counter => "counter",
-            Kind::CameraProbe => "gauge",
+            Kind::Gauge => "gauge",
             Kind::Histogram => "histogram",
         };
         // A String takes whatever is written to it; the same below.
@@ -278,7 +270,7 @@ mod tests {
             min_group: 5,
             started_ms: 1_795_000_000_123,
         };
-        let text = text(&facts, &Figures { waiting: 3, ..Figures::default() }, &[]);
+        let text = text(&facts, &BoxFigures { waiting: 3, ..BoxFigures::default() }, &[]);
         assert!(text.contains("edge_ger_outbox_readings 3\n"), "{text}");
         assert!(text.contains("edge_ger_start_time_seconds 1795000000.123\n"), "{text}");
         assert!(text.contains("box=\"hall\"") && text.contains(r#"model="m \"1\"""#), "{text}");

@@ -1,7 +1,7 @@
 //! The status page: what `publish` knows anyway, for browsers, Prometheus and monitors.
 //!
-//! One thread with a runtime of its own serves it; the room only leaves there what is new, and never waits for
-//! anybody who reads. Whoever reads too slowly loses the stream, and begins again.
+//! One thread with its own runtime serves it; the main thread only hands over what is new and never waits for a reader.
+//! A reader that is too slow loses its event stream and starts again.
 
 mod auth;
 mod http;
@@ -23,61 +23,61 @@ use tokio::{
 };
 use tracing::{info, warn};
 
-use self::auth::Door;
+use self::auth::Auth;
 use super::{
-    history::{History, Seen},
+    history::{CameraUpdate, History},
     metrics::Facts,
-    payload::Figures,
+    payload::BoxFigures,
 };
 use crate::{
-    config,
+    config::Page as PageConfig,
     time::{Clock, Moment, Span},
     wire::{control::PublishConfig, record::Reading},
 };
 
-/// So many pages may be open and live at once.
+/// The number of event streams, which is the number of open pages.
 pub const STREAMS_MAX: usize = 16;
-/// So many connections are served at once; more wait in the kernel's queue.
+/// The number of connections served at once; more wait in the kernel's queue.
 const CONNECTIONS_MAX: usize = 64;
-/// So many events may lie between the room and a reader.
+/// How many events a reader may lag behind.
 const EVENTS_MAX: usize = 1024;
-/// From one status to the next, for pages that are open.
+/// From one status event to the next.
 const STATUS_EVERY: Span = Span::from_ms(2000);
-/// From one try of an address that cannot be had to the next.
-const AGAIN: Duration = Duration::from_secs(5);
+/// How long to wait before an address that could not be bound is tried again.
+const BIND_RETRY: Duration = Duration::from_secs(5);
 
 /// The running page.
 #[derive(Debug)]
-pub struct Page {
+pub(crate) struct Page {
     shared: Arc<Shared>,
     address: SocketAddr,
-    told: Option<Moment>,
+    last_status: Option<Moment>,
     /// The thread ends when this is dropped.
-    alive: Option<oneshot::Sender<()>>,
+    stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
-/// What the room and the page's thread share.
+/// What the main thread and the page's thread share.
 struct Shared {
-    door: Door,
+    auth: Auth,
     facts: Facts,
     clock: Arc<dyn Clock>,
-    chronicle: Mutex<History>,
-    news: broadcast::Sender<News>,
+    history: Mutex<History>,
+    events: broadcast::Sender<PageEvent>,
     streams: Arc<Semaphore>,
 }
 
-/// An event for the pages that are open.
+/// An event for the open pages.
 #[derive(Clone, Debug)]
-struct News {
-    kind: &'static str,
-    text: Arc<str>,
+struct PageEvent {
+    name: &'static str,
+    json: Arc<str>,
 }
 
-impl News {
-    fn new(kind: &'static str, text: Vec<u8>) -> Self {
+impl PageEvent {
+    fn new(name: &'static str, json: Vec<u8>) -> Self {
         // JSON is UTF-8, so nothing is lost.
-        Self { kind, text: String::from_utf8(text).unwrap_or_default().into() }
+        Self { name, json: String::from_utf8(json).unwrap_or_default().into() }
     }
 }
 
@@ -88,96 +88,103 @@ impl std::fmt::Debug for Shared {
 }
 
 impl Shared {
-    /// Whoever holds it keeps the room waiting: take a copy and let go.
-    fn chronicle(&self) -> MutexGuard<'_, History> {
-        self.chronicle.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Locks the history. The main thread has to wait meanwhile, so copy what is needed and drop the guard.
+    fn history(&self) -> MutexGuard<'_, History> {
+        self.history.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn status(&self) -> News {
-        let ((figures, cameras), troubles) = {
-            let chronicle = self.chronicle();
-            (chronicle.now(), chronicle.troubles())
+    fn status(&self) -> PageEvent {
+        let ((figures, cameras), problems) = {
+            let history = self.history();
+            (history.summary(), history.problems())
         };
-        News::new("status", text::status(&self.facts, &figures, &cameras, &troubles, self.clock.wall_ms()))
+        PageEvent::new("status", text::status(&self.facts, &figures, &cameras, &problems, self.clock.wall_ms()))
     }
 }
 
 impl Page {
-    /// Begins to serve; `None` where the page is off. An address that cannot be had now (another program uses it, or
+    /// Starts to serve; `None` where the page is off. An address that cannot be bound now (another program uses it, or
     /// the network is not up yet) is a state: it is logged once and tried again.
     ///
     /// # Errors
-    /// When the system gives no thread or no event queue, or a token is wanted and was not handed over.
-    pub fn open(begin: &PublishConfig, clock: Arc<dyn Clock>) -> io::Result<Option<Self>> {
-        let (address, door) = match (&begin.page, &begin.page_token) {
-            (config::Page::Off, _) => return Ok(None),
-            (config::Page::Loopback(address), _) => (*address, Door::Loopback),
-            (config::Page::Guarded { address, .. }, Some(token)) => (*address, Door::guarded(token)),
-            // Rather no page than one that is open to all.
-            (config::Page::Guarded { .. }, None) => return Err(io::Error::other("the page's token is missing")),
+    /// When the system provides no thread or no event queue, or the token is missing.
+    pub(crate) fn open(config: &PublishConfig, clock: Arc<dyn Clock>) -> io::Result<Option<Self>> {
+        let (address, auth) = match (&config.page, &config.page_token) {
+            (PageConfig::Off, _) => return Ok(None),
+            (PageConfig::Loopback(address), _) => (*address, Auth::Loopback),
+            (PageConfig::Guarded { address, .. }, Some(token)) => (*address, Auth::token(token)),
+            // No page is better than one without protection.
+            (PageConfig::Guarded { .. }, None) => return Err(io::Error::other("the page's token is missing")),
         };
         let facts = Facts {
-            box_name: begin.box_name.clone(),
-            model: begin.model_name.clone(),
-            boot: begin.boot,
-            hop_ms: begin.hop_ms,
-            min_group: begin.min_group,
+            box_name: config.box_name.clone(),
+            model: config.model_name.clone(),
+            boot: config.boot,
+            hop_ms: config.hop_ms,
+            min_group: config.min_group,
             started_ms: clock.wall_ms(),
         };
         let shared = Arc::new(Shared {
-            door,
+            auth,
             facts,
             clock,
-            chronicle: Mutex::default(),
-            news: broadcast::Sender::new(EVENTS_MAX),
+            history: Mutex::default(),
+            events: broadcast::Sender::new(EVENTS_MAX),
             streams: Arc::new(Semaphore::new(STREAMS_MAX)),
         });
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        // The first try is made here, so that a port chosen by the system is known.
+        // The first attempt is made here, so that a port chosen by the system is known.
         let listener = runtime.block_on(TcpListener::bind(address));
-        let bound = listener.as_ref().ok().and_then(|it| it.local_addr().ok()).unwrap_or(address);
-        let (alive, over) = oneshot::channel();
+        let bound = listener.as_ref().ok().and_then(|listener| listener.local_addr().ok()).unwrap_or(address);
+        let (stop, stopped) = oneshot::channel();
         let thread = thread::Builder::new().name("page".into()).spawn({
             let shared = Arc::clone(&shared);
-            move || serve(&runtime, address, listener, shared, over)
+            move || serve(&runtime, address, listener, shared, stopped)
         })?;
-        Ok(Some(Self { shared, address: bound, told: None, alive: Some(alive), thread: Some(thread) }))
+        Ok(Some(Self { shared, address: bound, last_status: None, stop: Some(stop), thread: Some(thread) }))
     }
 
-    /// Where a browser on this machine finds it.
-    #[must_use]
-    pub fn url(&self) -> String {
+    /// Its address for a browser on this machine.
+    pub(crate) fn url(&self) -> String {
         format!("http://{}/", self.address)
     }
 
-    /// Takes a reading in, and shows it to whoever looks.
-    pub fn reading(&self, reading: &Reading) {
-        let mut chronicle = self.shared.chronicle();
-        let Some(camera) = chronicle.read(reading) else { return };
-        if self.is_looked_at() {
-            // Nobody may be there any more; the same below.
-            self.shared.news.send(News::new("reading", text::reading(camera, reading, self.shared.facts.boot))).ok();
+    /// Adds a reading and sends it to the open pages.
+    pub(crate) fn add_reading(&self, reading: &Reading) {
+        let mut history = self.shared.history();
+        let Some(camera) = history.add(reading) else { return };
+        if self.has_readers() {
+            // Sending fails only if the last page was closed meanwhile; the same below.
+            self.shared
+                .events
+                .send(PageEvent::new("reading", text::reading(camera, reading, self.shared.facts.boot)))
+                .ok();
         }
     }
 
-    /// Takes in how the cameras and the room are.
-    pub fn look<'a>(&mut self, seen: impl Iterator<Item = Seen<'a>>, figures: &Figures, now: Moment) {
-        self.shared.chronicle().look(seen, figures);
-        if self.is_looked_at() && self.told.is_none_or(|told| STATUS_EVERY <= now - told) {
-            self.told = Some(now);
-            self.shared.news.send(self.shared.status()).ok();
+    /// Updates the cameras and the box, and sends a status event if one is due.
+    pub(crate) fn update<'a>(
+        &mut self,
+        updates: impl Iterator<Item = CameraUpdate<'a>>,
+        figures: &BoxFigures,
+        now: Moment,
+    ) {
+        self.shared.history().update(updates, figures);
+        if self.has_readers() && self.last_status.is_none_or(|last| STATUS_EVERY <= now - last) {
+            self.last_status = Some(now);
+            self.shared.events.send(self.shared.status()).ok();
         }
     }
 
-    fn is_looked_at(&self) -> bool {
-        0 < self.shared.news.receiver_count()
+    fn has_readers(&self) -> bool {
+        0 < self.shared.events.receiver_count()
     }
 }
 
 impl Drop for Page {
     fn drop(&mut self) {
-        self.alive.take();
-        // It only waits for the runtime to let go of its connections; a panic there was said by its hook.
+        self.stop.take();
+        // The runtime only has to close its connections; a panic was reported by the panic hook.
         self.thread.take().map(JoinHandle::join);
     }
 }
@@ -187,7 +194,7 @@ fn serve(
     address: SocketAddr,
     first: io::Result<TcpListener>,
     shared: Arc<Shared>,
-    over: oneshot::Receiver<()>,
+    stopped: oneshot::Receiver<()>,
 ) {
     let work = async {
         let listener = listener(address, first).await;
@@ -196,30 +203,30 @@ fn serve(
     runtime.block_on(async {
         tokio::select! {
             () = work => (),
-            _ = over => (),
+            _ = stopped => (),
         }
     });
 }
 
-/// Tries until the address can be had.
+/// Binds the address, and tries again until it succeeds.
 async fn listener(address: SocketAddr, first: io::Result<TcpListener>) -> TcpListener {
-    let mut tried = first;
-    let mut said = false;
+    let mut bound = first;
+    let mut logged = false;
     loop {
-        match tried {
+        match bound {
             Ok(listener) => {
-                if said {
-                    info!(%address, "the status page is there");
+                if logged {
+                    info!(%address, "the status page is listening now");
                 }
                 return listener;
             }
-            Err(err) if !said => {
+            Err(err) if !logged => {
                 warn!(%address, %err, "the status page cannot listen there; trying again. Check page.address and page.port");
-                said = true;
+                logged = true;
             }
             Err(_) => (),
         }
-        sleep(AGAIN).await;
-        tried = TcpListener::bind(address).await;
+        sleep(BIND_RETRY).await;
+        bound = TcpListener::bind(address).await;
     }
 }

@@ -143,7 +143,7 @@ fn probability<S: Serializer>(ten_thousandths: &u16, to: S) -> Result<S::Ok, S::
 
 /// What the room itself has to report; the same in every camera's health.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Figures {
+pub struct BoxFigures {
     /// Readings that the broker has not acknowledged.
     pub waiting: u64,
     /// Readings given up because a bound of the outbox was reached.
@@ -228,7 +228,7 @@ pub struct HealthText {
 impl HealthText {
     /// A camera's health. `state` is the published one, which may be worse than the vital's own.
     #[must_use]
-    pub fn new(vital: &Vital, state: CameraState, figures: &Figures, ts_ms: u64, boot: u32) -> Self {
+    pub fn new(vital: &Vital, state: CameraState, figures: &BoxFigures, ts_ms: u64, boot: u32) -> Self {
         Self {
             v: VERSION,
             ts_ms,

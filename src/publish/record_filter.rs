@@ -1,7 +1,7 @@
-//! What may come in: the room believes nothing that `infer` says about size, rate, order or value.
+//! Which records are accepted from `infer`: size, rate, order and values are all checked.
 //!
-//! `infer` sees pictures. Should it ever be taken over, this is the door that it would have to talk through, so
-//! the door knows what an honest `infer` can say and refuses the rest. Every refusal is counted.
+//! `infer` sees pictures. Should an attacker take it over, its records are the only way out, so the filter accepts only
+//! what an honest `infer` can send. Every refusal is counted.
 
 use std::collections::BTreeMap;
 
@@ -13,31 +13,31 @@ use crate::{
     },
 };
 
-/// So many records of one camera may come at once, beyond what the grid and [`VITALS_PER_S`] allow. The largest
-/// honest burst is a restart of `infer`, whose missed slots the passed time has already paid for.
+/// How many records of one camera may come at once, beyond what the grid and [`VITALS_PER_S`] allow. The largest
+/// honest burst is a restart of `infer`; tokens for the slots that it missed have accumulated meanwhile.
 pub const BURST: i64 = 20;
 
-/// No honest camera has more vitals than this in a second.
+/// The rate of vitals per camera; an honest `infer` sends fewer.
 pub const VITALS_PER_S: i64 = 20;
 
-/// Slots beyond this are refused: 31 years of one-second hops. It bounds the length of a published number.
+/// Larger slots are refused: 31 years of one-second hops. It bounds the length of a published number.
 pub const SLOT_MAX: u64 = 999_999_999;
 
-/// Dates beyond this are refused, milliseconds since 1970 UTC: the year 2286. It bounds the length of a number.
+/// Later dates are refused, milliseconds since 1970 UTC: the year 2286. It bounds the length of a published number.
 pub const DATE_MAX_MS: u64 = 9_999_999_999_999;
 
-/// For how long a silent camera saves up the readings that the grid allowed it. An `infer` that was away for
-/// longer (an engine that is built for hours) loses its oldest slots here.
-const SAVED_MAX: Span = Span::from_ms(3_600_000);
+/// How much time's worth of tokens a silent camera accumulates for readings. An `infer` that was away for longer
+/// (building an engine may take hours) loses its oldest slots here.
+const ACCUMULATED_MAX: Span = Span::from_ms(3_600_000);
 
-/// Why a datagram was not taken. A closed list, in the order of [`Refusal::ALL`].
+/// Why a datagram was refused, in the order of [`Refusal::ALL`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
     /// It is not 64 bytes long.
     Size,
-    /// It is no record: a code, a sum or an unused byte is wrong.
+    /// Not a record: a code, a sum or an unused byte is wrong.
     Malformed,
-    /// It is a record, but its numbers contradict each other or are out of range.
+    /// A record whose numbers contradict each other or are out of range.
     Value,
     /// No such camera is configured.
     Camera,
@@ -45,9 +45,9 @@ pub enum Refusal {
     Slot,
     /// The slot has not ended yet.
     Future,
-    /// The camera says more than the grid allows.
+    /// More records than the grid allows.
     Rate,
-    /// It is a survey, which only a dry run has.
+    /// A probe record, which only a dry run has.
     ProbeRecord,
 }
 
@@ -64,75 +64,75 @@ impl Refusal {
         Self::ProbeRecord,
     ];
 
-    /// The words for the log.
+    /// The reason for the log.
     #[must_use]
-    pub const fn words(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Size => "not 64 bytes long",
             Self::Malformed => "not a record",
-            Self::Value => "numbers that cannot be",
+            Self::Value => "impossible numbers",
             Self::Camera => "a camera that is not configured",
             Self::Slot => "a slot that is not after the last one",
             Self::Future => "a slot that has not ended",
             Self::Rate => "more than the grid allows",
-            Self::ProbeRecord => "a survey, which only a dry run has",
+            Self::ProbeRecord => "a probe record, which only a dry run has",
         }
     }
 }
 
-/// The door: one per room.
+/// Checks the records of all cameras.
 #[derive(Debug)]
 pub struct RecordFilter {
     hop: Span,
-    doors: BTreeMap<CameraId, Door>,
+    cameras: BTreeMap<CameraId, CameraLimits>,
     refused: [u64; Refusal::ALL.len()],
 }
 
 #[derive(Debug)]
-struct Door {
+struct CameraLimits {
     last_slot: Option<u64>,
-    readings: Bucket,
-    vitals: Bucket,
+    readings: TokenBucket,
+    vitals: TokenBucket,
 }
 
 impl RecordFilter {
-    /// A door that knows no camera yet. `hop` is the time from the end of one slot to the end of the next.
+    /// A filter without cameras, which refuses everything. `hop` is the time from the end of one slot to the end of the next.
     #[must_use]
     pub fn new(hop: Span) -> Self {
-        Self { hop: Span(hop.0.max(1)), doors: BTreeMap::new(), refused: [0; Refusal::ALL.len()] }
+        Self { hop: Span(hop.0.max(1)), cameras: BTreeMap::new(), refused: [0; Refusal::ALL.len()] }
     }
 
-    /// Lets a camera in from `now` on. One that is known keeps its last slot.
+    /// Accepts records of a camera from `now` on. A known camera keeps its last slot.
     pub fn add(&mut self, camera: CameraId, now: Moment) {
         let (hop, vital) = (self.hop, Span(1_000_000_000 / VITALS_PER_S));
-        self.doors.entry(camera).or_insert_with(|| Door {
+        self.cameras.entry(camera).or_insert_with(|| CameraLimits {
             last_slot: None,
-            readings: Bucket::new(hop, Span(BURST * hop.0 + SAVED_MAX.0), now),
-            vitals: Bucket::new(vital, Span(BURST * vital.0), now),
+            readings: TokenBucket::new(hop, Span(BURST * hop.0 + ACCUMULATED_MAX.0), now),
+            vitals: TokenBucket::new(vital, Span(BURST * vital.0), now),
         });
     }
 
-    /// Lets a camera in no more.
+    /// Refuses records of a camera from now on.
     pub fn remove(&mut self, camera: CameraId) {
-        self.doors.remove(&camera);
+        self.cameras.remove(&camera);
     }
 
-    /// Reads a datagram that arrived at `now`.
+    /// Parses and checks a datagram that arrived at `now`.
     ///
     /// # Errors
-    /// Why it is refused; that is counted here.
-    pub fn admit(&mut self, datagram: &[u8], now: Moment) -> Result<Record, Refusal> {
-        let judged = self.judge(datagram, now);
-        if let Err(why) = judged {
-            self.refused[why as usize] += 1;
+    /// Why it is refused; the refusal is counted.
+    pub fn accept(&mut self, datagram: &[u8], now: Moment) -> Result<Record, Refusal> {
+        let checked = self.check(datagram, now);
+        if let Err(refusal) = checked {
+            self.refused[refusal as usize] += 1;
         }
-        judged
+        checked
     }
 
-    /// How many datagrams were refused for `why`.
+    /// How many datagrams were refused for this reason.
     #[must_use]
-    pub fn refused_for(&self, why: Refusal) -> u64 {
-        self.refused[why as usize]
+    pub fn refused_for(&self, refusal: Refusal) -> u64 {
+        self.refused[refusal as usize]
     }
 
     /// How many datagrams were refused.
@@ -141,7 +141,7 @@ impl RecordFilter {
         self.refused.iter().sum()
     }
 
-    fn judge(&mut self, datagram: &[u8], now: Moment) -> Result<Record, Refusal> {
+    fn check(&mut self, datagram: &[u8], now: Moment) -> Result<Record, Refusal> {
         if datagram.len() != RECORD_BYTES {
             return Err(Refusal::Size);
         }
@@ -150,60 +150,60 @@ impl RecordFilter {
         match &record {
             Record::ProbeRecord(_) => return Err(Refusal::ProbeRecord),
             Record::Vital(vital) => {
-                let door = self.doors.get_mut(&vital.camera).ok_or(Refusal::Camera)?;
-                door.vitals.take(now)?;
+                let limits = self.cameras.get_mut(&vital.camera).ok_or(Refusal::Camera)?;
+                limits.vitals.take(now)?;
             }
             Record::Reading(reading) => {
-                let door = self.doors.get_mut(&reading.camera).ok_or(Refusal::Camera)?;
+                let limits = self.cameras.get_mut(&reading.camera).ok_or(Refusal::Camera)?;
                 is_possible(reading)?;
-                if door.last_slot.is_some_and(|last| reading.slot <= last) {
+                if limits.last_slot.is_some_and(|last| reading.slot <= last) {
                     return Err(Refusal::Slot);
                 }
-                // One hop of grace: the rooms read the same clock, but not at the same instant.
+                // One hop of tolerance: the processes read the same clock, but not at the same instant.
                 let end_ns = i64::try_from(reading.slot).unwrap_or(i64::MAX).saturating_mul(hop.0);
                 if now + hop < Moment(end_ns) {
                     return Err(Refusal::Future);
                 }
-                door.readings.take(now)?;
-                door.last_slot = Some(reading.slot);
+                limits.readings.take(now)?;
+                limits.last_slot = Some(reading.slot);
             }
         }
         Ok(record)
     }
 }
 
-/// Whether an honest network could have come to this.
+/// Whether an honest `infer` could have sent this.
 fn is_possible(reading: &Reading) -> Result<(), Refusal> {
-    let label_from_nothing =
-        matches!(reading.outcome, Outcome::Label(_)) && reading.probabilities.iter().all(|it| *it == 0);
+    let label_from_nothing = matches!(reading.outcome, Outcome::Label(_))
+        && reading.probabilities.iter().all(|probability| *probability == 0);
     if label_from_nothing || SLOT_MAX < reading.slot || DATE_MAX_MS < reading.window_end_ms {
         return Err(Refusal::Value);
     }
     Ok(())
 }
 
-/// Time saved up, spent by the record.
+/// A token bucket whose tokens are time: a record costs the time between two records of the permitted rate.
 #[derive(Debug)]
-struct Bucket {
-    price: Span,
-    most: Span,
-    saved: Span,
-    counted_until: Moment,
+struct TokenBucket {
+    cost: Span,
+    capacity: Span,
+    tokens: Span,
+    filled_at: Moment,
 }
 
-impl Bucket {
-    fn new(price: Span, most: Span, now: Moment) -> Self {
-        Self { price, most, saved: Span(BURST * price.0), counted_until: now }
+impl TokenBucket {
+    fn new(cost: Span, capacity: Span, now: Moment) -> Self {
+        Self { cost, capacity, tokens: Span(BURST * cost.0), filled_at: now }
     }
 
     fn take(&mut self, now: Moment) -> Result<(), Refusal> {
-        let passed = Span((now - self.counted_until).0.clamp(0, self.most.0));
-        self.saved = (self.saved + passed).min(self.most);
-        self.counted_until = self.counted_until.max(now);
-        if self.saved < self.price {
+        let passed = Span((now - self.filled_at).0.clamp(0, self.capacity.0));
+        self.tokens = (self.tokens + passed).min(self.capacity);
+        self.filled_at = self.filled_at.max(now);
+        if self.tokens < self.cost {
             return Err(Refusal::Rate);
         }
-        self.saved = self.saved - self.price;
+        self.tokens = self.tokens - self.cost;
         Ok(())
     }
 }
@@ -222,10 +222,10 @@ mod tests {
         Moment(slot * HOP.0)
     }
 
-    fn gate() -> RecordFilter {
-        let mut gate = RecordFilter::new(HOP);
-        gate.add(CAMERA, at(1000));
-        gate
+    fn filter() -> RecordFilter {
+        let mut filter = RecordFilter::new(HOP);
+        filter.add(CAMERA, at(1000));
+        filter
     }
 
     fn reading(slot: u64) -> Reading {
@@ -235,65 +235,68 @@ mod tests {
     #[test]
     fn each_rule_refuses_what_breaks_it() {
         let check = |change: &dyn Fn(&mut Reading), expected: Result<(), Refusal>| {
-            let mut gate = gate();
-            gate.admit(&Record::Reading(reading(1000)).to_bytes(), at(1001)).unwrap();
+            let mut filter = filter();
+            filter.accept(&Record::Reading(reading(1000)).to_bytes(), at(1001)).unwrap();
             let mut reading = reading(1001);
             change(&mut reading);
-            let judged = gate.admit(&Record::Reading(reading).to_bytes(), at(1001)).map(|_record| ());
-            assert_eq!(judged, expected, "{reading:?}");
-            assert_eq!(gate.refused(), u64::from(expected.is_err()));
+            let checked = filter.accept(&Record::Reading(reading).to_bytes(), at(1001)).map(|_record| ());
+            assert_eq!(checked, expected, "{reading:?}");
+            assert_eq!(filter.refused(), u64::from(expected.is_err()));
         };
         check(&|_| (), Ok(()));
-        check(&|it| it.camera = CameraId(4), Err(Refusal::Camera));
-        check(&|it| it.slot = 1000, Err(Refusal::Slot));
-        check(&|it| it.slot = 0, Err(Refusal::Slot));
-        check(&|it| it.slot = 1002, Ok(()));
-        check(&|it| it.slot = 1003, Err(Refusal::Future));
-        check(&|it| it.slot = u64::MAX, Err(Refusal::Value));
-        check(&|it| it.window_end_ms = DATE_MAX_MS + 1, Err(Refusal::Value));
-        check(&|it| it.probabilities = [0; 3], Err(Refusal::Value));
-        check(&|it| (it.probabilities, it.outcome) = ([0; 3], Outcome::Withheld(Withheld::Dark)), Ok(()));
-        check(&|it| it.probabilities = [1; 3], Err(Refusal::Malformed));
+        check(&|reading| reading.camera = CameraId(4), Err(Refusal::Camera));
+        check(&|reading| reading.slot = 1000, Err(Refusal::Slot));
+        check(&|reading| reading.slot = 0, Err(Refusal::Slot));
+        check(&|reading| reading.slot = 1002, Ok(()));
+        check(&|reading| reading.slot = 1003, Err(Refusal::Future));
+        check(&|reading| reading.slot = u64::MAX, Err(Refusal::Value));
+        check(&|reading| reading.window_end_ms = DATE_MAX_MS + 1, Err(Refusal::Value));
+        check(&|reading| reading.probabilities = [0; 3], Err(Refusal::Value));
+        check(
+            &|reading| (reading.probabilities, reading.outcome) = ([0; 3], Outcome::Withheld(Withheld::Dark)),
+            Ok(()),
+        );
+        check(&|reading| reading.probabilities = [1; 3], Err(Refusal::Malformed));
     }
 
     #[test]
-    fn a_survey_is_refused() {
-        let mut gate = gate();
-        let survey = Record::ProbeRecord(ProbeRecord::unknown(CAMERA)).to_bytes();
-        assert_eq!(gate.admit(&survey, at(1001)), Err(Refusal::ProbeRecord));
-        assert_eq!(gate.refused_for(Refusal::ProbeRecord), 1);
+    fn a_probe_record_is_refused() {
+        let mut filter = filter();
+        let probe = Record::ProbeRecord(ProbeRecord::unknown(CAMERA)).to_bytes();
+        assert_eq!(filter.accept(&probe, at(1001)), Err(Refusal::ProbeRecord));
+        assert_eq!(filter.refused_for(Refusal::ProbeRecord), 1);
     }
 
     #[test]
     fn any_other_size_is_refused() {
-        let mut gate = gate();
-        for size in (0..200).filter(|it| *it != RECORD_BYTES) {
-            assert_eq!(gate.admit(&vec![1; size], at(1000)), Err(Refusal::Size));
+        let mut filter = filter();
+        for size in (0..200).filter(|size| *size != RECORD_BYTES) {
+            assert_eq!(filter.accept(&vec![1; size], at(1000)), Err(Refusal::Size));
         }
-        assert_eq!(gate.refused_for(Refusal::Size), 199);
+        assert_eq!(filter.refused_for(Refusal::Size), 199);
     }
 
     #[test]
     fn readings_come_no_faster_than_the_grid() {
-        let mut gate = gate();
-        let mut admitted = 0;
+        let mut filter = filter();
+        let mut accepted = 0;
         for slot in 1..=900 {
-            admitted += u64::from(gate.admit(&Record::Reading(reading(slot)).to_bytes(), at(1000)).is_ok());
+            accepted += u64::from(filter.accept(&Record::Reading(reading(slot)).to_bytes(), at(1000)).is_ok());
         }
-        assert_eq!(admitted, 20);
-        // What the grid allowed meanwhile may come at once: a restarted `infer` reports the slots it missed.
+        assert_eq!(accepted, 20);
+        // Slots that passed meanwhile may come at once: a restarted `infer` reports the slots it missed.
         for slot in 1000..1100 {
-            gate.admit(&Record::Reading(reading(slot)).to_bytes(), at(1100)).unwrap();
+            filter.accept(&Record::Reading(reading(slot)).to_bytes(), at(1100)).unwrap();
         }
-        assert_eq!(gate.admit(&Record::Reading(reading(1100)).to_bytes(), at(1100)), Err(Refusal::Rate));
+        assert_eq!(filter.accept(&Record::Reading(reading(1100)).to_bytes(), at(1100)), Err(Refusal::Rate));
     }
 
     #[test]
     fn an_honest_day_passes_whole() {
-        let mut gate = gate();
+        let mut filter = filter();
         for slot in 1001..=1000 + 17_280 {
             let now = at(i64::try_from(slot).unwrap());
-            gate.admit(&Record::Reading(reading(slot)).to_bytes(), now).unwrap();
+            filter.accept(&Record::Reading(reading(slot)).to_bytes(), now).unwrap();
         }
     }
 
@@ -301,9 +304,9 @@ mod tests {
         /// Random bytes of the right size are never a record: 14 bytes of every kind must be zero.
         #[test]
         fn noise_is_refused(left in proptest::array::uniform32(any::<u8>()), right in proptest::array::uniform32(1_u8..)) {
-            let mut gate = gate();
+            let mut filter = filter();
             let noise: Vec<u8> = left.into_iter().chain(right).collect();
-            prop_assert!(gate.admit(&noise, at(1000)).is_err());
+            prop_assert!(filter.accept(&noise, at(1000)).is_err());
         }
     }
 }

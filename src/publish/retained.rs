@@ -1,18 +1,18 @@
 //! What the broker should hold as retained messages, and which of it the broker does not have yet.
 //!
-//! Only the newest text of a topic matters, so an outage of any length leaves at most one message per topic.
-//! After every connection all of it is sent again: a broker may have been restarted without its retained messages.
+//! Only the newest payload of a topic matters, so an outage of any length leaves at most one message per topic.
+//! After every connection all of it is sent again: the broker may have restarted without its retained messages.
 
 use std::collections::BTreeMap;
 
 /// In which order topics are sent after a connection: the box before its cameras, what changes rarely first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Priority {
+pub(crate) enum Priority {
     /// The box's status.
     Box,
     /// The box's description.
     Info,
-    /// What Home Assistant must know of a camera before it can take its state.
+    /// A camera's discovery, which Home Assistant needs before it can use the camera's states.
     Discovery,
     /// A camera's status.
     Status,
@@ -23,9 +23,8 @@ pub enum Priority {
 }
 
 impl Priority {
-    /// The rank of a camera's topic, by its last level.
-    #[must_use]
-    pub fn of(topic: &str) -> Self {
+    /// The priority of a camera's topic, by its last level.
+    pub(crate) fn of(topic: &str) -> Self {
         match topic.rsplit('/').next() {
             Some("info") => Self::Info,
             Some("config") => Self::Discovery,
@@ -38,99 +37,99 @@ impl Priority {
 
 /// The retained topics of this box.
 #[derive(Debug, Default)]
-pub struct RetainedTopics {
-    notes: BTreeMap<(Priority, String), Note>,
+pub(crate) struct RetainedTopics {
+    topics: BTreeMap<(Priority, String), Topic>,
+    /// The version of the newest payload of all topics.
     versions: u64,
 }
 
 #[derive(Debug)]
-struct Note {
+struct Topic {
     /// Empty to clear the topic.
-    text: Vec<u8>,
+    payload: Vec<u8>,
     version: u64,
-    told: Told,
+    delivery: Delivery,
 }
 
+/// What the broker has of a topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Told {
-    Nothing,
-    InFlight(u64),
-    Version(u64),
+enum Delivery {
+    Unknown,
+    InFlight,
+    Settled(u64),
 }
 
 /// A retained message to send.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Due {
-    /// Where on the board it stands.
-    pub rank: Priority,
+pub(crate) struct Message {
+    /// The priority of its topic.
+    pub(crate) priority: Priority,
     /// Its topic.
-    pub topic: String,
-    /// Its text; empty clears the topic.
-    pub text: Vec<u8>,
-    /// Which version of the text.
-    pub version: u64,
+    pub(crate) topic: String,
+    /// Empty to clear the topic.
+    pub(crate) payload: Vec<u8>,
+    /// Which version of the payload it is.
+    pub(crate) version: u64,
 }
 
 impl RetainedTopics {
     /// Sets what the topic should hold. Returns false if it does already.
-    pub fn set(&mut self, rank: Priority, topic: String, text: Vec<u8>) -> bool {
+    pub(crate) fn set(&mut self, priority: Priority, topic: String, payload: Vec<u8>) -> bool {
         self.versions += 1;
-        let version = self.versions;
-        let note =
-            self.notes.entry((rank, topic)).or_insert(Note { text: Vec::new(), version: 0, told: Told::Nothing });
-        let news = note.version == 0 || note.text != text;
-        if news {
-            (note.text, note.version) = (text, version);
+        let empty = Topic { payload: Vec::new(), version: 0, delivery: Delivery::Unknown };
+        let topic = self.topics.entry((priority, topic)).or_insert(empty);
+        let is_new = topic.version == 0 || topic.payload != payload;
+        if is_new {
+            (topic.payload, topic.version) = (payload, self.versions);
         }
-        news
+        is_new
     }
 
-    /// Takes the topic off the broker.
-    pub fn clear(&mut self, rank: Priority, topic: String) {
-        self.set(rank, topic, Vec::new());
+    /// Removes the topic from the broker.
+    pub(crate) fn clear(&mut self, priority: Priority, topic: String) {
+        self.set(priority, topic, Vec::new());
     }
 
-    /// Whether there is something to say under this topic: a removed one is there until the broker has heard of it.
-    #[must_use]
-    pub fn holds(&self, topic: &str) -> bool {
-        self.notes.keys().any(|(_, it)| it == topic)
+    /// Whether the topic is in use. A cleared one is until the broker has acknowledged its removal.
+    pub(crate) fn contains(&self, topic: &str) -> bool {
+        self.topics.keys().any(|(_, name)| name == topic)
     }
 
-    /// Makes everything due once more, also what is under way right now.
-    pub fn again(&mut self) {
-        for note in self.notes.values_mut() {
+    /// Makes everything due once more, also what is in flight.
+    pub(crate) fn send_all_again(&mut self) {
+        for topic in self.topics.values_mut() {
             self.versions += 1;
-            note.version = self.versions;
+            topic.version = self.versions;
         }
     }
 
-    /// The first message that the broker does not have and that is not under way; from now on it is.
-    pub fn next_due(&mut self) -> Option<Due> {
-        let is_due = |note: &Note| match note.told {
-            Told::Nothing => true,
-            // Two versions of one topic are never under way together, so they cannot overtake each other.
-            Told::InFlight(_) => false,
-            Told::Version(version) => version != note.version,
+    /// The first message that the broker does not have and that is not in flight; from now on it is in flight.
+    pub(crate) fn next_due(&mut self) -> Option<Message> {
+        let is_due = |topic: &Topic| match topic.delivery {
+            Delivery::Unknown => true,
+            // Two versions of one topic are never in flight together, so they cannot overtake each other.
+            Delivery::InFlight => false,
+            Delivery::Settled(version) => version != topic.version,
         };
-        let ((rank, topic), note) = self.notes.iter_mut().find(|(_, note)| is_due(note))?;
-        note.told = Told::InFlight(note.version);
-        Some(Due { rank: *rank, topic: topic.clone(), text: note.text.clone(), version: note.version })
+        let ((priority, name), topic) = self.topics.iter_mut().find(|(_, topic)| is_due(topic))?;
+        topic.delivery = Delivery::InFlight;
+        let (payload, version) = (topic.payload.clone(), topic.version);
+        Some(Message { priority: *priority, topic: name.clone(), payload, version })
     }
 
-    /// The broker has this version of the topic, or does not want it; either way it is not sent again until it
-    /// changes.
-    pub fn settled(&mut self, rank: Priority, topic: &str, version: u64) {
-        let key = (rank, topic.to_owned());
-        let Some(note) = self.notes.get_mut(&key) else { return };
-        note.told = Told::Version(version);
-        if note.text.is_empty() && note.version == version {
-            self.notes.remove(&key);
+    /// The broker has this version of the topic or has refused it; either way it is not sent again until it changes.
+    pub(crate) fn settled(&mut self, priority: Priority, topic: &str, version: u64) {
+        let key = (priority, topic.to_owned());
+        let Some(topic) = self.topics.get_mut(&key) else { return };
+        topic.delivery = Delivery::Settled(version);
+        if topic.payload.is_empty() && topic.version == version {
+            self.topics.remove(&key);
         }
     }
 
-    /// The connection is gone: what the broker has is no longer known.
-    pub fn forget(&mut self) {
-        self.notes.values_mut().for_each(|note| note.told = Told::Nothing);
+    /// The connection is lost: what the broker has is no longer known.
+    pub(crate) fn forget(&mut self) {
+        self.topics.values_mut().for_each(|topic| topic.delivery = Delivery::Unknown);
     }
 }
 
@@ -138,88 +137,88 @@ impl RetainedTopics {
 mod tests {
     use super::*;
 
-    fn due(board: &mut RetainedTopics) -> Vec<(String, String, u64)> {
-        std::iter::from_fn(|| board.next_due())
-            .map(|it| (it.topic, String::from_utf8(it.text).unwrap(), it.version))
+    fn due(retained: &mut RetainedTopics) -> Vec<(String, String, u64)> {
+        std::iter::from_fn(|| retained.next_due())
+            .map(|message| (message.topic, String::from_utf8(message.payload).unwrap(), message.version))
             .collect()
     }
 
-    fn words(due: &[(String, String, u64)]) -> Vec<(&str, &str)> {
-        due.iter().map(|(topic, text, _)| (topic.as_str(), text.as_str())).collect()
+    fn texts(due: &[(String, String, u64)]) -> Vec<(&str, &str)> {
+        due.iter().map(|(topic, payload, _)| (topic.as_str(), payload.as_str())).collect()
     }
 
     #[test]
     fn only_the_newest_is_sent_and_the_box_comes_first() {
-        let mut board = RetainedTopics::default();
-        board.set(Priority::Last, "cam/last".into(), b"1".into());
-        board.set(Priority::Last, "cam/last".into(), b"2".into());
-        board.set(Priority::Box, "status".into(), b"online".into());
-        assert_eq!(words(&due(&mut board)), [("status", "online"), ("cam/last", "2")]);
-        assert_eq!(words(&due(&mut board)), []);
+        let mut retained = RetainedTopics::default();
+        retained.set(Priority::Last, "cam/last".into(), b"1".into());
+        retained.set(Priority::Last, "cam/last".into(), b"2".into());
+        retained.set(Priority::Box, "status".into(), b"online".into());
+        assert_eq!(texts(&due(&mut retained)), [("status", "online"), ("cam/last", "2")]);
+        assert_eq!(texts(&due(&mut retained)), []);
     }
 
     #[test]
-    fn a_change_while_under_way_is_sent_after_it() {
-        let mut board = RetainedTopics::default();
-        board.set(Priority::Last, "last".into(), b"1".into());
-        let first = board.next_due().unwrap();
-        assert!(board.set(Priority::Last, "last".into(), b"2".into()));
-        assert_eq!(words(&due(&mut board)), []);
-        board.settled(first.rank, &first.topic, first.version);
-        let second = board.next_due().unwrap();
-        assert_eq!(second.text, b"2");
-        board.settled(second.rank, &second.topic, second.version);
-        assert!(!board.set(Priority::Last, "last".into(), b"2".into()));
-        assert_eq!(words(&due(&mut board)), []);
+    fn a_change_while_in_flight_is_sent_afterwards() {
+        let mut retained = RetainedTopics::default();
+        retained.set(Priority::Last, "last".into(), b"1".into());
+        let first = retained.next_due().unwrap();
+        assert!(retained.set(Priority::Last, "last".into(), b"2".into()));
+        assert_eq!(texts(&due(&mut retained)), []);
+        retained.settled(first.priority, &first.topic, first.version);
+        let second = retained.next_due().unwrap();
+        assert_eq!(second.payload, b"2");
+        retained.settled(second.priority, &second.topic, second.version);
+        assert!(!retained.set(Priority::Last, "last".into(), b"2".into()));
+        assert_eq!(texts(&due(&mut retained)), []);
     }
 
     #[test]
     fn everything_is_sent_again_after_a_connection() {
-        let mut board = RetainedTopics::default();
-        board.set(Priority::Box, "status".into(), b"online".into());
-        board.set(Priority::Info, "info".into(), b"{}".into());
-        let sent = due(&mut board);
-        board.settled(Priority::Box, "status", sent[0].2);
-        board.forget();
-        assert_eq!(words(&due(&mut board)), [("status", "online"), ("info", "{}")]);
+        let mut retained = RetainedTopics::default();
+        retained.set(Priority::Box, "status".into(), b"online".into());
+        retained.set(Priority::Info, "info".into(), b"{}".into());
+        let sent = due(&mut retained);
+        retained.settled(Priority::Box, "status", sent[0].2);
+        retained.forget();
+        assert_eq!(texts(&due(&mut retained)), [("status", "online"), ("info", "{}")]);
     }
 
     #[test]
-    fn everything_is_sent_again_when_asked_in_order_and_once() {
-        let mut board = RetainedTopics::default();
-        board.set(Priority::Status, "cam/status".into(), b"online".into());
-        board.set(Priority::Discovery, "config".into(), b"{}".into());
-        let settled = due(&mut board);
-        board.settled(Priority::Discovery, "config", settled[0].2);
-        // The status is still under way: its second time comes after its first.
-        board.again();
-        assert_eq!(words(&due(&mut board)), [("config", "{}")]);
-        board.settled(Priority::Status, "cam/status", settled[1].2);
-        let last = due(&mut board);
-        assert_eq!(words(&last), [("cam/status", "online")]);
-        board.settled(Priority::Status, "cam/status", last[0].2);
-        assert_eq!(words(&due(&mut board)), []);
+    fn send_all_again_sends_everything_once_in_order() {
+        let mut retained = RetainedTopics::default();
+        retained.set(Priority::Status, "cam/status".into(), b"online".into());
+        retained.set(Priority::Discovery, "config".into(), b"{}".into());
+        let settled = due(&mut retained);
+        retained.settled(Priority::Discovery, "config", settled[0].2);
+        // The status is still in flight: it is sent a second time after its acknowledgement.
+        retained.send_all_again();
+        assert_eq!(texts(&due(&mut retained)), [("config", "{}")]);
+        retained.settled(Priority::Status, "cam/status", settled[1].2);
+        let last = due(&mut retained);
+        assert_eq!(texts(&last), [("cam/status", "online")]);
+        retained.settled(Priority::Status, "cam/status", last[0].2);
+        assert_eq!(texts(&due(&mut retained)), []);
     }
 
     #[test]
-    fn a_cleared_topic_is_held_until_the_broker_has_heard_of_it() {
-        let mut board = RetainedTopics::default();
-        board.clear(Priority::of("edge-ger/box/cam/last"), "edge-ger/box/cam/last".into());
-        let sent = board.next_due().unwrap();
-        assert!(board.holds("edge-ger/box/cam/last"));
-        board.settled(sent.rank, &sent.topic, sent.version);
-        assert!(!board.holds("edge-ger/box/cam/last"));
+    fn a_cleared_topic_stays_until_the_broker_has_acknowledged_it() {
+        let mut retained = RetainedTopics::default();
+        retained.clear(Priority::of("edge-ger/box/cam/last"), "edge-ger/box/cam/last".into());
+        let sent = retained.next_due().unwrap();
+        assert!(retained.contains("edge-ger/box/cam/last"));
+        retained.settled(sent.priority, &sent.topic, sent.version);
+        assert!(!retained.contains("edge-ger/box/cam/last"));
     }
 
     #[test]
     fn a_cleared_topic_is_cleared_once() {
-        let mut board = RetainedTopics::default();
-        board.set(Priority::Last, "last".into(), b"1".into());
-        board.clear(Priority::Last, "last".into());
-        let sent = board.next_due().unwrap();
-        assert_eq!(sent.text, b"");
-        board.settled(sent.rank, &sent.topic, sent.version);
-        board.forget();
-        assert_eq!(board.next_due(), None);
+        let mut retained = RetainedTopics::default();
+        retained.set(Priority::Last, "last".into(), b"1".into());
+        retained.clear(Priority::Last, "last".into());
+        let sent = retained.next_due().unwrap();
+        assert_eq!(sent.payload, b"");
+        retained.settled(sent.priority, &sent.topic, sent.version);
+        retained.forget();
+        assert_eq!(retained.next_due(), None);
     }
 }

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 pub use self::table::{Row, Sort};
 use super::text::{self, Info, Label, Reading};
-use crate::wire::record::CameraState;
+use crate::{mqtt::Message, wire::record::CameraState};
 
 mod table;
 
@@ -24,19 +24,8 @@ const NAME_BYTES_MAX: usize = 32;
 /// The rate is that of so many seconds.
 const RATE_S: u64 = 60;
 
-/// The leaves of a box's topics, and of a camera's.
-pub const LEAVES: [&str; 5] = ["+/status", "+/info", "+/+/status", "+/+/last", "+/+/reading"];
-
-/// A message as it came.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Message {
-    /// Its topic.
-    pub topic: String,
-    /// Its text.
-    pub payload: Vec<u8>,
-    /// It was there before we asked.
-    pub retained: bool,
-}
+/// The topic filters below the prefix: a box's topics, then a camera's.
+pub const FILTERS: [&str; 5] = ["+/status", "+/info", "+/+/status", "+/+/last", "+/+/reading"];
 
 /// What a message told.
 #[derive(Clone, Debug, PartialEq)]

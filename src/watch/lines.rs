@@ -148,7 +148,7 @@ pub(super) fn totals(it: &Totals) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::watch::{fleet::Message, text::Mood};
+    use crate::{mqtt::Message, watch::text::Mood};
 
     const NOW_MS: u64 = 1_795_000_005_000;
 

@@ -1,118 +1,106 @@
-//! The connection of a watch: it subscribes, hands on what comes, and connects again. A second home of rumqttc.
+//! The connection of a watch: it subscribes, forwards what arrives, and reconnects.
 //!
-//! In MQTT 3.1.1, which every broker speaks; a watch needs nothing of 5. It publishes nothing and leaves no session.
+//! It uses MQTT 3.1.1, which every broker supports; a watch needs nothing of 5. It publishes nothing and leaves no
+//! session at the broker.
 
 use std::{thread, time::Duration};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
-use rumqttc::{AsyncClient, Event, EventLoop, MqttOptions, Packet, QoS, SubscribeReasonCode};
 use tokio::time::{Instant, sleep};
 
-use super::{
-    Error,
-    address::Address,
-    fleet::{LEAVES, Message},
-    text::TEXT_BYTES_MAX,
-};
+use super::{Error, address::Address, fleet::FILTERS, text::TEXT_BYTES_MAX};
 use crate::{
-    publish::mqtt::{
-        Backoff, GOOD_CONNECTION,
-        connection::{address, network_options, transport},
-        failure::{self, Failure},
-        tls,
-    },
-    wire::control::MqttSecrets,
+    config::{MqttSecrets, MqttVersion, Secret},
+    mqtt::{self, Backoff, Failure, Message},
 };
 
-/// So many happenings lie between the connection and the view. When full, the connection waits, then the broker, which
-/// drops what is more for a subscriber of QoS 0.
-const HAPPENINGS_MAX: usize = 4096;
-/// No topic of ours is longer, bytes: a prefix of 64, two names of 32, a leaf.
+/// The capacity of the queue between the connection and the view. When full, the connection waits, then the broker,
+/// which drops messages for a subscriber with QoS 0.
+const EVENTS_MAX: usize = 4096;
+/// Longer than any of our topics, bytes: a prefix of 64, two names of 32, a leaf.
 const TOPIC_BYTES_MAX: usize = 160;
-/// A longer message ends the connection, bytes: far more than any of ours, so that one that is merely too long is passed
-/// over, and little enough to hold.
+/// A longer packet ends the connection, bytes. It is far above any of our messages, so that a message which is only
+/// somewhat too long is skipped, and small enough to keep in memory.
 const PACKET_BYTES_MAX: usize = 1 << 20;
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
 
-/// What happens on the connection.
+/// An event on the connection.
 #[derive(Debug)]
-pub(super) enum Happening {
-    /// The broker has let us in and takes our subscriptions; what is retained follows.
+pub(super) enum Event {
+    /// The broker has accepted the connection; retained messages follow.
     Connected,
     /// A message.
     Message(Message),
-    /// One that is longer than any of ours.
+    /// A message longer than any of ours.
     TooLong,
-    /// The broker lets us in, but not read.
+    /// The broker accepts the connection but refuses a subscription.
     NotAllowed,
-    /// The connection ended or did not come about; the next one is tried after this wait.
+    /// The connection ended or could not be opened; the next one is tried after this wait.
     Lost(Failure, Duration),
 }
 
-/// Begins to connect, and keeps at it until nobody listens any more.
+/// Starts to connect and keeps trying until the receiver is dropped.
 ///
 /// # Errors
-/// When a certificate or key cannot be used, or the system gives no thread.
-pub(super) fn start(place: &Address, secrets: &MqttSecrets) -> Result<Receiver<Happening>, Error> {
-    let tls = place.secure.then(|| tls::client_config(secrets)).transpose()?;
-    let id = format!("edge-ger-watch-{:08x}", fastrand::u32(..));
-    let mut options = MqttOptions::new(id, address(&place.host), place.port);
-    options.set_keep_alive(KEEP_ALIVE).set_transport(transport(tls)).set_max_packet_size(PACKET_BYTES_MAX, 1 << 10);
-    if let Some(user) = &place.user {
-        options.set_credentials(user, secrets.password.as_ref().map_or("", |it| it.reveal()));
-    }
-    let filters = LEAVES.map(|leaf| format!("{}/{leaf}", place.prefix));
+/// When a certificate or key cannot be used, or the system provides no thread.
+pub(super) fn start(place: &Address, secrets: &MqttSecrets) -> Result<Receiver<Event>, Error> {
+    let password = secrets.password.clone().unwrap_or_else(|| Secret::new(String::new()));
+    let options = mqtt::Options {
+        host: place.host.clone(),
+        port: place.port,
+        version: MqttVersion::V311,
+        client_id: format!("edge-ger-watch-{:08x}", fastrand::u32(..)),
+        login: place.user.clone().map(|user| (user, password)),
+        tls: place.secure.then(|| mqtt::client_config(secrets)).transpose()?,
+        keep_alive: KEEP_ALIVE,
+        will: None,
+        incoming_bytes_max: PACKET_BYTES_MAX,
+        outgoing_bytes_max: 1 << 10,
+        expiry_s: 0,
+    };
+    let filters = FILTERS.map(|filter| format!("{}/{filter}", place.prefix));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let (to, happenings) = bounded(HAPPENINGS_MAX);
-    thread::Builder::new().name("watch".into()).spawn(move || runtime.block_on(run(options, &filters, &to)))?;
-    Ok(happenings)
+    let (sender, events) = bounded(EVENTS_MAX);
+    thread::Builder::new().name("watch".into()).spawn(move || runtime.block_on(run(&options, &filters, &sender)))?;
+    Ok(events)
 }
 
-async fn run(options: MqttOptions, filters: &[String], to: &Sender<Happening>) {
+async fn run(options: &mqtt::Options, filters: &[String], events: &Sender<Event>) {
     let mut backoff = Backoff::default();
     loop {
         let opened = Instant::now();
-        let (client, mut poller) = AsyncClient::new(options.clone(), filters.len());
-        poller.set_network_options(network_options());
-        let Some(failure) = connection(&client, &mut poller, filters, to).await else { return };
-        if GOOD_CONNECTION < opened.elapsed() {
+        let Some(failure) = connection(options, filters, events).await else { return };
+        if mqtt::STABLE_CONNECTION < opened.elapsed() {
             backoff = Backoff::default();
         }
         let wait = backoff.next(failure.kind, fastrand::f64());
-        if to.send(Happening::Lost(failure, wait)).is_err() {
+        if events.send(Event::Lost(failure, wait)).is_err() {
             return;
         }
         sleep(wait).await;
     }
 }
 
-/// One connection's life. `None` when nobody listens any more.
-async fn connection(
-    client: &AsyncClient,
-    poller: &mut EventLoop,
-    filters: &[String],
-    to: &Sender<Happening>,
-) -> Option<Failure> {
+/// One connection's life. `None` when the receiver was dropped.
+async fn connection(options: &mqtt::Options, filters: &[String], events: &Sender<Event>) -> Option<Failure> {
+    let (client, mut event_loop) = mqtt::open(options, filters.len());
     loop {
-        let happening = match poller.poll().await {
-            Ok(Event::Incoming(Packet::ConnAck(_))) => {
-                // There is room for all of them.
-                filters.iter().for_each(|it| drop(client.try_subscribe(it, QoS::AtMostOnce)));
-                Happening::Connected
-            }
-            Ok(Event::Incoming(Packet::SubAck(it))) if it.return_codes.contains(&SubscribeReasonCode::Failure) => {
-                Happening::NotAllowed
-            }
-            Ok(Event::Incoming(Packet::Publish(it))) => {
-                if TEXT_BYTES_MAX < it.payload.len() || TOPIC_BYTES_MAX < it.topic.len() {
-                    Happening::TooLong
-                } else {
-                    Happening::Message(Message { topic: it.topic, payload: it.payload.into(), retained: it.retain })
+        let event = match event_loop.poll().await {
+            Ok(mqtt::Event::Connected) => {
+                // The queue has capacity for all of them.
+                for filter in filters {
+                    client.subscribe(filter);
                 }
+                Event::Connected
+            }
+            Ok(mqtt::Event::SubscriptionRefused) => Event::NotAllowed,
+            Ok(mqtt::Event::Message(message)) => {
+                let is_too_long = TEXT_BYTES_MAX < message.payload.len() || TOPIC_BYTES_MAX < message.topic.len();
+                if is_too_long { Event::TooLong } else { Event::Message(message) }
             }
             Ok(_) => continue,
-            Err(err) => return Some(failure::of_v311(&err)),
+            Err(failure) => return Some(failure),
         };
-        to.send(happening).ok()?;
+        events.send(event).ok()?;
     }
 }

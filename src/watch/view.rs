@@ -247,7 +247,10 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::{publish::mqtt::failure::FailureKind, terminal::shown, watch::fleet::Message};
+    use crate::{
+        mqtt::{FailureKind, Message},
+        terminal::shown,
+    };
 
     const NOW_MS: u64 = 1_795_000_005_000;
 

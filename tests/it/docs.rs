@@ -12,7 +12,7 @@ use std::{
 use edge_ger::{
     config::file::schema::section,
     publish::{
-        payload::{self, Figures, HealthText, Info, ReadingText, Topics},
+        payload::{self, BoxFigures, HealthText, Info, ReadingText, Topics},
         record_filter::Refusal,
     },
     service::Exit,
@@ -137,7 +137,7 @@ fn every_word_is_explained_with_its_number() {
     check("## Sound", SoundState::ALL.iter().map(|it| (it.as_str(), it.code().into())).collect());
     check("## What runs the network", Provider::ALL.iter().map(|it| (it.as_str(), it.code().into())).collect());
     let refusals: Vec<_> = rows(below(&page, "## Records that were refused")).iter().map(|it| it[0].clone()).collect();
-    assert_eq!(refusals, Refusal::ALL.map(Refusal::words));
+    assert_eq!(refusals, Refusal::ALL.map(Refusal::as_str));
 }
 
 #[test]
@@ -202,7 +202,7 @@ fn reading_payload(reading: &Reading) -> Value {
 fn health_payload() -> Value {
     let vital = Vital { units_dropped: 0, labelled: 4700, withheld: 13, ..vital() };
     let figures =
-        Figures { waiting: 0, given_up: 0, on_disk: true, refused: 0, broker_outages: 1, broker_connected: true };
+        BoxFigures { waiting: 0, given_up: 0, on_disk: true, refused: 0, broker_outages: 1, broker_connected: true };
     parsed(&HealthText::new(&vital, CameraState::Online, &figures, 1_795_221_120_112, BOOT))
 }
 

@@ -1,9 +1,9 @@
-//! Who is let in to the status page.
+//! Who may read the status page.
 //!
-//! Two ways, and no third: at loopback, whoever is at this machine; elsewhere, whoever has the token. A web site must
-//! not read the page through its visitor's browser, by a name of its own that it points at 127.0.0.1 (DNS rebinding),
-//! so at loopback the `Host` that was asked for must be this machine's. With a token this is moot: a browser sends
-//! the token to no other name than the one it was given for.
+//! At a loopback address, everybody on this machine; at any other address, everybody with the token. A web site could
+//! point a name of its own at 127.0.0.1 and read the page through its visitor's browser (DNS rebinding), so at loopback
+//! the `Host` header must name this machine. With a token this is not necessary: a browser sends it only to the host
+//! name for which it was entered.
 
 use std::net::IpAddr;
 
@@ -12,38 +12,38 @@ use sha2::{Digest as _, Sha256};
 
 use crate::config::Secret;
 
-/// No header with a token is longer, bytes.
+/// A longer header is refused, bytes.
 const HEADER_BYTES_MAX: usize = 4096;
 
-/// Who may enter.
+/// What a request needs.
 #[derive(Debug)]
-pub(super) enum Door {
-    /// Whoever asks for this machine by its own name.
+pub(super) enum Auth {
+    /// A `Host` header that names this machine.
     Loopback,
-    /// Whoever has the token with this hash.
-    Guarded([u8; 32]),
+    /// The token with this SHA-256 hash.
+    Token([u8; 32]),
 }
 
-/// Why somebody may not.
+/// Why a request is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Refusal {
-    /// Another machine's name was asked for.
+    /// The `Host` header does not name this machine.
     Host,
-    /// There is no token, or a wrong one.
+    /// The token is missing or wrong.
     Token,
 }
 
-impl Door {
-    pub(super) fn guarded(token: &Secret) -> Self {
-        Self::Guarded(hash(token.reveal().as_bytes()))
+impl Auth {
+    pub(super) fn token(token: &Secret) -> Self {
+        Self::Token(hash(token.reveal().as_bytes()))
     }
 
-    /// Whether a request with these headers is let in.
-    pub(super) fn admit(&self, host: Option<&str>, authorization: Option<&str>) -> Result<(), Refusal> {
+    /// Checks the headers of a request.
+    pub(super) fn check(&self, host: Option<&str>, authorization: Option<&str>) -> Result<(), Refusal> {
         match self {
             Self::Loopback if host.is_some_and(is_this_machine) => Ok(()),
             Self::Loopback => Err(Refusal::Host),
-            Self::Guarded(expected) => match authorization.and_then(token) {
+            Self::Token(expected) => match authorization.and_then(token_of) {
                 Some(token) if is_same(&hash(&token), expected) => Ok(()),
                 _ => Err(Refusal::Token),
             },
@@ -51,17 +51,17 @@ impl Door {
     }
 }
 
-/// Whether `host`, with or without a port, names this machine and nothing else. Whatever port: a tunnel has its own.
+/// Whether `host`, with or without a port, names this machine. Any port will do, because a tunnel has its own.
 fn is_this_machine(host: &str) -> bool {
     let name = match host.strip_prefix('[') {
         Some(rest) => rest.split(']').next().unwrap_or_default(),
         None => host.split(':').next().unwrap_or_default(),
     };
-    name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok_and(|it| it.is_loopback())
+    name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
-/// The token of a header: `Bearer TOKEN` (RFC 6750), or the password of `Basic` (RFC 7617), whoever the user.
-fn token(authorization: &str) -> Option<Vec<u8>> {
+/// The token of a header: `Bearer TOKEN` (RFC 6750), or the password of `Basic` (RFC 7617) with any user name.
+fn token_of(authorization: &str) -> Option<Vec<u8>> {
     if HEADER_BYTES_MAX < authorization.len() {
         return None;
     }
@@ -74,7 +74,7 @@ fn token(authorization: &str) -> Option<Vec<u8>> {
         return None;
     }
     let pair = STANDARD.decode(rest).ok()?;
-    let colon = pair.iter().position(|it| *it == b':')?;
+    let colon = pair.iter().position(|byte| *byte == b':')?;
     Some(pair[colon + 1..].to_vec())
 }
 
@@ -93,26 +93,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn at_loopback_only_this_machines_names_open() {
-        let door = Door::Loopback;
+    fn at_loopback_the_host_must_be_this_machine() {
+        let auth = Auth::Loopback;
         for host in ["localhost", "LOCALHOST:8417", "127.0.0.1", "127.0.0.1:9", "127.9.9.9:8417", "[::1]:8417", "[::1]"]
         {
-            assert_eq!(door.admit(Some(host), None), Ok(()), "{host}");
+            assert_eq!(auth.check(Some(host), None), Ok(()), "{host}");
         }
         for host in
             ["", "evil.example", "localhost.evil.example", "127.0.0.1.evil.example:8417", "192.168.1.5", "[::2]"]
         {
-            assert_eq!(door.admit(Some(host), None), Err(Refusal::Host), "{host}");
+            assert_eq!(auth.check(Some(host), None), Err(Refusal::Host), "{host}");
         }
-        assert_eq!(door.admit(None, Some("Bearer 0123456789abcdef")), Err(Refusal::Host));
+        assert_eq!(auth.check(None, Some("Bearer 0123456789abcdef")), Err(Refusal::Host));
     }
 
     #[test]
-    fn a_token_opens_in_two_ways() {
-        let door = Door::guarded(&Secret::new("0123456789:abcdef".into()));
+    fn a_token_is_accepted_as_bearer_or_basic() {
+        let auth = Auth::token(&Secret::new("0123456789:abcdef".into()));
         let basic = |pair: &str| format!("Basic {}", STANDARD.encode(pair));
         for header in ["Bearer 0123456789:abcdef", "bearer  0123456789:abcdef ", &basic("anyone:0123456789:abcdef")] {
-            assert_eq!(door.admit(None, Some(header)), Ok(()), "{header}");
+            assert_eq!(auth.check(None, Some(header)), Ok(()), "{header}");
         }
         let long = format!("Bearer {}", "x".repeat(5000));
         for header in [
@@ -127,8 +127,8 @@ mod tests {
             "Digest 0123456789:abcdef",
             &long,
         ] {
-            assert_eq!(door.admit(Some("localhost"), Some(header)), Err(Refusal::Token), "{header}");
+            assert_eq!(auth.check(Some("localhost"), Some(header)), Err(Refusal::Token), "{header}");
         }
-        assert_eq!(door.admit(Some("localhost"), None), Err(Refusal::Token));
+        assert_eq!(auth.check(Some("localhost"), None), Err(Refusal::Token));
     }
 }

@@ -1,6 +1,4 @@
-//! The page over HTTP: who asks for what, and how many may.
-//!
-//! The only file that knows axum.
+//! The HTTP server of the status page: routes, headers, and limits on connections. The only home of axum.
 
 use std::{
     convert::Infallible,
@@ -39,26 +37,26 @@ use tokio::{
 };
 use tracing::debug;
 
-use super::{CONNECTIONS_MAX, News, Shared, auth::Refusal, text};
+use super::{CONNECTIONS_MAX, PageEvent, Shared, auth::Refusal, text};
 use crate::publish::metrics;
 
-/// All of it: markup, style and script.
+/// Markup, style and script in one file.
 const PAGE: &str = include_str!("page.html");
-/// A connection to which nothing could be written for so long is closed: it is idle, stuck, or has asked for nothing.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// A stream with no news says so often that it is alive.
+/// A connection is closed if nothing could be written to it for this long: it is idle or stuck.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+/// How often a comment is sent on an idle event stream.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
-/// A browser that lost its stream comes back after so long.
-const COME_BACK: Duration = Duration::from_secs(3);
-/// When the process has no descriptors left, those of others may be free again after this.
-const NO_DESCRIPTORS: Duration = Duration::from_secs(1);
+/// How long a browser waits before it reconnects a lost event stream.
+const RECONNECT: Duration = Duration::from_secs(3);
+/// How long to wait after a failed `accept`: the process may have run out of file descriptors.
+const ACCEPT_RETRY: Duration = Duration::from_secs(1);
 
 /// Serves for as long as it is polled.
 pub(super) async fn serve(listener: TcpListener, shared: Arc<Shared>) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    let served = axum::serve(Doorway { listener, places }, router(shared)).await;
-    // It says of itself that it never ends.
-    debug!(?served, "the status page has ended");
+    let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let ended = axum::serve(LimitedListener { listener, permits }, router(shared)).await;
+    // By its documentation it never ends.
+    debug!(?ended, "the status page has ended");
 }
 
 fn router(shared: Arc<Shared>) -> Router {
@@ -70,23 +68,24 @@ fn router(shared: Arc<Shared>) -> Router {
         .route("/api/history/{camera}", get(history))
         .route("/api/events", get(events))
         .with_state(Arc::clone(&shared));
-    let entrance = Entrance { shared, headers: Arc::new(headers()) };
-    routes.layer(middleware::from_fn_with_state(entrance, admit))
+    let guard = Guard { shared, headers: Arc::new(headers()) };
+    routes.layer(middleware::from_fn_with_state(guard, guard_request))
 }
 
-/// What every request passes.
+/// The state of the middleware that every request passes.
 #[derive(Clone)]
-struct Entrance {
+struct Guard {
     shared: Arc<Shared>,
     headers: Arc<HeaderMap>,
 }
 
-async fn admit(State(entrance): State<Entrance>, request: Request, next: Next) -> Response {
-    let judged = {
-        let text = |name| request.headers().get(name).and_then(|it: &HeaderValue| it.to_str().ok());
-        entrance.shared.door.admit(text(HOST), text(AUTHORIZATION))
+/// Checks the authorisation and adds the headers.
+async fn guard_request(State(guard): State<Guard>, request: Request, next: Next) -> Response {
+    let authorised = {
+        let text = |name| request.headers().get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+        guard.shared.auth.check(text(HOST), text(AUTHORIZATION))
     };
-    let mut response = match judged {
+    let mut response = match authorised {
         Ok(()) => next.run(request).await,
         Err(Refusal::Host) => {
             let words = "this page is only for this machine: ask for localhost or 127.0.0.1 (from elsewhere through \
@@ -99,13 +98,13 @@ async fn admit(State(entrance): State<Entrance>, request: Request, next: Next) -
             (StatusCode::UNAUTHORIZED, challenge, words).into_response()
         }
     };
-    for (name, value) in entrance.headers.iter() {
+    for (name, value) in guard.headers.iter() {
         response.headers_mut().insert(name, value.clone());
     }
     response
 }
 
-/// The headers of every answer: nothing is loaded from elsewhere, kept, framed, or read by another site.
+/// The headers of every response: nothing may be loaded from elsewhere, cached, framed, or read by another site.
 fn headers() -> HeaderMap {
     let hash = |start: &str, end: &str| {
         let inside = PAGE.split_once(start).and_then(|(_, rest)| rest.split_once(end)).map_or("", |(inside, _)| inside);
@@ -126,8 +125,8 @@ fn headers() -> HeaderMap {
     ];
     let mut headers: HeaderMap =
         fixed.into_iter().map(|(name, value)| (name, HeaderValue::from_static(value))).collect();
-    // Base64 and the words above are all that stands in it.
-    headers.extend(HeaderValue::try_from(policy).map(|it| (header::CONTENT_SECURITY_POLICY, it)));
+    // Base64 and the constants above are always a valid header value.
+    headers.extend(HeaderValue::try_from(policy).map(|value| (header::CONTENT_SECURITY_POLICY, value)));
     headers
 }
 
@@ -136,25 +135,25 @@ async fn page() -> Response {
 }
 
 async fn healthz(State(shared): State<Arc<Shared>>) -> Response {
-    let troubles = shared.chronicle().troubles();
-    match troubles.as_slice() {
+    let problems = shared.history().problems();
+    match problems.as_slice() {
         [] => "ok\n".into_response(),
-        troubles => (StatusCode::SERVICE_UNAVAILABLE, troubles.join("\n") + "\n").into_response(),
+        problems => (StatusCode::SERVICE_UNAVAILABLE, problems.join("\n") + "\n").into_response(),
     }
 }
 
 async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
-    let (figures, cameras) = shared.chronicle().now();
+    let (figures, cameras) = shared.history().summary();
     let text = metrics::text(&shared.facts, &figures, &cameras);
     ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response()
 }
 
 async fn status(State(shared): State<Arc<Shared>>) -> Response {
-    json(shared.status().text.as_bytes().to_vec())
+    json(shared.status().json.as_bytes().to_vec())
 }
 
 async fn history(State(shared): State<Arc<Shared>>, Path(camera): Path<String>) -> Response {
-    let history = shared.chronicle().history(&camera);
+    let history = shared.history().history(&camera);
     match history {
         Some(history) => json(text::history(&camera, &history)),
         None => (StatusCode::NOT_FOUND, "there is no camera of this name\n").into_response(),
@@ -165,52 +164,52 @@ fn json(text: Vec<u8>) -> Response {
     ([(CONTENT_TYPE, "application/json")], text).into_response()
 }
 
-/// The status first, then whatever is new.
+/// The event stream: the status first, then new events.
 async fn events(State(shared): State<Arc<Shared>>) -> Response {
-    let Ok(place) = Arc::clone(&shared.streams).try_acquire_owned() else {
+    let Ok(permit) = Arc::clone(&shared.streams).try_acquire_owned() else {
         let words = "as many pages are open as may be: close one\n";
         return (StatusCode::SERVICE_UNAVAILABLE, [(RETRY_AFTER, "30")], words).into_response();
     };
-    let reader = shared.news.subscribe();
-    let first = stream::iter([Ok::<_, Infallible>(event(&shared.status()).retry(COME_BACK))]);
-    let rest = stream::unfold((reader, place), |mut it| async move {
-        // Whoever is too slow has lost events: the stream ends, and the page begins anew with the history.
-        let news = it.0.recv().await.ok()?;
-        Some((Ok(event(&news)), it))
+    let receiver = shared.events.subscribe();
+    let first = stream::iter([Ok::<_, Infallible>(event(&shared.status()).retry(RECONNECT))]);
+    let rest = stream::unfold((receiver, permit), |(mut receiver, permit)| async move {
+        // A reader that is too slow has lost events: the stream ends, and the page reloads the history.
+        let next = receiver.recv().await.ok()?;
+        Some((Ok(event(&next)), (receiver, permit)))
     });
     Sse::new(first.chain(rest)).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response()
 }
 
-fn event(news: &News) -> Event {
-    Event::default().event(news.kind).data(&news.text)
+fn event(event: &PageEvent) -> Event {
+    Event::default().event(event.name).data(&event.json)
 }
 
-/// Lets in as many as there are places.
-struct Doorway {
+/// Limits the number of connections: `accept` waits for a permit.
+struct LimitedListener {
     listener: TcpListener,
-    places: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
 }
 
-impl Listener for Doorway {
-    type Io = Visitor;
+impl Listener for LimitedListener {
+    type Io = Connection;
     type Addr = SocketAddr;
 
-    async fn accept(&mut self) -> (Visitor, SocketAddr) {
-        // The semaphore is never closed, so there always is a place at last.
-        let place = Arc::clone(&self.places).acquire_owned().await.ok();
+    async fn accept(&mut self) -> (Connection, SocketAddr) {
+        // The semaphore is never closed, so this always succeeds in the end.
+        let permit = Arc::clone(&self.permits).acquire_owned().await.ok();
         loop {
             match self.listener.accept().await {
-                Ok((stream, address)) => return (Visitor::new(stream, place), address),
+                Ok((stream, address)) => return (Connection::new(stream, permit), address),
                 Err(err) => {
-                    let gone = matches!(
+                    let is_peers = matches!(
                         err.kind(),
                         io::ErrorKind::ConnectionRefused
                             | io::ErrorKind::ConnectionAborted
                             | io::ErrorKind::ConnectionReset
                     );
-                    if !gone {
-                        debug!(%err, "no connection to the status page could be taken");
-                        sleep(NO_DESCRIPTORS).await;
+                    if !is_peers {
+                        debug!(%err, "no connection to the status page could be accepted");
+                        sleep(ACCEPT_RETRY).await;
                     }
                 }
             }
@@ -222,49 +221,49 @@ impl Listener for Doorway {
     }
 }
 
-/// A connection that is closed when nothing could be written to it for [`PATIENCE`]. Only what we write counts: a peer
-/// that sends a request letter by letter would otherwise keep its place for ever.
-struct Visitor {
+/// A connection that is closed when nothing could be written to it for [`WRITE_TIMEOUT`]. Reads do not count: a peer
+/// that sends its request byte by byte would otherwise keep its permit for ever.
+struct Connection {
     stream: TcpStream,
-    patience: Pin<Box<Sleep>>,
-    _place: Option<OwnedSemaphorePermit>,
+    timeout: Pin<Box<Sleep>>,
+    _permit: Option<OwnedSemaphorePermit>,
 }
 
-impl Visitor {
-    fn new(stream: TcpStream, place: Option<OwnedSemaphorePermit>) -> Self {
-        // Events are small, and people look at them live. Where it is refused they come a little later.
+impl Connection {
+    fn new(stream: TcpStream, permit: Option<OwnedSemaphorePermit>) -> Self {
+        // Events are small and shown live. If this fails, they arrive a little later.
         stream.set_nodelay(true).ok();
-        Self { stream, patience: Box::pin(sleep(PATIENCE)), _place: place }
+        Self { stream, timeout: Box::pin(sleep(WRITE_TIMEOUT)), _permit: permit }
     }
 
-    /// Passes a result on unless it must be waited for and patience is at its end.
-    fn or_late<T>(&mut self, context: &mut Context<'_>, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+    /// Returns the result, or an error if it is pending and the timeout has expired.
+    fn or_timed_out<T>(&mut self, context: &mut Context<'_>, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if result.is_pending() {
-            ready!(self.patience.as_mut().poll(context));
+            ready!(self.timeout.as_mut().poll(context));
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
         result
     }
 }
 
-impl AsyncRead for Visitor {
+impl AsyncRead for Connection {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let read = Pin::new(&mut self.stream).poll_read(context, buffer);
-        self.or_late(context, read)
+        self.or_timed_out(context, read)
     }
 }
 
-impl AsyncWrite for Visitor {
+impl AsyncWrite for Connection {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(context, bytes);
         if let Poll::Ready(Ok(1..)) = written {
-            self.patience.as_mut().reset(Instant::now() + PATIENCE);
+            self.timeout.as_mut().reset(Instant::now() + WRITE_TIMEOUT);
         }
-        self.or_late(context, written)
+        self.or_timed_out(context, written)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -282,12 +281,13 @@ mod tests {
 
     #[test]
     fn the_page_loads_nothing_and_has_one_style_and_one_script() {
-        for once in ["<style>", "</style>", "<script>", "</script>"] {
-            assert_eq!(PAGE.matches(once).count(), 1, "{once}");
+        for tag in ["<style>", "</style>", "<script>", "</script>"] {
+            assert_eq!(PAGE.matches(tag).count(), 1, "{tag}");
         }
-        for never in ["http://", "https://", "src=", "@import", "url(h", "url(\"", "innerHTML", "style=", "onclick"] {
-            // The name of the SVG namespace is fetched by nobody.
-            assert!(!PAGE.replace("http://www.w3.org/2000/svg", "").contains(never), "{never}");
+        for forbidden in ["http://", "https://", "src=", "@import", "url(h", "url(\"", "innerHTML", "style=", "onclick"]
+        {
+            // The SVG namespace is a name only; nothing is fetched.
+            assert!(!PAGE.replace("http://www.w3.org/2000/svg", "").contains(forbidden), "{forbidden}");
         }
         let policy = headers()[header::CONTENT_SECURITY_POLICY].to_str().unwrap().to_owned();
         let empty = STANDARD.encode(Sha256::digest(b""));

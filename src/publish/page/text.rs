@@ -1,4 +1,4 @@
-//! What the page's script reads: the same texts as on MQTT, and a day of readings as short rows.
+//! The JSON that the page's script reads: the same texts as on MQTT, and a day of readings as short rows.
 
 use std::collections::BTreeMap;
 
@@ -6,15 +6,15 @@ use serde::Serialize;
 
 use crate::{
     publish::{
-        history::{CameraHistory, CameraNow, Minute, Point},
+        history::{CameraHistory, CameraSummary, Minute, Point},
         metrics::Facts,
-        payload::{Figures, HealthText, ReadingText, json},
+        payload::{BoxFigures, HealthText, ReadingText, json},
     },
     wire::record::{Outcome, Reading, Withheld},
 };
 
 #[derive(Serialize)]
-struct ReadingNews<'a> {
+struct ReadingEvent<'a> {
     camera: &'a str,
     reading: ReadingText,
 }
@@ -49,7 +49,7 @@ struct Camera<'a> {
     positive: u64,
     neutral: u64,
     negative: u64,
-    /// By reason; those that never were are absent.
+    /// By reason; absent reasons have no readings.
     withheld: BTreeMap<&'static str, u64>,
 }
 
@@ -59,21 +59,21 @@ struct HistoryText<'a> {
     camera: &'a str,
     /// End of the window in ms, code, three probabilities in 1/10000, latency in ms.
     recent: Vec<(u64, i16, u16, u16, u16, u16)>,
-    /// The minute since 1970, readings with each label, without one, and the number of the newest reason or 0.
+    /// The minute since 1970, readings with each label, withheld ones, and the number of the newest reason or 0.
     minutes: Vec<(u64, u16, u16, u16, u16, u8)>,
 }
 
-/// A reading that has just come.
+/// A new reading.
 pub(super) fn reading(camera: &str, reading: &Reading, boot: u32) -> Vec<u8> {
-    json(&ReadingNews { camera, reading: ReadingText::new(reading, boot) })
+    json(&ReadingEvent { camera, reading: ReadingText::new(reading, boot) })
 }
 
-/// The whole box, without the past.
+/// The current state of the whole box.
 pub(super) fn status(
     facts: &Facts,
-    figures: &Figures,
-    cameras: &[CameraNow],
-    troubles: &[String],
+    figures: &BoxFigures,
+    cameras: &[CameraSummary],
+    problems: &[String],
     wall_ms: u64,
 ) -> Vec<u8> {
     json(&Status {
@@ -91,19 +91,19 @@ pub(super) fn status(
         given_up: figures.given_up,
         outbox_on_disk: figures.on_disk,
         refused: figures.refused,
-        troubles,
-        cameras: cameras.iter().map(|it| camera(it, facts, figures, wall_ms)).collect(),
+        troubles: problems,
+        cameras: cameras.iter().map(|summary| camera(summary, facts, figures, wall_ms)).collect(),
     })
 }
 
-fn camera<'a>(now: &'a CameraNow, facts: &Facts, figures: &Figures, wall_ms: u64) -> Camera<'a> {
-    let [positive, neutral, negative] = now.labelled;
-    let withheld = Withheld::ALL.iter().zip(now.withheld).filter(|(_, count)| 0 < *count);
+fn camera<'a>(summary: &'a CameraSummary, facts: &Facts, figures: &BoxFigures, wall_ms: u64) -> Camera<'a> {
+    let [positive, neutral, negative] = summary.labelled;
+    let withheld = Withheld::ALL.iter().zip(summary.withheld).filter(|(_, count)| 0 < *count);
     Camera {
-        name: &now.name,
-        state: now.state.as_str(),
-        health: now.vital.as_ref().map(|it| HealthText::new(it, now.state, figures, wall_ms, facts.boot)),
-        reading: now.reading.as_ref().map(|it| ReadingText::new(it, facts.boot)),
+        name: &summary.name,
+        state: summary.state.as_str(),
+        health: summary.vital.as_ref().map(|vital| HealthText::new(vital, summary.state, figures, wall_ms, facts.boot)),
+        reading: summary.reading.as_ref().map(|reading| ReadingText::new(reading, facts.boot)),
         positive,
         neutral,
         negative,
@@ -111,20 +111,21 @@ fn camera<'a>(now: &'a CameraNow, facts: &Facts, figures: &Figures, wall_ms: u64
     }
 }
 
-/// A camera's past.
+/// A camera's past readings.
 pub(super) fn history(camera: &str, history: &CameraHistory) -> Vec<u8> {
-    let recent = history.recent.iter().map(|it| {
-        let [positive, neutral, negative] = it.probabilities;
-        (it.end_ms, code(it), positive, neutral, negative, it.latency_ms)
+    let recent = history.recent.iter().map(|point| {
+        let [positive, neutral, negative] = point.probabilities;
+        (point.end_ms, code(point), positive, neutral, negative, point.latency_ms)
     });
-    let minutes = history.minutes.iter().map(|it: &Minute| {
-        let [positive, neutral, negative] = it.labelled;
-        (it.minute, positive, neutral, negative, it.withheld, it.reason.map_or(0, Withheld::code))
+    let minutes = history.minutes.iter().map(|minute: &Minute| {
+        let [positive, neutral, negative] = minute.labelled;
+        let reason = minute.reason.map_or(0, Withheld::code);
+        (minute.minute, positive, neutral, negative, minute.withheld, reason)
     });
     json(&HistoryText { v: 1, camera, recent: recent.collect(), minutes: minutes.collect() })
 }
 
-/// As `code` of a published reading.
+/// The `code` of a published reading.
 fn code(point: &Point) -> i16 {
     match point.outcome {
         Outcome::Label(emotion) => i16::from(emotion.code()),

@@ -1,4 +1,5 @@
-//! TLS towards a broker: which authorities are trusted, and which certificate is shown. The only home of rustls.
+//! TLS towards a broker: which certificate authorities are trusted, and which client certificate is presented. The
+//! only home of rustls.
 
 use std::{fs, sync::Arc};
 
@@ -8,14 +9,14 @@ use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
 };
 
-use crate::wire::control::MqttSecrets;
+use crate::config::MqttSecrets;
 
-/// What connections are encrypted with.
+/// The TLS settings of a connection.
 pub type Tls = Arc<ClientConfig>;
 
-/// Where distributions keep the certificates of public authorities: Debian and Ubuntu (a Jetson's too), Fedora,
-/// OpenSUSE, Alpine.
-const SYSTEM_AUTHORITIES: [&str; 4] = [
+/// Where distributions keep the certificates of public authorities: Debian and Ubuntu (also on a Jetson), Fedora,
+/// openSUSE, Alpine.
+const SYSTEM_BUNDLES: [&str; 4] = [
     "/etc/ssl/certs/ca-certificates.crt",
     "/etc/pki/tls/certs/ca-bundle.crt",
     "/etc/ssl/ca-bundle.pem",
@@ -25,29 +26,29 @@ const SYSTEM_AUTHORITIES: [&str; 4] = [
 /// A certificate or key that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// `mqtt.tls_ca_file` or the system's bundle.
+    /// `mqtt.tls_ca_file`.
     #[error(
         "mqtt.tls_ca_file: no usable certificate in it; a PEM file of the authority that signed the broker's is needed"
     )]
     Authority,
-    /// There is no bundle on this system.
+    /// No bundle was found on this system.
     #[error("no certificates of public authorities on this system; install ca-certificates, or set mqtt.tls_ca_file")]
     NoSystem,
     /// `mqtt.tls_certificate_file`.
     #[error("mqtt.tls_certificate_file: not a PEM certificate")]
     Certificate,
-    /// `mqtt.tls_key_file`. The reason is left out: it could show a part of the key.
+    /// `mqtt.tls_key_file`. The reason is left out because it could contain a part of the key.
     #[error("mqtt.tls_key_file: not a PEM key")]
     Key,
-    /// The two do not belong together, or a kind of key that ring does not know.
+    /// Certificate and key do not match, or ring does not support the key's type.
     #[error("mqtt.tls_certificate_file and mqtt.tls_key_file cannot be used together: {0}")]
     Pair(rustls::Error),
-    /// rustls and its provider do not agree on a version of TLS.
+    /// rustls and its provider have no version of TLS in common.
     #[error("TLS cannot be set up: {0}")]
     Setup(rustls::Error),
 }
 
-/// Reads certificates and key, PEM.
+/// Reads the certificates and the key, PEM; without an authority of their own, those of the system.
 ///
 /// # Errors
 /// Which of them cannot be used.
@@ -64,7 +65,7 @@ pub fn client_config(secrets: &MqttSecrets) -> Result<Tls, TlsError> {
         None => builder.with_no_client_auth(),
         Some((certificate, key)) => {
             let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(certificate.as_bytes()).collect();
-            let chain = chain.ok().filter(|it| !it.is_empty()).ok_or(TlsError::Certificate)?;
+            let chain = chain.ok().filter(|chain| !chain.is_empty()).ok_or(TlsError::Certificate)?;
             let key = PrivateKeyDer::from_pem_slice(key.reveal().as_bytes()).map_err(|_hidden| TlsError::Key)?;
             builder.with_client_auth_cert(chain, key).map_err(TlsError::Pair)?
         }
@@ -72,7 +73,7 @@ pub fn client_config(secrets: &MqttSecrets) -> Result<Tls, TlsError> {
     Ok(Arc::new(config))
 }
 
-/// One bad certificate among the system's hundreds must not put the others out of use, so it is passed over.
+/// Skips certificates that cannot be parsed: one among the system's hundreds must not disable the others.
 fn authorities(pem: &[u8]) -> Option<RootCertStore> {
     let mut store = RootCertStore::empty();
     let (added, _ignored) = store.add_parsable_certificates(CertificateDer::pem_slice_iter(pem).flatten());
@@ -80,5 +81,5 @@ fn authorities(pem: &[u8]) -> Option<RootCertStore> {
 }
 
 fn system_authorities() -> Result<RootCertStore, TlsError> {
-    SYSTEM_AUTHORITIES.iter().find_map(|file| authorities(&fs::read(file).ok()?)).ok_or(TlsError::NoSystem)
+    SYSTEM_BUNDLES.iter().find_map(|file| authorities(&fs::read(file).ok()?)).ok_or(TlsError::NoSystem)
 }

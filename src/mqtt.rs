@@ -1,0 +1,28 @@
+//! MQTT towards a broker: connection, TLS, and why a connection failed. `publish` and `watch` use it.
+//!
+//! ```text
+//! Options ─▶ open ─▶ Client (publish, subscribe, disconnect)
+//!               └──▶ EventLoop ─▶ Event, or the Failure that ended the connection
+//! ```
+//!
+//! The only home of rumqttc and rustls. It connects once: when to connect again is the caller's decision, and
+//! [`Backoff`] tells how long to wait before it.
+
+mod backoff;
+mod connection;
+mod failure;
+mod tls;
+
+use std::time::Duration;
+
+pub use self::{
+    backoff::Backoff,
+    connection::{Client, Event, EventLoop, Message, Options, Will, open},
+    failure::{Failure, FailureKind},
+    tls::{Tls, TlsError, client_config},
+};
+
+/// How long to wait for the answer to a connection request, or for space in the socket's buffer, s.
+const TIMEOUT_S: u64 = 5;
+/// After a connection that lasted longer than this, the next outage starts with short waits again.
+pub const STABLE_CONNECTION: Duration = Duration::from_secs(10);
