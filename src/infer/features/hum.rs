@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use rustfft::{Fft, FftPlanner, num_complex::Complex};
+use realfft::{RealFftPlanner, RealToComplex, num_complex::Complex};
 
 /// Harmonics that are looked for: a transformer's hum is at 1, a rectifier's at 2, 4, 6, and the rest are overtones.
 const HARMONICS: usize = 8;
@@ -29,9 +29,11 @@ pub struct Hum {
 /// Finds hum in sound; memory is that of one spectrum.
 pub struct HumFinder {
     rate_hz: f64,
-    fft: Arc<dyn Fft<f64>>,
+    fft: Arc<dyn RealToComplex<f64>>,
     window: Box<[f64]>,
-    frame: Vec<Complex<f64>>,
+    /// One windowed frame; the transform uses it as scratch.
+    frame: Vec<f64>,
+    spectrum: Vec<Complex<f64>>,
     scratch: Vec<Complex<f64>>,
     /// For each bin from 0 Hz on the mean power over the frames.
     power: Vec<f64>,
@@ -49,13 +51,14 @@ impl HumFinder {
     pub fn new(rate_hz: u32) -> Self {
         // Two seconds or a little more: bins of half a hertz, and a voice does not hold a tone for so long.
         let length = (rate_hz as usize * 2).next_power_of_two();
-        let fft = FftPlanner::new().plan_fft_forward(length);
+        let fft = RealFftPlanner::new().plan_fft_forward(length);
         let angle = std::f64::consts::TAU / length as f64;
         Self {
             rate_hz: f64::from(rate_hz),
             window: (0..length).map(|n| 0.5 - 0.5 * (angle * n as f64).cos()).collect(),
-            frame: vec![Complex::default(); length],
-            scratch: vec![Complex::default(); fft.get_inplace_scratch_len()],
+            frame: fft.make_input_vec(),
+            spectrum: fft.make_output_vec(),
+            scratch: fft.make_scratch_vec(),
             power: vec![0.0; length / 2 + 1],
             fft,
         }
@@ -80,10 +83,11 @@ impl HumFinder {
         self.power.fill(0.0);
         for samples in samples.windows(length).step_by(length / 2) {
             for ((out, sample), window) in self.frame.iter_mut().zip(samples).zip(&*self.window) {
-                *out = Complex::new(f64::from(*sample) * window, 0.0);
+                *out = f64::from(*sample) * window;
             }
-            self.fft.process_with_scratch(&mut self.frame, &mut self.scratch);
-            self.power.iter_mut().zip(&self.frame).for_each(|(power, bin)| *power += bin.norm_sqr());
+            let transformed = self.fft.process_with_scratch(&mut self.frame, &mut self.spectrum, &mut self.scratch);
+            debug_assert!(transformed.is_ok(), "the buffers are the transform's own");
+            self.power.iter_mut().zip(&self.spectrum).for_each(|(power, bin)| *power += bin.norm_sqr());
         }
     }
 

@@ -7,7 +7,7 @@
 
 use std::{fmt, sync::Arc};
 
-use rustfft::{Fft, FftPlanner, num_complex::Complex};
+use realfft::{RealFftPlanner, RealToComplex, num_complex::Complex};
 
 use crate::infer::contract::{Sound, SoundKind};
 
@@ -114,36 +114,26 @@ struct Filter {
     weights: (usize, usize),
 }
 
-/// The input or output of a transform. It begins at a cache line, else half of the transform's loads would touch two
-/// and the whole spectrogram take a tenth longer.
-#[repr(align(64))]
-struct Points([Complex<f64>; FFT]);
-
-impl Points {
-    fn zero() -> Self {
-        Self([Complex::new(0.0, 0.0); FFT])
-    }
-}
-
 /// `ger-mel-1`.
 ///
 /// The transform is computed in f64: in f32 it would take two thirds of the time and pass the golden vectors, but the
 /// quiet bins beside a loud tone would be off by 0.0013 dB and those beside a constant offset by 0.05 dB, where
-/// training and daemon may differ by 0.001 dB. Two frames go through one complex transform, one as the real
-/// part and the other as the imaginary part, which is faster than any transform of one real frame. What comes after
-/// it only adds positive numbers, for which f32 is exact enough, and does so for [`LANES`] frames at once.
+/// training and daemon may differ by 0.001 dB. What comes after it only adds positive numbers, for which f32 is exact
+/// enough, and does so for [`LANES`] frames at once.
 pub struct Mel {
-    fft: Arc<dyn Fft<f64>>,
+    fft: Arc<dyn RealToComplex<f64>>,
+    /// Hann's window, periodic.
     window: Box<[f64]>,
     /// 128 filters, and their weights one after another: two for each FFT bin, not 128.
     filters: Vec<Filter>,
     weights: Vec<f32>,
     padded: Vec<f64>,
-    frames: Points,
-    spectrum: Points,
+    /// One windowed frame; the transform uses it as scratch.
+    frame: Vec<f64>,
+    spectrum: Vec<Complex<f64>>,
     scratch: Vec<Complex<f64>>,
-    /// For each FFT bin the powers of neighbouring frames, in pairs as they are transformed.
-    power: Vec<[[f32; 2]; LANES / 2]>,
+    /// For each FFT bin the powers of neighbouring frames.
+    power: Vec<[f32; LANES]>,
     mean: f32,
     std: f32,
 }
@@ -158,19 +148,18 @@ impl Mel {
     /// With the training's mean and standard deviation, in dB.
     #[must_use]
     pub fn new(mean: f32, std: f32) -> Self {
-        let fft = FftPlanner::new().plan_fft_forward(FFT);
+        let fft = RealFftPlanner::new().plan_fft_forward(FFT);
         let angle = std::f64::consts::TAU / FFT as f64;
         let (filters, weights) = filter_bank();
         Self {
-            // Half of Hann's window: see `powers`.
-            window: (0..FFT).map(|n| 0.25 - 0.25 * (angle * n as f64).cos()).collect(),
+            window: (0..FFT).map(|n| 0.5 - 0.5 * (angle * n as f64).cos()).collect(),
             filters,
             weights,
             padded: vec![0.0; FFT + SEGMENT_SAMPLES],
-            frames: Points::zero(),
-            spectrum: Points::zero(),
-            scratch: vec![Complex::default(); fft.get_outofplace_scratch_len()],
-            power: vec![[[0.0; 2]; LANES / 2]; SPECTRUM],
+            frame: fft.make_input_vec(),
+            spectrum: fft.make_output_vec(),
+            scratch: fft.make_scratch_vec(),
+            power: vec![[0.0; LANES]; SPECTRUM],
             fft,
             mean,
             std,
@@ -184,9 +173,8 @@ impl Mel {
         for (segment, out) in segments.zip(out.chunks_exact_mut(BINS * FRAMES)) {
             pad(segment, &mut self.padded);
             for frame in (0..FRAMES).step_by(LANES) {
-                for pair in 0..LANES / 2 {
-                    self.transform((frame + 2 * pair) * HOP);
-                    self.split(pair);
+                for lane in 0..LANES {
+                    self.transform((frame + lane) * HOP, lane);
                 }
                 for (filter, row) in self.filters.iter().zip(out.chunks_exact_mut(FRAMES)) {
                     let sums = self.sums(filter);
@@ -204,24 +192,16 @@ impl Mel {
         }
     }
 
-    /// The spectrum of the frame that begins at `at` of the padded segment, plus i times that of the next one.
-    fn transform(&mut self, at: usize) {
-        let first = &self.padded[at..at + FFT];
-        let second = &self.padded[at + HOP..at + HOP + FFT];
-        for (((out, first), second), window) in self.frames.0.iter_mut().zip(first).zip(second).zip(&*self.window) {
-            *out = Complex::new(first * window, second * window);
+    /// The powers of the frame that begins at `at` of the padded segment, into their lane.
+    #[allow(clippy::cast_possible_truncation, reason = "the spectrogram is f32, as in training")]
+    fn transform(&mut self, at: usize, lane: usize) {
+        for ((out, sample), window) in self.frame.iter_mut().zip(&self.padded[at..]).zip(&*self.window) {
+            *out = sample * window;
         }
-        self.fft.process_outofplace_with_scratch(&mut self.frames.0, &mut self.spectrum.0, &mut self.scratch);
-    }
-
-    /// The powers of the two frames of a transform, bin by bin. The spectrum goes round: before its first number
-    /// lies its last.
-    fn split(&mut self, pair: usize) {
-        let spectrum = &self.spectrum.0;
-        self.power[0][pair] = powers(spectrum[0], spectrum[0]);
-        let (ahead, back) = (&spectrum[1..SPECTRUM], spectrum[FFT / 2..].iter().rev());
-        for ((power, z), mirrored) in self.power[1..].iter_mut().zip(ahead).zip(back) {
-            power[pair] = powers(*z, *mirrored);
+        let transformed = self.fft.process_with_scratch(&mut self.frame, &mut self.spectrum, &mut self.scratch);
+        debug_assert!(transformed.is_ok(), "the buffers are the transform's own");
+        for (power, bin) in self.power.iter_mut().zip(&self.spectrum) {
+            power[lane] = bin.norm_sqr() as f32;
         }
     }
 
@@ -230,7 +210,7 @@ impl Mel {
         let weights = &self.weights[filter.weights.0..filter.weights.1];
         let mut sums = [0.0; LANES];
         for (power, weight) in self.power[filter.from..].iter().zip(weights) {
-            for (sum, power) in sums.iter_mut().zip(power.as_flattened()) {
+            for (sum, power) in sums.iter_mut().zip(power) {
                 *sum += power * weight;
             }
         }
@@ -257,16 +237,6 @@ fn decibel(power: f32) -> f32 {
     // |s| ≤ 0.172: the first term left out, s¹¹ / 11, is below 4e-10.
     let series = 1.0 + square * (1.0 / 3.0 + square * (0.2 + square * (1.0 / 7.0 + square / 9.0)));
     octaves as f32 * PER_OCTAVE + PER_ARTANH * s * series
-}
-
-/// The powers of x and y at one bin k, of Z, the transform of x + i·y. X(k) is (Z(k) + Z*(-k)) / 2, and i·Y(k) is
-/// (Z(k) - Z*(-k)) / 2; the window has halved them already. Written in pairs, which the compiler makes vectors of.
-#[allow(clippy::cast_possible_truncation, reason = "the spectrogram is f32, as in training")]
-fn powers(z: Complex<f64>, mirrored: Complex<f64>) -> [f32; 2] {
-    let sum = [z.re + mirrored.re, z.im + mirrored.im];
-    let difference = [z.re - mirrored.re, z.im - mirrored.im];
-    let power = [sum[0] * sum[0] + difference[1] * difference[1], sum[1] * sum[1] + difference[0] * difference[0]];
-    [power[0] as f32, power[1] as f32]
 }
 
 /// The larger one, or `b` where `a` is not a number. Unlike `f32::max` it is one instruction.
