@@ -2,12 +2,13 @@
 //!
 //! * [`access_unit`]: `ingest` → `infer`, compressed access units and the state of their cameras. One way.
 //! * [`record`]: `infer` → `publish`, records of exactly 64 bytes: numbers and enums from closed lists. One way.
-//! * [`enums`]: the closed lists.
+//! * [`enums`]: the closed lists; [`estimate`]: the numbers that a network may estimate.
 //! * [`control`]: parent ⇄ worker, orders and reports as JSON. No media.
 
 pub mod access_unit;
 pub mod control;
 pub mod enums;
+pub mod estimate;
 pub mod process;
 pub mod record;
 

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::system::System;
 use crate::{
     config::{self, Config, Decode, Gates, ProviderChoice, Source, Transport},
-    wire::CameraId,
+    wire::{CameraId, estimate::Estimates},
 };
 
 /// Of the whole box.
@@ -58,8 +58,8 @@ pub struct Network {
     pub needs_sound: bool,
     /// Whether it estimates the group's size.
     pub estimates_group: bool,
-    /// From which width of heads to which it was trained, as shares of the picture's width, where it tells them.
-    pub head_width: Option<[f64; 2]>,
+    /// What it estimates beside the emotion: from which value to which it was trained.
+    pub estimates: Estimates<Option<[f32; 2]>>,
     /// How often each emotion was in training, in the order of `Emotion::ALL`.
     pub prior: [f32; 3],
     /// The expected calibration error that its card states, 0 to 1.
@@ -139,6 +139,7 @@ impl CameraFacts {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use crate::wire::estimate::Estimate;
 
     /// A box of two cores with one network camera named `hall`, and the shipped network.
     pub(in super::super) fn facts() -> Facts {
@@ -161,7 +162,7 @@ pub(super) mod tests {
                 hears: true,
                 needs_sound: false,
                 estimates_group: true,
-                head_width: Some([0.0522, 0.2321]),
+                estimates: [Some([0.0522, 0.2321]); Estimate::COUNT],
                 prior: [1.0 / 3.0; 3],
                 calibration_error: Some(0.0291),
             },

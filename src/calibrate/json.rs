@@ -11,6 +11,7 @@ use super::{
 };
 use crate::wire::{
     control::Libraries,
+    estimate::Estimate,
     record::{Emotion, Outcome, ProbeRecord, Reading, Record, Vital},
 };
 
@@ -86,8 +87,11 @@ fn survey(name: &str, survey: &ProbeRecord) -> Json {
         "peak_db": known(heard, f64::from(survey.peak_cdb) / 100.0), "clipped_permille": survey.clipped_permille,
         "hum_db": known(0 < survey.hum_hz, f64::from(survey.hum_cdb) / 100.0), "hum_hz": survey.hum_hz,
         "clap_offset_ms": survey.clap_offset_ms, "clap_confidence": survey.clap_confidence, "claps": survey.claps,
-        "head_width_permille": survey.head_width_permille, "motion": survey.motion(),
+        "motion": survey.motion(),
     });
+    for (estimate, permille) in Estimate::ALL.into_iter().zip(survey.estimates_permille) {
+        line[format!("{}_permille", estimate.as_str())] = json!(permille);
+    }
     probabilities(&mut line, survey.probabilities);
     line
 }

@@ -8,7 +8,10 @@ use super::{
 };
 use crate::{
     time::Span,
-    wire::record::{CameraState, Emotion, Outcome, ProbeRecord, Reading, SoundState, Step, Vital, Withheld},
+    wire::{
+        estimate::Estimates,
+        record::{CameraState, Emotion, Outcome, ProbeRecord, Reading, SoundState, Step, Vital, Withheld},
+    },
 };
 
 /// A picture that changed so recently moves, ms.
@@ -47,8 +50,8 @@ pub struct Seen {
     pub frame_offset_ms: u16,
     /// The probability of the likeliest emotion before smoothing, in ten-thousandths.
     pub confidence: Tally,
-    /// How wide heads were in each window with people, thousandths of the picture's width.
-    pub head_width_permille: Tally,
+    /// What the network estimated of each window beside the emotion, thousandths.
+    pub estimates_permille: Estimates<Tally>,
     /// Whether the picture was ever seen to move.
     pub has_moved: bool,
     /// Mean luma, 0 to 255.
@@ -147,8 +150,10 @@ impl Seen {
             if survey.probabilities != [0; 3] {
                 self.confidence.add(survey.probabilities.into_iter().max().unwrap_or(0));
             }
-            if 0 < survey.head_width_permille {
-                self.head_width_permille.add(survey.head_width_permille);
+            for (tally, permille) in self.estimates_permille.iter_mut().zip(survey.estimates_permille) {
+                if 0 < permille {
+                    tally.add(permille);
+                }
             }
             self.baseline.window(survey.probabilities, survey.motion());
         }
@@ -186,7 +191,7 @@ impl Seen {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::wire::{CameraId, record::example};
+    use crate::wire::{CameraId, estimate::Estimate, record::example};
 
     pub(in super::super) fn reading(slot: u64, outcome: Outcome) -> Reading {
         Reading { outcome, probabilities: [7000, 2000, 1000], ..example::reading(CameraId(0), slot) }
@@ -209,7 +214,7 @@ pub(super) mod tests {
             noise_floor_cdb: -5200,
             peak_cdb: -900,
             probabilities: [7000, 2000, 1000],
-            head_width_permille: 84,
+            estimates_permille: [84; Estimate::COUNT],
             motion_milli: 1600,
             slot,
             ..ProbeRecord::unknown(CameraId(0))

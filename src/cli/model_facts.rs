@@ -77,7 +77,7 @@ pub(super) fn read(model: &Path) -> Result<NetworkFacts, String> {
         hears,
         needs_sound: hears && contract.sound.missing == Missing::Withhold,
         estimates_group: contract.outputs.group_size.is_some(),
-        head_width: contract.outputs.head_width.map(|range| range.map(f64::from)),
+        estimates: contract.outputs.estimates,
         prior: contract.prior,
         calibration_error,
     };

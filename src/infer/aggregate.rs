@@ -250,7 +250,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::time::Span;
+    use crate::{time::Span, wire::estimate::Estimates};
 
     fn contract() -> Contract {
         Contract::read(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/good.onnx"))).unwrap().0
@@ -262,7 +262,11 @@ mod tests {
 
     /// The logits of these probabilities, from a group of 5 to 9.
     fn likely(parts: [f32; 3]) -> Answer {
-        Answer { logits: parts.map(f32::ln), group_size: Some([0.0, 0.0, 0.0, 4.0, 0.0]), head_width: None }
+        Answer {
+            logits: parts.map(f32::ln),
+            group_size: Some([0.0, 0.0, 0.0, 4.0, 0.0]),
+            estimates: Estimates::default(),
+        }
     }
 
     fn sized(bucket: usize) -> Answer {
@@ -279,7 +283,7 @@ mod tests {
         let check = |temperature: f32, wanted: [u16; 3]| {
             let contract = Contract { temperature, ..contract() };
             let reading = Reading { smoothing: false, min_confidence: 0.34, ..Reading::default() };
-            let answer = Answer { logits: [2.0, 1.0, 0.0], group_size: None, head_width: None };
+            let answer = Answer { logits: [2.0, 1.0, 0.0], group_size: None, estimates: Estimates::default() };
             assert_eq!(Aggregate::new(&contract, &reading).step(9, Ok(answer)).probabilities, wanted);
         };
         check(1.0, [6653, 2447, 900]);
@@ -439,7 +443,7 @@ mod tests {
     fn what_is_not_a_number_is_an_invalid_model() {
         let mut aggregate = Aggregate::new(&contract(), &Reading::default());
         for logits in [[f32::NAN, 0.0, 0.0], [0.0, f32::INFINITY, 0.0]] {
-            let step = aggregate.step(1, Ok(Answer { logits, group_size: None, head_width: None }));
+            let step = aggregate.step(1, Ok(Answer { logits, group_size: None, estimates: Estimates::default() }));
             assert_eq!(step.outcome, Outcome::Withheld(Withheld::ModelInvalid));
             assert_eq!(step.probabilities, [0; 3]);
         }
@@ -458,7 +462,7 @@ mod tests {
             for slot in 0..17_280 {
                 let sensed = match slot % 97 {
                     0..=5 => Err(Withheld::VideoGap),
-                    _ => Ok(Answer { logits: extreme(slot), group_size: None, head_width: None }),
+                    _ => Ok(Answer { logits: extreme(slot), group_size: None, estimates: Estimates::default() }),
                 };
                 let step = aggregate.step(slot, sensed);
                 let sum: u32 = step.probabilities.iter().map(|it| u32::from(*it)).sum();
@@ -482,7 +486,7 @@ mod tests {
             let mut slot = 0;
             for (logits, ahead) in answers {
                 slot += ahead;
-                let step = aggregate.step(slot, Ok(Answer { logits, group_size: None, head_width: None }));
+                let step = aggregate.step(slot, Ok(Answer { logits, group_size: None, estimates: Estimates::default() }));
                 prop_assert_eq!(step.probabilities.iter().map(|it| u32::from(*it)).sum::<u32>(), 10_000);
             }
         }

@@ -17,7 +17,13 @@ use std::{
 use serde_json::Value;
 
 use self::json::Fault;
-use crate::{time::Span, wire::record::Emotion};
+use crate::{
+    time::Span,
+    wire::{
+        estimate::{Estimate, Estimates},
+        record::Emotion,
+    },
+};
 
 /// The metadata property that holds the contract.
 pub const KEY: &str = "ger.contract";
@@ -222,8 +228,8 @@ pub enum Batch {
 pub struct Outputs {
     /// The smallest size of each bucket of the group's size, ascending from 0.
     pub group_size: Option<[u8; GROUP_BUCKETS]>,
-    /// Where it tells how wide heads are: from which width to which it was trained, as shares of the picture's width.
-    pub head_width: Option<[f32; 2]>,
+    /// What else it estimates: from which value to which it was trained, 0 to 1.
+    pub estimates: Estimates<Option<[f32; 2]>>,
     /// Whether there is `logits_video`.
     pub logits_video: bool,
     /// Whether there is `logits_sound`.
@@ -237,10 +243,17 @@ pub struct Golden {
     pub logits: [f32; 3],
     /// The expected logits of the group's size, where given.
     pub group_size: Option<[f32; GROUP_BUCKETS]>,
-    /// The expected width of heads, where given.
-    pub head_width: Option<f32>,
+    /// The expected estimates, where given.
+    pub estimates: Estimates<Option<f32>>,
     /// No output may differ by more.
     pub tolerance: f32,
+}
+
+impl Outputs {
+    /// What it estimates.
+    pub fn estimated(&self) -> impl Iterator<Item = Estimate> + '_ {
+        Estimate::ALL.into_iter().filter(|estimate| estimate.of(&self.estimates).is_some())
+    }
 }
 
 impl Contract {
@@ -363,7 +376,7 @@ mod tests {
         assert_eq!((contract.video.frames, contract.video.width, contract.batch), (5, 16, Batch::Any));
         assert_eq!(contract.sound.kind, SoundKind::Mel { mean: -30.0, std: 18.0 });
         assert_eq!(contract.outputs.group_size, Some([0, 1, 2, 5, 10]));
-        assert_eq!(contract.outputs.head_width, Some([0.05, 0.25]));
+        assert_eq!(*Estimate::HeadWidth.of(&contract.outputs.estimates), Some([0.05, 0.25]));
         assert_eq!(contract.golden.tolerance, 1e-3);
         assert_eq!((contract.video_len(), contract.sound_len()), (5 * 3 * 16 * 16, 5 * 128 * 128));
         let bytes = fs::read(data("good.onnx")).unwrap();

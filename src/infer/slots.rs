@@ -23,6 +23,7 @@ use crate::{
     wire::{
         CameraId,
         access_unit::CameraStatus,
+        estimate::{Estimate, Estimates},
         record::{
             CameraFault, CameraState, MOTION_NONE_MILLI, Outcome, ProbeRecord, Provider, Reading, Record, SoundState,
             Vital, Withheld,
@@ -162,14 +163,12 @@ impl Slots {
             let frame_offset_ms = input.selection.as_ref().map_or(0, Selection::frame_offset_ms);
             let ran = input.selection.is_ok();
             let answer = input.selection.and_then(|_| answer(answers.next()));
-            let head_width = answer.ok().and_then(|answer| answer.head_width);
+            let estimates = answer.map_or_else(|_| Estimates::default(), |answer| answer.estimates);
             let step = camera.aggregate.step(slot, answer);
-            // Where there is nobody, the width of a head means nothing.
-            let head_width = head_width.filter(|_| step.group_at_least != Some(0));
             camera.newest = NewestSlot {
                 slot,
                 probabilities: step.calibrated,
-                head_width_permille: head_width.map_or(0, permille),
+                estimates_permille: estimates_permille(&estimates, step.group_at_least != Some(0)),
                 motion: camera.motion.take(),
             };
             match step.outcome {
@@ -280,9 +279,17 @@ fn thousandths(levels: f32) -> u16 {
 struct NewestSlot {
     slot: u64,
     probabilities: [u16; 3],
-    head_width_permille: u16,
+    estimates_permille: Estimates<u16>,
     /// How much its window moved, levels.
     motion: Option<f32>,
+}
+
+/// The estimates for a record; without people, those that say something of people are 0.
+fn estimates_permille(estimates: &Estimates<Option<f32>>, has_people: bool) -> Estimates<u16> {
+    Estimate::ALL.map(|estimate| match estimate.of(estimates) {
+        Some(value) if has_people || !estimate.is_of_people() => permille(*value),
+        _ => 0,
+    })
 }
 
 /// Of a share from 0 to 1.
@@ -342,7 +349,7 @@ impl SlotCamera {
             camera_clock_ms: status.camera_clock_ms,
             slot: self.newest.slot,
             probabilities: self.newest.probabilities,
-            head_width_permille: self.newest.head_width_permille,
+            estimates_permille: self.newest.estimates_permille,
             motion_milli: self.newest.motion.map_or(MOTION_NONE_MILLI, thousandths),
             ..ProbeRecord::unknown(self.pipeline.camera.id)
         };

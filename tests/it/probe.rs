@@ -295,7 +295,7 @@ fn a_camera_is_surveyed_from_its_address_to_its_sound() {
             && (it.clipped_permille, it.hum_hz) == (0, 0);
         let is_linked = 0 < it.packets && 0 < it.round_trip_us && it.camera_clock_ms.unsigned_abs() < 2000;
         let is_read = 0 < it.slot && it.probabilities.iter().map(|it| u32::from(*it)).sum::<u32>() == 10_000;
-        is_seen && is_heard && is_linked && is_read && (1..1000).contains(&it.head_width_permille)
+        is_seen && is_heard && is_linked && is_read && (1..1000).contains(&it.estimates_permille[0])
     });
     assert!(steps.is_sorted(), "{steps:?}");
     rooms.stop();

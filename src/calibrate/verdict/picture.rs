@@ -1,7 +1,7 @@
 //! The picture itself: light, lens, movement, people.
 
 use super::{Grade, Item, Section, View};
-use crate::calibrate::bounds;
+use crate::{calibrate::bounds, wire::estimate::Estimate};
 
 pub(super) fn items(view: &View<'_>) -> Vec<Item> {
     vec![light(view), contrast(view), sharpness(view), movement(view), people(view)]
@@ -65,11 +65,12 @@ fn movement(view: &View<'_>) -> Item {
 /// Against what the network was trained on: what is smaller it was never taught to read.
 fn people(view: &View<'_>) -> Item {
     let item = Item::new(Section::Picture, "people", "people's size");
-    let Some([from, to]) = view.facts.network.head_width else {
+    let Some(trained) = Estimate::HeadWidth.of(&view.facts.network.estimates) else {
         return item.should_be("as in the network's training").is("this network does not estimate it");
     };
+    let [from, to] = trained.map(f64::from);
     let item = item.should_be(format!("heads {:.1} to {:.1} % of the picture's width", 100.0 * from, 100.0 * to));
-    let Some(permille) = view.seen.head_width_permille.quantile(0.5) else { return item };
+    let Some(permille) = Estimate::HeadWidth.of(&view.seen.estimates_permille).quantile(0.5) else { return item };
     let share = f64::from(permille) / 1000.0;
     let (grade, cure) = match share {
         small if small < from => (Grade::Warn, "smaller than in its training: zoom in, or hang the camera nearer"),
@@ -85,7 +86,7 @@ mod tests {
         super::tests::{grades, item},
         *,
     };
-    use crate::{calibrate::history::Tally, wire::record::ProbeRecord};
+    use crate::wire::{estimate::Estimates, record::ProbeRecord};
 
     #[test]
     fn movement_is_told_in_the_gates_own_levels() {
@@ -124,12 +125,12 @@ mod tests {
         survey("sharpness", Grade::Unknown, |it| it.contrast = 0);
         for (permille, grade) in [(52, Grade::Warn), (53, Grade::Pass), (232, Grade::Pass), (233, Grade::Warn)] {
             grades("people", grade, |seen, _| {
-                seen.head_width_permille = Tally::default();
-                seen.head_width_permille.add(permille);
+                seen.estimates_permille = Estimates::default();
+                seen.estimates_permille[Estimate::HeadWidth as usize].add(permille);
             });
         }
-        grades("people", Grade::Unknown, |seen, _| seen.head_width_permille = Tally::default());
-        grades("people", Grade::Unknown, |_, facts| facts.network.head_width = None);
+        grades("people", Grade::Unknown, |seen, _| seen.estimates_permille = Estimates::default());
+        grades("people", Grade::Unknown, |_, facts| facts.network.estimates = Estimates::default());
         survey("movement", Grade::Pass, |it| it.frozen_ms = 15_000);
         survey("movement", Grade::Warn, |it| it.frozen_ms = 15_001);
     }

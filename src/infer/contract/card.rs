@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::{Batch, Contract, Missing, ModelFile, SoundKind};
+use crate::wire::estimate::Estimate;
 
 impl Contract {
     /// What the network is, as a table of lines `name  value`.
@@ -57,8 +58,10 @@ impl Contract {
             let from: Vec<_> = buckets.iter().map(ToString::to_string).collect();
             answers.push(format!("group_size (from {})", from.join(", ")));
         }
-        if let Some([from, to]) = self.outputs.head_width {
-            answers.push(format!("head_width (trained from {from} to {to})"));
+        for estimate in Estimate::ALL {
+            if let Some([from, to]) = estimate.of(&self.outputs.estimates) {
+                answers.push(format!("{} (trained from {from} to {to})", estimate.as_str()));
+            }
         }
         if self.outputs.logits_video {
             answers.push("logits_video [3]".to_owned());

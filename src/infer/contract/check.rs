@@ -6,7 +6,13 @@ use super::{
     Batch, Contract, GROUP_BUCKETS, Golden, Missing, Outputs, Sound, SoundKind, VERSION, Video, in_order,
     json::{Fault, Node},
 };
-use crate::{time::Span, wire::record::Emotion};
+use crate::{
+    time::Span,
+    wire::{
+        estimate::{Estimate, Estimates},
+        record::Emotion,
+    },
+};
 
 pub(super) fn contract(document: Value) -> Result<Contract, Fault> {
     let root = Node::root(&document);
@@ -144,7 +150,9 @@ fn mel(node: &Node<'_>) -> Result<SoundKind, Fault> {
 
 fn outputs(node: &Node<'_>) -> Result<Outputs, Fault> {
     // An allow-list: embeddings, skeletons or maps of people must not leave a network.
-    let node = node.clone().only(&["logits", "group_size", "head_width", "logits_video", "logits_sound"])?;
+    let known = ["logits", "group_size", "logits_video", "logits_sound"].into_iter();
+    let known: Vec<_> = known.chain(Estimate::ALL.map(Estimate::as_str)).collect();
+    let node = node.clone().only(&known)?;
     node.at("logits").count(3..=3)?;
     let group_size = match node.at("group_size").given() {
         None => None,
@@ -165,18 +173,21 @@ fn outputs(node: &Node<'_>) -> Result<Outputs, Fault> {
             Some(bounds)
         }
     };
-    let head_width = node.at("head_width").given().map(trained).transpose()?;
+    let mut estimates = Estimates::default();
+    for estimate in Estimate::ALL {
+        estimates[estimate as usize] = node.at(estimate.as_str()).given().map(trained).transpose()?;
+    }
     let of_three = |key| node.at(key).given().map(|it| it.count(3..=3)).transpose().map(|it| it.is_some());
     Ok(Outputs {
         group_size,
-        head_width,
+        estimates,
         logits_video: of_three("logits_video")?,
         logits_sound: of_three("logits_sound")?,
     })
 }
 
-fn trained(head_width: Node<'_>) -> Result<[f32; 2], Fault> {
-    let trained = head_width.only(&["trained"])?.at("trained");
+fn trained(estimate: Node<'_>) -> Result<[f32; 2], Fault> {
+    let trained = estimate.only(&["trained"])?.at("trained");
     let [from, to] = trained.numbers(0.0..=1.0)?;
     let is_range = 0.0 < from && from < to;
     if is_range {
@@ -189,11 +200,16 @@ fn trained(head_width: Node<'_>) -> Result<[f32; 2], Fault> {
 fn golden(node: &Node<'_>) -> Result<Golden, Fault> {
     node.at("input").one_of(&[("ramp-v1", ())])?;
     let group_size = node.at("group_size").given();
-    let head_width = node.at("head_width").given().map(|it| it.numbers(0.0..=1.0)).transpose()?;
+    let mut estimates = Estimates::default();
+    for estimate in Estimate::ALL {
+        let given = node.at(estimate.as_str()).given();
+        let value = given.map(|value| value.numbers(0.0..=1.0)).transpose()?;
+        estimates[estimate as usize] = value.map(|[value]| narrow(value));
+    }
     Ok(Golden {
         logits: node.at("logits").numbers(-1e4..=1e4)?.map(narrow),
         group_size: group_size.map(|it| it.numbers(-1e4..=1e4)).transpose()?.map(|it| it.map(narrow)),
-        head_width: head_width.map(|[it]| narrow(it)),
+        estimates,
         tolerance: narrow(node.at("tolerance").number(1e-7..=0.1)?),
     })
 }

@@ -21,7 +21,7 @@ pub(super) fn check(contract: &Contract, inputs: &[Outlet], outputs: &[Outlet]) 
 
     let mut wanted = vec![("logits", vec![1, 3])];
     wanted.extend(contract.outputs.group_size.map(|_| ("group_size", vec![1, GROUP_BUCKETS])));
-    wanted.extend(contract.outputs.head_width.map(|_| ("head_width", vec![1, 1])));
+    wanted.extend(contract.outputs.estimated().map(|estimate| (estimate.as_str(), vec![1, 1])));
     wanted.extend(contract.outputs.logits_video.then(|| ("logits_video", vec![1, 3])));
     wanted.extend(contract.outputs.logits_sound.then(|| ("logits_sound", vec![1, 3])));
     same(contract.batch, "output", outputs, &wanted)?;

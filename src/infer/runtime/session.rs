@@ -9,7 +9,10 @@ use super::{Error, Refusals, golden, graph, providers};
 use crate::{
     config::Model,
     infer::contract::{Batch, Contract, GROUP_BUCKETS, Missing, ModelFile},
-    wire::record::{Provider, Withheld},
+    wire::{
+        estimate::Estimates,
+        record::{Provider, Withheld},
+    },
 };
 
 /// What the network answered for one clip. All numbers are finite.
@@ -20,8 +23,8 @@ pub struct Answer {
     pub logits: [f32; 3],
     /// The logits of the group's size, by bucket.
     pub group_size: Option<[f32; GROUP_BUCKETS]>,
-    /// How wide heads are, their median: a share of the picture's width. It means nothing where there is nobody.
-    pub head_width: Option<f32>,
+    /// What else it estimates, 0 to 1; `None` where it does not.
+    pub estimates: Estimates<Option<f32>>,
 }
 
 /// The network answered with something that is not a number.
@@ -183,19 +186,19 @@ impl Session {
             Some(_) => Some(rows::<GROUP_BUCKETS>(&outputs, "group_size")?),
             None => None,
         };
-        let head_width = match self.contract.outputs.head_width {
-            Some(_) => Some(rows::<1>(&outputs, "head_width")?),
-            None => None,
-        };
+        let mut estimates: Estimates<Option<&[[f32; 1]]>> = Default::default();
+        for estimate in self.contract.outputs.estimated() {
+            estimates[estimate as usize] = Some(rows::<1>(&outputs, estimate.as_str())?);
+        }
         for i in 0..count {
             let heard = self.present[from + i][1] != 0.0;
             let chosen = of_video.filter(|_| !heard).unwrap_or(logits);
             let answer = Answer {
                 logits: self.contract.in_order(chosen.get(i).copied().unwrap_or([f32::NAN; 3])),
                 group_size: group_size.map(|rows| rows.get(i).copied().unwrap_or([f32::NAN; GROUP_BUCKETS])),
-                head_width: head_width.map(|rows| rows.get(i).map_or(f32::NAN, |[it]| *it)),
+                estimates: estimates.map(|rows| rows.map(|rows| rows.get(i).map_or(f32::NAN, |[value]| *value))),
             };
-            let others = answer.group_size.iter().flatten().chain(&answer.head_width);
+            let others = answer.group_size.iter().flatten().chain(answer.estimates.iter().flatten());
             let finite = answer.logits.iter().chain(others).all(|it| it.is_finite());
             self.answers.push(if finite { Ok(answer) } else { Err(NotFinite) });
         }
@@ -219,11 +222,11 @@ impl Session {
                 let given = rows::<GROUP_BUCKETS>(&it, "group_size")?;
                 worst = worst.max(golden::difference(given.as_flattened(), wanted));
             }
-            if let Some(wanted) = wanted.head_width
-                && self.contract.outputs.head_width.is_some()
-            {
-                let given = rows::<1>(&it, "head_width")?;
-                worst = worst.max(golden::difference(given.as_flattened(), &[wanted]));
+            for estimate in self.contract.outputs.estimated() {
+                if let Some(wanted) = estimate.of(&wanted.estimates) {
+                    let given = rows::<1>(&it, estimate.as_str())?;
+                    worst = worst.max(golden::difference(given.as_flattened(), &[*wanted]));
+                }
             }
             Ok(worst)
         });

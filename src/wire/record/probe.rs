@@ -1,6 +1,9 @@
 //! What an installer wants to know of one camera beside its vitals: the record that only a dry run has.
 
-use super::{CameraId, KIND_SURVEY, LAYOUT, Malformed, Reader, Step, Writer, bad};
+use super::{
+    super::estimate::{Estimate, Estimates},
+    CameraId, KIND_SURVEY, LAYOUT, Malformed, Reader, Step, Writer, bad,
+};
 
 /// In place of a level where nothing was heard, hundredths of a dB.
 pub const LEVEL_NONE_CDB: i16 = -10_000;
@@ -61,9 +64,8 @@ pub struct ProbeRecord {
     /// What the network says of the newest window, calibrated but not smoothed, in units of 1/10000 and in the order
     /// of `Emotion::ALL`; zero where it sees too few people, or no window was inferred.
     pub probabilities: [u16; 3],
-    /// How wide the heads of people are in the newest window, their median, thousandths of the picture's width; 0 where
-    /// the network does not estimate it, or sees nobody.
-    pub head_width_permille: u16,
+    /// What the network estimates of the newest window beside the emotion, thousandths; 0 where it does not.
+    pub estimates_permille: Estimates<u16>,
     /// How much the newest window moved, in thousandths of a level: what `gates.motion_min` is compared with, which is
     /// the mean absolute difference of luma to the frame before, of the frame where it is largest. Capped at 65.534
     /// levels; [`MOTION_NONE_MILLI`] where the window has too few frames, or none with a frame before it.
@@ -100,7 +102,7 @@ impl ProbeRecord {
             clap_confidence: 0,
             claps: 0,
             probabilities: [0; 3],
-            head_width_permille: 0,
+            estimates_permille: [0; Estimate::COUNT],
             motion_milli: MOTION_NONE_MILLI,
             slot: 0,
         }
@@ -124,10 +126,10 @@ pub(super) fn write(bytes: &mut Writer, survey: &ProbeRecord) {
     for number in [survey.noise_floor_cdb, survey.peak_cdb, survey.hum_cdb, survey.clap_offset_ms] {
         bytes.put(&number.to_le_bytes());
     }
-    for number in [survey.sharpness, survey.clipped_permille, survey.head_width_permille] {
+    for number in [survey.sharpness, survey.clipped_permille] {
         bytes.put(&number.to_le_bytes());
     }
-    survey.probabilities.iter().for_each(|it| bytes.put(&it.to_le_bytes()));
+    survey.estimates_permille.iter().chain(&survey.probabilities).for_each(|it| bytes.put(&it.to_le_bytes()));
     bytes.put(&survey.slot.to_le_bytes());
     bytes.put(&survey.motion_milli.to_le_bytes());
 }
@@ -154,7 +156,7 @@ pub(super) fn read(bytes: &mut Reader<'_>) -> Result<ProbeRecord, Malformed> {
         clap_offset_ms: bytes.i16(),
         sharpness: bytes.u16(),
         clipped_permille: bytes.u16(),
-        head_width_permille: bytes.u16(),
+        estimates_permille: Estimate::ALL.map(|_| bytes.u16()),
         probabilities: [bytes.u16(), bytes.u16(), bytes.u16()],
         slot: bytes.u64(),
         motion_milli: bytes.u16(),
@@ -190,7 +192,7 @@ pub(super) mod tests {
             clap_confidence: 93,
             claps: 6,
             probabilities: [1000, 2000, 7000],
-            head_width_permille: 84,
+            estimates_permille: [84; Estimate::COUNT],
             motion_milli: 1234,
             slot: 360_000_000,
         }
@@ -206,8 +208,10 @@ pub(super) mod tests {
         };
         check(4, 99, "step");
         check(6, 51, "hum");
-        check(43, 255, "probabilities");
-        check(59, 1, "padding");
+        // What more a network estimates moves the rest.
+        let more = 2 * (Estimate::COUNT - 1);
+        check(43 + more, 255, "probabilities");
+        check(59 + more, 1, "padding");
     }
 
     #[test]

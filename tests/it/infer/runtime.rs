@@ -69,7 +69,7 @@ fn a_network_that_keeps_its_contract_answers() {
     assert!(session.max_difference() <= 1e-3, "{}", session.max_difference());
     let answer = answers(&mut session, &[0.01], true)[0].unwrap();
     assert!(answer.group_size.is_some());
-    assert!(answer.head_width.is_some_and(|it| 0.0 < it && it < 1.0), "{answer:?}");
+    assert!(answer.estimates[0].is_some_and(|width| 0.0 < width && width < 1.0), "{answer:?}");
     let other = answers(&mut session, &[0.37], true)[0].unwrap();
     assert_ne!(answer, other, "it looks at its inputs");
 }
