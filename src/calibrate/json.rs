@@ -191,8 +191,8 @@ mod tests {
         let line = record(&site, &Record::ProbeRecord(ProbeRecord::unknown(CameraId(0))));
         assert_eq!(
             keys(&line),
-            "camera camera_clock_ms clap_confidence clap_offset_ms claps clipped_permille contrast \
-             faces_shown_permille frozen_ms head_width_permille hum_db hum_hz jitter_ms kind motion noise_floor_db p_negative p_neutral p_positive \
+            "camera camera_clock_ms clap_confidence clap_offset_ms claps clipped_permille contrast frozen_ms \
+             head_width_permille hum_db hum_hz jitter_ms kind motion noise_floor_db p_negative p_neutral p_positive \
              packets peak_db round_trip_ms sharpness slot step"
         );
         for key in ["camera_clock_ms", "noise_floor_db", "hum_db", "motion"] {

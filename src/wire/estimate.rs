@@ -9,8 +9,6 @@
 pub enum Estimate {
     /// How wide people's heads are, the median: a share of the picture's width.
     HeadWidth,
-    /// How many of the people turn their faces to the camera: a share of them.
-    FacesShown,
 }
 
 /// A value for each estimate, in the order of [`Estimate::ALL`].
@@ -18,16 +16,15 @@ pub type Estimates<T> = [T; Estimate::COUNT];
 
 impl Estimate {
     /// All of them.
-    pub const ALL: [Self; Self::COUNT] = [Self::HeadWidth, Self::FacesShown];
+    pub const ALL: [Self; Self::COUNT] = [Self::HeadWidth];
     /// How many there are. A dry run's record has room for three.
-    pub const COUNT: usize = 2;
+    pub const COUNT: usize = 1;
 
     /// The name of the output, of its keys in the contract and, with `_permille`, of its key in a dry run's JSON.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::HeadWidth => "head_width",
-            Self::FacesShown => "faces_shown",
         }
     }
 
@@ -35,7 +32,7 @@ impl Estimate {
     #[must_use]
     pub const fn is_of_people(self) -> bool {
         match self {
-            Self::HeadWidth | Self::FacesShown => true,
+            Self::HeadWidth => true,
         }
     }
 
