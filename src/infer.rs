@@ -19,7 +19,7 @@ pub mod clip;
 pub mod contract;
 mod feature_extractor;
 pub mod features;
-pub mod probe;
+mod probe;
 mod record_writer;
 pub mod runtime;
 mod slots;
@@ -33,6 +33,7 @@ use tracing::{error, info, warn};
 use self::{
     camera_pipeline::CameraPipeline,
     contract::{Contract, Missing, SoundKind},
+    probe::Probes,
     receiver::UnitReceiver,
     record_writer::RecordWriter,
     runtime::{Runtime, Session},
@@ -104,7 +105,7 @@ pub fn run(
     };
     let (session, name) = (infer.slots.session(), &infer.slots.contract().name);
     let ready = format!("network {name} on {}", session.provider().as_str());
-    if infer.survey {
+    if infer.is_dry_run {
         let libraries = Libraries { gstreamer: decode::version_numbers(), onnx_runtime: Runtime::version() };
         reports.send(Report::Libraries(libraries)).ok();
     }
@@ -121,8 +122,8 @@ struct Infer {
     records: RecordWriter,
     cameras: Vec<CameraId>,
     grid: Grid,
-    /// Whether this is a dry run.
-    survey: bool,
+    is_dry_run: bool,
+    probes: Probes,
     clock: Arc<dyn Clock>,
     /// Notified of everything that a slot may wait for; `woken` gets a token then.
     wake: Wake,
@@ -139,7 +140,8 @@ impl Infer {
         let (contract, file) = Contract::read(&config.model.file)?;
         Runtime::init(config.model.runtime_library.as_deref())?;
         let session = Session::open(&config.model, &contract, &file)?;
-        let slots = Slots::new(session, contract, config.grid, config.reading, config.survey);
+        let probes = Probes::new(config.is_dry_run, &contract);
+        let slots = Slots::new(session, contract, config.grid, config.reading);
         let now = clock.now();
         let (wake, woken) = wake::channel();
         let mut infer = Self {
@@ -148,7 +150,8 @@ impl Infer {
             records: RecordWriter::new(out),
             cameras: Vec::new(),
             grid: config.grid,
-            survey: config.survey,
+            is_dry_run: config.is_dry_run,
+            probes,
             wake,
             woken,
             slot: config.grid.next_slot(now),
@@ -213,10 +216,10 @@ impl Infer {
         self.report_at = now + REPORT_EVERY;
         self.records.flush();
         reports.try_send(Report::Progress(self.slot.saturating_sub(1))).ok();
-        self.slots.survey(now, |survey| self.records.emit(&Record::ProbeRecord(survey)));
+        self.slots.probe_records(now).for_each(|record| self.records.emit(&Record::ProbeRecord(record)));
         let states: Vec<_> = self.slots.states().collect();
         // In a dry run every second, so that an installer in front of a camera sees its state at once.
-        if self.survey || self.vitals_at <= now || states != self.states {
+        if self.is_dry_run || self.vitals_at <= now || states != self.states {
             self.vitals_at = now + VITALS_EVERY;
             self.states = states;
             self.slots.vitals().for_each(|vital| self.records.emit(&Record::Vital(vital)));
@@ -234,8 +237,7 @@ impl Infer {
                 self.set_camera(*order)?;
             }
             (Order::DropCamera(camera), _) => self.drop_camera(camera),
-            (Order::Clap(camera), _) => self.slots.clap(camera, true),
-            (Order::EndClapTest(camera), _) => self.slots.clap(camera, false),
+            (Order::SetSampling(camera, sampling), _) => self.slots.set_sampling(camera, sampling),
             (Order::Upstream, Some(upstream)) => self.receiver.replace(upstream)?,
             (Order::Downstream, Some(downstream)) => self.records.replace(downstream),
             (order, _) => error!(?order, "an order that is not for infer; the parent is of another build"),
@@ -256,8 +258,8 @@ impl Infer {
         let (id, counted) = (camera.id, self.slots.counted(camera.id));
         self.drop_camera(id);
         self.cameras.push(id);
-        let contract = self.slots.contract();
-        let pipeline = CameraPipeline::open(order, &self.receiver, contract, self.survey, &self.wake, &self.clock)?;
+        let (contract, probe) = (self.slots.contract(), self.probes.probe(&order.camera));
+        let pipeline = CameraPipeline::open(order, &self.receiver, contract, probe, &self.wake, &self.clock)?;
         self.slots.add(pipeline, counted);
         Ok(())
     }

@@ -31,7 +31,7 @@ use crate::{
     time::{Clock, Moment, Span},
     wire::{
         CameraId,
-        control::{CameraOrder, IngestConfig, Order, Report},
+        control::{CameraOrder, IngestConfig, Order, Report, Sampling},
     },
 };
 
@@ -78,7 +78,8 @@ pub fn run(
         return Err(error.into());
     }
     let downstream = Arc::new(Downstream::start(out)?);
-    let context = CameraContext { downstream, grid: config.grid, is_probe: config.survey, clock: Arc::clone(&clock) };
+    let context =
+        CameraContext { downstream, grid: config.grid, is_dry_run: config.is_dry_run, clock: Arc::clone(&clock) };
     let mut ingest = Ingest { context, cameras: BTreeMap::new() };
     let count = config.cameras.len();
     config.cameras.into_iter().try_for_each(|order| ingest.set(order))?;
@@ -95,8 +96,7 @@ pub fn run(
         match orders.recv_timeout(next_report.after(now).max(Duration::from_millis(1))) {
             Ok((Order::SetCamera(order), _)) => ingest.set(*order)?,
             Ok((Order::DropCamera(id), _)) => drop(ingest.cameras.remove(&id)),
-            Ok((Order::Clap(id), _)) => ingest.want_all(id, true),
-            Ok((Order::EndClapTest(id), _)) => ingest.want_all(id, false),
+            Ok((Order::SetSampling(id, sampling), _)) => ingest.set_sampling(id, sampling),
             Ok((Order::Downstream, fds)) => match fds.into_iter().next() {
                 Some(out) => ingest.context.downstream.replace(out),
                 None => warn!("an order to use a new downstream came without a descriptor"),
@@ -130,10 +130,9 @@ impl Ingest {
         Ok(())
     }
 
-    /// Passes every picture of a camera, or again only what the network will see.
-    fn want_all(&self, id: CameraId, wants_all: bool) {
+    fn set_sampling(&self, id: CameraId, sampling: Sampling) {
         if let Some(camera) = self.cameras.get(&id) {
-            camera.counters.wants_all.store(wants_all, Ordering::Relaxed);
+            camera.counters.samples_all.store(sampling == Sampling::All, Ordering::Relaxed);
         }
     }
 

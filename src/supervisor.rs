@@ -304,7 +304,7 @@ impl Parent {
             self.asks = never();
             return self.step(Event::Stop);
         };
-        // A process that is being restarted starts without a clap test; the view then counts no claps, and asks again.
+        // A process that is being restarted misses the request; the person sees that nothing is counted, and repeats it.
         for name in [ProcessName::Ingest, ProcessName::Infer] {
             self.order(name, &order, &[]);
         }

@@ -19,14 +19,14 @@ use super::{
     decode::{PendingPictures, Picture},
     features::picture::{Resize, Rgb},
     microphone,
-    probe::CameraProbe,
+    probe::Probe,
     receiver::{Route, UnitReceiver, lock},
     ring::{FrameRing, KEPT, SoundRing},
     unit_queue::UnitQueue,
     wake::Wake,
 };
 use crate::{
-    config::{Camera, Gates, Sound},
+    config::{Camera, Sound},
     mask::{Cells, Polygon},
     service::stop::{self, Stopper},
     time::{Clock, Moment},
@@ -50,12 +50,11 @@ pub(crate) struct Rings {
     lost_total: AtomicU64,
     /// Codec, width and height of the newest picture: 8, 16 and 16 bits.
     format: AtomicU64,
-    /// Only in a dry run.
-    pub(crate) gauge: Option<CameraProbe>,
+    pub(crate) probe: Box<dyn Probe>,
 }
 
 impl Rings {
-    fn new(contract: &Contract, masks: &[Polygon], gauge: Option<CameraProbe>, wake: Wake) -> Self {
+    fn new(contract: &Contract, masks: &[Polygon], probe: Box<dyn Probe>, wake: Wake) -> Self {
         let size = (contract.video.width, contract.video.height);
         let rate_hz = match contract.sound.kind {
             // A network without sound needs no ring; it gets the smallest one, so that the ring is not optional.
@@ -73,7 +72,7 @@ impl Rings {
             decode_us: AtomicU32::new(0),
             lost_total: AtomicU64::new(0),
             format: AtomicU64::new(0),
-            gauge,
+            probe,
         }
     }
 
@@ -94,16 +93,14 @@ impl Rings {
     fn take(&self, picture: &Picture<'_>, resize: &mut Resize, clock: &dyn Clock) {
         let Picture { moment, width, height, stride, rgb, .. } = *picture;
         let source = Rgb { bytes: rgb, width, height, stride };
-        if self.gauge.as_ref().is_some_and(|gauge| !gauge.look(moment, source)) {
+        if !self.probe.on_picture(moment, source) {
             return;
         }
         let mut scaled = Ok(());
         let lost_total = self.lost_total.load(Ordering::Relaxed);
         let fill = |out: &mut [u8]| scaled = resize.squash(source, out);
         let motion = lock(&self.frames).push(moment, picture.format(), lost_total, fill).motion;
-        if let Some(gauge) = &self.gauge {
-            gauge.moved(moment, motion);
-        }
+        self.probe.on_frame(moment, motion);
         if let Err(err) = scaled {
             warn!(%err, "a picture cannot be scaled");
         }
@@ -171,19 +168,16 @@ impl Microphone {
 
 impl CameraPipeline {
     /// Starts the camera's decoders, unless it is paused; its units come from `receiver`. `wake` is notified of all that a
-    /// slot may wait for. With `survey` its pictures are measured.
+    /// slot may wait for.
     pub(crate) fn open(
         CameraOrder { camera, paused, .. }: CameraOrder,
         receiver: &UnitReceiver,
         contract: &Contract,
-        survey: bool,
+        probe: Box<dyn Probe>,
         wake: &Wake,
         clock: &Arc<dyn Clock>,
     ) -> io::Result<Self> {
-        let motion_min = camera.gates.motion_min.get_f32();
-        let motion_min = if 0.0 < motion_min { motion_min } else { Gates::default().motion_min.get_f32() };
-        let gauge = survey.then(|| CameraProbe::new(motion_min, camera.masks.clone()));
-        let rings = Arc::new(Rings::new(contract, &camera.masks, gauge, wake.clone()));
+        let rings = Arc::new(Rings::new(contract, &camera.masks, probe, wake.clone()));
         if paused {
             let route = receiver.add(camera.id, None);
             return Ok(Self { camera, route, rings, paused, decoding: None, microphone: None });
@@ -215,15 +209,6 @@ impl CameraPipeline {
             Sound::Camera | Sound::Microphone(_) => lock(&self.rings.sound).end().is_some_and(|newest| end <= newest),
         };
         sound_came && self.route.is_idle() && !self.rings.pending.is_any_awaited()
-    }
-
-    /// Begins a clap test, or ends it.
-    pub(crate) fn clap(&self, is_on: bool) {
-        match &self.rings.gauge {
-            Some(gauge) if is_on => gauge.begin_clap(self.camera.sync_offset, lock(&self.rings.sound).rate_hz()),
-            Some(gauge) => gauge.end_clap(),
-            None => warn!("a clap test is for dry runs"),
-        }
     }
 
     /// The microphone's clock against ours, parts per million; 0 before it is known.

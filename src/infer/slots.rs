@@ -12,7 +12,6 @@ use super::{
     camera_pipeline::CameraPipeline,
     contract::{Contract, Missing, SoundKind},
     feature_extractor::{FeatureExtractor, NO_LEVEL_CDB, sound_state},
-    probe::Listener,
     receiver::lock,
     runtime::{self, Answer, Clip, Session},
     window::{CameraView, Selection, Window},
@@ -23,10 +22,9 @@ use crate::{
     wire::{
         CameraId,
         access_unit::CameraStatus,
-        estimate::{Estimate, Estimates},
+        control::Sampling,
         record::{
-            CameraFault, CameraState, MOTION_NONE_MILLI, Outcome, ProbeRecord, Provider, Reading, Record, SoundState,
-            Vital, Withheld,
+            CameraFault, CameraState, Outcome, ProbeRecord, Provider, Reading, Record, SoundState, Vital, Withheld,
         },
     },
 };
@@ -45,10 +43,6 @@ struct SlotCamera {
     luma: u8,
     labelled: u32,
     withheld: u32,
-    /// Of the window that is being read, levels; measured in a dry run only.
-    motion: Option<f32>,
-    /// What a dry run reports of the newest slot.
-    newest: NewestSlot,
 }
 
 /// All cameras, and the network that they share.
@@ -60,8 +54,6 @@ pub(crate) struct Slots {
     reading: ReadingConfig,
     cameras: BTreeMap<CameraId, SlotCamera>,
     inference_us: u32,
-    /// Only in a dry run, and only for a network that uses sound.
-    listener: Option<Listener>,
 }
 
 /// What a camera contributes to a slot.
@@ -72,12 +64,10 @@ struct SlotInput {
 }
 
 impl Slots {
-    /// Slots without any camera yet. With `survey` their sound is measured.
-    pub(crate) fn new(session: Session, contract: Contract, grid: Grid, reading: ReadingConfig, survey: bool) -> Self {
+    /// Slots without any camera yet.
+    pub(crate) fn new(session: Session, contract: Contract, grid: Grid, reading: ReadingConfig) -> Self {
         let features = FeatureExtractor::new(&contract);
-        let uses_sound = survey && contract.sound.kind != SoundKind::None;
-        let listener = uses_sound.then(|| Listener::new(contract.sound.rate_hz)).flatten();
-        Self { session, features, contract, grid, reading, cameras: BTreeMap::new(), inference_us: 0, listener }
+        Self { session, features, contract, grid, reading, cameras: BTreeMap::new(), inference_us: 0 }
     }
 
     pub(crate) fn contract(&self) -> &Contract {
@@ -103,8 +93,6 @@ impl Slots {
             luma: 0,
             labelled,
             withheld,
-            motion: None,
-            newest: NewestSlot::default(),
             pipeline,
         };
         self.cameras.insert(camera.pipeline.camera.id, camera);
@@ -163,14 +151,8 @@ impl Slots {
             let frame_offset_ms = input.selection.as_ref().map_or(0, Selection::frame_offset_ms);
             let ran = input.selection.is_ok();
             let answer = input.selection.and_then(|_| answer(answers.next()));
-            let estimates = answer.map_or_else(|_| Estimates::default(), |answer| answer.estimates);
             let step = camera.aggregate.step(slot, answer);
-            camera.newest = NewestSlot {
-                slot,
-                probabilities: step.calibrated,
-                estimates_permille: estimates_permille(&estimates, step.group_at_least != Some(0)),
-                motion: camera.motion.take(),
-            };
+            camera.pipeline.rings.probe.on_slot(slot, answer.ok(), &step);
             match step.outcome {
                 Outcome::Label(_) => camera.labelled += 1,
                 Outcome::Withheld(_) => camera.withheld += 1,
@@ -240,15 +222,18 @@ impl Slots {
         self.cameras.values().map(|camera| camera.vital(self.session.provider(), self.inference_us))
     }
 
-    /// What is measured of every camera. Nothing is, unless this is a dry run.
-    pub(crate) fn survey(&mut self, now: Moment, mut tell: impl FnMut(ProbeRecord)) {
-        self.cameras.values().filter_map(|camera| camera.survey(now, self.listener.as_mut())).for_each(&mut tell);
+    /// What the probes have measured of every camera.
+    pub(crate) fn probe_records(&self, now: Moment) -> impl Iterator<Item = ProbeRecord> {
+        self.cameras.values().filter_map(move |camera| {
+            let rings = &camera.pipeline.rings;
+            rings.probe.record(now, camera.status(), &rings.sound)
+        })
     }
 
-    /// Begins or ends a clap test on a camera.
-    pub(crate) fn clap(&self, camera: CameraId, is_on: bool) {
+    /// Other pictures of a camera are decoded from now on.
+    pub(crate) fn set_sampling(&self, camera: CameraId, sampling: Sampling) {
         if let Some(camera) = self.cameras.get(&camera) {
-            camera.pipeline.clap(is_on);
+            camera.pipeline.rings.probe.on_sampling(sampling);
         }
     }
 
@@ -266,36 +251,6 @@ fn answer(answer: Option<Result<Answer, runtime::NotFinite>>) -> Result<Answer, 
             Err(Withheld::ModelInvalid)
         }
     }
-}
-
-/// Capped below what stands for nothing.
-#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the cast saturates, as it should")]
-fn thousandths(levels: f32) -> u16 {
-    ((levels * 1000.0).round() as u16).min(MOTION_NONE_MILLI - 1)
-}
-
-/// What a dry run reports of the newest slot.
-#[derive(Clone, Copy, Debug, Default)]
-struct NewestSlot {
-    slot: u64,
-    probabilities: [u16; 3],
-    estimates_permille: Estimates<u16>,
-    /// How much its window moved, levels.
-    motion: Option<f32>,
-}
-
-/// The estimates for a record; without people, those that say something of people are 0.
-fn estimates_permille(estimates: &Estimates<Option<f32>>, has_people: bool) -> Estimates<u16> {
-    Estimate::ALL.map(|estimate| match estimate.of(estimates) {
-        Some(value) if has_people || !estimate.is_of_people() => permille(*value),
-        _ => 0,
-    })
-}
-
-/// Of a share from 0 to 1.
-#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to 0 to 1000")]
-fn permille(share: f32) -> u16 {
-    (share * 1000.0).round().clamp(0.0, 1000.0) as u16
 }
 
 fn milliseconds(span: Span) -> u16 {
@@ -330,34 +285,10 @@ impl SlotCamera {
             self.luma = luma;
         }
         let camera = CameraView { state: self.pipeline.route.status().state, first_frame: self.first_frame, sound };
-        if self.pipeline.rings.gauge.is_some() {
-            self.motion = self.window.motion(slot, frames.metas());
-        }
+        self.pipeline.rings.probe.on_window(slot, &self.window, &frames);
         let selection = self.window.select(slot, frames.metas(), camera)?;
         features.fill(&frames, &selection, clip);
         Ok(selection)
-    }
-
-    fn survey(&self, now: Moment, listener: Option<&mut Listener>) -> Option<ProbeRecord> {
-        let gauge = self.pipeline.rings.gauge.as_ref()?;
-        let status = self.status();
-        let mut survey = ProbeRecord {
-            step: status.step,
-            jitter_us: status.jitter_us,
-            round_trip_us: status.round_trip_us,
-            packets: status.packets,
-            camera_clock_ms: status.camera_clock_ms,
-            slot: self.newest.slot,
-            probabilities: self.newest.probabilities,
-            estimates_permille: self.newest.estimates_permille,
-            motion_milli: self.newest.motion.map_or(MOTION_NONE_MILLI, thousandths),
-            ..ProbeRecord::unknown(self.pipeline.camera.id)
-        };
-        if let Some(listener) = listener {
-            listener.tell(now, &self.pipeline.rings.sound, gauge, &mut survey);
-        }
-        gauge.tell(now, &mut survey);
-        Some(survey)
     }
 
     /// The status that `ingest` reports, and whether the camera is paused, which both processes learn one after the other.

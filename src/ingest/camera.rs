@@ -55,8 +55,8 @@ pub struct CameraContext {
     pub downstream: Arc<Downstream<Bytes>>,
     /// Which frames are wanted.
     pub grid: Grid,
-    /// Whether this is a site probe, which also reads the clock of each camera.
-    pub is_probe: bool,
+    /// Whether this is a dry run, which also reads the clock of each camera.
+    pub is_dry_run: bool,
     /// Our clock.
     pub clock: Arc<dyn Clock>,
 }
@@ -195,7 +195,7 @@ impl CameraWorker {
         (self.rates, self.counted) = (Rates::default(), (0, 0));
         let of_sink = Arc::clone(&timestamper);
         let sink = Arc::new(move |unit, rtp_time| of_sink.take(unit, rtp_time));
-        let stream = match Stream::open(&self.order, context.clock.as_ref(), context.is_probe, &stats, sink) {
+        let stream = match Stream::open(&self.order, context.clock.as_ref(), context.is_dry_run, &stats, sink) {
             Ok(stream) => stream,
             Err(error) => {
                 self.set_lost(&error);

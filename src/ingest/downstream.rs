@@ -43,8 +43,8 @@ pub struct Counters {
     pub outages: AtomicU32,
     /// Connections whose teardown hung and was left behind.
     pub left_behind: AtomicU32,
-    /// Whether a clap test wants every picture.
-    pub wants_all: AtomicBool,
+    /// Whether every picture is passed on, whatever the network will see.
+    pub samples_all: AtomicBool,
 }
 
 /// The queue and its thread. Dropping it ends the thread, whatever that is doing.

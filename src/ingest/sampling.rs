@@ -7,6 +7,7 @@
 use crate::{
     config::Decode,
     time::{Grid, Moment, Span},
+    wire::control::Sampling,
 };
 
 /// How often a caller must look at [`Sampler::due`]: what is due is due this much early, so that it is in time.
@@ -64,8 +65,7 @@ pub struct Sampler {
     distances: Distances,
     /// `Auto` only: whether key frames alone are near enough.
     is_by_keys: bool,
-    /// Whether everything is wanted for now, whatever the network will see.
-    wants_all: bool,
+    sampling: Sampling,
     passed: u64,
     sampled_out: u64,
 }
@@ -99,7 +99,7 @@ impl Sampler {
             chain: None,
             distances: Distances::default(),
             is_by_keys: decode == Decode::Keyframes,
-            wants_all: false,
+            sampling: Sampling::default(),
             passed: 0,
             sampled_out: 0,
         }
@@ -162,11 +162,11 @@ impl Sampler {
         self.distances.median()
     }
 
-    /// Asks for everything, or again for only what the network will see; from the next key frame on, because units
-    /// after it need those that were dropped. Returns true if that is new: a held unit is dropped then.
-    pub fn want_all(&mut self, wants_all: bool) -> bool {
-        let is_new = self.wants_all != wants_all;
-        self.wants_all = wants_all;
+    /// Selects every picture, or again only those that the network will see; from the next key frame on, because units
+    /// before it need those that were dropped. Returns true if that is new: a held unit is dropped then.
+    pub fn set_sampling(&mut self, sampling: Sampling) -> bool {
+        let is_new = self.sampling != sampling;
+        self.sampling = sampling;
         if is_new {
             self.restart();
         }
@@ -174,7 +174,7 @@ impl Sampler {
     }
 
     fn passes_all(&self) -> bool {
-        self.wants_all || self.decode == Decode::All
+        self.sampling == Sampling::All || self.decode == Decode::All
     }
 
     /// How many units went on.

@@ -16,7 +16,10 @@ use super::{
 use crate::{
     drift::Slew,
     time::{Moment, Span},
-    wire::access_unit::{AccessUnit, Codec, UnitHeader},
+    wire::{
+        access_unit::{AccessUnit, Codec, UnitHeader},
+        control::Sampling,
+    },
 };
 
 /// Sound units are collected for at most this long, where no window is about to end.
@@ -179,7 +182,8 @@ impl<B: AsRef<[u8]> + Send + 'static> StreamTimestamper<B> {
             activity.codec = Some(header.codec);
             state.interrupt();
         }
-        if state.sampler.want_all(self.counters.wants_all.load(Ordering::Relaxed)) {
+        let sampling = if self.counters.samples_all.load(Ordering::Relaxed) { Sampling::All } else { Sampling::Grid };
+        if state.sampler.set_sampling(sampling) {
             state.held = None;
         }
         let step = state.sampler.unit(header.moment, header.is_key);
@@ -435,13 +439,13 @@ mod tests {
     }
 
     #[test]
-    fn a_clap_test_gets_everything_from_a_key_frame_on_until_it_ends() {
+    fn all_pictures_are_passed_on_from_a_key_frame_on_until_that_ends() {
         let mut rig = Rig::new(Decode::Keyframes);
-        // The second key frame is held, as a nearer one may come for its moment; the test drops it.
+        // The second key frame is held, as a nearer one may come for its moment; the new sampling drops it.
         (0..30).for_each(|n| rig.picture(3100 + 40 * n, n % 25 == 0));
-        rig.counters.wants_all.store(true, Ordering::Relaxed);
+        rig.counters.samples_all.store(true, Ordering::Relaxed);
         (30..53).for_each(|n| rig.picture(3100 + 40 * n, n % 25 == 0));
-        rig.counters.wants_all.store(false, Ordering::Relaxed);
+        rig.counters.samples_all.store(false, Ordering::Relaxed);
         (53..101).for_each(|n| rig.picture(3100 + 40 * n, n % 25 == 0));
         let passed = rig.timestamper.poll(at(3100)).passed;
         let units: Vec<_> =

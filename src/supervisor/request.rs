@@ -1,6 +1,9 @@
 //! What may be asked of a dry run while it runs.
 
-use crate::wire::{CameraId, control::Order};
+use crate::wire::{
+    CameraId,
+    control::{Order, Sampling},
+};
 
 /// What whoever watches a dry run may ask of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,8 +21,8 @@ impl DryRunRequest {
     pub(super) const fn order(self) -> Option<Order> {
         match self {
             Self::Stop => None,
-            Self::Clap(camera) => Some(Order::Clap(camera)),
-            Self::EndClapTest(camera) => Some(Order::EndClapTest(camera)),
+            Self::Clap(camera) => Some(Order::SetSampling(camera, Sampling::All)),
+            Self::EndClapTest(camera) => Some(Order::SetSampling(camera, Sampling::Grid)),
         }
     }
 }

@@ -85,7 +85,7 @@ impl ResolvedConfig {
         let grid = Grid { clip: self.model.clip, hop: config.reading.hop, frames: self.model.frames };
         let cameras = || config.cameras.iter().map(|camera| self.camera(name, camera)).collect();
         match name {
-            ProcessName::Ingest => Order::Ingest(IngestConfig { cameras: cameras(), grid, survey: run.is_dry_run }),
+            ProcessName::Ingest => Order::Ingest(IngestConfig { cameras: cameras(), grid, is_dry_run: run.is_dry_run }),
             ProcessName::Infer => Order::Infer(InferConfig {
                 cameras: cameras(),
                 model: config.model.clone(),
@@ -96,7 +96,7 @@ impl ResolvedConfig {
                     Sound::Microphone(name) => needs_unix_socket(name),
                 }),
                 last_slot: run.last_slot,
-                survey: run.is_dry_run,
+                is_dry_run: run.is_dry_run,
             }),
             ProcessName::Publish => Order::Publish(Box::new(PublishConfig {
                 box_name: config.box_name.clone(),

@@ -40,16 +40,24 @@ pub enum Order {
     SetCamera(Box<CameraOrder>),
     /// A camera was removed from the configuration.
     DropCamera(CameraId),
-    /// A clap test of a dry run starts on this camera: all of its pictures are decoded until it ends.
-    Clap(CameraId),
-    /// The clap test on this camera is over.
-    EndClapTest(CameraId),
+    /// Which pictures of this camera are decoded until the next such order.
+    SetSampling(CameraId, Sampling),
     /// The process upstream was restarted. Descriptor: the new upstream end.
     Upstream,
     /// The process downstream was restarted. Descriptor: the new downstream end.
     Downstream,
     /// Finish within 1.5 s.
     Stop,
+}
+
+/// Which pictures of a camera are decoded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Sampling {
+    /// Those that the network will see.
+    #[default]
+    Grid,
+    /// Every picture.
+    All,
 }
 
 /// A camera and, for `ingest` alone, its password.
@@ -70,8 +78,8 @@ pub struct IngestConfig {
     pub cameras: Vec<CameraOrder>,
     /// Which frames are wanted.
     pub grid: Grid,
-    /// Whether this is a dry run, which wants to know more of each connection.
-    pub survey: bool,
+    /// Whether this is a dry run, which measures more of each connection.
+    pub is_dry_run: bool,
 }
 
 /// The configuration of `infer`.
@@ -89,8 +97,8 @@ pub struct InferConfig {
     pub unix_sockets: bool,
     /// After a restart: the last slot that was reported, so that the missed ones are published as withheld.
     pub last_slot: Option<u64>,
-    /// Whether this is a dry run, which wants surveys.
-    pub survey: bool,
+    /// Whether this is a dry run, which measures every camera.
+    pub is_dry_run: bool,
 }
 
 /// The configuration of `publish`.

@@ -112,7 +112,7 @@ pub enum Record {
 
 const KIND_READING: u8 = 1;
 const KIND_VITAL: u8 = 2;
-const KIND_SURVEY: u8 = 3;
+const KIND_PROBE: u8 = 3;
 /// The version of the layout, so that rooms of different builds refuse each other.
 const LAYOUT: u8 = 1;
 /// In place of a bucket when the group size is unknown.
@@ -126,7 +126,7 @@ impl Record {
         match self {
             Self::Reading(reading) => write_reading(&mut bytes, reading),
             Self::Vital(vital) => write_vital(&mut bytes, vital),
-            Self::ProbeRecord(survey) => probe::write(&mut bytes, survey),
+            Self::ProbeRecord(record) => probe::write(&mut bytes, record),
         }
         bytes.buffer
     }
@@ -141,7 +141,7 @@ impl Record {
         let record = match (bytes.u8(), bytes.u8()) {
             (KIND_READING, LAYOUT) => Self::Reading(read_reading(&mut bytes)?),
             (KIND_VITAL, LAYOUT) => Self::Vital(read_vital(&mut bytes)?),
-            (KIND_SURVEY, LAYOUT) => Self::ProbeRecord(probe::read(&mut bytes)?),
+            (KIND_PROBE, LAYOUT) => Self::ProbeRecord(probe::read(&mut bytes)?),
             _ => return Err(bad("kind")),
         };
         if buffer[bytes.at..].iter().any(|it| *it != 0) {
@@ -333,7 +333,7 @@ mod tests {
             Record::Reading(reading()),
             Record::Reading(Reading { outcome: Outcome::Withheld(Withheld::Dark), group_at_least: None, ..reading() }),
             Record::Vital(vital()),
-            Record::ProbeRecord(probe::tests::survey()),
+            Record::ProbeRecord(probe::tests::record()),
         ] {
             assert_eq!(Record::from_bytes(&record.to_bytes()), Ok(record));
         }

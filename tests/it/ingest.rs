@@ -103,12 +103,12 @@ impl Ingest {
         Self::begin(cameras, out, false)
     }
 
-    fn begin(cameras: Vec<CameraOrder>, out: OwnedFd, survey: bool) -> Self {
+    fn begin(cameras: Vec<CameraOrder>, out: OwnedFd, is_dry_run: bool) -> Self {
         journal();
         let (orders, taken) = bounded(8);
         let (said, reports) = bounded(64);
         let thread = thread::Builder::new().name("ingest".into()).spawn(move || {
-            ingest::run(IngestConfig { cameras, grid: GRID, survey }, out, &taken, &said, Arc::new(SystemClock))
+            ingest::run(IngestConfig { cameras, grid: GRID, is_dry_run }, out, &taken, &said, Arc::new(SystemClock))
         });
         Self { orders, reports, messages: bounded(0).1, thread: Some(thread.unwrap()) }
     }

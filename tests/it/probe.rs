@@ -1,4 +1,4 @@
-//! What a dry run measures, through both rooms: a real camera, real decoders, a real network.
+//! What a dry run measures, through `ingest` and `infer`: a real camera, real decoders, a real network.
 
 use std::{
     os::fd::{AsFd as _, OwnedFd},
@@ -14,7 +14,7 @@ use edge_ger::{
     time::{Clock as _, Grid, Span, SystemClock},
     wire::{
         CameraId,
-        control::{CameraOrder, InferConfig, IngestConfig, Order, Report, record_pair, unit_pair},
+        control::{CameraOrder, InferConfig, IngestConfig, Order, Report, Sampling, record_pair, unit_pair},
         record::{ProbeRecord, RECORD_BYTES, Record, Step},
     },
 };
@@ -151,7 +151,7 @@ struct Rooms {
 }
 
 impl Rooms {
-    fn start(cameras: Vec<Configured>, survey: bool) -> Self {
+    fn start(cameras: Vec<Configured>, is_dry_run: bool) -> Self {
         let grid = Grid { clip: Span::from_ms(5000), hop: Span::from_ms(5000), frames: 5 };
         let ((out, upstream), (downstream, records)) = (unit_pair().unwrap(), record_pair().unwrap());
         // Nobody reads the reports; there is room for those that a room waits with.
@@ -159,7 +159,7 @@ impl Rooms {
         let (for_ingest, taken) = bounded(8);
         let order = |camera| CameraOrder { camera, password: None, paused: false };
         let cameras: Vec<_> = cameras.into_iter().map(order).collect();
-        let begin = IngestConfig { cameras: cameras.clone(), grid, survey };
+        let begin = IngestConfig { cameras: cameras.clone(), grid, is_dry_run };
         let telling = said.clone();
         let ingest = thread::Builder::new().name("ingest".into());
         let ingest = ingest.spawn(move || ingest::run(begin, out, &taken, &telling, Arc::new(SystemClock)).unwrap());
@@ -178,7 +178,7 @@ impl Rooms {
             grid,
             unix_sockets: false,
             last_slot: None,
-            survey,
+            is_dry_run,
         };
         let infer = thread::Builder::new().name("infer".into()).spawn(move || {
             infer::run(begin, upstream, downstream, &taken, &said, Arc::new(SystemClock)).unwrap();
@@ -187,22 +187,23 @@ impl Rooms {
         Self { orders: [for_ingest, for_infer], records: read(records), rooms: vec![ingest.unwrap(), infer.unwrap()] }
     }
 
-    /// To both rooms, as the parent does.
-    fn order(&self, order: fn(CameraId) -> Order, camera: u16) {
-        self.orders.iter().for_each(|it| it.send((order(CameraId(camera)), Vec::new())).unwrap());
+    /// Tells both processes, as the parent does.
+    fn set_sampling(&self, camera: u16, sampling: Sampling) {
+        let order = || (Order::SetSampling(CameraId(camera), sampling), Vec::new());
+        self.orders.iter().for_each(|orders| orders.send(order()).unwrap());
     }
 
-    /// Takes surveys until `enough` says so.
+    /// Receives records until `enough` returns true.
     #[track_caller]
     fn watch(&self, what: &str, mut enough: impl FnMut(&ProbeRecord) -> bool) {
         let deadline = SystemClock.now() + PATIENCE;
         let mut newest = None;
         while let Ok(record) = self.records.recv_timeout(deadline.after(SystemClock.now())) {
-            if let Record::ProbeRecord(survey) = record {
-                if enough(&survey) {
+            if let Record::ProbeRecord(probe) = record {
+                if enough(&probe) {
                     return;
                 }
-                newest = Some(survey);
+                newest = Some(probe);
             }
         }
         panic!("not within {PATIENCE}: {what}; the newest is {newest:?}");
@@ -257,17 +258,17 @@ fn claps_before_real_cameras_tell_the_offset() {
     let cameras: Vec<_> = cameras.collect();
     let all = (0..).zip(&cameras).zip(&scenes).map(|((id, camera), (_, set_ms))| configured(id, camera, *set_ms));
     let rooms = Rooms::start(all.collect(), true);
-    (0..4).for_each(|id| rooms.order(Order::Clap, id));
+    (0..4).for_each(|id| rooms.set_sampling(id, Sampling::All));
     let mut sure = [None; 3];
     let mut of_nothing = 0;
-    rooms.watch("four estimates", |survey| {
-        let (id, is_sure) = (usize::from(survey.camera.0), ProbeRecord::CLAP_CONFIDENCE_MIN <= survey.clap_confidence);
+    rooms.watch("four estimates", |probe| {
+        let (id, is_sure) = (usize::from(probe.camera.0), ProbeRecord::CLAP_CONFIDENCE_MIN <= probe.clap_confidence);
         match sure.get_mut(id) {
-            Some(sure) if is_sure => *sure = Some(survey.clap_offset_ms),
+            Some(sure) if is_sure => *sure = Some(probe.clap_offset_ms),
             Some(_) => {}
             None => {
-                assert!(!is_sure, "there was no clap: {survey:?}");
-                of_nothing = of_nothing.max(survey.claps);
+                assert!(!is_sure, "there was no clap: {probe:?}");
+                of_nothing = of_nothing.max(probe.claps);
             }
         }
         sure.iter().all(Option::is_some) && 2 <= of_nothing
@@ -276,13 +277,13 @@ fn claps_before_real_cameras_tell_the_offset() {
         assert!((i32::from(sure) - late_ms.unwrap()).abs() <= 40, "{sure}, not {late_ms:?}");
     }
     // When the test is over nothing is left of it.
-    rooms.order(Order::EndClapTest, 0);
+    rooms.set_sampling(0, Sampling::Grid);
     rooms.watch("an end", |it| it.camera == CameraId(0) && (it.claps, it.clap_confidence) == (0, 0));
     rooms.stop();
 }
 
 #[test]
-fn a_camera_is_surveyed_from_its_address_to_its_sound() {
+fn a_camera_is_measured_from_its_address_to_its_sound() {
     let camera = Camera::builder().noise().sound(camera::Sound::Aac).start();
     let rooms = Rooms::start(vec![configured(0, &camera, 0)], true);
     let mut steps = Vec::new();
@@ -302,17 +303,17 @@ fn a_camera_is_surveyed_from_its_address_to_its_sound() {
 }
 
 #[test]
-fn a_daemon_sends_no_survey() {
+fn a_daemon_measures_nothing() {
     let camera = Camera::builder().noise().sound(camera::Sound::Aac).start();
     let rooms = Rooms::start(vec![configured(0, &camera, 0)], false);
-    rooms.order(Order::Clap, 0);
+    rooms.set_sampling(0, Sampling::All);
     let (mut readings, late) = (0, tick(PATIENCE.to_duration()));
     while readings < 3 {
         select! {
             recv(rooms.records) -> record => match record.unwrap() {
                 Record::Reading(_) => readings += 1,
                 Record::Vital(_) => {}
-                Record::ProbeRecord(survey) => panic!("{survey:?}"),
+                Record::ProbeRecord(probe) => panic!("{probe:?}"),
             },
             recv(late) -> _ => panic!("no three readings within {PATIENCE}"),
         }

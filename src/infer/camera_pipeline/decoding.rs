@@ -123,7 +123,7 @@ impl Decoding {
         if wanted {
             self.rings.given.store(self.clock.now().as_ns(), Ordering::Relaxed);
         }
-        unit.header.wanted |= self.rings.gauge.as_ref().is_some_and(|gauge| !wanted && gauge.wants(moment));
+        unit.header.wanted |= !wanted && self.rings.probe.wants(moment);
         self.video_decoder(codec)?.decode(unit).map(drop)
     }
 

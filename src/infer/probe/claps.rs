@@ -21,7 +21,7 @@ mod onsets;
 
 use std::collections::VecDeque;
 
-pub use self::onsets::{Onset, Onsets};
+use self::onsets::{Onset, Onsets};
 use super::picture::Motion;
 use crate::time::{Moment, Span};
 
@@ -59,18 +59,18 @@ const CLAPS_MIN: u8 = 5;
 
 /// What the claps so far say.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Estimate {
+pub(super) struct SoundOffset {
     /// What to set the offset to, whatever it is set to now: how much later sound arrives than picture, ms.
-    pub offset_ms: i16,
+    pub(super) offset_ms: i16,
     /// How sure that is, percent. From 80 on it is to be relied on.
-    pub confidence: u8,
+    pub(super) confidence: u8,
     /// How many claps were both heard and seen at that offset.
-    pub claps: u8,
+    pub(super) claps: u8,
 }
 
 /// A test under way.
 #[derive(Debug)]
-pub struct ClapTest {
+pub(super) struct ClapTest {
     /// By how much the sound's moments were moved already.
     set: Span,
     onsets: Onsets,
@@ -89,12 +89,12 @@ impl ClapTest {
     /// A test that has heard and seen nothing. `set` is the offset that is set now, which was subtracted from the
     /// moments of the sound; `rate_hz` is the sound's rate.
     #[must_use]
-    pub fn new(set: Span, rate_hz: u32) -> Self {
+    pub(super) fn new(set: Span, rate_hz: u32) -> Self {
         Self { set, onsets: Onsets::new(rate_hz), heard: VecDeque::new(), seen: VecDeque::new() }
     }
 
     /// Takes what moved in the newest frame. Frames come in the order of their moments; others are left out.
-    pub fn look(&mut self, motion: Motion) {
+    pub(super) fn add_motion(&mut self, motion: Motion) {
         if self.seen.back().is_some_and(|newest| motion.moment <= newest.moment) {
             return;
         }
@@ -105,7 +105,7 @@ impl ClapTest {
     }
 
     /// Takes samples, the first of which was heard at `first`.
-    pub fn listen(&mut self, first: Moment, samples: &[f32]) {
+    pub(super) fn add_sound(&mut self, first: Moment, samples: &[f32]) {
         let heard = &mut self.heard;
         self.onsets.push(first, samples, |onset| {
             heard.push_back(onset);
@@ -117,16 +117,16 @@ impl ClapTest {
 
     /// What is known by now.
     #[must_use]
-    pub fn estimate(&self) -> Estimate {
+    pub(super) fn estimate(&self) -> SoundOffset {
         let (onsets, stops) = (self.claps_heard(), stops(&self.seen));
         let span =
             self.seen.back().zip(self.seen.front()).map_or(Span::ZERO, |(last, first)| last.moment - first.moment);
         if onsets.is_empty() || stops.is_empty() || span <= Span::ZERO {
-            return Estimate::default();
+            return SoundOffset::default();
         }
         let first_ms = -OFFSET_MAX_MS - self.set.as_ms();
         let scores = scores(&onsets, &stops, first_ms);
-        let Some(peak) = Peak::of(&scores, &stops) else { return Estimate::default() };
+        let Some(peak) = Peak::of(&scores, &stops) else { return SoundOffset::default() };
         let offset_ms = (first_ms as f64 + peak.at * STEP_MS as f64) + self.set.as_secs_f64() * 1e3;
         #[allow(clippy::cast_possible_truncation, reason = "-2000 to 2000 by its grid")]
         let offset_ms = offset_ms.round() as i16;
@@ -135,7 +135,7 @@ impl ClapTest {
         let q = (lengths / span.as_secs_f64()).min(0.95);
         let offsets = 2.0 * OFFSET_MAX_MS as f64 / 1e3 / (lengths / stops.len() as f64);
         let by_chance = offsets * at_least(peak.claps, onsets.len(), q);
-        Estimate { offset_ms, confidence: peak.confidence(by_chance, onsets.len()), claps: peak.claps }
+        SoundOffset { offset_ms, confidence: peak.confidence(by_chance, onsets.len()), claps: peak.claps }
     }
 
     /// The loud onsets that fall into the time of the frames.
@@ -392,10 +392,10 @@ mod tests {
         }
 
         /// What a test says of it at the end, where this offset is set.
-        fn estimate(&self, set: Span) -> Estimate {
+        fn estimate(&self, set: Span) -> SoundOffset {
             let mut test = ClapTest::new(set, RATE_HZ);
-            self.frames().into_iter().for_each(|it| test.look(it));
-            test.listen(at(0.0) - set, &self.samples());
+            self.frames().into_iter().for_each(|it| test.add_motion(it));
+            test.add_sound(at(0.0) - set, &self.samples());
             test.estimate()
         }
     }
@@ -489,18 +489,18 @@ mod tests {
                 assert!(estimate.confidence < 80, "{kind} {seed}: {estimate:?}");
             }
         }
-        assert_eq!(ClapTest::new(Span::ZERO, RATE_HZ).estimate(), Estimate::default());
+        assert_eq!(ClapTest::new(Span::ZERO, RATE_HZ).estimate(), SoundOffset::default());
     }
 
     #[test]
     fn what_was_before_half_a_minute_is_forgotten() {
         let (before, now) = (Scene::of(&claps(8, 5)), Scene::of(&claps(8, 6)).late(200.0));
         let mut test = ClapTest::new(Span::ZERO, RATE_HZ);
-        before.frames().into_iter().for_each(|it| test.look(it));
-        test.listen(at(0.0), &before.samples());
+        before.frames().into_iter().for_each(|it| test.add_motion(it));
+        test.add_sound(at(0.0), &before.samples());
         let later = Span::from_ms(60_000);
-        now.frames().into_iter().for_each(|it| test.look(Motion { moment: it.moment + later, ..it }));
-        test.listen(at(0.0) + later, &now.samples());
+        now.frames().into_iter().for_each(|it| test.add_motion(Motion { moment: it.moment + later, ..it }));
+        test.add_sound(at(0.0) + later, &now.samples());
         let estimate = test.estimate();
         assert!((estimate.offset_ms - 200).abs() <= 40 && 80 <= estimate.confidence, "{estimate:?}");
         assert!(test.heard.len() <= 8 && test.seen.len() <= 760);

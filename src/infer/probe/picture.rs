@@ -13,19 +13,19 @@ const MOVED_FROM: f32 = 10.0;
 
 /// What moved from one picture to the next.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Motion {
+pub(super) struct Motion {
     /// When the later one was shown.
-    pub moment: Moment,
+    pub(super) moment: Moment,
     /// By how much pixels changed beyond what codecs and sensors do alone, levels, mean over the picture: 0 to 245.
-    pub energy: f32,
+    pub(super) energy: f32,
     /// The same with its sign, so that what becomes darker cancels what becomes brighter: `-energy` to `energy`.
-    pub rise: f32,
+    pub(super) rise: f32,
 }
 
 /// Looks at one picture after another of a camera. It keeps the last one as luma, small, and gives numbers only. What a
 /// mask covers has no part in them.
 #[derive(Debug, Default)]
-pub struct Sight {
+pub(super) struct PictureProbe {
     masks: Vec<Polygon>,
     /// The size of the pictures, pixels.
     size: (u32, u32),
@@ -40,16 +40,16 @@ pub struct Sight {
     changed: Option<Moment>,
 }
 
-impl Sight {
+impl PictureProbe {
     /// Of a camera with these masks.
     #[must_use]
-    pub fn new(masks: Vec<Polygon>) -> Self {
+    pub(super) fn new(masks: Vec<Polygon>) -> Self {
         Self { masks, ..Self::default() }
     }
 
     /// Looks at a picture. Returns what moved since the one before, where there was one of the same size.
-    pub fn look(&mut self, moment: Moment, picture: Rgb<'_>) -> Option<Motion> {
-        let motion = self.glance(moment, picture);
+    pub(super) fn measure(&mut self, moment: Moment, picture: Rgb<'_>) -> Option<Motion> {
+        let motion = self.measure_motion(moment, picture);
         let left = self.luma.iter().zip(&self.covered).filter(|(_, covered)| !**covered);
         self.contrast = deviation(left.map(|(luma, _)| *luma));
         self.sharpness = deviation(laplacian(&self.luma, &self.covered, self.width)).powi(2);
@@ -57,7 +57,7 @@ impl Sight {
     }
 
     /// The same without a look at contrast and sharpness, which is quicker.
-    pub fn glance(&mut self, moment: Moment, picture: Rgb<'_>) -> Option<Motion> {
+    pub(super) fn measure_motion(&mut self, moment: Moment, picture: Rgb<'_>) -> Option<Motion> {
         std::mem::swap(&mut self.luma, &mut self.before);
         let size = (picture.width, picture.height);
         let is_same_size = std::mem::replace(&mut self.size, size) == size;
@@ -70,33 +70,33 @@ impl Sight {
     }
 
     /// The picture of `moment` differs from the one before it.
-    pub fn changed(&mut self, moment: Moment) {
+    pub(super) fn set_changed(&mut self, moment: Moment) {
         self.changed = self.changed.max(Some(moment));
     }
 
     /// Standard deviation of luma, levels: 0 to 127.
     #[must_use]
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 127.5 by its definition")]
-    pub fn contrast(&self) -> u8 {
+    pub(super) fn contrast(&self) -> u8 {
         self.contrast.round() as u8
     }
 
     /// Variance of the Laplacian of luma at the survey's width, capped.
     #[must_use]
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the cast saturates, which is meant")]
-    pub fn sharpness(&self) -> u16 {
+    pub(super) fn sharpness(&self) -> u16 {
         self.sharpness.round() as u16
     }
 
     /// When the newest picture was shown.
     #[must_use]
-    pub const fn newest(&self) -> Option<Moment> {
+    pub(super) const fn newest(&self) -> Option<Moment> {
         self.newest
     }
 
     /// For how long the picture has not changed; zero before the first one.
     #[must_use]
-    pub fn frozen(&self, now: Moment) -> Span {
+    pub(super) fn unchanged_for(&self, now: Moment) -> Span {
         self.changed.map_or(Span::ZERO, |changed| (now - changed).max(Span::ZERO))
     }
 
@@ -190,14 +190,14 @@ mod tests {
         pixels.flat_map(|(x, y)| [level(x, y); 3]).collect()
     }
 
-    fn look(sight: &mut Sight, ms: i64, width: u32, height: u32, bytes: &[u8]) -> Option<Motion> {
-        sight.look(at(ms), Rgb { bytes, width, height, stride: width as usize * 3 })
+    fn measure(probe: &mut PictureProbe, ms: i64, width: u32, height: u32, bytes: &[u8]) -> Option<Motion> {
+        probe.measure(at(ms), Rgb { bytes, width, height, stride: width as usize * 3 })
     }
 
     fn seen(width: u32, height: u32, level: impl Fn(u32, u32) -> u8) -> (u8, u16) {
-        let mut sight = Sight::default();
-        assert_eq!(look(&mut sight, 0, width, height, &grey(width, height, level)), None);
-        (sight.contrast(), sight.sharpness())
+        let mut probe = PictureProbe::default();
+        assert_eq!(measure(&mut probe, 0, width, height, &grey(width, height, level)), None);
+        (probe.contrast(), probe.sharpness())
     }
 
     #[test]
@@ -240,44 +240,45 @@ mod tests {
         // The left half is a chess board, and covered.
         let board = |x: u32, y: u32| if x < 32 && (x + y).is_multiple_of(2) { 255 } else { 90 };
         let mask = Polygon::new(vec![[0, 0], [5000, 0], [5000, 10_000], [0, 10_000]]).unwrap();
-        let mut sight = Sight::new(vec![mask]);
-        look(&mut sight, 0, 64, 36, &grey(64, 36, board));
-        assert_eq!((sight.contrast(), sight.sharpness()), (0, 0));
+        let mut probe = PictureProbe::new(vec![mask]);
+        measure(&mut probe, 0, 64, 36, &grey(64, 36, board));
+        assert_eq!((probe.contrast(), probe.sharpness()), (0, 0));
         assert!(0 < seen(64, 36, board).1);
         // All of it: nothing is left to measure.
         let mask = Polygon::new(vec![[0, 0], [10_000, 0], [10_000, 10_000], [0, 10_000]]).unwrap();
-        let mut sight = Sight::new(vec![mask]);
-        look(&mut sight, 0, 1300, 70, &grey(1300, 70, board));
-        assert_eq!((sight.contrast(), sight.sharpness()), (0, 0));
+        let mut probe = PictureProbe::new(vec![mask]);
+        measure(&mut probe, 0, 1300, 70, &grey(1300, 70, board));
+        assert_eq!((probe.contrast(), probe.sharpness()), (0, 0));
     }
 
     #[test]
     fn motion_is_what_moved_beyond_noise() {
-        let mut sight = Sight::default();
-        look(&mut sight, 0, 64, 40, &grey(64, 40, |_, _| 100));
-        let noise = look(&mut sight, 40, 64, 40, &grey(64, 40, |x, y| if (x * 7 + y) % 3 == 0 { 109 } else { 95 }));
+        let mut probe = PictureProbe::default();
+        measure(&mut probe, 0, 64, 40, &grey(64, 40, |_, _| 100));
+        let noise = measure(&mut probe, 40, 64, 40, &grey(64, 40, |x, y| if (x * 7 + y) % 3 == 0 { 109 } else { 95 }));
         assert_eq!(noise, Some(Motion { moment: at(40), energy: 0.0, rise: 0.0 }));
-        look(&mut sight, 80, 64, 40, &grey(64, 40, |_, _| 100));
+        measure(&mut probe, 80, 64, 40, &grey(64, 40, |_, _| 100));
         // A tenth of the picture becomes 30 levels brighter.
-        let hand = look(&mut sight, 120, 64, 40, &grey(64, 40, |_, y| if y < 4 { 130 } else { 100 })).unwrap();
+        let hand = measure(&mut probe, 120, 64, 40, &grey(64, 40, |_, y| if y < 4 { 130 } else { 100 })).unwrap();
         assert!((hand.energy - 2.0).abs() < 0.01 && (hand.rise - 2.0).abs() < 0.01, "{hand:?}");
-        let gone = look(&mut sight, 160, 64, 40, &grey(64, 40, |_, _| 100)).unwrap();
+        let gone = measure(&mut probe, 160, 64, 40, &grey(64, 40, |_, _| 100)).unwrap();
         assert!((gone.rise + 2.0).abs() < 0.01, "{gone:?}");
         // It moved: what it covers and what it lays bare cancel.
-        look(&mut sight, 200, 64, 40, &grey(64, 40, |_, y| if y < 4 { 130 } else { 100 }));
+        measure(&mut probe, 200, 64, 40, &grey(64, 40, |_, y| if y < 4 { 130 } else { 100 }));
         let moved =
-            look(&mut sight, 240, 64, 40, &grey(64, 40, |_, y| if (8..12).contains(&y) { 130 } else { 100 })).unwrap();
+            measure(&mut probe, 240, 64, 40, &grey(64, 40, |_, y| if (8..12).contains(&y) { 130 } else { 100 }))
+                .unwrap();
         assert!((moved.energy - 4.0).abs() < 0.01 && moved.rise.abs() < 0.01, "{moved:?}");
-        assert_eq!(look(&mut sight, 280, 32, 40, &grey(32, 40, |_, _| 0)), None, "another size");
+        assert_eq!(measure(&mut probe, 280, 32, 40, &grey(32, 40, |_, _| 0)), None, "another size");
     }
 
     #[test]
     fn a_picture_is_frozen_since_it_last_changed() {
-        let mut sight = Sight::default();
-        assert_eq!(sight.frozen(at(5000)), Span::ZERO);
-        sight.changed(at(2000));
-        sight.changed(at(1000));
-        assert_eq!(sight.frozen(at(5000)), Span::from_ms(3000));
-        assert_eq!(sight.frozen(at(1900)), Span::ZERO);
+        let mut probe = PictureProbe::default();
+        assert_eq!(probe.unchanged_for(at(5000)), Span::ZERO);
+        probe.set_changed(at(2000));
+        probe.set_changed(at(1000));
+        assert_eq!(probe.unchanged_for(at(5000)), Span::from_ms(3000));
+        assert_eq!(probe.unchanged_for(at(1900)), Span::ZERO);
     }
 }

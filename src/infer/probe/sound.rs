@@ -9,16 +9,16 @@ const FLOOR_SHARE: f32 = 0.1;
 
 /// The loudness of a stretch of sound, hundredths of a dB below full scale.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Levels {
+pub(super) struct Levels {
     /// The level that a tenth of the blocks stay below: root mean square, where a full-scale square wave is 0.
-    pub noise_floor_cdb: i16,
+    pub(super) noise_floor_cdb: i16,
     /// Of the largest sample.
-    pub peak_cdb: i16,
+    pub(super) peak_cdb: i16,
 }
 
 /// The levels of samples, -1 to 1. Blocks of nothing but zeros are gaps, unless there is nothing else.
 #[must_use]
-pub fn levels(samples: &[f32], rate_hz: u32) -> Levels {
+pub(super) fn levels(samples: &[f32], rate_hz: u32) -> Levels {
     let block = (rate_hz / BLOCKS_PER_S).max(1) as usize;
     let power = |block: &[f32]| block.iter().map(|it| it * it).sum::<f32>() / block.len() as f32;
     let mut powers: Vec<_> = samples.chunks_exact(block).map(power).filter(|it| 0.0 < *it).collect();

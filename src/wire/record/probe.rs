@@ -1,8 +1,8 @@
-//! What an installer wants to know of one camera beside its vitals: the record that only a dry run has.
+//! What an installer wants to know of one camera beside its vitals. Only a dry run sends this record.
 
 use super::{
     super::estimate::{Estimate, Estimates},
-    CameraId, KIND_SURVEY, LAYOUT, Malformed, Reader, Step, Writer, bad,
+    CameraId, KIND_PROBE, LAYOUT, Malformed, Reader, Step, Writer, bad,
 };
 
 /// In place of a level where nothing was heard, hundredths of a dB.
@@ -13,7 +13,7 @@ pub const HUM_NONE_CDB: i16 = i16::MIN;
 pub const MOTION_NONE_MILLI: u16 = u16::MAX;
 
 /// What one camera, its sound and the network on it look like, about once a second. Numbers that are measured over
-/// time forget what was before a few seconds ago, so that whoever turns a lens or a knob sees what it does.
+/// time forget what was before a few seconds ago, so that the effect of turning a lens or a knob shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProbeRecord {
     /// Which camera.
@@ -34,7 +34,7 @@ pub struct ProbeRecord {
     /// From an RTSP request to the camera's answer, the quickest of the connection's set-up, microseconds; 0 where it
     /// is not known.
     pub round_trip_us: u32,
-    /// RTP packets of all media that came since the start of the room: what `Vital::packets_lost` is to be compared
+    /// RTP packets of all media that came since the start of `ingest`: what `Vital::packets_lost` is to be compared
     /// with. 0 where there is no RTP.
     pub packets: u32,
     /// The camera's wall clock by its RTCP sender reports, minus ours, ms, saturating; [`i32::MIN`] where it is not
@@ -61,12 +61,12 @@ pub struct ProbeRecord {
     /// How many claps the test has heard and seen so far, of the last half minute. Six to ten are wanted, at an uneven
     /// pace, one in about two seconds, with the hands together for a moment after each.
     pub claps: u8,
-    /// What the network says of the newest window, calibrated but not smoothed, in units of 1/10000 and in the order
+    /// The network's answer for the newest window, calibrated but not smoothed, in units of 1/10000 and in the order
     /// of `Emotion::ALL`; zero where it sees too few people, or no window was inferred.
     pub probabilities: [u16; 3],
     /// What the network estimates of the newest window beside the emotion, thousandths; 0 where it does not.
     pub estimates_permille: Estimates<u16>,
-    /// How much the newest window moved, in thousandths of a level: what `gates.motion_min` is compared with, which is
+    /// The motion of the newest window, in thousandths of a level: what `gates.motion_min` is compared with, which is
     /// the mean absolute difference of luma to the frame before, of the frame where it is largest. Capped at 65.534
     /// levels; [`MOTION_NONE_MILLI`] where the window has too few frames, or none with a frame before it.
     pub motion_milli: u16,
@@ -80,7 +80,7 @@ impl ProbeRecord {
     /// From this [`Self::clap_confidence`] on the offset is within 40 ms, percent.
     pub const CLAP_CONFIDENCE_MIN: u8 = 80;
 
-    /// A camera of which nothing is known yet.
+    /// A camera whose values are all unknown.
     #[must_use]
     pub const fn unknown(camera: CameraId) -> Self {
         Self {
@@ -115,30 +115,30 @@ impl ProbeRecord {
     }
 }
 
-pub(super) fn write(bytes: &mut Writer, survey: &ProbeRecord) {
-    bytes.put(&[KIND_SURVEY, LAYOUT]);
-    bytes.put(&survey.camera.0.to_le_bytes());
-    bytes.put(&[survey.step.code(), survey.contrast, survey.hum_hz, survey.clap_confidence, survey.claps]);
-    for number in [survey.frozen_ms, survey.jitter_us, survey.round_trip_us, survey.packets] {
+pub(super) fn write(bytes: &mut Writer, record: &ProbeRecord) {
+    bytes.put(&[KIND_PROBE, LAYOUT]);
+    bytes.put(&record.camera.0.to_le_bytes());
+    bytes.put(&[record.step.code(), record.contrast, record.hum_hz, record.clap_confidence, record.claps]);
+    for number in [record.frozen_ms, record.jitter_us, record.round_trip_us, record.packets] {
         bytes.put(&number.to_le_bytes());
     }
-    bytes.put(&survey.camera_clock_ms.to_le_bytes());
-    for number in [survey.noise_floor_cdb, survey.peak_cdb, survey.hum_cdb, survey.clap_offset_ms] {
+    bytes.put(&record.camera_clock_ms.to_le_bytes());
+    for number in [record.noise_floor_cdb, record.peak_cdb, record.hum_cdb, record.clap_offset_ms] {
         bytes.put(&number.to_le_bytes());
     }
-    for number in [survey.sharpness, survey.clipped_permille] {
+    for number in [record.sharpness, record.clipped_permille] {
         bytes.put(&number.to_le_bytes());
     }
-    survey.estimates_permille.iter().chain(&survey.probabilities).for_each(|it| bytes.put(&it.to_le_bytes()));
-    bytes.put(&survey.slot.to_le_bytes());
-    bytes.put(&survey.motion_milli.to_le_bytes());
+    record.estimates_permille.iter().chain(&record.probabilities).for_each(|number| bytes.put(&number.to_le_bytes()));
+    bytes.put(&record.slot.to_le_bytes());
+    bytes.put(&record.motion_milli.to_le_bytes());
 }
 
 pub(super) fn read(bytes: &mut Reader<'_>) -> Result<ProbeRecord, Malformed> {
     let camera = CameraId(bytes.u16());
     let step = Step::from_code(bytes.u8()).ok_or(bad("step"))?;
     let (contrast, hum_hz, clap_confidence, claps) = (bytes.u8(), bytes.u8(), bytes.u8(), bytes.u8());
-    let survey = ProbeRecord {
+    let record = ProbeRecord {
         camera,
         step,
         contrast,
@@ -161,8 +161,8 @@ pub(super) fn read(bytes: &mut Reader<'_>) -> Result<ProbeRecord, Malformed> {
         slot: bytes.u64(),
         motion_milli: bytes.u16(),
     };
-    match (hum_hz, survey.probabilities.iter().map(|it| u32::from(*it)).sum()) {
-        (0 | 50 | 60, 0_u32 | 10_000) => Ok(survey),
+    match (hum_hz, record.probabilities.iter().map(|share| u32::from(*share)).sum()) {
+        (0 | 50 | 60, 0_u32 | 10_000) => Ok(record),
         (0 | 50 | 60, _) => Err(bad("probabilities")),
         _ => Err(bad("hum")),
     }
@@ -172,7 +172,7 @@ pub(super) fn read(bytes: &mut Reader<'_>) -> Result<ProbeRecord, Malformed> {
 pub(super) mod tests {
     use super::{super::Record, *};
 
-    pub(in super::super) fn survey() -> ProbeRecord {
+    pub(in super::super) fn record() -> ProbeRecord {
         ProbeRecord {
             camera: CameraId(7),
             step: Step::KeyFrame,
@@ -199,8 +199,8 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_survey_with_impossible_numbers_is_refused() {
-        let good = Record::ProbeRecord(survey()).to_bytes();
+    fn a_record_with_impossible_numbers_is_refused() {
+        let good = Record::ProbeRecord(record()).to_bytes();
         let check = |at: usize, value: u8, field: &'static str| {
             let mut bytes = good;
             bytes[at] = value;
@@ -216,7 +216,7 @@ pub(super) mod tests {
 
     #[test]
     fn motion_is_in_levels_where_it_is_known() {
-        assert_eq!(survey().motion(), Some(1.234));
+        assert_eq!(record().motion(), Some(1.234));
         assert_eq!(ProbeRecord::unknown(CameraId(0)).motion(), None);
     }
 }

@@ -1,17 +1,17 @@
 //! What a dry run asks of `ingest`: how far a connection comes, and every picture for a clap test.
 
-use edge_ger::wire::record::Step;
+use edge_ger::wire::{control::Sampling, record::Step};
 
 use super::*;
 
-fn probed(order: CameraOrder) -> Ingest {
+fn dry_run(order: CameraOrder) -> Ingest {
     let (ours, theirs) = unit_pair().unwrap();
     Ingest { messages: reader(theirs), ..Ingest::begin(vec![order], ours, true) }
 }
 
 /// Waits for a fault; returns how far the connection came.
 fn step_of(fault: CameraFault, order: CameraOrder) -> Step {
-    let ingest = probed(order);
+    let ingest = dry_run(order);
     let step = ingest.fault(fault, SOON).step;
     ingest.stop();
     step
@@ -37,7 +37,7 @@ fn a_connection_says_how_far_it_came() {
     assert_eq!(step_of(CameraFault::Unreachable, of("step-mute", camera.rtsp())), Step::Connected);
 
     let camera = Camera::builder().start();
-    let ingest = probed(of("step-good", camera.rtsp()));
+    let ingest = dry_run(of("step-good", camera.rtsp()));
     ingest.status("a key frame", SOON, |status| status.step == Step::KeyFrame);
     ingest.stop();
 }
@@ -46,7 +46,7 @@ fn a_connection_says_how_far_it_came() {
 fn a_link_is_measured_and_the_cameras_clock_in_a_dry_run_alone() {
     let camera = Camera::builder().start();
     let is_linked = |status: &CameraStatus| 0 < status.packets && 0 < status.jitter_us && 0 < status.round_trip_us;
-    let ingest = probed(of("link-survey", camera.rtsp()));
+    let ingest = dry_run(of("link-dry-run", camera.rtsp()));
     // GStreamer's server tells the time of the machine that both are on; its pictures are a little old.
     let is_known = |status: &CameraStatus| status.camera_clock_ms.unsigned_abs() < 2000;
     let first = ingest.status("all numbers", SOON, |status| is_linked(status) && is_known(status));
@@ -63,13 +63,13 @@ fn a_clap_test_gets_every_picture_from_a_key_frame_on() {
     let camera = Camera::builder().start();
     let mut order = of("clap", camera.rtsp());
     order.camera.decode = Decode::Keyframes;
-    let ingest = probed(order);
+    let ingest = dry_run(order);
     ingest.unit("a key frame", |unit| unit.is_key);
     ingest.unit("another, and nothing between", |unit| {
         assert!(unit.is_key, "{unit:?}");
         unit.seq == 2
     });
-    ingest.order(Order::Clap(CameraId(0)), Vec::new());
+    ingest.order(Order::SetSampling(CameraId(0), Sampling::All), Vec::new());
     let mut last = None;
     ingest.unit("a second of pictures", |unit| {
         // Key frames may have been on their way; the first other one follows a key frame.
@@ -79,7 +79,7 @@ fn a_clap_test_gets_every_picture_from_a_key_frame_on() {
         last = Some(*unit);
         is_in_chain
     });
-    ingest.order(Order::EndClapTest(CameraId(0)), Vec::new());
+    ingest.order(Order::SetSampling(CameraId(0), Sampling::Grid), Vec::new());
     let mut keys = 0;
     ingest.unit("key frames alone", |unit| {
         keys = if unit.is_key { keys + 1 } else { 0 };

@@ -563,6 +563,6 @@ fn requests_to_a_dry_run_reach_its_processes_before_it_stops() {
         clock: Arc::new(SystemClock),
     };
     supervisor::run(config, model, options).unwrap();
-    let (clap, end) = ("receives Clap(CameraId(0))", "receives EndClapTest(CameraId(0))");
+    let (clap, end) = ("receives SetSampling(CameraId(0), All)", "receives SetSampling(CameraId(0), Grid)");
     scratch.wait_all(&[("ingest", clap), ("ingest", end), ("infer", clap), ("infer", end)]);
 }

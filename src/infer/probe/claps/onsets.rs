@@ -21,16 +21,16 @@ const POWER_MIN: f32 = 1e-10;
 
 /// A sound began.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Onset {
+pub(super) struct Onset {
     /// When, to the length of a block, 5 ms.
-    pub moment: Moment,
+    pub(super) moment: Moment,
     /// How loud it became, dB: power of the difference of neighbouring samples, which weighs a clap's hiss and not hum.
-    pub level_db: f32,
+    pub(super) level_db: f32,
 }
 
 /// Finds onsets in samples that come piece by piece.
 #[derive(Debug)]
-pub struct Onsets {
+pub(super) struct Onsets {
     rate_hz: u32,
     /// Samples that do not fill a block yet, and when the first of them was heard.
     rest: Vec<f32>,
@@ -44,7 +44,7 @@ pub struct Onsets {
 impl Onsets {
     /// For sound of this rate.
     #[must_use]
-    pub fn new(rate_hz: u32) -> Self {
+    pub(super) fn new(rate_hz: u32) -> Self {
         Self {
             rate_hz: rate_hz.max(BLOCKS_PER_S),
             rest: Vec::new(),
@@ -58,7 +58,7 @@ impl Onsets {
 
     /// Takes samples, the first heard at `first`, and says what began in them. What is not joined to what came before
     /// begins anew.
-    pub fn push(&mut self, first: Moment, samples: &[f32], mut begins: impl FnMut(Onset)) {
+    pub(super) fn push(&mut self, first: Moment, samples: &[f32], mut begins: impl FnMut(Onset)) {
         let expected = self.rest_from + self.length(self.rest.len());
         if JOINS < (first - expected).abs() {
             self.rest.clear();
