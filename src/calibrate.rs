@@ -12,6 +12,7 @@ pub mod bounds;
 pub mod facts;
 pub mod files;
 mod fit;
+pub mod grade;
 pub mod guide;
 pub mod headroom;
 pub mod history;
@@ -26,6 +27,7 @@ pub mod session;
 pub mod settings;
 pub mod system;
 pub mod text;
+pub mod value;
 pub mod verdict;
 pub mod view;
 

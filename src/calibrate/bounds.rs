@@ -1,6 +1,6 @@
 //! The bounds of all verdicts, in one place, each with where it comes from.
 
-use super::verdict::Grade;
+use super::grade::Grade;
 
 /// A number that should be small.
 #[derive(Clone, Copy, Debug, PartialEq)]

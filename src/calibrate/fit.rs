@@ -20,7 +20,7 @@ use super::{
     facts::CameraFacts,
     observations::Seen,
     prior,
-    settings::Value,
+    value::Value,
 };
 
 /// `gates.luma_min` is never raised above this: a place that bright in its usual light would be withheld at dusk.

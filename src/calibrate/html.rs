@@ -10,10 +10,11 @@ use super::{
     baseline::{Phase, Stretch},
     facts::{CameraFacts, Facts},
     fit::STILL_SHARE,
+    grade::Grade,
     observations::Seen,
     settings,
     system::libraries,
-    verdict::{Grade, Item, Section, counts},
+    verdict::{Item, Section, counts},
 };
 use crate::{
     service::logging,

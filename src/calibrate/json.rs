@@ -5,8 +5,9 @@ use serde_json::{Map, Value as Json, json};
 use super::{
     Site,
     facts::Facts,
-    settings::{self, Kept, Setting, Value},
+    settings::{self, Kept, Setting},
     system,
+    value::Value,
     verdict::{Item, counts},
 };
 use crate::wire::{

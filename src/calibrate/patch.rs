@@ -2,7 +2,7 @@
 
 use toml_edit::{Array, DocumentMut, Item, Table, TomlError, Value as Toml, value};
 
-use super::settings::{Setting, Value};
+use super::{settings::Setting, value::Value};
 
 /// The file's text with these keys set. New keys bring their reason along, as a comment.
 ///

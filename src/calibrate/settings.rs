@@ -1,10 +1,11 @@
 //! Keys of the configuration that were measured: their values, and why. What was not measured is never set.
 
-use std::fmt::{self, Write as _};
+use std::fmt::Write as _;
 
 use super::{
     Site,
     fit::{self, Fit, Key},
+    value::Value,
 };
 use crate::wire::CameraId;
 
@@ -21,43 +22,6 @@ pub struct Setting {
     pub value: Value,
     /// Why, for people: one line.
     pub reason: String,
-}
-
-/// A value of TOML.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Value {
-    /// A whole number.
-    Integer(i64),
-    /// A number.
-    Number(f64),
-    /// Numbers.
-    Numbers(Vec<f64>),
-    /// Polygons of `[x, y]`.
-    Polygons(Vec<Vec<[f64; 2]>>),
-}
-
-/// As it stands in a file.
-impl fmt::Display for Value {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let list = |numbers: &[f64]| {
-            let words: Vec<_> = numbers.iter().map(|it| format!("{it:?}")).collect();
-            format!("[{}]", words.join(", "))
-        };
-        match self {
-            Self::Integer(number) => write!(f, "{number}"),
-            // With a point, always: the key takes numbers, and says so.
-            Self::Number(number) => write!(f, "{number:?}"),
-            Self::Numbers(numbers) => f.write_str(&list(numbers)),
-            Self::Polygons(polygons) => {
-                let polygon = |points: &Vec<[f64; 2]>| {
-                    let points: Vec<_> = points.iter().map(|it| list(it)).collect();
-                    format!("[{}]", points.join(", "))
-                };
-                let polygons: Vec<_> = polygons.iter().map(polygon).collect();
-                write!(f, "[{}]", polygons.join(", "))
-            }
-        }
-    }
 }
 
 /// A key that was measured and stays as it is.

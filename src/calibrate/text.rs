@@ -3,9 +3,11 @@
 use std::{collections::BTreeMap, fmt::Write as _};
 
 use super::{
-    Site, settings,
+    Site,
+    grade::Grade,
+    settings,
     system::{self, System},
-    verdict::{Grade, Item, counts, step_words},
+    verdict::{Item, counts, step_words},
 };
 use crate::wire::{
     CameraId,

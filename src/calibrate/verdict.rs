@@ -10,21 +10,9 @@ pub use connection::step_words;
 
 use super::{
     facts::{CameraFacts, Facts},
+    grade::Grade,
     observations::Seen,
 };
-
-/// How good something is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Grade {
-    /// It must be cured.
-    Fail,
-    /// It works, and could be better.
-    Warn,
-    /// It was not measured, or not yet.
-    Unknown,
-    /// It is right.
-    Pass,
-}
 
 /// What the thing belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,22 +52,6 @@ pub struct Item {
     pub bound: String,
     /// What to do; empty where it passes.
     pub cure: String,
-}
-
-impl Grade {
-    /// All, the best first.
-    pub const ALL: [Self; 4] = [Self::Pass, Self::Warn, Self::Fail, Self::Unknown];
-
-    /// The word for it.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Pass => "pass",
-            Self::Warn => "warn",
-            Self::Fail => "fail",
-            Self::Unknown => "unknown",
-        }
-    }
 }
 
 impl Section {

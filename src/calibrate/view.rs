@@ -6,10 +6,11 @@ use super::{
     Site,
     baseline::Phase,
     facts::CameraFacts,
+    grade::Grade,
     guide::{CLAPS, Guide},
     history::Trace,
     observations::Seen,
-    verdict::{self, Grade, Item, step_words},
+    verdict::{self, Item, step_words},
 };
 use crate::{
     terminal::{Color, Constraint, Frame, Layout, Line, Modifier, Paragraph, Rect, Span, Style, Stylize as _, Wrap},

@@ -1,8 +1,8 @@
 //! Whether the camera can be relied on, and the way to it.
 
-use super::{Grade, Item, Section, View};
+use super::{Item, Section, View};
 use crate::{
-    calibrate::bounds,
+    calibrate::{bounds, grade::Grade},
     config::Transport,
     wire::record::{CameraFault, CameraState, ProbeRecord, Step},
 };

@@ -1,11 +1,11 @@
 //! This machine's part, and what comes out.
 
 use super::{
-    Grade, Item, Section, View,
+    Item, Section, View,
     stream::{machine, stream},
 };
 use crate::{
-    calibrate::bounds,
+    calibrate::{bounds, grade::Grade},
     config::ProviderChoice,
     wire::record::{Provider, Withheld},
 };

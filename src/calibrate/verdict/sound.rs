@@ -1,8 +1,8 @@
 //! The sound, and its offset to the picture.
 
-use super::{Grade, Item, Section, View};
+use super::{Item, Section, View};
 use crate::{
-    calibrate::bounds,
+    calibrate::{bounds, grade::Grade},
     wire::record::{CameraState, HUM_NONE_CDB, LEVEL_NONE_CDB, ProbeRecord, SoundState, Vital},
 };
 

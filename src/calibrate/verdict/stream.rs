@@ -1,9 +1,10 @@
 //! The compressed picture, and what decoding it costs.
 
-use super::{Grade, Item, Section, View};
+use super::{Item, Section, View};
 use crate::{
     calibrate::{
         bounds,
+        grade::Grade,
         headroom::{Machine, Stream},
     },
     config::Decode,

@@ -81,7 +81,7 @@ impl PictureProbe {
         self.contrast.round() as u8
     }
 
-    /// Variance of the Laplacian of luma at the survey's width, capped.
+    /// Variance of the Laplacian of luma at [`ProbeRecord::SHARPNESS_WIDTH`], capped.
     #[must_use]
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the cast saturates, which is meant")]
     pub(super) fn sharpness(&self) -> u16 {
@@ -132,7 +132,7 @@ fn covered(masks: &[Polygon], size: (u32, u32), columns: usize) -> Vec<bool> {
     cells.rows().take((size.1 / block) as usize).flat_map(row).collect()
 }
 
-/// Averages blocks of pixels so that about the survey's width is left, into luma of BT.601. Returns that width.
+/// Averages blocks of pixels to about [`ProbeRecord::SHARPNESS_WIDTH`] columns of BT.601 luma. Returns their number.
 #[allow(clippy::cast_precision_loss, reason = "sums of a few blocks of 8 bits")]
 fn shrink(picture: Rgb<'_>, luma: &mut Vec<f32>) -> usize {
     let (width, height) = (picture.width as usize, picture.height as usize);
