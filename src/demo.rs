@@ -30,7 +30,7 @@ use crate::{
 
 /// The scenes of the clip: what is shown until so many milliseconds. `demo/README.md` describes them.
 const SCENES: [(u64, &str); 3] = [(16_000, "a happy group"), (32_000, "a calm group"), (u64::MAX, "an upset group")];
-/// How wide a probability of 1 is drawn.
+/// The width of the bar for a probability of 1.
 const BAR_CELLS: usize = 20;
 
 /// What the demo shows.
@@ -131,7 +131,7 @@ impl Demo {
 /// A daemon that is ready to run.
 pub struct Daemon(pub crate::config::Config, pub supervisor::worker_config::ModelFacts, pub Options);
 
-/// A folder that is gone when the demo is.
+/// A folder that is removed when it is dropped.
 struct Folder(PathBuf);
 
 impl Folder {
@@ -148,7 +148,7 @@ impl Drop for Folder {
     }
 }
 
-/// Shows every reading as it arrives, until the broker is gone.
+/// Shows every reading as it arrives, until the broker ends.
 fn watch(subscriber: &mut Subscriber, camera: &Camera, labelled: &AtomicU32) {
     while let Some((topic, payload)) = subscriber.wait() {
         if !topic.ends_with("/reading") {
@@ -179,7 +179,7 @@ fn line(reading: &Value, scene: &str) -> String {
     format!("{label:<9} {bar} {likely:.2}  {latency_ms:>4} ms   the camera shows {scene}")
 }
 
-/// Whoever closed standard output has seen enough.
+/// A closed standard output is no error.
 fn say(text: &str) {
     writeln!(io::stdout().lock(), "{text}").ok();
 }

@@ -6,11 +6,11 @@
 //! [`links`] makes the sockets between them. [`process`] is what runs inside of a worker. [`pause`] decides which cameras
 //! are paused, and [`paused_cameras`] applies it.
 
-pub mod change;
-pub mod links;
-pub mod pause;
+mod change;
+mod links;
+mod pause;
 mod paused_cameras;
-pub mod plan;
+mod plan;
 pub mod process;
 mod records;
 mod request;

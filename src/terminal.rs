@@ -1,8 +1,8 @@
-//! A terminal for a live view: entered, drawn on, asked for keys, and left as it was found, also after a panic.
+//! A terminal for a live view: drawing, keys, and restoring it at the end, after a panic, too.
 //!
-//! What this process and its children write to standard error meanwhile would tear the view: it is kept, can be shown
-//! in the view ([`Terminal::logged`]), and is written out once the terminal is left. Views draw with the words that are
-//! exported here, so that no other file names the library.
+//! What this process and its children write to standard error meanwhile would disturb the view: it is held back, can be
+//! shown in the view ([`Terminal::logged`]), and is written when the terminal is left. Views draw with the types that are
+//! exported here, so that no other file names `ratatui`.
 //!
 //! ```no_run
 //! # use std::time::Duration;
@@ -12,7 +12,7 @@
 //! terminal.draw(|frame| frame.render_widget("hello", frame.area()))?;
 //! let key = terminal.key(Duration::from_millis(100))?;
 //! let tail = terminal.leave();                    // a drop leaves, too
-//! tail.wait();                                    // once the children have ended: their last words
+//! tail.wait();                                    // once the children have ended: their last lines
 //! # Ok(())
 //! # }
 //! ```
@@ -58,10 +58,10 @@ use rustix::{
 
 use self::log::Log;
 
-/// A key that was pressed, or another thing that a view must react to.
+/// A key, or another event that a view reacts to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Key {
-    /// A sign, the space among them.
+    /// A character, including the space.
     Char(char),
     /// Enter.
     Enter,
@@ -89,52 +89,51 @@ pub enum Key {
     Home,
     /// To the end.
     End,
-    /// Ctrl-C. In this mode the terminal makes no signal of it.
+    /// Ctrl-C, which is no signal in raw mode.
     Interrupt,
-    /// The terminal has another size now: draw again.
+    /// The terminal has another size: draw again.
     Resized,
 }
 
-/// A terminal that belongs to a view. It is left when this is dropped.
+/// The terminal of a view; restored when this is dropped.
 #[derive(Debug)]
 pub struct Terminal {
-    /// Never dropped: its drop complains on standard error about a terminal that is gone, and ends the thread by that.
+    /// Never dropped: if the terminal was closed, its drop prints to standard error, which panics.
     screen: ManuallyDrop<ratatui::Terminal<CrosstermBackend<Stdout>>>,
     held: Arc<Held>,
-    /// How many lines of the log were handed out.
+    /// How many lines of the log were returned.
     lines_seen: u64,
 }
 
-/// What children of the process still write after the terminal was left.
+/// The log of children that still run after the terminal was left.
 #[derive(Debug)]
 pub struct Tail(Arc<Held>);
 
-/// The terminal's own state, also for the hook of a panic.
+/// The state that the panic hook shares.
 #[derive(Debug)]
 struct Held {
     is_left: AtomicBool,
-    /// `None` where standard error is not this terminal: then it tears nothing.
+    /// `None` where standard error is not this terminal, and so cannot disturb the view.
     log: Option<Log>,
 }
 
 impl Terminal {
-    /// Whether there is a terminal to enter: for keys and for pictures, and of a kind that can place its cursor.
+    /// Whether standard input and output are a terminal that can position its cursor.
     #[must_use]
     pub fn is_possible() -> bool {
-        let can_place = env::var_os("TERM").is_some_and(|it| !it.is_empty() && it != "dumb");
+        let can_place = env::var_os("TERM").is_some_and(|term| !term.is_empty() && term != "dumb");
         can_place && io::stdin().is_terminal() && io::stdout().is_terminal()
     }
 
-    /// Takes the terminal: keys come one by one and unseen, and the view has a screen of its own.
+    /// Switches the terminal to raw mode and the alternate screen.
     ///
-    /// Call it before children are started whose standard error must not tear the view.
+    /// To be called before children are started whose standard error must not disturb the view.
     ///
     /// # Errors
     /// When there is no terminal. Nothing has changed then.
     pub fn enter() -> io::Result<Self> {
         let log = if io::stderr().is_terminal() { Some(Log::capture()?) } else { None };
         let held = Arc::new(Held { is_left: AtomicBool::new(false), log });
-        // From here on a drop leaves the terminal again.
         let tail = Tail(Arc::clone(&held));
         let screen = Self::take().inspect_err(|_| tail.0.leave())?;
         let (in_panic, before) = (Arc::clone(&held), panic::take_hook());
@@ -151,21 +150,20 @@ impl Terminal {
         ratatui::Terminal::new(CrosstermBackend::new(io::stdout()))
     }
 
-    /// Draws a view: the whole of it, of which only what changed is sent.
+    /// Draws a view; only what changed is sent to the terminal.
     ///
     /// # Errors
-    /// When the terminal is gone.
+    /// When the terminal was closed.
     pub fn draw(&mut self, view: impl FnOnce(&mut Frame<'_>)) -> io::Result<()> {
         self.screen.draw(view).map(drop)
     }
 
-    /// Waits for a key, no longer than `within`. What means nothing to a view is no key.
+    /// Waits for a key, no longer than `within`. Events that no view needs are `None`.
     ///
     /// # Errors
-    /// When the terminal is gone.
+    /// When the terminal was closed.
     pub fn key(&mut self, within: Duration) -> io::Result<Option<Key>> {
-        // The library reads from a terminal that was closed over and over, so it is asked only while there is one, and
-        // the wait is ours.
+        // The library loops on a terminal that was closed, so it is only called after our own poll.
         wait(Duration::ZERO)?;
         if !event::poll(Duration::ZERO)? {
             wait(within)?;
@@ -180,7 +178,7 @@ impl Terminal {
         })
     }
 
-    /// The lines that were written to standard error since the last call, without colours.
+    /// The lines written to standard error since the last call, without colours.
     pub fn logged(&mut self) -> Vec<String> {
         let Some(log) = &self.held.log else { return Vec::new() };
         let (lines, seen) = log.since(self.lines_seen);
@@ -188,7 +186,7 @@ impl Terminal {
         lines.iter().map(|line| plain(line)).collect()
     }
 
-    /// Gives the terminal back, and writes out what was logged meanwhile.
+    /// Restores the terminal, and writes what was logged meanwhile.
     pub fn leave(self) -> Tail {
         self.held.leave();
         Tail(Arc::clone(&self.held))
@@ -202,22 +200,26 @@ impl Drop for Terminal {
 }
 
 impl Tail {
-    /// Waits, two seconds at most, until all children that were started under the view have ended, so that their last
-    /// lines stand above whatever is written next.
+    /// Waits, two seconds at most, until all children that were started meanwhile have ended, so that their last lines come
+    /// before what is written next.
     pub fn wait(self) {
-        self.0.log.iter().for_each(Log::wait);
+        if let Some(log) = &self.0.log {
+            log.wait();
+        }
     }
 }
 
 impl Held {
-    /// Once: another attempt would move the cursor. A terminal that is gone needs nothing.
+    /// Only once: a second time would move the cursor. Failures mean that the terminal was closed.
     fn leave(&self) {
         if self.is_left.swap(true, Ordering::SeqCst) {
             return;
         }
         execute!(io::stdout(), LeaveAlternateScreen, Show).ok();
         disable_raw_mode().ok();
-        self.log.iter().for_each(Log::release);
+        if let Some(log) = &self.log {
+            log.release();
+        }
     }
 }
 
@@ -228,12 +230,12 @@ fn wait(within: Duration) -> io::Result<()> {
     let within = Timespec::try_from(within).map_err(io::Error::other)?;
     retry_on_intr(|| poll(&mut fds, Some(&within)))?;
     if fds[0].revents().intersects(PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL) {
-        return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the terminal is gone"));
+        return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the terminal was closed"));
     }
     Ok(())
 }
 
-/// What a key means. Terminals that tell of a key's release tell of its press, too.
+/// Translates a key. Terminals that report the release of a key report its press, too.
 fn key(event: KeyEvent) -> Option<Key> {
     if event.kind == KeyEventKind::Release {
         return None;
@@ -259,7 +261,7 @@ fn key(event: KeyEvent) -> Option<Key> {
     })
 }
 
-/// A line without the sequences that colour it (`ESC [ … m`), and without other commands to the terminal.
+/// A line without escape sequences (`ESC [ … m`) and control characters.
 fn plain(line: &str) -> String {
     let mut shown = String::new();
     let mut signs = line.chars();
@@ -289,7 +291,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keys_mean_what_is_printed_on_them() {
+    fn keys_are_translated() {
         let pressed = |code, modifiers| key(KeyEvent::new(code, modifiers));
         assert_eq!(pressed(KeyCode::Char('q'), KeyModifiers::NONE), Some(Key::Char('q')));
         assert_eq!(pressed(KeyCode::Char('c'), KeyModifiers::CONTROL), Some(Key::Interrupt));
@@ -301,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_commands_no_view() {
+    fn a_line_has_no_escape_sequences() {
         assert_eq!(plain("08:00 \x1b[33mwarning\x1b[0m camera lost\x07"), "08:00 warning camera lost");
         assert_eq!(plain("cut \x1b[3"), "cut ");
     }

@@ -13,7 +13,7 @@ use gstreamer_rtsp_server::prelude::*;
 /// Only this machine can reach the camera.
 const ADDRESS: &str = "127.0.0.1";
 const MOUNT: &str = "/group";
-/// Without the tees a viewer that takes one track only would end both.
+/// Without the tees, a viewer that takes only one track would end both.
 const LAUNCH: &str = "( \
     appsrc name=video is-live=true format=time block=false ! h264parse ! tee allow-not-linked=true \
         ! rtph264pay name=pay0 pt=96 config-interval=-1 \
@@ -103,7 +103,7 @@ impl Drop for Camera {
     }
 }
 
-/// Every viewer gets a run of the clip of its own: shared ones stall when one viewer takes the picture and another the sound.
+/// Every viewer has its own pipeline: a shared one stalls when one viewer takes only the picture and another the sound.
 /// `shown_ms` follows the first viewer, and after it has gone the next that comes.
 fn factory(
     video: Arc<Track>,
@@ -129,7 +129,7 @@ fn factory(
 
 /// Hands out the units of a track one by one, and starts over at the end, so that time goes on.
 fn feed(bin: &gst::Bin, name: &str, track: &Arc<Track>, length: gst::ClockTime, shown_ms: Option<Arc<AtomicU64>>) {
-    let Some(source) = bin.by_name(name).and_then(|it| it.downcast::<gst_app::AppSrc>().ok()) else { return };
+    let Some(source) = bin.by_name(name).and_then(|element| element.downcast::<gst_app::AppSrc>().ok()) else { return };
     source.set_caps(Some(&track.caps));
     let track = Arc::clone(track);
     let next = AtomicUsize::new(0);
@@ -142,8 +142,8 @@ fn feed(bin: &gst::Bin, name: &str, track: &Arc<Track>, length: gst::ClockTime, 
             if let (Some(shown_ms), Some(pts)) = (&shown_ms, unit.pts()) {
                 shown_ms.store(pts.mseconds(), Ordering::Relaxed);
             }
-            unit.set_pts(unit.pts().map(|it| it + start));
-            unit.set_dts(unit.dts().map(|it| it + start));
+            unit.set_pts(unit.pts().map(|pts| pts + start));
+            unit.set_dts(unit.dts().map(|dts| dts + start));
         }
         // The only error is that the viewer is gone, and then this source is soon gone too.
         source.push_buffer(unit).ok();
@@ -156,7 +156,7 @@ fn length(track: &Track) -> gst::ClockTime {
     track
         .units
         .last()
-        .and_then(|it| Some(it.pts()? + it.duration().unwrap_or(gst::ClockTime::ZERO)))
+        .and_then(|unit| Some(unit.pts()? + unit.duration().unwrap_or(gst::ClockTime::ZERO)))
         .unwrap_or_default()
 }
 
@@ -168,8 +168,8 @@ fn demux(clip: Vec<u8>) -> Result<(Track, Track), Error> {
          demux.audio_0 ! queue max-size-buffers=0 max-size-bytes=0 max-size-time=0 ! appsink name=sound sync=false",
     )?;
     let bin = pipeline.downcast_ref::<gst::Bin>().ok_or(Error::Clip("no pipeline"))?;
-    let sink = |name| bin.by_name(name).and_then(|it| it.downcast::<gst_app::AppSink>().ok());
-    let source = bin.by_name("clip").and_then(|it| it.downcast::<gst_app::AppSrc>().ok());
+    let sink = |name| bin.by_name(name).and_then(|element| element.downcast::<gst_app::AppSink>().ok());
+    let source = bin.by_name("clip").and_then(|element| element.downcast::<gst_app::AppSrc>().ok());
     let (Some(source), Some(video), Some(sound)) = (source, sink("video"), sink("sound")) else {
         return Err(Error::Clip("no pipeline"));
     };
@@ -192,6 +192,6 @@ fn collect(sink: &gst_app::AppSink, media_type: &str) -> Option<Track> {
         caps = caps.or_else(|| sample.caps_owned());
         units.extend(sample.buffer_owned());
     }
-    let caps = caps.filter(|it| it.structure(0).is_some_and(|it| it.name() == media_type))?;
+    let caps = caps.filter(|caps| caps.structure(0).is_some_and(|media| media.name() == media_type))?;
     if units.is_empty() { None } else { Some(Track { caps, units }) }
 }

@@ -47,7 +47,7 @@ pub fn send(notification: &Notification) {
 
 /// The protocol separates its assignments by line ends, so a status must not hold any.
 fn one_line(text: &str) -> String {
-    text.chars().map(|it| if it.is_control() { ' ' } else { it }).collect()
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 #[cfg(test)]

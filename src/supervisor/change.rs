@@ -12,17 +12,17 @@ use crate::{
 
 /// What a new configuration requires.
 #[derive(Debug, Default)]
-pub struct Change {
+pub(super) struct Change {
     /// Workers to restart.
-    pub restart: Vec<ProcessName>,
+    pub(super) restart: Vec<ProcessName>,
     /// Orders to the others, about the cameras that changed for them.
-    pub orders: Vec<(ProcessName, Order)>,
+    pub(super) orders: Vec<(ProcessName, Order)>,
 }
 
 /// Gives every camera that stays its old number, and every other one a number that was not used in this run, so that
 /// records under way are not attributed to another camera. Returns the next unused number, or `None` when all are used.
 #[must_use]
-pub fn renumber(old: &Config, new: &mut Config, mut next: u16) -> Option<u16> {
+pub(super) fn renumber(old: &Config, new: &mut Config, mut next: u16) -> Option<u16> {
     let known: BTreeMap<&str, CameraId> = old.cameras.iter().map(|camera| (camera.name.as_str(), camera.id)).collect();
     for camera in &mut new.cameras {
         camera.id = match known.get(camera.name.as_str()) {
@@ -41,7 +41,11 @@ pub fn renumber(old: &Config, new: &mut Config, mut next: u16) -> Option<u16> {
 ///
 /// # Errors
 /// When an order cannot be serialised, which would be a fault of edge-ger.
-pub fn between(old: &ResolvedConfig, new: &ResolvedConfig, names: &[ProcessName]) -> Result<Change, serde_json::Error> {
+pub(super) fn between(
+    old: &ResolvedConfig,
+    new: &ResolvedConfig,
+    names: &[ProcessName],
+) -> Result<Change, serde_json::Error> {
     let mut change = Change::default();
     for name in names.iter().copied() {
         if View::of(old, name)?.apart_from_cameras != View::of(new, name)?.apart_from_cameras {
@@ -199,42 +203,46 @@ mod tests {
         };
         use ProcessName::{Infer, Ingest, Publish};
         check(&|_| {}, &[], &[]);
-        check(&|it| it.site.notice = "another door".into(), &[], &[]);
-        check(&|it| it.mqtt.port = 8883, &[Publish], &[]);
-        check(&|it| it.outbox.rows_max = 11, &[Publish], &[]);
-        check(&|it| it.box_name = "foyer".into(), &[Publish], &[]);
-        check(&|it| it.page = Page::Loopback(([127, 0, 0, 1], 8417).into()), &[Publish], &[]);
-        check(&|it| it.model.threads = 2, &[Infer], &[]);
-        check(&|it| it.reading.min_confidence = 0.6, &[Infer], &[]);
+        check(&|config| config.site.notice = "another door".into(), &[], &[]);
+        check(&|config| config.mqtt.port = 8883, &[Publish], &[]);
+        check(&|config| config.outbox.rows_max = 11, &[Publish], &[]);
+        check(&|config| config.box_name = "foyer".into(), &[Publish], &[]);
+        check(&|config| config.page = Page::Loopback(([127, 0, 0, 1], 8417).into()), &[Publish], &[]);
+        check(&|config| config.model.threads = 2, &[Infer], &[]);
+        check(&|config| config.reading.min_confidence = 0.6, &[Infer], &[]);
         // `info` has both keys, and the hop changes which frames are wanted.
-        check(&|it| it.reading.min_group = 6, &[Infer, Publish], &[]);
-        check(&|it| it.reading.hop = Span::from_ms(2500), &[Ingest, Infer, Publish], &[]);
+        check(&|config| config.reading.min_group = 6, &[Infer, Publish], &[]);
+        check(&|config| config.reading.hop = Span::from_ms(2500), &[Ingest, Infer, Publish], &[]);
         check(
-            &|it| it.cameras[1].gates.luma_min = Decimal::new(20.0).unwrap(),
+            &|config| config.cameras[1].gates.luma_min = Decimal::new(20.0).unwrap(),
             &[],
             &[(Ingest, "set 1 stage"), (Infer, "set 1 stage")],
         );
         // Schedules reach the processes as pauses, and only `infer` has pictures to mask.
         let mask = || Polygon::new(vec![[0, 0], [1, 0], [0, 1]]).unwrap();
-        check(&|it| it.cameras[1].masks.push(mask()), &[], &[(Infer, "set 1 stage")]);
-        check(&|it| it.cameras[1].schedule = Schedule::parse(["Mon 08:00-09:00"]).unwrap(), &[], &[]);
-        check(&|it| it.privacy.pause_file = "elsewhere".into(), &[], &[]);
+        check(&|config| config.cameras[1].masks.push(mask()), &[], &[(Infer, "set 1 stage")]);
+        check(&|config| config.cameras[1].schedule = Schedule::parse(["Mon 08:00-09:00"]).unwrap(), &[], &[]);
+        check(&|config| config.privacy.pause_file = "elsewhere".into(), &[], &[]);
         check(&|_| fs::write(scratch.path().join("door"), "two").unwrap(), &[], &[(Ingest, "set 0 door")]);
-        check(&|it| it.cameras.swap(0, 1), &[], &[]);
-        check(&|it| drop(it.cameras.remove(0)), &[], &[(Ingest, "drop 0"), (Infer, "drop 0"), (Publish, "drop 0")]);
+        check(&|config| config.cameras.swap(0, 1), &[], &[]);
         check(
-            &|it| it.cameras.insert(0, camera(0, "bar", None)),
+            &|config| drop(config.cameras.remove(0)),
+            &[],
+            &[(Ingest, "drop 0"), (Infer, "drop 0"), (Publish, "drop 0")],
+        );
+        check(
+            &|config| config.cameras.insert(0, camera(0, "bar", None)),
             &[],
             &[(Ingest, "set 2 bar"), (Infer, "set 2 bar"), (Publish, "set 2 bar")],
         );
         // A sandbox cannot be opened again, so a microphone that needs a socket needs a new process.
         check(
-            &|it| it.cameras[1].sound = Sound::Microphone("pulseaudio:desk".into()),
+            &|config| config.cameras[1].sound = Sound::Microphone("pulseaudio:desk".into()),
             &[Infer],
             &[(Ingest, "set 1 stage")],
         );
         check(
-            &|it| it.cameras[1].sound = Sound::Microphone("alsa:plughw:CARD=Mic,DEV=0".into()),
+            &|config| config.cameras[1].sound = Sound::Microphone("alsa:plughw:CARD=Mic,DEV=0".into()),
             &[],
             &[(Ingest, "set 1 stage"), (Infer, "set 1 stage")],
         );
@@ -260,7 +268,7 @@ mod tests {
                 Order::Infer(begin) => begin.cameras,
                 other => panic!("{other:?}"),
             };
-            assert_eq!(cameras.iter().map(|it| it.paused).collect::<Vec<_>>(), [false, true]);
+            assert_eq!(cameras.iter().map(|order| order.paused).collect::<Vec<_>>(), [false, true]);
         }
     }
 

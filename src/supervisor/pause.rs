@@ -11,7 +11,7 @@ use crate::{
 
 /// What pauses a camera.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Cause {
+pub(super) enum Cause {
     /// The pause file, until this time, milliseconds since 1970 UTC; or until it is removed.
     File(Option<u64>),
     /// The pause file, which cannot be read or has other content.
@@ -24,20 +24,20 @@ pub enum Cause {
 
 /// What the decision depends on, beside the cameras.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PauseInputs {
+pub(super) struct PauseInputs {
     /// The content of the pause file.
-    pub file: PauseFile,
+    pub(super) file: PauseFile,
     /// Whether SIGUSR1 paused and could not write the pause file, and no SIGUSR2 came since.
-    pub signal: bool,
+    pub(super) signal: bool,
     /// The time, milliseconds since 1970 UTC.
-    pub wall_ms: u64,
+    pub(super) wall_ms: u64,
     /// The same as local time.
-    pub local: Local,
+    pub(super) local: Local,
 }
 
 /// Returns the cameras that are paused.
 #[must_use]
-pub fn paused(cameras: &[Camera], inputs: &PauseInputs) -> BTreeMap<CameraId, Cause> {
+pub(super) fn paused(cameras: &[Camera], inputs: &PauseInputs) -> BTreeMap<CameraId, Cause> {
     let of_all_cameras = match inputs.file {
         PauseFile::Indefinite => Some(Cause::File(None)),
         PauseFile::Until(end_ms) if inputs.wall_ms < end_ms => Some(Cause::File(Some(end_ms))),
@@ -53,7 +53,7 @@ pub fn paused(cameras: &[Camera], inputs: &PauseInputs) -> BTreeMap<CameraId, Ca
 impl Cause {
     /// For the log, with the path of the pause file and the end of the pause as local time in `zone`.
     #[must_use]
-    pub fn describe(self, file: &Path, zone: &Zone) -> String {
+    pub(super) fn describe(self, file: &Path, zone: &Zone) -> String {
         let file = file.display();
         match self {
             Self::File(Some(end_ms)) => format!("the file {file} until {}", zone.rfc3339(end_ms)),

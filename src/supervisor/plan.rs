@@ -37,7 +37,7 @@ const STATUS_INTERVAL: Span = Span::from_ms(10_000);
 
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Event {
+pub(super) enum Event {
     /// The nth start of a process sent a report.
     Report(ProcessName, u32, Report),
     /// The nth start of a process ended, with its exit code or signal.
@@ -63,7 +63,7 @@ pub enum Event {
 
 /// Something to do.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Action {
+pub(super) enum Action {
     /// Start this process for the nth time.
     Start(ProcessName, u32),
     /// Send it `Order::Stop`.
@@ -80,7 +80,7 @@ pub enum Action {
 
 /// Why the daemon ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub(super) enum Outcome {
     /// It was asked to stop.
     Stopped,
     /// A process reported that the configuration or the network is at fault.
@@ -102,7 +102,7 @@ enum State {
 
 /// The state of the parent.
 #[derive(Debug)]
-pub struct Plan {
+pub(super) struct Plan {
     workers: BTreeMap<ProcessName, WorkerState>,
     state: State,
     jitter: fastrand::Rng,
@@ -121,7 +121,7 @@ pub struct Plan {
 impl Plan {
     /// A plan for these processes, and the actions that start them. `watchdog` is the interval of the service manager's
     /// watchdog; `seed` is that of the back-off's jitter.
-    pub fn new(
+    pub(super) fn new(
         now: Moment,
         workers: &[ProcessName],
         cameras: usize,
@@ -145,17 +145,17 @@ impl Plan {
     }
 
     /// The newest slot that `infer` reported.
-    pub fn last_slot(&self) -> Option<u64> {
+    pub(super) fn last_slot(&self) -> Option<u64> {
         self.slot.map(|(slot, _)| slot)
     }
 
     /// Whether READY was sent and the daemon is not stopping.
-    pub fn is_ready(&self) -> bool {
+    pub(super) fn is_ready(&self) -> bool {
         self.ready && matches!(self.state, State::Running)
     }
 
     /// The actions that follow from an event.
-    pub fn step(&mut self, now: Moment, event: Event) -> Vec<Action> {
+    pub(super) fn step(&mut self, now: Moment, event: Event) -> Vec<Action> {
         let mut actions = Vec::new();
         match event {
             Event::Report(name, generation, report) => self.report(now, name, generation, report, &mut actions),
@@ -183,7 +183,7 @@ impl Plan {
     }
 
     /// When the next [`Event::Tick`] is due at the latest.
-    pub fn next_deadline(&self, now: Moment) -> Moment {
+    pub(super) fn next_deadline(&self, now: Moment) -> Moment {
         let workers = self.workers.iter().filter_map(|(name, worker)| worker.deadline(*name));
         let state = match &self.state {
             State::Stopping { since, told, killed: false, .. } => {

@@ -53,7 +53,7 @@ impl Default for Program {
 
 /// A running worker process.
 #[derive(Debug)]
-pub struct Worker {
+pub(super) struct Worker {
     control: Control,
     process: OwnedFd,
 }
@@ -64,7 +64,7 @@ impl Worker {
     ///
     /// # Errors
     /// When the system gives no process, socket or thread. What was started is ended.
-    pub fn start(
+    pub(super) fn start(
         program: &Program,
         (name, generation): (ProcessName, u32),
         first_order: &Order,
@@ -124,13 +124,13 @@ impl Worker {
     ///
     /// # Errors
     /// When the worker has ended or does not read its orders.
-    pub fn order(&self, order: &Order, ends: &[OwnedFd]) -> io::Result<()> {
+    pub(super) fn order(&self, order: &Order, ends: &[OwnedFd]) -> io::Result<()> {
         let ends: Vec<BorrowedFd<'_>> = ends.iter().map(OwnedFd::as_fd).collect();
         self.control.send(order, &ends)
     }
 
     /// LinkEnds the process at once.
-    pub fn kill(&self) {
+    pub(super) fn kill(&self) {
         kill(self.process.as_fd());
     }
 }
