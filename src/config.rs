@@ -10,7 +10,13 @@ use std::{fmt, net::SocketAddr, path::PathBuf};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use self::file::{keys::Gates, value::Decimal};
+pub use self::file::{
+    keys::{Gates, Model, Mqtt, Reading, Site},
+    value::{
+        Decimal, DiscoveryPrefix, Distribution, FilePath, Host, Integer, NetworkFile, OnByDefault, Providers,
+        SecretFile, SiteContext, Text, TopicPrefix,
+    },
+};
 use self::schedule::Schedule;
 use crate::{mask::Polygon, time::Span};
 
@@ -44,16 +50,6 @@ pub struct Config {
     pub page: Page,
     /// When all cameras and microphones are off.
     pub privacy: Privacy,
-}
-
-/// The declared deployment context. The EU AI Act, Art. 5(1)(f), bans inferring emotions in the workplace and in
-/// education, so these two are not contexts.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Site {
-    /// `event`, `retail`, `transport`, `public_space`, `museum`, `care`, `research` or `demo`.
-    pub context: String,
-    /// Where people are informed.
-    pub notice: String,
 }
 
 /// One camera and the sound that belongs to its picture.
@@ -147,21 +143,6 @@ pub enum Sound {
     Microphone(String),
 }
 
-/// The network and how it is run.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Model {
-    /// The `.onnx` with its contract.
-    pub file: PathBuf,
-    /// ONNX Runtime's library; `None` looks beside the binary, in `ORT_DYLIB_PATH` and where packages put it.
-    pub runtime_library: Option<PathBuf>,
-    /// The ladder, tried in order.
-    pub providers: Vec<ProviderChoice>,
-    /// Threads of the CPU provider: 0 is as many as there are cores.
-    pub threads: u32,
-    /// Where TensorRT keeps its engines.
-    pub cache_dir: PathBuf,
-}
-
 /// A rung of the ladder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
@@ -174,61 +155,6 @@ pub enum ProviderChoice {
     Cpu,
 }
 
-/// When a reading is given.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Reading {
-    /// From the end of one window to the end of the next: 1 s to 5 s.
-    pub hop: Span,
-    /// A smaller group gets no reading: 2 to 100. Only where the network estimates the size.
-    pub min_group: u8,
-    /// Below this probability there is no label: 0.34 to 0.99.
-    pub min_confidence: f32,
-    /// By how much a new label's probability must exceed the present label's: 0 to 0.5.
-    pub hysteresis: f32,
-    /// Whether the contract's transition matrix smooths over slots.
-    pub smoothing: bool,
-    /// How often the mood is positive, neutral and negative, if not as often as in the network's training; sums to 1.
-    pub prior: Option<[f32; 3]>,
-}
-
-/// The broker.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Mqtt {
-    /// Its host name or address.
-    pub host: String,
-    /// Its port: 1883, or 8883 with TLS, by default.
-    pub port: u16,
-    /// The user, if it wants one.
-    pub user: Option<String>,
-    /// The file that holds the password.
-    pub password_file: Option<PathBuf>,
-    /// 3.1.1 or 5.
-    pub version: MqttVersion,
-    /// Whether and how the connection is encrypted.
-    pub tls: Option<Tls>,
-    /// The first level of all topics: `edge-ger`.
-    pub topic_prefix: String,
-    /// From one keep-alive to the next: 5 s to 600 s.
-    pub keep_alive_s: u16,
-    /// MQTT 5: for how long a broker keeps a reading for a subscriber that is away: up to a year; 0 is for ever, s.
-    pub expiry_s: u32,
-    /// Whether Home Assistant discovers the cameras.
-    pub discovery: Discovery,
-}
-
-/// Whether Home Assistant discovers each camera as a device, through the broker.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Discovery {
-    /// It does not, and earlier announcements are removed.
-    #[default]
-    Off,
-    /// It does.
-    On {
-        /// The first level, or levels, of the topics that Home Assistant listens to: `homeassistant`.
-        prefix: String,
-    },
-}
-
 /// The protocol's version.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum MqttVersion {
@@ -239,15 +165,6 @@ pub enum MqttVersion {
     #[default]
     #[serde(rename = "5")]
     V5,
-}
-
-/// How the connection to the broker is encrypted. Its certificate is always checked.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Tls {
-    /// The authority that signed the broker's certificate; the system's by default.
-    pub ca_file: Option<PathBuf>,
-    /// Our certificate and its key.
-    pub client: Option<(PathBuf, PathBuf)>,
 }
 
 /// Readings that wait for the broker. Beyond any of these limits the oldest are deleted first, and counted.
@@ -332,10 +249,4 @@ pub struct MqttSecrets {
     pub ca_pem: Option<String>,
     /// Our certificate and its key, PEM.
     pub client: Option<(String, Secret)>,
-}
-
-impl Default for Reading {
-    fn default() -> Self {
-        (&file::keys::ReadingKeys::default()).into()
-    }
 }

@@ -19,7 +19,7 @@ pub use self::{
     table::Labelled,
 };
 use crate::{
-    config::{Model, ProviderChoice},
+    config::{Model, NetworkFile, ProviderChoice, Providers},
     infer::{
         clip::{Modalities, Reader},
         contract::{self, Contract},
@@ -110,11 +110,9 @@ pub fn run(task: &Task, clock: &Arc<dyn Clock>) -> Result<Report, Error> {
     let mut predictions = task.predictions.as_deref().map(table::Predictions::create).transpose()?;
     Runtime::init(None)?;
     let model = Model {
-        file: task.model.clone(),
-        runtime_library: None,
-        providers: task.providers.clone(),
-        threads: 0,
-        cache_dir: std::env::temp_dir(),
+        file: NetworkFile(task.model.clone()),
+        providers: Providers(task.providers.clone()),
+        ..Model::default()
     };
     let session = Session::open(&model, &contract, &file)?;
     let mut evaluation = Evaluation {

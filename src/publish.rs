@@ -99,7 +99,7 @@ pub fn run(
     publisher.check();
     let waiting = publisher.state.outbox().waiting();
     let page = publisher.page.as_ref().map_or_else(String::new, |page| format!(", page {}", page.url()));
-    let (host, port) = (&config.mqtt.host, config.mqtt.port);
+    let (host, port) = (&config.mqtt.host.0, config.mqtt.port());
     reports.send(Report::Ready(format!("broker {host}:{port}, {waiting} readings waiting{page}"))).ok();
     drop(config);
     let ended = publisher.run(orders, reports, &broker);

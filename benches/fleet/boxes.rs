@@ -13,7 +13,7 @@ use std::{
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use edge_ger::{
-    config::{Discovery, Mqtt, MqttVersion, Outbox, Page},
+    config::{Host, Integer, Mqtt, Outbox, Page},
     publish,
     time::{Clock, Moment, Span, SystemClock},
     wire::{
@@ -210,18 +210,7 @@ fn begin(port: u16, name: &str, cameras: u16, folder: &Path) -> PublishConfig {
     PublishConfig {
         box_name: name.into(),
         cameras: (0..cameras).map(|it| (CameraId(it), format!("cam-{it}"))).collect(),
-        mqtt: Mqtt {
-            host: "127.0.0.1".into(),
-            port,
-            user: None,
-            password_file: None,
-            version: MqttVersion::V5,
-            tls: None,
-            topic_prefix: "edge-ger".into(),
-            keep_alive_s: 30,
-            expiry_s: 168 * 3600,
-            discovery: Discovery::Off,
-        },
+        mqtt: Mqtt { host: Host("127.0.0.1".into()), port: Integer::new(port.into()).ok(), ..Mqtt::default() },
         secrets: MqttSecrets::default(),
         outbox: Outbox {
             file: folder.join("outbox.sqlite"),

@@ -93,15 +93,15 @@ impl Facts {
     pub fn new(config: &Config, network: Network, system: System, began_ms: u64, cores: u32) -> Self {
         Self {
             box_name: config.box_name.clone(),
-            context: config.site.context.clone(),
+            context: config.site.context.0.clone(),
             began_ms,
             system,
             network,
-            hop_s: config.reading.hop.as_secs_f64(),
-            min_confidence: f64::from(config.reading.min_confidence),
-            min_group: config.reading.min_group,
-            providers: config.model.providers.clone(),
-            threads: config.model.threads,
+            hop_s: config.reading.hop_s.get(),
+            min_confidence: config.reading.min_confidence.get(),
+            min_group: config.reading.min_group.get(),
+            providers: config.model.providers.0.clone(),
+            threads: config.model.threads.get(),
             cores: cores.max(1),
             cameras: config.cameras.iter().map(CameraFacts::new).collect(),
         }

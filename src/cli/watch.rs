@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::Failure;
 use crate::{
-    config::{Discovery, Mqtt, MqttVersion, Tls, file::secrets},
+    config::{FilePath, Mqtt, SecretFile, file::secrets},
     sandbox,
     service::{
         Exit,
@@ -87,18 +87,12 @@ fn task(arguments: Watch, form: Form) -> Result<Task, Failure> {
     if !place.secure && (arguments.ca_file.is_some() || arguments.certificate_file.is_some()) {
         return Err(usage("--ca-file and --certificate-file mean nothing without TLS: write mqtts://HOST"));
     }
-    let tls = Tls { ca_file: arguments.ca_file, client: arguments.certificate_file.zip(arguments.key_file) };
     let mqtt = Mqtt {
-        host: place.host.clone(),
-        port: place.port,
-        user: place.user.clone(),
-        password_file: arguments.password_file,
-        version: MqttVersion::V311,
-        tls: place.secure.then_some(tls),
-        topic_prefix: place.prefix.clone(),
-        keep_alive_s: 30,
-        expiry_s: 0,
-        discovery: Discovery::Off,
+        password_file: arguments.password_file.map(SecretFile),
+        tls_ca_file: arguments.ca_file.map(FilePath),
+        tls_certificate_file: arguments.certificate_file.map(FilePath),
+        tls_key_file: arguments.key_file.map(SecretFile),
+        ..Mqtt::default()
     };
     let unusable = |err: secrets::Unusable| Failure::new(Exit::Configuration, with_option_names(&err.to_string()));
     let secrets = secrets::mqtt(&mqtt).map_err(unusable)?;

@@ -15,7 +15,7 @@ use super::{
 use crate::{
     calibrate::{facts::Network, system::dotted},
     config::{
-        Config, Model, ProviderChoice,
+        Config, Model, NetworkFile,
         file::{self, Loaded, Places},
     },
     evaluate,
@@ -104,13 +104,7 @@ fn no_network() -> Result<(), String> {
 
 /// Runs the golden case of a network.
 pub(super) fn verify(model: &Path) -> Result<String, String> {
-    let settings = Model {
-        file: model.to_path_buf(),
-        runtime_library: None,
-        providers: vec![ProviderChoice::Cpu],
-        threads: 0,
-        cache_dir: env::temp_dir(),
-    };
+    let settings = Model { file: NetworkFile(model.to_path_buf()), ..Model::default() };
     no_network()?;
     let found = runtime::verify(model, &settings).map_err(|err| err.to_string())?;
     Ok(format!(

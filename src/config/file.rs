@@ -115,17 +115,14 @@ fn read(paths: &[PathBuf], environment: impl Iterator<Item = (String, String)>) 
     let files = parse_all(paths, &environment, &mut diagnostics);
     let (config, model_place) = resolve::config(&files, &environment, &mut diagnostics);
     diagnostics.sort();
-    let loaded = match config {
-        Some(config) if diagnostics.faults.is_empty() => {
-            // Without a fault, there is one camera for each file with a camera's section, in this order.
-            let of_cameras = files.iter().filter(|file| file.camera().is_some());
-            let camera_files = of_cameras.map(|file| file.path.clone()).collect();
-            let files = files.into_iter().map(|file| file.path).collect();
-            Ok(Loaded { config, warnings: diagnostics.warnings, files, camera_files })
-        }
-        _ => Err(Faults(diagnostics.faults)),
-    };
-    (loaded, model_place)
+    if !diagnostics.faults.is_empty() {
+        return (Err(Faults(diagnostics.faults)), model_place);
+    }
+    // Without a fault, there is one camera for each file with a camera's section, in this order.
+    let of_cameras = files.iter().filter(|file| file.camera().is_some());
+    let camera_files = of_cameras.map(|file| file.path.clone()).collect();
+    let files = files.into_iter().map(|file| file.path).collect();
+    (Ok(Loaded { config, warnings: diagnostics.warnings, files, camera_files }), model_place)
 }
 
 /// Reads every file once, however often it is named.

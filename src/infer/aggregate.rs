@@ -86,7 +86,7 @@ impl Aggregate {
     /// Knows nothing yet.
     #[must_use]
     pub fn new(contract: &Contract, reading: &Reading) -> Self {
-        let fresh = (reading.hop.as_secs_f64() / contract.clip.as_secs_f64()).clamp(0.0, 1.0);
+        let fresh = (reading.hop_s.span().as_secs_f64() / contract.clip.as_secs_f64()).clamp(0.0, 1.0);
         let step = |matrix: [[f64; 3]; 3]| {
             let cell = |row: usize, column: usize| {
                 let stay = if row == column { 1.0 - fresh } else { 0.0 };
@@ -95,8 +95,8 @@ impl Aggregate {
             std::array::from_fn(|row| std::array::from_fn(|column| cell(row, column)))
         };
         let training = normalised(contract.prior.map(f64::from));
-        let prior = reading.prior.map(|it| normalised(it.map(f64::from)));
-        let matrix = contract.transition.filter(|_| reading.smoothing).map(|rows| rows.map(|row| row.map(f64::from)));
+        let prior = reading.prior.map(|prior| normalised(prior.0));
+        let matrix = contract.transition.filter(|_| reading.smoothing.0).map(|rows| rows.map(|row| row.map(f64::from)));
         let matrix = matrix.map(|matrix| prior.map_or(matrix, |prior| leading_to(matrix, prior)));
         Self {
             temperature: f64::from(contract.temperature),
@@ -105,9 +105,9 @@ impl Aggregate {
             transition: matrix.map(step),
             fresh,
             buckets: contract.outputs.group_size,
-            min_group: reading.min_group,
-            min_confidence: f64::from(reading.min_confidence),
-            hysteresis: f64::from(reading.hysteresis),
+            min_group: reading.min_group.get(),
+            min_confidence: reading.min_confidence.get(),
+            hysteresis: reading.hysteresis.get(),
             known: None,
         }
     }
@@ -250,14 +250,22 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::{time::Span, wire::estimate::Estimates};
+    use crate::{
+        config::{Decimal, Distribution, Integer, OnByDefault},
+        wire::estimate::Estimates,
+    };
 
     fn contract() -> Contract {
         Contract::read(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/good.onnx"))).unwrap().0
     }
 
     fn hop(ms: i64) -> Reading {
-        Reading { hop: Span::from_ms(ms), ..Reading::default() }
+        Reading { hop_s: Decimal::new(ms as f64 / 1000.0).unwrap(), ..Reading::default() }
+    }
+
+    /// Without the transition matrix, and with a label for every answer.
+    fn unsmoothed() -> Reading {
+        Reading { smoothing: OnByDefault(false), min_confidence: Decimal::new(0.34).unwrap(), ..Reading::default() }
     }
 
     /// The logits of these probabilities, from a group of 5 to 9.
@@ -282,7 +290,7 @@ mod tests {
     fn temperature_softens() {
         let check = |temperature: f32, wanted: [u16; 3]| {
             let contract = Contract { temperature, ..contract() };
-            let reading = Reading { smoothing: false, min_confidence: 0.34, ..Reading::default() };
+            let reading = unsmoothed();
             let answer = Answer { logits: [2.0, 1.0, 0.0], group_size: None, estimates: Estimates::default() };
             assert_eq!(Aggregate::new(&contract, &reading).step(9, Ok(answer)).probabilities, wanted);
         };
@@ -294,14 +302,13 @@ mod tests {
     #[test]
     fn a_prior_corrects_an_answer_for_how_often_it_is_right_here() {
         let contract = Contract { prior: [0.5, 0.3, 0.2], temperature: 1.0, ..contract() };
-        let reading =
-            Reading { smoothing: false, min_confidence: 0.34, prior: Some([0.1, 0.8, 0.1]), ..Reading::default() };
+        let reading = Reading { prior: Some(Distribution([0.1, 0.8, 0.1])), ..unsmoothed() };
         let step = Aggregate::new(&contract, &reading).step(1, Ok(likely([0.6, 0.3, 0.1])));
         // 0.6 · 0.1 / 0.5, 0.3 · 0.8 / 0.3, 0.1 · 0.1 / 0.2, over their sum, 0.97.
         assert_eq!(step.probabilities, [1237, 8247, 516]);
         assert_eq!((step.outcome, step.calibrated), (Outcome::Label(Emotion::Neutral), [6000, 3000, 1000]));
         // The place being as training was changes nothing.
-        let same = Reading { prior: Some([0.5, 0.3, 0.2]), ..reading };
+        let same = Reading { prior: Some(Distribution([0.5, 0.3, 0.2])), ..reading };
         let step = Aggregate::new(&contract, &same).step(1, Ok(likely([0.6, 0.3, 0.1])));
         assert_eq!(step.probabilities, [6000, 3000, 1000]);
     }
@@ -311,12 +318,12 @@ mod tests {
         // An answer that says no more than training did says nothing.
         let prior = [0.15, 0.75, 0.1];
         for ms in [1000, 5000] {
-            let mut aggregate = Aggregate::new(&contract(), &Reading { prior: Some(prior), ..hop(ms) });
+            let mut aggregate = Aggregate::new(&contract(), &Reading { prior: Some(Distribution(prior)), ..hop(ms) });
             aggregate.step(1, Ok(likely([0.98, 0.01, 0.01])));
             let nothing = likely(contract().prior);
             let last = (2..200).map(|slot| aggregate.step(slot, Ok(nothing)).probabilities).next_back().unwrap();
             for (unit, wanted) in last.iter().zip(prior) {
-                assert!((f32::from(*unit) / 10_000.0 - wanted).abs() < 1e-3, "{ms}: {last:?}");
+                assert!((f64::from(*unit) / 10_000.0 - wanted).abs() < 1e-3, "{ms}: {last:?}");
             }
         }
     }
@@ -337,7 +344,7 @@ mod tests {
 
     #[test]
     fn a_label_stays_until_another_exceeds_it_by_the_hysteresis() {
-        let reading = Reading { smoothing: false, hysteresis: 0.1, min_confidence: 0.34, ..Reading::default() };
+        let reading = Reading { hysteresis: Decimal::new(0.1).unwrap(), ..unsmoothed() };
         let mut aggregate = Aggregate::new(&contract(), &reading);
         let table = [
             ([0.5, 0.4, 0.1], Emotion::Positive),
@@ -399,8 +406,8 @@ mod tests {
 
     #[test]
     fn small_groups_are_not_read() {
-        let check = |min_group: u8, bucket: usize, read: bool| {
-            let reading = Reading { min_group, ..Reading::default() };
+        let check = |min_group: i64, bucket: usize, read: bool| {
+            let reading = Reading { min_group: Integer::new(min_group).unwrap(), ..Reading::default() };
             let step = Aggregate::new(&contract(), &reading).step(1, Ok(sized(bucket)));
             assert_eq!(step.group_at_least, Some([0, 1, 2, 5, 10][bucket]));
             if read {
@@ -433,7 +440,7 @@ mod tests {
 
     #[test]
     fn doubt_is_withheld_but_shown() {
-        let reading = Reading { smoothing: false, ..Reading::default() };
+        let reading = Reading { smoothing: OnByDefault(false), ..Reading::default() };
         let step = Aggregate::new(&contract(), &reading).step(1, Ok(likely([0.45, 0.35, 0.2])));
         assert_eq!(step.outcome, Outcome::Withheld(Withheld::LowConfidence));
         assert_eq!(step.probabilities, [4500, 3500, 2000]);

@@ -20,7 +20,7 @@ pub use self::{
 };
 use super::contract::{self, Contract};
 use crate::{
-    config::Model,
+    config::{Model, NetworkFile},
     time::{Clock, SystemClock},
     wire::record::Provider,
 };
@@ -115,7 +115,7 @@ pub fn inspect(file: &Path) -> Result<String, Error> {
 pub fn verify(file: &Path, model: &Model) -> Result<Verification, Error> {
     let (contract, found) = Contract::read(file)?;
     Runtime::init(model.runtime_library.as_deref())?;
-    let model = Model { file: file.to_path_buf(), ..model.clone() };
+    let model = Model { file: NetworkFile(file.to_path_buf()), ..model.clone() };
     let mut session = Session::open(&model, &contract, &found)?;
     let clock = SystemClock;
     let begin = clock.now();

@@ -21,7 +21,7 @@ use super::{
     payload::{OFFLINE, Topics},
 };
 use crate::{
-    config::{Discovery, Secret},
+    config::Secret,
     mqtt::{self, Backoff, Failure, FailureKind, TlsError},
     time::{Clock, Moment},
     wire::control::PublishConfig,
@@ -64,10 +64,10 @@ impl Broker {
     ) -> Result<Self, StartError> {
         let status_topic = Topics::new(&config.mqtt.topic_prefix, &config.box_name).status();
         let options = options(config, status_topic.clone())?;
-        let subscribes_birth = config.mqtt.discovery != Discovery::Off;
+        let subscribes_birth = config.mqtt.discovery;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (running, ended) = bounded(0);
-        let broker = format!("{}:{}", config.mqtt.host, config.mqtt.port);
+        let broker = format!("{}:{}", config.mqtt.host.0, config.mqtt.port());
         let log = ConnectionLog { broker, state: Arc::clone(&state), clock, outage: None, was_connected: false };
         let connector = Connector { options, status_topic, subscribes_birth, state: Arc::clone(&state) };
         thread::Builder::new().name("mqtt".into()).spawn(move || {
@@ -97,21 +97,21 @@ fn options(config: &PublishConfig, status_topic: String) -> Result<mqtt::Options
     let (mqtt, secrets) = (&config.mqtt, &config.secrets);
     let password = secrets.password.clone().unwrap_or_else(|| Secret::new(String::new()));
     Ok(mqtt::Options {
-        host: mqtt.host.clone(),
-        port: mqtt.port,
+        host: mqtt.host.0.clone(),
+        port: mqtt.port(),
         version: mqtt.version,
         // The same for every connection: a broker then ends the old one, with its last will, before it accepts the
         // new one, so that an old `offline` never arrives after a new `online`.
         client_id: format!("{}-{}", mqtt.topic_prefix.replace('/', "-"), config.box_name),
-        login: mqtt.user.clone().map(|user| (user, password)),
-        tls: mqtt.tls.as_ref().map(|_| mqtt::client_config(secrets)).transpose()?,
-        keep_alive: Duration::from_secs(u64::from(mqtt.keep_alive_s.max(1))),
+        login: mqtt.user.clone().map(|user| (user.0, password)),
+        tls: mqtt.tls.then(|| mqtt::client_config(secrets)).transpose()?,
+        keep_alive: Duration::from_secs(mqtt.keep_alive_s.get()),
         will: Some(mqtt::Will { topic: status_topic, payload: OFFLINE }),
         incoming_bytes_max: INCOMING_BYTES_MAX,
         outgoing_bytes_max: discovery::MESSAGE_BYTES_MAX + TOPIC_BYTES_MAX,
         // The time that a reading has waited in the outbox is not subtracted: a late subscriber shall have it. The
         // expiry only limits how long it waits at the broker.
-        expiry_s: mqtt.expiry_s,
+        expiry_s: mqtt.expiry_h.get::<u32>() * 3600,
     })
 }
 

@@ -9,12 +9,9 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::payload::Topics;
-use crate::{
-    config,
-    wire::{
-        control::PublishConfig,
-        record::{CameraFault, Emotion, Provider, SoundState, Withheld},
-    },
+use crate::wire::{
+    control::PublishConfig,
+    record::{CameraFault, Emotion, Provider, SoundState, Withheld},
 };
 
 /// Where Home Assistant says that it has begun. It has its own setting there, whatever the discovery prefix is.
@@ -44,10 +41,12 @@ pub(crate) struct Discovery {
 impl Discovery {
     /// For the cameras of `begin`. `None` where discovery is off.
     pub(crate) fn new(begin: &PublishConfig) -> Option<Self> {
-        let config::Discovery::On { prefix } = &begin.mqtt.discovery else { return None };
+        if !begin.mqtt.discovery {
+            return None;
+        }
         let expiry_s = begin.hop_ms.saturating_mul(EXPIRY_HOPS).div_ceil(1000);
         Some(Self {
-            prefix: prefix.clone(),
+            prefix: begin.mqtt.discovery_prefix.0.clone(),
             topics: Topics::new(&begin.mqtt.topic_prefix, &begin.box_name),
             levels: begin.mqtt.topic_prefix.split('/').chain([begin.box_name.as_str()]).map(str::to_owned).collect(),
             box_name: begin.box_name.clone(),

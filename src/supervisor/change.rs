@@ -106,8 +106,8 @@ mod tests {
     use super::*;
     use crate::{
         config::{
-            Camera, Decimal, Decode, Gates, Model, Mqtt, Outbox, Page, Privacy, ProviderChoice, Reading, Rtsp, Site,
-            Sound, Source, schedule::Schedule,
+            Camera, Decimal, Decode, Gates, Host, Integer, Model, Mqtt, Outbox, Page, Privacy, Reading, Rtsp,
+            SecretFile, Site, SiteContext, Sound, Source, Text, schedule::Schedule,
         },
         mask::Polygon,
         supervisor::worker_config::ModelFacts,
@@ -144,28 +144,11 @@ mod tests {
         Config {
             box_name: "hall".into(),
             state_dir: scratch.join("state"),
-            site: Site { context: "museum".into(), notice: "door".into() },
+            site: Site { context: SiteContext("museum".into()), notice: Text("door".into()) },
             cameras: vec![camera(0, "door", Some(&secret)), camera(1, "stage", None)],
-            model: Model {
-                file: "m.onnx".into(),
-                runtime_library: None,
-                providers: vec![ProviderChoice::Cpu],
-                threads: 0,
-                cache_dir: "cache".into(),
-            },
+            model: Model::default(),
             reading: Reading::default(),
-            mqtt: Mqtt {
-                host: "broker.invalid".into(),
-                port: 1883,
-                user: None,
-                password_file: None,
-                version: Default::default(),
-                tls: None,
-                topic_prefix: "edge-ger".into(),
-                keep_alive_s: 30,
-                expiry_s: 0,
-                discovery: Default::default(),
-            },
+            mqtt: Mqtt { host: Host("broker.invalid".into()), ..Mqtt::default() },
             outbox: Outbox { file: "outbox.db".into(), rows_max: 10, bytes_max: 10_000, age_max_s: 60 },
             page: Page::Off,
             privacy: Privacy { pause_file: "paused".into() },
@@ -203,16 +186,16 @@ mod tests {
         };
         use ProcessName::{Infer, Ingest, Publish};
         check(&|_| {}, &[], &[]);
-        check(&|config| config.site.notice = "another door".into(), &[], &[]);
-        check(&|config| config.mqtt.port = 8883, &[Publish], &[]);
+        check(&|config| config.site.notice = Text("another door".into()), &[], &[]);
+        check(&|config| config.mqtt.port = Some(Integer::new(8883).unwrap()), &[Publish], &[]);
         check(&|config| config.outbox.rows_max = 11, &[Publish], &[]);
         check(&|config| config.box_name = "foyer".into(), &[Publish], &[]);
         check(&|config| config.page = Page::Loopback(([127, 0, 0, 1], 8417).into()), &[Publish], &[]);
-        check(&|config| config.model.threads = 2, &[Infer], &[]);
-        check(&|config| config.reading.min_confidence = 0.6, &[Infer], &[]);
+        check(&|config| config.model.threads = Integer::new(2).unwrap(), &[Infer], &[]);
+        check(&|config| config.reading.min_confidence = Decimal::new(0.6).unwrap(), &[Infer], &[]);
         // `info` has both keys, and the hop changes which frames are wanted.
-        check(&|config| config.reading.min_group = 6, &[Infer, Publish], &[]);
-        check(&|config| config.reading.hop = Span::from_ms(2500), &[Ingest, Infer, Publish], &[]);
+        check(&|config| config.reading.min_group = Integer::new(6).unwrap(), &[Infer, Publish], &[]);
+        check(&|config| config.reading.hop_s = Decimal::new(2.5).unwrap(), &[Ingest, Infer, Publish], &[]);
         check(
             &|config| config.cameras[1].gates.luma_min = Decimal::new(20.0).unwrap(),
             &[],
@@ -300,7 +283,7 @@ mod tests {
         let mut config = config(scratch.path());
         let broker = scratch.path().join("broker");
         fs::write(&broker, "for the broker").unwrap();
-        config.mqtt.password_file = Some(broker.clone());
+        config.mqtt.password_file = Some(SecretFile(broker.clone()));
         let resolved = resolved(&config);
         let told = |name| serde_json::to_string(&resolved.order(name, RunFacts::default())).unwrap();
         for (name, camera, mqtt) in [

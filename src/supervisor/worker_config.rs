@@ -82,7 +82,7 @@ impl ResolvedConfig {
     #[must_use]
     pub fn order(&self, name: ProcessName, run: RunFacts) -> Order {
         let config = &self.config;
-        let grid = Grid { clip: self.model.clip, hop: config.reading.hop, frames: self.model.frames };
+        let grid = Grid { clip: self.model.clip, hop: config.reading.hop_s.span(), frames: self.model.frames };
         let cameras = || config.cameras.iter().map(|camera| self.camera(name, camera)).collect();
         match name {
             ProcessName::Ingest => Order::Ingest(IngestConfig { cameras: cameras(), grid, is_dry_run: run.is_dry_run }),
@@ -112,8 +112,8 @@ impl ResolvedConfig {
                 page_token: self.page_token.clone(),
                 boot: run.boot,
                 model_name: self.model.name.clone(),
-                min_group: config.reading.min_group,
-                hop_ms: u32::try_from(config.reading.hop.as_ms()).unwrap_or(u32::MAX),
+                min_group: config.reading.min_group.get(),
+                hop_ms: u32::try_from(config.reading.hop_s.span().as_ms()).unwrap_or(u32::MAX),
             })),
         }
     }

@@ -296,12 +296,12 @@ outbox.mib_max = 2\noutbox.age_max_h = 3",
     assert_eq!(camera.sound, Sound::Microphone("pulseaudio:mic.monitor".into()));
     assert_eq!((camera.sync_offset, camera.gates.frame_offset_max_ms.span()), (Span::from_ms(120), Span::from_ms(250)));
     assert_eq!((camera.gates.luma_min.get(), camera.gates.frames_missing_max.get()), (20.5, 1));
-    assert_eq!(config.model.file, at("net.onnx"));
-    assert_eq!(config.model.providers, [ProviderChoice::Cuda, ProviderChoice::Cpu]);
-    assert_eq!(config.model.cache_dir, at("state/engines"));
-    assert_eq!((config.reading.hop, config.reading.min_group), (Span::from_ms(2500), 8));
-    assert_eq!((config.mqtt.port, config.mqtt.version), (8883, MqttVersion::V311));
-    assert_eq!(config.mqtt.tls.as_ref().unwrap().ca_file, Some(at("ca.pem")));
+    assert_eq!(config.model.file.0, at("net.onnx"));
+    assert_eq!(config.model.providers.0, [ProviderChoice::Cuda, ProviderChoice::Cpu]);
+    assert_eq!(config.model.cache_dir(), at("state/engines"));
+    assert_eq!((config.reading.hop_s.span(), config.reading.min_group.get()), (Span::from_ms(2500), 8));
+    assert_eq!((config.mqtt.port(), config.mqtt.version), (8883, MqttVersion::V311));
+    assert_eq!(config.mqtt.tls_ca_file.as_deref(), Some(at("ca.pem").as_path()));
     assert_eq!((config.outbox.bytes_max, config.outbox.age_max_s), (2 << 20, 3 * 3600));
     assert_eq!(config.outbox.file, at("state/outbox.sqlite"));
     let secrets = (secrets::camera_password(camera).unwrap().unwrap(), secrets::mqtt(&config.mqtt).unwrap());
@@ -391,7 +391,7 @@ fn an_override_supplies_a_missing_key() {
     let faults = loaded(&text, &[]).unwrap_err();
     assert_eq!(faults.lines().count(), 2, "{faults}");
     let variables = [("EDGE_GER__MQTT__HOST", "broker"), ("EDGE_GER__CAMERA__URL", "rtsp://cam/s")];
-    assert_eq!(loaded(&text, &variables).unwrap().config.mqtt.host, "broker");
+    assert_eq!(loaded(&text, &variables).unwrap().config.mqtt.host.0, "broker");
 }
 
 #[test]
@@ -411,7 +411,7 @@ fn systemd_provides_folders_and_credentials() {
     let variables = [("CREDENTIALS_DIRECTORY", at.as_str()), ("STATE_DIRECTORY", "/s:/t"), ("CACHE_DIRECTORY", "/c")];
     let config = loaded(&text, &variables).unwrap().config;
     assert_eq!(secrets::camera_password(&config.cameras[0]).unwrap().unwrap().reveal(), "hunter2");
-    assert_eq!((config.state_dir, config.model.cache_dir), ("/s".into(), "/c".into()));
+    assert_eq!((config.state_dir, config.model.cache_dir()), ("/s".into(), "/c".into()));
     for name in ["", "../hall", "a/b", ".."] {
         let faults = loaded(&text.replace("credential:hall", &format!("credential:{name}")), &variables).unwrap_err();
         assert!(faults.contains("no credential's name"), "{name:?}: {faults}");

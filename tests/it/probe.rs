@@ -9,7 +9,9 @@ use std::{
 
 use crossbeam_channel::{Receiver, Sender, bounded, select, tick};
 use edge_ger::{
-    config::{Camera as Configured, Decode, Gates, Model, ProviderChoice, Reading, Sound as Hears, Source},
+    config::{
+        Camera as Configured, Decode, FilePath, Gates, Integer, Model, NetworkFile, Reading, Sound as Hears, Source,
+    },
     infer, ingest,
     time::{Clock as _, Grid, Span, SystemClock},
     wire::{
@@ -165,11 +167,10 @@ impl Rooms {
         let ingest = ingest.spawn(move || ingest::run(begin, out, &taken, &telling, Arc::new(SystemClock)).unwrap());
         let (for_infer, taken) = bounded(8);
         let model = Model {
-            file: repository("tests/data/good.onnx"),
-            runtime_library: Some(ONNX_RUNTIME.into()),
-            providers: vec![ProviderChoice::Cpu],
-            threads: 1,
-            cache_dir: std::env::temp_dir().join("edge-ger-test-engines"),
+            file: NetworkFile(repository("tests/data/good.onnx")),
+            runtime_library: Some(FilePath(ONNX_RUNTIME.into())),
+            threads: Integer::new(1).unwrap(),
+            ..Model::default()
         };
         let begin = InferConfig {
             cameras,

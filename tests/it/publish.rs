@@ -17,7 +17,8 @@ use std::{
 use crossbeam_channel::{Receiver, Sender, bounded};
 use edge_ger::{
     config::{
-        Camera, Decode, Discovery, Gates, Mqtt, MqttVersion, Outbox, Page, Rtsp, Secret, Sound, Source, Tls, Transport,
+        Camera, Decode, Gates, Host, Integer, Mqtt, MqttVersion, Outbox, Page, Rtsp, Secret, Sound, Source, Text,
+        Transport,
     },
     publish::{self, outbox},
     time::{Clock, Moment, SetClock, Span, SystemClock},
@@ -44,16 +45,10 @@ pub(crate) fn begin(port: u16, folder: &Path) -> PublishConfig {
         box_name: "box".into(),
         cameras: vec![(CAMERA, "cam".into())],
         mqtt: Mqtt {
-            host: "127.0.0.1".into(),
-            port,
-            user: None,
-            password_file: None,
-            version: MqttVersion::V5,
-            tls: None,
-            topic_prefix: "edge-ger".into(),
-            keep_alive_s: 5,
-            expiry_s: 3600,
-            discovery: Discovery::Off,
+            host: Host("127.0.0.1".into()),
+            port: Integer::new(port.into()).ok(),
+            keep_alive_s: Integer::new(5).unwrap(),
+            ..Mqtt::default()
         },
         secrets: MqttSecrets::default(),
         outbox: Outbox { file: folder.join("outbox.db"), rows_max: 10_000, bytes_max: 16 << 20, age_max_s: 86_400 },
@@ -277,7 +272,7 @@ fn who_comes_late_finds_what_is_retained_and_no_reading() {
 }
 
 fn with_tls(mut begin: PublishConfig, pki: &Pki, ca: &Pki) -> PublishConfig {
-    begin.mqtt.tls = Some(Tls::default());
+    begin.mqtt.tls = true;
     begin.secrets.ca_pem = Some(ca.ca_pem.clone());
     begin.secrets.client = Some((pki.client_pem.clone(), Secret::new(pki.client_key.clone())));
     begin
@@ -343,7 +338,7 @@ fn the_password_opens_the_broker_and_a_wrong_one_is_said_once() {
     let mut subscriber = Subscriber::to(&broker, READING);
     let with_password = |password: &str, version| {
         let mut begin = begin(broker.port(), folder.path());
-        begin.mqtt.user = Some("anna".into());
+        begin.mqtt.user = Some(Text("anna".into()));
         begin.mqtt.version = version;
         begin.secrets.password = Some(Secret::new(password.into()));
         begin

@@ -3,17 +3,22 @@
 //! here.
 //!
 //! `x-synonyms` are other words that people write for a key, `x-absent` says what a key without a value means where
-//! that is not "none", and `x-required` that it must be given.
+//! that is not "none", and `x-required` that it must be given: its default is empty, and never used.
+
+use std::{env, path::PathBuf};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::value::{
     Decimal, Device, DiscoveryPrefix, Distribution, Element, FilePath, Fingerprint, Frames, Host, Hours, Integer,
-    Levels, Listen, Masks, Mebibytes, Milliseconds, Name, NetworkFile, Packets, People, Providers, Pure, Readings,
-    Seconds, SecretFile, SiteContext, Switch, Text, Threads, TopicPrefix, Url, User,
+    Levels, Listen, Masks, Mebibytes, Milliseconds, Name, NetworkFile, OnByDefault, Packets, People, Providers, Pure,
+    Readings, Seconds, SecretFile, SiteContext, Text, Threads, TopicPrefix, Url, User,
 };
 use crate::config::{Decode, MqttVersion, Transport, schedule::Schedule};
+
+/// The broker's port without and with TLS.
+const PORTS: [u16; 2] = [1883, 8883];
 
 /// The sections of the one camera that a file is about.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
@@ -31,10 +36,10 @@ pub(crate) struct CameraSections {
 pub(crate) struct BoxSections {
     #[serde(rename = "box")]
     pub(crate) this_box: BoxKeys,
-    pub(crate) site: SiteKeys,
-    pub(crate) model: ModelKeys,
-    pub(crate) reading: ReadingKeys,
-    pub(crate) mqtt: MqttKeys,
+    pub(crate) site: Site,
+    pub(crate) model: Model,
+    pub(crate) reading: Reading,
+    pub(crate) mqtt: Mqtt,
     pub(crate) outbox: OutboxKeys,
     pub(crate) page: PageKeys,
     pub(crate) privacy: PrivacyKeys,
@@ -155,117 +160,133 @@ pub(crate) struct BoxKeys {
 }
 
 /// Where the box is used.
-#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub(crate) struct SiteKeys {
+pub struct Site {
     /// What kind of place it is. Workplaces and places of education are not allowed: the EU AI Act, Art. 5(1)(f), bans
     /// inferring emotions there.
     #[schemars(example = &"event", extend("x-required" = true, "x-synonyms" = ["place", "purpose"]))]
-    pub(crate) context: Option<SiteContext>,
+    pub context: SiteContext,
     /// Where people are informed that edge-ger is in use.
     #[schemars(example = &"sign at the entrance",
         extend("x-required" = true, "x-synonyms" = ["sign", "information"]))]
-    pub(crate) notice: Option<Text>,
+    pub notice: Text,
 }
 
 /// The network and how it is run.
-#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub(crate) struct ModelKeys {
+pub struct Model {
     /// The network: an .onnx with its contract.
     #[schemars(extend("x-synonyms" = ["path", "model", "onnx"]))]
-    pub(crate) file: NetworkFile,
+    pub file: NetworkFile,
     /// ONNX Runtime's library.
     #[schemars(example = &"/usr/lib/libonnxruntime.so", extend("x-synonyms" = ["library", "onnxruntime", "runtime"],
         "x-absent" = "beside the binary, $ORT_DYLIB_PATH, where packages put it"))]
-    pub(crate) runtime_library: Option<FilePath>,
+    pub runtime_library: Option<FilePath>,
     /// What runs the network, in order of preference: the next is tried only if the one before fails. "cpu" can only be
     /// the last.
     #[schemars(extend("x-synonyms" = ["provider", "execution_providers", "device"]))]
-    pub(crate) providers: Providers,
+    pub providers: Providers,
     /// Threads of the "cpu" provider; 0 means one for each core.
-    pub(crate) threads: Integer<Threads, 0, 256, 0>,
+    pub threads: Integer<Threads, 0, 256, 0>,
     /// Where TensorRT keeps the engines that it builds.
     #[schemars(example = &"/var/cache/edge-ger",
         extend("x-absent" = "$CACHE_DIRECTORY (systemd), else engines in state_dir"))]
-    pub(crate) cache_dir: Option<FilePath>,
+    pub cache_dir: Option<FilePath>,
 }
 
 /// When a reading is given.
-#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub(crate) struct ReadingKeys {
+pub struct Reading {
     /// From the end of one window to the end of the next. A window is 5 seconds long; with a shorter hop they overlap.
     #[schemars(extend("x-synonyms" = ["interval_s", "period_s", "every_s"]))]
-    pub(crate) hop_s: Decimal<Seconds, 1000, 5000, 5000>,
+    pub hop_s: Decimal<Seconds, 1000, 5000, 5000>,
     /// A smaller group gets no reading: the mood of a group of one is a person's. Only where the network estimates the
     /// size.
     #[schemars(extend("x-synonyms" = ["group_min", "min_people"]))]
-    pub(crate) min_group: Integer<People, 2, 100, 5>,
+    pub min_group: Integer<People, 2, 100, 5>,
     /// Below this probability there is no label. --dry-run can fit it.
     #[schemars(extend("x-synonyms" = ["confidence_min", "confidence", "threshold"]))]
-    pub(crate) min_confidence: Decimal<Pure, 340, 990, 500>,
+    pub min_confidence: Decimal<Pure, 340, 990, 500>,
     /// By how much a new label's probability must exceed the present label's.
-    pub(crate) hysteresis: Decimal<Pure, 0, 500, 50>,
+    pub hysteresis: Decimal<Pure, 0, 500, 50>,
     /// Whether the network's transition matrix smooths over readings.
-    pub(crate) smoothing: Switch<true>,
+    pub smoothing: OnByDefault,
     /// How often the mood here is positive, neutral and negative, in this order, if not as often as in the network's
     /// training: its answers are corrected for the difference. --dry-run can fit it.
     #[schemars(example = [0.2, 0.7, 0.1], extend("x-absent" = "as in the network's training",
         "x-synonyms" = ["priors", "base_rate", "base_rates", "class_prior"]))]
-    pub(crate) prior: Option<Distribution>,
+    pub prior: Option<Distribution>,
 }
 
 /// The broker that gets the readings.
-#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub(crate) struct MqttKeys {
+pub struct Mqtt {
     /// The broker's host name or address.
     #[schemars(example = &"192.168.1.20", extend("x-required" = true,
         "x-synonyms" = ["url", "uri", "broker", "server", "address", "hostname"]))]
-    pub(crate) host: Option<Host>,
+    pub host: Host,
     /// The broker's port.
     #[schemars(example = 8883, extend("x-absent" = "1883, or 8883 with tls"))]
-    pub(crate) port: Option<Integer<Pure, 1, 65_535, 1883>>,
+    pub port: Option<Integer<Pure, 1, 65_535, 1883>>,
     /// The user at the broker.
     #[schemars(example = &"edge-ger", extend("x-synonyms" = ["username", "login"]))]
-    pub(crate) user: Option<Text>,
+    pub user: Option<Text>,
     /// The file that holds the user's password, and nothing else.
     #[schemars(example = &"mqtt.password")]
-    pub(crate) password_file: Option<SecretFile>,
+    pub password_file: Option<SecretFile>,
     /// The protocol's version.
     #[schemars(extend("x-synonyms" = ["protocol"]))]
-    pub(crate) version: MqttVersion,
+    pub version: MqttVersion,
     /// Whether the connection is encrypted. The broker's certificate is then always checked.
     #[schemars(extend("x-synonyms" = ["ssl", "encryption"]))]
-    pub(crate) tls: Switch<false>,
+    pub tls: bool,
     /// tls: the authority that signed the broker's certificate, PEM.
     #[schemars(example = &"broker-ca.pem",
         extend("x-absent" = "the system's authorities", "x-synonyms" = ["ca_file", "ca", "cafile"]))]
-    pub(crate) tls_ca_file: Option<FilePath>,
+    pub tls_ca_file: Option<FilePath>,
     /// tls: this box's certificate, PEM. Together with tls_key_file.
     #[schemars(example = &"box.pem",
         extend("x-synonyms" = ["certificate_file", "cert_file", "certfile", "tls_cert_file"]))]
-    pub(crate) tls_certificate_file: Option<FilePath>,
+    pub tls_certificate_file: Option<FilePath>,
     /// tls: the key to this box's certificate, PEM.
     #[schemars(example = &"box.key", extend("x-synonyms" = ["key_file", "keyfile"]))]
-    pub(crate) tls_key_file: Option<SecretFile>,
+    pub tls_key_file: Option<SecretFile>,
     /// The first level, or levels, of all topics.
     #[schemars(extend("x-synonyms" = ["prefix", "topic", "base_topic"]))]
-    pub(crate) topic_prefix: TopicPrefix,
+    pub topic_prefix: TopicPrefix,
     /// The keep-alive interval of the connection.
     #[schemars(extend("x-synonyms" = ["keepalive", "keepalive_s"]))]
-    pub(crate) keep_alive_s: Integer<Seconds, 5, 600, 30>,
+    pub keep_alive_s: Integer<Seconds, 5, 600, 30>,
     /// MQTT 5: how long the broker keeps a reading for a subscriber that is away, counted from its arrival at the
     /// broker; 0 means for ever.
     #[schemars(extend("x-synonyms" = ["expiry", "expiry_s", "message_expiry", "message_expiry_interval", "ttl"]))]
-    pub(crate) expiry_h: Integer<Hours, 0, 8760, 168>,
+    pub expiry_h: Integer<Hours, 0, 8760, 168>,
     /// Whether Home Assistant discovers each camera as a device. Setting it back to false removes the devices.
     #[schemars(extend("x-synonyms" = ["home_assistant", "homeassistant", "hass", "ha_discovery", "auto_discovery"]))]
-    pub(crate) discovery: Switch<false>,
+    pub discovery: bool,
     /// discovery: the first level, or levels, of the topics that Home Assistant listens to.
     #[schemars(extend("x-synonyms" = ["ha_prefix", "home_assistant_prefix", "homeassistant_prefix", "discovery_topic"]))]
-    pub(crate) discovery_prefix: DiscoveryPrefix,
+    pub discovery_prefix: DiscoveryPrefix,
+}
+
+impl Model {
+    /// Where TensorRT keeps its engines: where no configuration was read, in the system's folder for temporary files.
+    #[must_use]
+    pub fn cache_dir(&self) -> PathBuf {
+        self.cache_dir.as_ref().map_or_else(env::temp_dir, |folder| folder.0.clone())
+    }
+}
+
+impl Mqtt {
+    /// The broker's port: 1883, or 8883 with TLS, by default.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port.map_or(PORTS[usize::from(self.tls)], Integer::get)
+    }
 }
 
 /// Readings that wait for the broker. Beyond any of these limits the oldest are deleted first, and counted.

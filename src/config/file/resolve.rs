@@ -18,12 +18,10 @@ use super::{
     parse::ParsedFile,
     schema::{Absent, Scope, section},
     secrets,
-    value::{SecretFile, to_name},
+    value::{FilePath, to_name},
 };
 use crate::{
-    config::{
-        Camera, Config, Discovery, Model, Mqtt, MqttVersion, Outbox, Privacy, ProviderChoice, Reading, Site, Tls,
-    },
+    config::{Camera, Config, Model, Mqtt, MqttVersion, Outbox, Privacy, ProviderChoice, Reading},
     time::Span,
 };
 
@@ -33,8 +31,6 @@ const CAMERAS_MAX: usize = 100;
 const CORNERS_MAX: usize = 2048;
 /// All published systems look at windows of 5 s.
 const WINDOW: Span = Span::from_ms(5000);
-/// The broker's port with TLS.
-const TLS_PORT: u16 = 8883;
 
 /// What the rules need besides the structs: whether and where a key was written. Keys are named as in messages:
 /// `mqtt.port`.
@@ -99,27 +95,21 @@ impl Context<'_> {
     }
 
     /// Tries to read a file now, so that a fault in it is found before anything starts.
-    fn try_file<T>(&mut self, key: &str, path: Option<&PathBuf>, read: fn(&Path) -> Result<T, secrets::Why>) {
-        if let Some(Err((what, cure))) = path.map(|path| read(path)) {
+    fn try_file<T>(&mut self, key: &str, path: Option<&Path>, read: fn(&Path) -> Result<T, secrets::Why>) {
+        if let Some(Err((what, cure))) = path.map(read) {
             self.fault(key, what, cure);
         }
     }
 
     /// Tries to read a file with a secret, and warns if others than its owner may; systemd protects credentials itself.
-    fn try_secret<T>(
-        &mut self,
-        key: &str,
-        file: Option<&SecretFile>,
-        read: fn(&Path) -> Result<T, secrets::Why>,
-    ) -> Option<PathBuf> {
-        let path = &file?.0;
+    fn try_secret<T>(&mut self, key: &str, path: Option<&Path>, read: fn(&Path) -> Result<T, secrets::Why>) {
+        let Some(path) = path else { return };
         self.try_file(key, Some(path), read);
         let is_credential = self.environment.credentials.as_ref().is_some_and(|folder| path.starts_with(folder));
         if !is_credential && secrets::is_open_to_others(path) {
             let what = "others than the file's owner may read it";
             self.warning(self.place(key), key, what, "chmod 600, or use a systemd credential");
         }
-        Some(path.clone())
     }
 }
 
@@ -128,7 +118,7 @@ pub(super) fn config(
     files: &[ParsedFile],
     environment: &Environment,
     diagnostics: &mut Diagnostics,
-) -> (Option<Config>, Place) {
+) -> (Config, Place) {
     let over = environment.layer(files, diagnostics);
     let mut merged = merge(files, &over, diagnostics);
     let keys: BoxSections = merged.read(Scope::Box, diagnostics);
@@ -138,23 +128,26 @@ pub(super) fn config(
     };
     let is_unsure = files.is_empty() || files.iter().any(|file| file.is_broken);
     let context = &mut Context { layer: &merged, home: &home, is_unsure, environment, diagnostics };
+    context.require("site");
+    context.require("mqtt");
+    check_providers(context, &keys.model);
+    check_reading(context, &keys.reading);
+    check_mqtt(context, &keys.mqtt);
     let state_dir = state_dir(&keys, environment);
-    let site = site(context, keys.site);
-    let model = model(context, keys.model, &state_dir);
-    let reading = reading(context, &keys.reading);
-    let mqtt = mqtt(context, keys.mqtt);
+    let mut model = keys.model;
+    model.cache_dir.get_or_insert_with(|| FilePath(environment.cache_dir(&state_dir)));
     let page = page::page(context, &keys.page);
     let privacy = privacy(context, keys.privacy, &state_dir);
     let model_place = context.place("model.file");
     let cameras = camera::all(files, &over, environment, diagnostics);
     limits(&cameras, diagnostics);
-    let config = site.zip(mqtt).map(|(site, mqtt)| Config {
+    let config = Config {
         box_name: keys.this_box.name.map_or_else(host_name, |name| name.0),
-        site,
+        site: keys.site,
         cameras,
         model,
-        reading,
-        mqtt,
+        reading: keys.reading,
+        mqtt: keys.mqtt,
         outbox: Outbox {
             file: keys.outbox.file.map_or_else(|| state_dir.join("outbox.sqlite"), |file| file.0),
             rows_max: keys.outbox.rows_max.get(),
@@ -164,7 +157,7 @@ pub(super) fn config(
         page,
         privacy,
         state_dir,
-    });
+    };
     (config, model_place)
 }
 
@@ -239,94 +232,41 @@ fn privacy(context: &mut Context<'_>, keys: keys::PrivacyKeys, state_dir: &Path)
     Privacy { pause_file }
 }
 
-fn site(context: &mut Context<'_>, keys: keys::SiteKeys) -> Option<Site> {
-    context.require("site");
-    Some(Site { context: keys.context?.0, notice: keys.notice?.0 })
-}
-
-fn model(context: &mut Context<'_>, keys: keys::ModelKeys, state_dir: &Path) -> Model {
-    let providers = keys.providers.0;
-    if providers.iter().rev().skip(1).any(|provider| *provider == ProviderChoice::Cpu) {
+fn check_providers(context: &mut Context<'_>, model: &Model) {
+    if model.providers.0.iter().rev().skip(1).any(|provider| *provider == ProviderChoice::Cpu) {
         let what = "what stands behind \"cpu\" would never be tried";
         context.fault("model.providers", what, "write \"cpu\" last, or leave it out");
     }
-    Model {
-        file: keys.file.0,
-        runtime_library: keys.runtime_library.map(|file| file.0),
-        providers,
-        threads: keys.threads.get(),
-        cache_dir: keys.cache_dir.map_or_else(|| context.environment.cache_dir(state_dir), |folder| folder.0),
-    }
 }
 
-fn reading(context: &mut Context<'_>, keys: &keys::ReadingKeys) -> Reading {
-    let reading = Reading::from(keys);
-    if reading.hop < WINDOW {
+fn check_reading(context: &mut Context<'_>, reading: &Reading) {
+    if reading.hop_s.span() < WINDOW {
         let what = "a hop shorter than a window of 5 s makes windows overlap: neighbouring readings share frames";
         let cure = "expect more work, and do not count them as independent";
         context.warning(context.place("reading.hop_s"), "reading.hop_s", what, cure);
     }
-    reading
 }
 
-impl From<&keys::ReadingKeys> for Reading {
-    fn from(keys: &keys::ReadingKeys) -> Self {
-        #[allow(clippy::cast_possible_truncation, reason = "seven digits are more than anybody knows of a place")]
-        let prior = keys.prior.map(|prior| prior.0.map(|share| share as f32));
-        Self {
-            // Whole milliseconds, so that slots fall on the same moments everywhere.
-            hop: Span::from_ms(Span::from_secs_f64((keys.hop_s.get() * 1e3).round() / 1e3).as_ms()),
-            min_group: keys.min_group.get(),
-            min_confidence: keys.min_confidence.get_f32(),
-            hysteresis: keys.hysteresis.get_f32(),
-            smoothing: keys.smoothing.is_on(),
-            prior,
-        }
-    }
-}
-
-fn mqtt(context: &mut Context<'_>, keys: keys::MqttKeys) -> Option<Mqtt> {
-    context.require("mqtt");
-    let tls = tls(context, &keys);
+fn check_mqtt(context: &mut Context<'_>, mqtt: &Mqtt) {
+    check_tls(context, mqtt);
     if context.has("mqtt.password_file") && !context.has("mqtt.user") {
         context.fault("mqtt.password_file", "a password means nothing without a user", "add user");
     }
-    let password_file = context.try_secret("mqtt.password_file", keys.password_file.as_ref(), secrets::password);
-    let host = keys.host?.0;
-    if tls.is_none() && !is_loopback(&host) {
+    context.try_secret("mqtt.password_file", mqtt.password_file.as_deref(), secrets::password);
+    if !mqtt.tls && !is_loopback(&mqtt.host) {
         let password = if context.has("mqtt.password_file") { " and a password" } else { "" };
         let what = format!("readings{password} cross the network in the clear");
         context.warning(context.place("mqtt.host"), "mqtt.tls", &what, "write tls = true if the broker can do it");
     }
-    let version = keys.version;
-    let expiry_h: u32 = keys.expiry_h.get();
-    if context.has("mqtt.expiry_h") && version == MqttVersion::V311 && 0 < expiry_h {
+    if context.has("mqtt.expiry_h") && mqtt.version == MqttVersion::V311 && 0 < mqtt.expiry_h.get::<u32>() {
         let what = "MQTT 3.1.1 knows no expiry: the broker keeps readings for as long as it likes";
         let cure = "remove it, or write version = \"5\"";
         context.warning(context.place("mqtt.expiry_h"), "mqtt.expiry_h", what, cure);
     }
-    Some(Mqtt {
-        host,
-        port: match keys.port {
-            None if tls.is_some() => TLS_PORT,
-            port => port.unwrap_or_default().get(),
-        },
-        user: keys.user.map(|user| user.0),
-        password_file,
-        version,
-        tls,
-        topic_prefix: keys.topic_prefix.0,
-        keep_alive_s: keys.keep_alive_s.get(),
-        expiry_s: expiry_h * 3600,
-        discovery: match keys.discovery.is_on() {
-            true => Discovery::On { prefix: keys.discovery_prefix.0 },
-            false => Discovery::Off,
-        },
-    })
 }
 
-fn tls(context: &mut Context<'_>, keys: &keys::MqttKeys) -> Option<Tls> {
-    let is_off = !keys.tls.is_on() && !context.is_wrong("mqtt.tls");
+fn check_tls(context: &mut Context<'_>, mqtt: &Mqtt) {
+    let is_off = !mqtt.tls && !context.is_wrong("mqtt.tls");
     for key in ["mqtt.tls_ca_file", "mqtt.tls_certificate_file", "mqtt.tls_key_file"] {
         if context.has(key) && is_off {
             context.fault(key, "this means nothing without tls", "write tls = true, or remove it");
@@ -338,12 +278,9 @@ fn tls(context: &mut Context<'_>, keys: &keys::MqttKeys) -> Option<Tls> {
             context.fault(&one, &format!("this means nothing without {other}"), &format!("add {other}"));
         }
     }
-    let [ca_file, certificate] =
-        [&keys.tls_ca_file, &keys.tls_certificate_file].map(|file| file.as_ref().map(|file| &file.0));
-    context.try_file("mqtt.tls_ca_file", ca_file, secrets::certificates);
-    context.try_file("mqtt.tls_certificate_file", certificate, secrets::certificates);
-    let key = context.try_secret("mqtt.tls_key_file", keys.tls_key_file.as_ref(), secrets::private_key);
-    keys.tls.is_on().then(|| Tls { ca_file: ca_file.cloned(), client: certificate.cloned().zip(key) })
+    context.try_file("mqtt.tls_ca_file", mqtt.tls_ca_file.as_deref(), secrets::certificates);
+    context.try_file("mqtt.tls_certificate_file", mqtt.tls_certificate_file.as_deref(), secrets::certificates);
+    context.try_secret("mqtt.tls_key_file", mqtt.tls_key_file.as_deref(), secrets::private_key);
 }
 
 /// Whether connections to this host stay on this machine.

@@ -116,8 +116,8 @@ impl KeySchema {
         };
         let example = toml(&schema["examples"][0]);
         let absent = match schema["x-absent"].as_str() {
-            _ if !default.is_null() => Absent::Default(toml(default)),
             _ if schema["x-required"] == true => Absent::Required(example),
+            _ if !default.is_null() => Absent::Default(toml(default)),
             words => Absent::Computed(words.unwrap_or("none").to_owned(), example),
         };
         Self {

@@ -4,7 +4,7 @@ use std::{
     fs::{self, File},
     io::{self, Read as _},
     os::unix::fs::MetadataExt as _,
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 use crate::config::{Camera, Mqtt, MqttSecrets, Page, Secret, Source};
@@ -44,13 +44,11 @@ pub fn camera_password(camera: &Camera) -> Result<Option<Secret>, Unusable> {
 /// # Errors
 /// When a file cannot be read, or does not hold what its key says.
 pub fn mqtt(mqtt: &Mqtt) -> Result<MqttSecrets, Unusable> {
-    let tls = mqtt.tls.as_ref();
-    let (certificate_file, key_file) = tls.and_then(|tls| tls.client.as_ref()).map(|(a, b)| (a, b)).unzip();
-    let key = named(key_file.map(PathBuf::as_path), private_key, || "mqtt.tls_key_file".into())?;
-    let chain = named(certificate_file.map(PathBuf::as_path), certificates, || "mqtt.tls_certificate_file".into())?;
+    let chain = named(mqtt.tls_certificate_file.as_deref(), certificates, || "mqtt.tls_certificate_file".into())?;
+    let key = named(mqtt.tls_key_file.as_deref(), private_key, || "mqtt.tls_key_file".into())?;
     Ok(MqttSecrets {
         password: named(mqtt.password_file.as_deref(), password, || "mqtt.password_file".into())?,
-        ca_pem: named(tls.and_then(|tls| tls.ca_file.as_deref()), certificates, || "mqtt.tls_ca_file".into())?,
+        ca_pem: named(mqtt.tls_ca_file.as_deref(), certificates, || "mqtt.tls_ca_file".into())?,
         client: chain.zip(key),
     })
 }

@@ -13,7 +13,7 @@ pub(super) fn of(loaded: &Loaded) -> String {
 }
 
 fn the_box(config: &Config) -> String {
-    let providers: Vec<_> = config.model.providers.iter().map(provider).collect();
+    let providers: Vec<_> = config.model.providers.0.iter().map(provider).collect();
     let version = match config.mqtt.version {
         MqttVersion::V311 => "3.1.1",
         MqttVersion::V5 => "5",
@@ -27,12 +27,12 @@ fn the_box(config: &Config) -> String {
         "network {} on {}; a reading every {} s of a group of {} or more; MQTT {version} to {} port {}{}; context {}{page}",
         config.model.file.display(),
         providers.join(", then "),
-        config.reading.hop.as_secs_f64(),
-        config.reading.min_group,
-        config.mqtt.host,
-        config.mqtt.port,
-        if config.mqtt.tls.is_some() { " with TLS" } else { "" },
-        config.site.context,
+        config.reading.hop_s.span().as_secs_f64(),
+        config.reading.min_group.get::<u8>(),
+        config.mqtt.host.0,
+        config.mqtt.port(),
+        if config.mqtt.tls { " with TLS" } else { "" },
+        config.site.context.0,
     )
 }
 

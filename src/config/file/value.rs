@@ -10,14 +10,17 @@ mod url;
 
 use std::{borrow::Cow, marker::PhantomData};
 
-pub(super) use list::{Distribution, Masks, Providers};
+pub(super) use list::Masks;
+pub use list::{Distribution, Providers};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
-pub(super) use text::{
+pub(super) use text::to_name;
+pub use text::{
     Device, DiscoveryPrefix, Element, FilePath, Fingerprint, Host, Listen, Name, NetworkFile, SecretFile, SiteContext,
-    Text, TopicPrefix, User, to_name,
+    Text, TopicPrefix, User,
 };
-pub(super) use url::{CameraUrl, Url, without_slashes};
+pub(super) use url::without_slashes;
+pub use url::{CameraUrl, Url};
 
 use crate::time::Span;
 
@@ -110,6 +113,15 @@ impl<U, const MIN: i64, const MAX: i64, const DEFAULT: i64> Decimal<U, MIN, MAX,
     }
 }
 
+impl<const MIN: i64, const MAX: i64, const DEFAULT: i64> Decimal<Seconds, MIN, MAX, DEFAULT> {
+    /// The number as a length of time, in whole milliseconds.
+    #[must_use]
+    #[allow(clippy::cast_possible_truncation, reason = "the ranges of the keys are far inside i64's")]
+    pub fn span(self) -> Span {
+        Span::from_ms((self.0 * 1000.0).round() as i64)
+    }
+}
+
 impl<T: Scalar, U, const MIN: i64, const MAX: i64, const DEFAULT: i64> Default for Number<T, U, MIN, MAX, DEFAULT> {
     fn default() -> Self {
         Self(T::bound(DEFAULT), PhantomData)
@@ -149,19 +161,13 @@ impl<T: Scalar, U: Unit, const MIN: i64, const MAX: i64, const DEFAULT: i64> Jso
     }
 }
 
-/// On or off, and `DEFAULT` where the key is absent.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize, JsonSchema)]
+/// True or false, and true where the key is absent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
-pub(crate) struct Switch<const DEFAULT: bool>(bool);
+pub struct OnByDefault(pub bool);
 
-impl<const DEFAULT: bool> Switch<DEFAULT> {
-    pub(crate) fn is_on(self) -> bool {
-        self.0
-    }
-}
-
-impl<const DEFAULT: bool> Default for Switch<DEFAULT> {
+impl Default for OnByDefault {
     fn default() -> Self {
-        Self(DEFAULT)
+        Self(true)
     }
 }

@@ -63,15 +63,15 @@ pub(super) fn open(
     let environment = library::environment().map_err(|error| error.to_string())?;
     let engines = match choice {
         ProviderChoice::TensorRt => Some(
-            Engines::prepare(&model.cache_dir, &engine_key(contract, file))
-                .map_err(|error| format!("{} cannot hold its engines: {error}", model.cache_dir.display()))?,
+            Engines::prepare(&model.cache_dir(), &engine_key(contract, file))
+                .map_err(|error| format!("{} cannot hold its engines: {error}", model.cache_dir().display()))?,
         ),
         _ => None,
     };
-    let threads = match usize::try_from(model.threads) {
-        Ok(threads) if 0 < threads => threads,
+    let threads = match model.threads.get() {
         // ONNX Runtime's own default also pins its threads to cores, which containers forbid.
-        _ => thread::available_parallelism().map_or(1, NonZero::get),
+        0 => thread::available_parallelism().map_or(1, NonZero::get),
+        threads => threads,
     };
     let providers = dispatches(choice, contract, engines.as_ref());
     let build = || -> Result<session::Session, ort::Error> {
@@ -86,7 +86,7 @@ pub(super) fn open(
             // A plan for every batch size seen would be kept for ever.
             .with_memory_pattern(false)?
             .with_execution_providers(providers)?
-            .commit_from_file(&model.file)
+            .commit_from_file(&*model.file)
     };
     match build() {
         Ok(session) => Ok(Rung { session, engines }),

@@ -73,7 +73,7 @@ impl Session {
     pub fn open(model: &Model, contract: &Contract, file: &ModelFile) -> Result<Self, Error> {
         super::library::environment()?;
         let mut refusals = Refusals::default();
-        for choice in &model.providers {
+        for choice in &model.providers.0 {
             let provider = providers::provider(*choice);
             let reason = match providers::open(*choice, model, contract, file) {
                 Err(reason) => reason,
@@ -94,7 +94,7 @@ impl Session {
             tracing::warn!(provider = provider.as_str(), reason, "execution provider refused");
             refusals.0.push((provider, reason));
         }
-        Err(Error::Providers { file: model.file.clone(), refusals })
+        Err(Error::Providers { file: model.file.0.clone(), refusals })
     }
 
     fn on(
@@ -104,7 +104,7 @@ impl Session {
         provider: Provider,
     ) -> Result<Self, Error> {
         let has_present = graph::check(contract, session.inputs(), session.outputs())
-            .map_err(|what| Error::Graph { file: model.file.clone(), what })?;
+            .map_err(|what| Error::Graph { file: model.file.0.clone(), what })?;
         Ok(Self {
             session,
             contract: contract.clone(),

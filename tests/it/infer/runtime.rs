@@ -9,7 +9,7 @@
 use std::path::{Path, PathBuf};
 
 use edge_ger::{
-    config::{Model, ProviderChoice},
+    config::{FilePath, Integer, Model, NetworkFile, ProviderChoice, Providers},
     infer::{
         contract::Contract,
         runtime::{self, Answer, Error, NotFinite, Runtime, Session},
@@ -25,11 +25,11 @@ fn file(name: &str) -> PathBuf {
 
 fn model(name: &str, providers: &[ProviderChoice]) -> Model {
     Model {
-        file: file(name),
-        runtime_library: Some(LIBRARY.into()),
-        providers: providers.to_vec(),
-        threads: 1,
-        cache_dir: std::env::temp_dir().join("edge-ger-test-engines"),
+        file: NetworkFile(file(name)),
+        runtime_library: Some(FilePath(LIBRARY.into())),
+        providers: Providers(providers.to_vec()),
+        threads: Integer::new(1).unwrap(),
+        cache_dir: Some(FilePath(std::env::temp_dir().join("edge-ger-test-engines"))),
     }
 }
 

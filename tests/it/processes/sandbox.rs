@@ -12,7 +12,7 @@ use std::{
 
 use crossbeam_channel::bounded;
 use edge_ger::{
-    config::{Model, ProviderChoice},
+    config::{FilePath, Integer, Model, NetworkFile},
     infer::runtime,
     sandbox::{Profile, enter},
 };
@@ -191,11 +191,10 @@ fn gstreamer_and_onnx_runtime_start_in_the_sandbox() {
     // The golden case of a network, as at the start of `infer`.
     let file = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/good.onnx"));
     let model = Model {
-        file: file.to_path_buf(),
-        runtime_library: Some(ONNX_RUNTIME.into()),
-        providers: vec![ProviderChoice::Cpu],
-        threads: 2,
-        cache_dir: env::temp_dir(),
+        file: NetworkFile(file.to_path_buf()),
+        runtime_library: Some(FilePath(ONNX_RUNTIME.into())),
+        threads: Integer::new(2).unwrap(),
+        ..Model::default()
     };
     let found = runtime::verify(file, &model).unwrap();
     assert!(found.max_difference <= found.tolerance);

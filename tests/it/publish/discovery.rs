@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use edge_ger::config::{DiscoveryPrefix, TopicPrefix};
 use serde_json::{Map, Value};
 
 use super::*;
@@ -14,7 +15,7 @@ const OTHER_CONFIG: &str = "homeassistant/device/edge-ger_-box_-door__2/config";
 /// The room's begin with discovery on.
 fn discovering(port: u16, folder: &Path) -> PublishConfig {
     let mut begin = begin(port, folder);
-    begin.mqtt.discovery = Discovery::On { prefix: "homeassistant".into() };
+    begin.mqtt.discovery = true;
     begin
 }
 
@@ -463,8 +464,8 @@ fn a_box_with_a_new_name_leaves_nothing_under_the_old_one() {
     two_cameras(&broker, folder.path()).stop();
     let mut subscriber = Subscriber::to(&broker, "#");
     let mut begin = one_camera(broker.port(), folder.path());
-    (begin.box_name, begin.mqtt.topic_prefix) = ("hall".into(), "site/7".into());
-    begin.mqtt.discovery = Discovery::On { prefix: "ha".into() };
+    (begin.box_name, begin.mqtt.topic_prefix) = ("hall".into(), TopicPrefix("site/7".into()));
+    (begin.mqtt.discovery, begin.mqtt.discovery_prefix) = (true, DiscoveryPrefix("ha".into()));
     let room = Room::start(begin);
     wait_cleared(&mut subscriber, &CAM);
     wait_cleared(&mut subscriber, &LEFT);
@@ -487,7 +488,7 @@ fn discovery_that_is_switched_off_is_taken_back_and_nothing_else_is() {
     let mut subscriber = Subscriber::to(&broker, "#");
     let subscribed = broker.logged("Received SUBSCRIBE from edge-ger-box");
     let mut begin = discovering(broker.port(), folder.path());
-    begin.mqtt.discovery = Discovery::Off;
+    begin.mqtt.discovery = false;
     begin.cameras.push((OTHER, "door_2".into()));
     let mut room = Room::start(begin);
     wait_cleared(&mut subscriber, &[CONFIG, OTHER_CONFIG]);

@@ -135,16 +135,16 @@ fn rtsp(context: &mut Context<'_>, keys: &keys::CameraKeys) -> Rtsp {
         let what = "a certificate is checked by its fingerprint or by its authority, not by both";
         context.fault("camera.tls_ca_file", what, "remove one of the two");
     }
-    let ca_file = keys.tls_ca_file.as_ref().map(|file| &file.0);
-    context.try_file("camera.tls_ca_file", ca_file, secrets::certificates);
+    context.try_file("camera.tls_ca_file", keys.tls_ca_file.as_deref(), secrets::certificates);
+    context.try_secret("camera.password_file", keys.password_file.as_deref(), secrets::password);
     Rtsp {
         url: String::new(),
         user: keys.user.as_ref().map(|user| user.0.clone()),
-        password_file: context.try_secret("camera.password_file", keys.password_file.as_ref(), secrets::password),
+        password_file: keys.password_file.as_ref().map(|file| file.0.clone()),
         transport: keys.transport,
         latency_ms: keys.latency_ms.get(),
         fingerprint: keys.tls_fingerprint.as_ref().map(|fingerprint| fingerprint.0),
-        ca_file: ca_file.cloned(),
+        ca_file: keys.tls_ca_file.as_ref().map(|file| file.0.clone()),
     }
 }
 

@@ -10,7 +10,7 @@ use crate::config::{
 
 /// The page. One that others could reach without a token is refused.
 pub(super) fn page(context: &mut Context<'_>, keys: &keys::PageKeys) -> Page {
-    let token_file = context.try_secret("page.token_file", keys.token_file.as_ref(), secrets::token);
+    context.try_secret("page.token_file", keys.token_file.as_deref(), secrets::token);
     let Some(ip) = keys.address.address() else {
         // If the address is invalid, nothing can be said about the token.
         if context.has("page.token_file") && !context.is_wrong("page.address") {
@@ -20,14 +20,14 @@ pub(super) fn page(context: &mut Context<'_>, keys: &keys::PageKeys) -> Page {
         return Page::Off;
     };
     let address = SocketAddr::new(ip, keys.port.get());
-    match token_file {
+    match &keys.token_file {
         Some(token_file) => {
             if !ip.is_loopback() {
                 let what = "the page and its token cross the network in the clear";
                 let cure = "write \"loopback\" and read it through ssh -L, or put a proxy with TLS before it";
                 context.warning(context.place("page.address"), "page.address", what, cure);
             }
-            Page::Guarded { address, token_file }
+            Page::Guarded { address, token_file: token_file.0.clone() }
         }
         None if ip.is_loopback() => Page::Loopback(address),
         None => {

@@ -16,9 +16,9 @@ const SUM_TOLERANCE: f64 = 0.011;
 const FINE: (u32, u32) = (1920, 1080);
 
 /// The ladder of providers: at least one, and none twice.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "Vec<ProviderChoice>")]
-pub(crate) struct Providers(pub(crate) Vec<ProviderChoice>);
+pub struct Providers(pub Vec<ProviderChoice>);
 
 impl Default for Providers {
     fn default() -> Self {
@@ -41,12 +41,12 @@ impl TryFrom<Vec<ProviderChoice>> for Providers {
 }
 
 /// How often each of the three moods occurs. Sums to 1.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "Vec<f64>")]
 #[schemars(extend("x-write" = format!(
     "a list of three numbers from {SHARE_MIN} to {} that sum to 1, such as [0.2, 0.7, 0.1]", 1.0 - 2.0 * SHARE_MIN
 )))]
-pub(crate) struct Distribution(pub(crate) [f64; 3]);
+pub struct Distribution(pub [f64; 3]);
 
 impl TryFrom<Vec<f64>> for Distribution {
     type Error = &'static str;

@@ -3,6 +3,7 @@
 
 use std::{
     net::{IpAddr, Ipv4Addr},
+    ops::Deref,
     path::{Component, Path, PathBuf},
 };
 
@@ -19,10 +20,10 @@ const CONTEXTS: [&str; 8] = ["event", "retail", "transport", "public_space", "mu
 macro_rules! text_types {
     ($($(#[$doc:meta])* $name:ident($made:ty) { $($schema:tt)* } = $read:expr $(, default $default:literal)?;)*) => {$(
         $(#[$doc])*
-        #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+        #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
         #[serde(try_from = "String")]
         #[schemars(extend($($schema)*))]
-        pub(crate) struct $name(#[schemars(with = "String")] pub(crate) $made);
+        pub struct $name(#[schemars(with = "String")] pub $made);
 
         impl TryFrom<String> for $name {
             type Error = &'static str;
@@ -45,7 +46,7 @@ pub(super) use text_types;
 text_types! {
     /// Any text.
     Text(String) { "x-write" = "text in quotes, not empty" } =
-        |text| Ok(text.to_owned());
+        |text| Ok(text.to_owned()), default "";
 
     /// A user's name at a camera, which must not hold a `:` because HTTP's Basic and Digest schemes split there (RFC
     /// 7617, section 2).
@@ -58,7 +59,8 @@ text_types! {
 
     /// A host name or an address.
     Host(String) { "x-write" = "a host name or an address in quotes, without scheme, port or user" } =
-        |text| when(is_host(text), text, "this is neither a host name nor an address");
+        |text| when(is_host(text), text, "this is neither a host name nor an address"),
+        default "";
 
     /// The first levels of our topics.
     TopicPrefix(String) { "x-write" = "1 to 64 of A-Z, a-z, 0-9, _, - and / in quotes, without / at either end" } =
@@ -98,7 +100,24 @@ text_types! {
 
     /// What the place is.
     SiteContext(String) { "enum" = CONTEXTS } =
-        context;
+        context, default "";
+}
+
+macro_rules! dereferences {
+    ($($target:ty: $($name:ident)*;)*) => {$($(
+        impl Deref for $name {
+            type Target = $target;
+
+            fn deref(&self) -> &$target {
+                &self.0
+            }
+        }
+    )*)*};
+}
+
+dereferences! {
+    str: Text Host TopicPrefix DiscoveryPrefix SiteContext;
+    Path: FilePath NetworkFile SecretFile;
 }
 
 impl Listen {
