@@ -1,8 +1,8 @@
 //! The second process: decodes, captures microphones, selects windows and runs the neural network. It has no access to
 //! any computer network.
 //!
-//! Each camera's decoders and microphone fill its rings on threads of their own ([`camera_pipeline`]); one thread, that
-//! of [`run`], ends the slots of all of them ([`slots`]) and handles the parent's orders.
+//! Each camera's decoders and microphone fill its rings on threads of their own (`camera_pipeline`); one thread, that
+//! of [`run`], ends the slots of all of them (`slots`) and handles the parent's orders.
 
 mod receiver;
 mod unit_pool;

@@ -1,15 +1,15 @@
 //! The first process: pulls compressed video and sound from the cameras, and passes on what the network will see.
 //!
-//! Each camera has a thread that keeps its connection ([`camera`]). The access units of a connection ([`source`]) get
-//! their moments ([`timestamper`]) and are selected ([`sampling`]) in the thread that received them, and go into the one
-//! queue to `infer` ([`downstream`]). A camera that hangs holds up no other.
+//! Each camera has a thread that keeps its connection (`camera`). The access units of a connection (`source`) get
+//! their moments (`timestamper`) and are selected (`sampling`) in the thread that received them, and go into the one
+//! queue to `infer` (`downstream`). A camera that hangs holds up no other.
 
 pub mod backoff;
-pub mod camera;
-pub mod downstream;
-pub mod sampling;
-pub mod source;
-pub mod timestamper;
+mod camera;
+mod downstream;
+mod sampling;
+mod source;
+mod timestamper;
 
 use std::{
     collections::BTreeMap,

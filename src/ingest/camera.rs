@@ -50,20 +50,20 @@ const LOOP_MIN: Span = Span::from_ms(1000);
 
 /// What all cameras share.
 #[derive(Clone)]
-pub struct CameraContext {
+pub(crate) struct CameraContext {
     /// The queue to `infer`.
-    pub downstream: Arc<Downstream<Bytes>>,
+    pub(crate) downstream: Arc<Downstream<Bytes>>,
     /// Which frames are wanted.
-    pub grid: Grid,
+    pub(crate) grid: Grid,
     /// Whether this is a dry run, which also reads the clock of each camera.
-    pub is_dry_run: bool,
+    pub(crate) is_dry_run: bool,
     /// Our clock.
-    pub clock: Arc<dyn Clock>,
+    pub(crate) clock: Arc<dyn Clock>,
 }
 
 /// A camera's thread. Dropping it asks the thread to end.
 #[derive(Debug)]
-pub struct Running {
+pub(crate) struct Running {
     stopper: Option<Stopper>,
     done: Stop,
 }
@@ -73,7 +73,7 @@ impl Running {
     ///
     /// # Errors
     /// When the kernel gives no thread.
-    pub fn start(
+    pub(crate) fn start(
         order: CameraOrder,
         context: CameraContext,
         counters: Arc<Counters>,
@@ -95,13 +95,13 @@ impl Running {
     }
 
     /// Asks the thread to end.
-    pub fn ask_to_stop(&mut self) {
+    pub(crate) fn ask_to_stop(&mut self) {
         self.stopper = None;
     }
 
     /// Waits for the thread's end. Returns false if it has not ended within `timeout`.
     #[must_use]
-    pub fn wait(&self, timeout: Duration) -> bool {
+    pub(crate) fn wait(&self, timeout: Duration) -> bool {
         !self.done.sleep(timeout)
     }
 }

@@ -22,34 +22,34 @@ use tracing::{info, warn};
 use crate::wire::access_unit::{self, AccessUnit, CameraStatus, Message, UNIT_BYTES_MAX};
 
 /// At most so many bytes wait: a few seconds of several cameras.
-pub const QUEUE_BYTES_MAX: usize = 16 << 20;
+pub(crate) const QUEUE_BYTES_MAX: usize = 16 << 20;
 /// At most so many messages wait: sound units are small.
-pub const QUEUE_COUNT_MAX: usize = 2048;
+pub(crate) const QUEUE_COUNT_MAX: usize = 2048;
 
 /// What is counted of one camera for as long as the process lives, over all its connections.
 #[derive(Debug, Default)]
-pub struct Counters {
+pub(crate) struct Counters {
     /// The number of the next video unit.
-    pub video_seq: AtomicU32,
+    pub(crate) video_seq: AtomicU32,
     /// The number of the next sound unit.
-    pub sound_seq: AtomicU32,
+    pub(crate) sound_seq: AtomicU32,
     /// RTP packets lost.
-    pub packets_lost: AtomicU32,
+    pub(crate) packets_lost: AtomicU32,
     /// RTP packets that came.
-    pub packets: AtomicU32,
+    pub(crate) packets: AtomicU32,
     /// Units dropped because `infer` did not keep up, was not there, or would not take one so large.
-    pub units_dropped: AtomicU32,
+    pub(crate) units_dropped: AtomicU32,
     /// How often the camera was lost.
-    pub outages: AtomicU32,
+    pub(crate) outages: AtomicU32,
     /// Connections whose teardown hung and was left behind.
-    pub left_behind: AtomicU32,
+    pub(crate) left_behind: AtomicU32,
     /// Whether every picture is passed on, whatever the network will see.
-    pub samples_all: AtomicBool,
+    pub(crate) samples_all: AtomicBool,
 }
 
 /// The queue and its thread. Dropping it ends the thread, whatever that is doing.
 #[derive(Debug)]
-pub struct Downstream<B> {
+pub(crate) struct Downstream<B> {
     shared: Arc<Shared<B>>,
     writer: Option<thread::JoinHandle<()>>,
 }
@@ -87,7 +87,7 @@ impl<B: AsRef<[u8]> + Send + 'static> Downstream<B> {
     ///
     /// # Errors
     /// When the kernel gives no thread or descriptor.
-    pub fn start(out: OwnedFd) -> io::Result<Self> {
+    pub(crate) fn start(out: OwnedFd) -> io::Result<Self> {
         let shared = Arc::new(Shared {
             state: Mutex::new(State {
                 queue: VecDeque::new(),
@@ -109,12 +109,12 @@ impl<B: AsRef<[u8]> + Send + 'static> Downstream<B> {
 
     /// A number that changes with every new socket and every overflow: every stream must then start at a key frame.
     #[must_use]
-    pub fn epoch(&self) -> u32 {
+    pub(crate) fn epoch(&self) -> u32 {
         self.shared.epoch.load(Ordering::Acquire)
     }
 
     /// Queues a unit that was made in this epoch. One of an earlier epoch is dropped and counted.
-    pub fn put(&self, epoch: u32, unit: AccessUnit<B>, counters: &Arc<Counters>) {
+    pub(crate) fn put(&self, epoch: u32, unit: AccessUnit<B>, counters: &Arc<Counters>) {
         let len = unit.bytes.as_ref().len();
         let queued = Queued { message: Message::AccessUnit(unit), counters: Some(Arc::clone(counters)) };
         let mut state = self.shared.lock();
@@ -132,7 +132,7 @@ impl<B: AsRef<[u8]> + Send + 'static> Downstream<B> {
     }
 
     /// Queues a status.
-    pub fn put_status(&self, status: CameraStatus) {
+    pub(crate) fn put_status(&self, status: CameraStatus) {
         let mut state = self.shared.lock();
         if state.has_reader() && state.queue.len() < QUEUE_COUNT_MAX {
             state.push(Queued { message: Message::Status(status), counters: None });
@@ -142,7 +142,7 @@ impl<B: AsRef<[u8]> + Send + 'static> Downstream<B> {
     }
 
     /// `infer` was restarted: what waits is discarded, and the next unit goes to `out`.
-    pub fn replace(&self, out: OwnedFd) {
+    pub(crate) fn replace(&self, out: OwnedFd) {
         let mut state = self.shared.lock();
         state.disconnect();
         state.socket = Some(out.into());
@@ -157,14 +157,14 @@ impl<B: AsRef<[u8]> + Send + 'static> Downstream<B> {
 impl<B> Downstream<B> {
     /// This process is about to end, and `infer` after it: the message that is being written is written to its end,
     /// none follows, and a reader that closes the connection is expected.
-    pub fn finish(&self) {
+    pub(crate) fn finish(&self) {
         let mut state = self.shared.lock();
         state.is_finishing = true;
         state.discard();
     }
 
     /// Ends the thread and the connection, whatever they are doing. Everything that is put in later is dropped.
-    pub fn close(&self) {
+    pub(crate) fn close(&self) {
         let mut state = self.shared.lock();
         state.is_closing = true;
         state.disconnect();

@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// How often a caller must look at [`Sampler::due`]: what is due is due this much early, so that it is in time.
-pub const LOOK_EVERY: Span = Span::from_ms(100);
+pub(crate) const LOOK_EVERY: Span = Span::from_ms(100);
 /// So many key-frame distances are remembered.
 const DISTANCES: usize = 5;
 /// So many make the distance known: many cameras send an extra key frame right after the connection.
@@ -21,7 +21,7 @@ const MARGIN_IN: f64 = 0.9;
 
 /// What becomes of the unit that just arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub(crate) enum Verdict {
     /// It goes on.
     Pass {
         /// Whether the network will see its picture, or it is needed only to decode others.
@@ -35,7 +35,7 @@ pub enum Verdict {
 
 /// What becomes of a unit that was held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fate {
+pub(crate) enum Fate {
     /// It goes on.
     Pass,
     /// It is not needed.
@@ -44,16 +44,16 @@ pub enum Fate {
 
 /// What an arriving unit decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Step {
+pub(crate) struct Step {
     /// About the unit that was held, which comes before the one that arrived; `None` leaves it held.
-    pub held: Option<Fate>,
+    pub(crate) held: Option<Fate>,
     /// About the unit that arrived.
-    pub unit: Verdict,
+    pub(crate) unit: Verdict,
 }
 
 /// Chooses among the video units of one connection.
 #[derive(Clone, Debug)]
-pub struct Sampler {
+pub(crate) struct Sampler {
     grid: Grid,
     decode: Decode,
     offset_max: Span,
@@ -89,7 +89,7 @@ struct Chain {
 impl Sampler {
     /// A sampler of one connection. `offset_max` is how far a frame may be from its wanted moment.
     #[must_use]
-    pub fn new(grid: Grid, decode: Decode, offset_max: Span) -> Self {
+    pub(crate) fn new(grid: Grid, decode: Decode, offset_max: Span) -> Self {
         Self {
             grid,
             decode,
@@ -106,7 +106,7 @@ impl Sampler {
     }
 
     /// Decides about a unit, which arrives in decode order and is presented at `moment`.
-    pub fn unit(&mut self, moment: Moment, is_key: bool) -> Step {
+    pub(crate) fn unit(&mut self, moment: Moment, is_key: bool) -> Step {
         let held = if is_key { self.supersede(moment) } else { self.outrun(moment) };
         let wanted = self.is_first_at_wanted_moment(moment);
         let unit = match (self.passes_all(), is_key) {
@@ -128,13 +128,13 @@ impl Sampler {
 
     /// Whether a window ends within `margin` of this moment.
     #[must_use]
-    pub fn is_near_window_end(&self, moment: Moment, margin: Span) -> bool {
+    pub(crate) fn is_near_window_end(&self, moment: Moment, margin: Span) -> bool {
         self.grid.next_slot(moment - margin) != self.grid.next_slot(moment + margin)
     }
 
     /// When [`Self::due`] should be asked at the latest, if nothing arrives.
     #[must_use]
-    pub fn next_deadline(&self) -> Option<Moment> {
+    pub(crate) fn next_deadline(&self) -> Option<Moment> {
         let key = self.newest?;
         let wanted = key.held_for?;
         let window_end = self.grid.end(self.grid.next_slot(wanted));
@@ -143,12 +143,12 @@ impl Sampler {
 
     /// Whether the held unit goes on now: nothing nearer can come, or the window is about to end and it is the
     /// nearest there is.
-    pub fn due(&mut self, now: Moment) -> bool {
+    pub(crate) fn due(&mut self, now: Moment) -> bool {
         self.next_deadline().is_some_and(|deadline| deadline <= now) && self.release()
     }
 
     /// The stream is interrupted here: nothing is decodable before the next key frame, and a held unit is dropped.
-    pub fn restart(&mut self) {
+    pub(crate) fn restart(&mut self) {
         if self.newest.take().is_some_and(|key| key.held_for.is_some()) {
             self.sampled_out += 1;
         }
@@ -158,13 +158,13 @@ impl Sampler {
 
     /// The median of the last key-frame distances, once it is known.
     #[must_use]
-    pub fn key_distance(&self) -> Option<Span> {
+    pub(crate) fn key_distance(&self) -> Option<Span> {
         self.distances.median()
     }
 
     /// Selects every picture, or again only those that the network will see; from the next key frame on, because units
     /// before it need those that were dropped. Returns true if that is new: a held unit is dropped then.
-    pub fn set_sampling(&mut self, sampling: Sampling) -> bool {
+    pub(crate) fn set_sampling(&mut self, sampling: Sampling) -> bool {
         let is_new = self.sampling != sampling;
         self.sampling = sampling;
         if is_new {
@@ -179,13 +179,13 @@ impl Sampler {
 
     /// How many units went on.
     #[must_use]
-    pub const fn passed(&self) -> u64 {
+    pub(crate) const fn passed(&self) -> u64 {
         self.passed
     }
 
     /// How many units were not needed.
     #[must_use]
-    pub const fn sampled_out(&self) -> u64 {
+    pub(crate) const fn sampled_out(&self) -> u64 {
         self.sampled_out
     }
 

@@ -29,7 +29,7 @@ use gstreamer as gst;
 use tracing::debug;
 
 use self::branch::Branches;
-pub use self::{connection::ConnectionStats, error::StreamError};
+pub(crate) use self::{connection::ConnectionStats, error::StreamError};
 use crate::{
     config::{Sound, Source},
     time::{Clock, Moment, Span},
@@ -65,7 +65,7 @@ const ALLOWED: [&str; 19] = [
 
 /// Pictures or sound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Medium {
+pub(crate) enum Medium {
     /// Pictures.
     Video,
     /// Sound.
@@ -80,7 +80,7 @@ impl Medium {
 
 /// The bytes of an access unit, where GStreamer received them.
 #[derive(Debug)]
-pub struct Bytes(gst::MappedBuffer<gst::buffer::Readable>);
+pub(crate) struct Bytes(gst::MappedBuffer<gst::buffer::Readable>);
 
 impl AsRef<[u8]> for Bytes {
     fn as_ref(&self) -> &[u8] {
@@ -94,11 +94,11 @@ impl AsRef<[u8]> for Bytes {
 /// A discontinuity is the first unit, or the first one after the picture's size, the sampling rate or the channels
 /// changed. Whether it is wanted, its number and the losses before it are not known yet. The span is what the source's
 /// own clock says of the unit, from an arbitrary origin: RTP time where there is one.
-pub type Sink = Arc<dyn Fn(AccessUnit<Bytes>, Span) + Send + Sync>;
+pub(crate) type Sink = Arc<dyn Fn(AccessUnit<Bytes>, Span) + Send + Sync>;
 
 /// What ends a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
+pub(crate) enum Event {
     /// It failed.
     Lost(StreamError),
     /// It is over: a camera hung up, or a recording is at its end.
@@ -109,7 +109,7 @@ pub enum Event {
 ///
 /// # Errors
 /// When GStreamer, or an element that network cameras need, is not installed.
-pub fn init() -> Result<(), StreamError> {
+pub(crate) fn init() -> Result<(), StreamError> {
     let err = |text: String| StreamError { fault: CameraFault::Other, text };
     gst::init().map_err(|cause| err(format!("GStreamer does not start: {cause}")))?;
     ["rtspsrc", "rtph264depay", "h264parse"].iter().try_for_each(|name| make(name).map(drop))
@@ -117,7 +117,7 @@ pub fn init() -> Result<(), StreamError> {
 
 /// A pipeline that plays. It is torn down when it is closed or dropped.
 #[derive(Debug)]
-pub struct Stream {
+pub(crate) struct Stream {
     pipeline: Option<gst::Pipeline>,
     events: Receiver<Event>,
     has_answered: Arc<AtomicBool>,
@@ -131,7 +131,7 @@ impl Stream {
     ///
     /// # Errors
     /// When the pipeline cannot be built, or a file or device cannot be opened.
-    pub fn open(
+    pub(crate) fn open(
         order: &CameraOrder,
         clock: &dyn Clock,
         reads_camera_clock: bool,
@@ -193,18 +193,18 @@ impl Stream {
 
     /// What ends the stream, once it has ended.
     #[must_use]
-    pub const fn events(&self) -> &Receiver<Event> {
+    pub(crate) const fn events(&self) -> &Receiver<Event> {
         &self.events
     }
 
     /// Whether the source has said what it sends.
     #[must_use]
-    pub fn has_answered(&self) -> bool {
+    pub(crate) fn has_answered(&self) -> bool {
         self.has_answered.load(Ordering::Acquire)
     }
 
     /// Tears the stream down, waiting `patience` at most. Returns false if it hangs and was left behind.
-    pub fn close(mut self, patience: Duration) -> bool {
+    pub(crate) fn close(mut self, patience: Duration) -> bool {
         let Some(pipeline) = self.pipeline.take() else { return true };
         let (done, is_done) = bounded::<()>(0);
         let teardown = move || {

@@ -29,10 +29,10 @@ const SOUND_WAIT_MAX: Span = Span::from_ms(200);
 const WINDOW_END_MARGIN: Span = Span::from_ms(150);
 
 /// How many packets of a medium were lost since the connection was made.
-pub type LossCount = Box<dyn Fn(Medium) -> u32 + Send + Sync>;
+pub(crate) type LossCount = Box<dyn Fn(Medium) -> u32 + Send + Sync>;
 
 /// Gives the units of one connection their final moments and numbers, and passes on those that are needed.
-pub struct StreamTimestamper<B> {
+pub(crate) struct StreamTimestamper<B> {
     downstream: Arc<Downstream<B>>,
     counters: Arc<Counters>,
     losses: LossCount,
@@ -64,35 +64,40 @@ struct MediumState {
 
 /// What came of a connection so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Activity {
+pub(crate) struct Activity {
     /// The video's codec, once there was a picture.
-    pub codec: Option<Codec>,
+    pub(crate) codec: Option<Codec>,
     /// When the first picture came.
-    pub first_picture: Option<Moment>,
+    pub(crate) first_picture: Option<Moment>,
     /// When the last picture came.
-    pub last_picture: Option<Moment>,
+    pub(crate) last_picture: Option<Moment>,
     /// When the last sound came.
-    pub last_sound: Option<Moment>,
+    pub(crate) last_sound: Option<Moment>,
     /// How many pictures came.
-    pub pictures: u64,
+    pub(crate) pictures: u64,
     /// Whether a key frame was among them.
-    pub has_key: bool,
+    pub(crate) has_key: bool,
     /// How many bytes of all media came.
-    pub bytes: u64,
+    pub(crate) bytes: u64,
     /// The median distance of key frames, once known.
-    pub key_distance: Option<Span>,
+    pub(crate) key_distance: Option<Span>,
     /// The camera's clock against ours, parts per million, once known.
-    pub drift_ppm: Option<f64>,
+    pub(crate) drift_ppm: Option<f64>,
     /// How many pictures went on.
-    pub passed: u64,
+    pub(crate) passed: u64,
     /// How many pictures were not needed.
-    pub sampled_out: u64,
+    pub(crate) sampled_out: u64,
 }
 
 impl<B: AsRef<[u8]> + Send + 'static> StreamTimestamper<B> {
     /// For a new connection.
     #[must_use]
-    pub fn new(sampler: Sampler, downstream: Arc<Downstream<B>>, counters: Arc<Counters>, losses: LossCount) -> Self {
+    pub(crate) fn new(
+        sampler: Sampler,
+        downstream: Arc<Downstream<B>>,
+        counters: Arc<Counters>,
+        losses: LossCount,
+    ) -> Self {
         let medium = || MediumState { discontinuity: true, lost_before: 0 };
         let state = State {
             is_closed: false,
@@ -112,7 +117,7 @@ impl<B: AsRef<[u8]> + Send + 'static> StreamTimestamper<B> {
     /// Takes a unit of the pipeline. Its moment is its presentation time as GStreamer maps it to our clock, on which
     /// video and sound of a source agree; `rtp_time` is what the source's own clock says of it, from an arbitrary
     /// origin.
-    pub fn take(&self, unit: AccessUnit<B>, rtp_time: Span) {
+    pub(crate) fn take(&self, unit: AccessUnit<B>, rtp_time: Span) {
         let mut state = self.lock();
         if state.is_closed {
             return;
@@ -133,7 +138,7 @@ impl<B: AsRef<[u8]> + Send + 'static> StreamTimestamper<B> {
 
     /// What came so far. Sends on units that are held or wait where it is time to.
     #[must_use]
-    pub fn poll(&self, now: Moment) -> Activity {
+    pub(crate) fn poll(&self, now: Moment) -> Activity {
         let mut state = self.lock();
         if state.sampler.due(now) {
             self.release(&mut state);
@@ -152,12 +157,12 @@ impl<B: AsRef<[u8]> + Send + 'static> StreamTimestamper<B> {
 
     /// Packets of all media lost since the connection was made.
     #[must_use]
-    pub fn packets_lost(&self) -> u32 {
+    pub(crate) fn packets_lost(&self) -> u32 {
         (self.losses)(Medium::Video).saturating_add((self.losses)(Medium::Sound))
     }
 
     /// Nothing goes on any more, whatever an abandoned pipeline still yields.
-    pub fn close(&self) {
+    pub(crate) fn close(&self) {
         let mut state = self.lock();
         state.is_closed = true;
         state.held = None;

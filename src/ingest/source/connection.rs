@@ -19,7 +19,7 @@ const NTP_TO_UNIX_MS: i64 = 2_208_988_800_000;
 
 /// The statistics of one connection, shared by everything that measures it. A new connection has new ones.
 #[derive(Clone, Debug, Default)]
-pub struct ConnectionStats(Arc<Numbers>);
+pub(crate) struct ConnectionStats(Arc<Numbers>);
 
 #[derive(Debug, Default)]
 struct Numbers {
@@ -38,38 +38,38 @@ impl ConnectionStats {
     /// The packets of a medium that the jitter buffer gave up on since the connection was made. The decoder conceals the
     /// damage.
     #[must_use]
-    pub fn lost(&self, medium: Medium) -> u32 {
+    pub(crate) fn lost(&self, medium: Medium) -> u32 {
         self.sum("num-lost", |of| of == medium)
     }
 
     /// The packets of all media that came since the connection was made.
     #[must_use]
-    pub fn packets(&self) -> u32 {
+    pub(crate) fn packets(&self) -> u32 {
         self.sum("num-pushed", |_| true)
     }
 
     /// The interarrival jitter of the picture's packets, microseconds, as RFC 3550, 6.4.1, defines it; 0 without RTP.
     #[must_use]
-    pub fn jitter_us(&self) -> u32 {
+    pub(crate) fn jitter_us(&self) -> u32 {
         let jitter_ns = self.stats("avg-jitter", |of| of == Medium::Video).max().unwrap_or(0);
         u32::try_from(jitter_ns / 1000).unwrap_or(u32::MAX)
     }
 
     /// How far the connection has come before anything arrives: [`Step::Described`] at most.
     #[must_use]
-    pub fn step(&self) -> Step {
+    pub(crate) fn step(&self) -> Step {
         Step::from_code(self.0.step.load(Ordering::Relaxed)).unwrap_or(Step::None)
     }
 
     /// The quickest answer to a request so far, microseconds; 0 before the first.
     #[must_use]
-    pub fn round_trip_us(&self) -> u32 {
+    pub(crate) fn round_trip_us(&self) -> u32 {
         self.0.round_trip_us.load(Ordering::Relaxed)
     }
 
     /// The camera's wall clock minus ours, ms; [`i32::MIN`] before it is known.
     #[must_use]
-    pub fn camera_clock_ms(&self, clock: &dyn Clock) -> i32 {
+    pub(crate) fn camera_clock_ms(&self, clock: &dyn Clock) -> i32 {
         let Some((theirs, moment)) = *lock(&self.0.camera_clock) else { return i32::MIN };
         let ours = i64::try_from(clock.wall_ms()).unwrap_or(i64::MAX) - (clock.now() - moment).as_ms();
         i32::try_from((theirs - ours).clamp(i64::from(i32::MIN) + 1, i64::from(i32::MAX))).unwrap_or(i32::MIN)

@@ -21,13 +21,13 @@ pub struct StreamError {
 impl StreamError {
     /// A fault that is none of the others.
     #[must_use]
-    pub fn other(text: &str) -> Self {
+    pub(crate) fn other(text: &str) -> Self {
         Self { fault: CameraFault::Other, text: printable(text) }
     }
 
     /// A codec that is not on the list.
     #[must_use]
-    pub fn codec(offered: &str) -> Self {
+    pub(crate) fn codec(offered: &str) -> Self {
         let text = format!("it sends {offered}; H.264, H.265 and MJPEG are understood");
         Self { fault: CameraFault::Codec, text: printable(&text) }
     }
