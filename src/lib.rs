@@ -21,6 +21,7 @@ pub mod evaluate;
 pub mod watch;
 
 pub mod drift;
+pub mod faults;
 pub mod mask;
 pub mod sandbox;
 pub mod service;

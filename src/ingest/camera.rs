@@ -25,6 +25,7 @@ use super::{
 };
 use crate::{
     config::Source,
+    faults,
     service::stop::{self, Stop, Stopper},
     time::{Clock, Grid, Moment, Span},
     wire::{
@@ -287,7 +288,8 @@ impl CameraWorker {
         };
         self.fault = error.fault;
         self.step_before = if self.activity.first_picture.is_some() { Step::None } else { self.step() };
-        let (name, fault, cure) = (&self.order.camera.name, error.fault.as_str(), cure(error.fault));
+        let (name, fault, cure) =
+            (&self.order.camera.name, error.fault.as_str(), faults::camera_fault(error.fault).cure);
         // One line per outage. A reason that changes within it is in the status, and so in what is published.
         if self.outage_since.is_none() {
             warn!(camera = name, fault, "camera lost: {error}; {cure}");
@@ -366,28 +368,6 @@ fn overdue(activity: &Activity, has_answered: bool, begun: Moment, now: Moment) 
         (_, None, false) => (CameraFault::Unreachable, "it does not answer"),
     };
     Some(StreamError { fault, text: text.into() })
-}
-
-/// What the person on site can do about it.
-const fn cure(fault: CameraFault) -> &'static str {
-    match fault {
-        CameraFault::Unreachable => "check its power, its cable, and the address and port of its URL",
-        CameraFault::Unauthorised => {
-            "check its user and password; after three tries only one follows every five minutes, so that it does not lock \
-             the account"
-        }
-        CameraFault::NotFound => "check the path of its URL, or the name of the file or device",
-        CameraFault::Busy => "it serves as many sessions as it can: close other viewers",
-        CameraFault::Certificate => "compare its certificate with the fingerprint or the ca_file of the configuration",
-        CameraFault::Codec => "choose H.264, H.265 or MJPEG in its settings",
-        CameraFault::Stalled | CameraFault::Ended | CameraFault::SoundOnly => {
-            "it is reconnected by itself; if this recurs, look at its network and its firmware; with transport = \"udp\", \
-             at the firewall"
-        }
-        CameraFault::None | CameraFault::Connecting | CameraFault::Other | CameraFault::Paused => {
-            "it is tried again by itself"
-        }
-    }
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 mod broker;
 mod dashboards;
+mod faults;
 
 use std::{
     collections::BTreeSet,
@@ -11,14 +12,11 @@ use std::{
 
 use edge_ger::{
     config::file::schema::section,
-    publish::{
-        payload::{self, BoxFigures, HealthText, Info, ReadingText, Topics},
-        record_filter::Refusal,
-    },
+    publish::payload::{self, BoxFigures, HealthText, Info, ReadingText, Topics},
     service::Exit,
     wire::{
         CameraId,
-        record::{CameraFault, CameraState, Emotion, Outcome, Provider, Reading, SoundState, Vital, Withheld},
+        record::{CameraState, Emotion, Outcome, Provider, Reading, SoundState, Vital, Withheld},
     },
 };
 use serde_json::Value;
@@ -118,26 +116,6 @@ fn every_setting_in_an_example_is_a_key() {
         }
     }
     assert!(20 < seen, "{seen}");
-}
-
-#[test]
-fn every_word_is_explained_with_its_number() {
-    let page = read("docs/faults.md");
-    let check = |heading: &str, words: Vec<(&str, i32)>| {
-        let words: Vec<_> = words.into_iter().map(|(word, code)| (word.to_owned(), code.to_string())).collect();
-        assert_eq!(pairs(below(&page, heading)), words, "{heading}");
-    };
-    // As published: the code of a withheld reading is -10 minus the reason's.
-    check(
-        "## Why a reading is withheld",
-        Withheld::ALL.iter().map(|it| (it.as_str(), -10 - i32::from(it.code()))).collect(),
-    );
-    check("## The state of a camera", CameraState::ALL.iter().map(|it| (it.as_str(), it.code().into())).collect());
-    check("## Why a camera is not online", CameraFault::ALL.iter().map(|it| (it.as_str(), it.code().into())).collect());
-    check("## Sound", SoundState::ALL.iter().map(|it| (it.as_str(), it.code().into())).collect());
-    check("## What runs the network", Provider::ALL.iter().map(|it| (it.as_str(), it.code().into())).collect());
-    let refusals: Vec<_> = rows(below(&page, "## Records that were refused")).iter().map(|it| it[0].clone()).collect();
-    assert_eq!(refusals, Refusal::ALL.map(Refusal::as_str));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use super::{Item, Section, View};
 use crate::{
     calibrate::{bounds, grade::Grade},
-    config::Transport,
+    faults::camera_fault,
     wire::record::{CameraFault, CameraState, ProbeRecord, Step},
 };
 
@@ -41,45 +41,18 @@ fn connection(view: &View<'_>) -> Item {
             item.is("online").graded(Grade::Pass, "")
         }
         (CameraState::Online, _) => item.is(format!("online{furthest}")),
-        (_, CameraFault::Paused) => item.is("paused").graded(Grade::Warn, cure(CameraFault::Paused, view)),
+        (_, CameraFault::Paused) => item.is("paused").graded(Grade::Warn, camera_fault(CameraFault::Paused).cure),
         (_, CameraFault::Connecting) => item.is(format!("connecting{furthest}")),
         (CameraState::Stale, CameraFault::None) => {
-            item.is("stale").graded(Grade::Warn, cure(CameraFault::Stalled, view))
+            item.is("stale").graded(Grade::Warn, camera_fault(CameraFault::Stalled).cure)
         }
-        (_, fault) => item.is(format!("{}{furthest}", fault.as_str())).graded(Grade::Fail, cure(fault, view)),
-    }
-}
-
-/// What to do about a camera, in an installer's words.
-fn cure(fault: CameraFault, view: &View<'_>) -> &'static str {
-    let is_udp = view.camera.rtp.is_some_and(|(transport, _)| transport == Transport::Udp);
-    match fault {
-        CameraFault::None | CameraFault::Connecting => "wait ten seconds",
-        CameraFault::Unreachable => {
-            "no answer: check power, cable and switch, address and port in camera.url, and the firewall"
+        (_, fault) => {
+            let cure = match fault {
+                CameraFault::None => camera_fault(CameraFault::Connecting).cure,
+                known => camera_fault(known).cure,
+            };
+            item.is(format!("{}{furthest}", fault.as_str())).graded(Grade::Fail, cure)
         }
-        CameraFault::Unauthorised => {
-            "the camera refused the user or the password: check camera.user and camera.password_file; cameras lock an \
-             account after a few wrong ones"
-        }
-        CameraFault::NotFound => "the camera has no such stream: check the path in camera.url against its manual",
-        CameraFault::Busy => "the camera serves as many viewers as it can: close one, or raise its limit",
-        CameraFault::Certificate => {
-            "the certificate is not the expected one: check camera.tls_fingerprint or camera.tls_ca_file, and the date \
-             of the camera and of this machine"
-        }
-        CameraFault::Codec => "the camera sends a codec that is not supported: set it to H.264, H.265 or MJPEG",
-        CameraFault::Stalled if is_udp => {
-            "connected, but no packets come: a firewall or the network blocks UDP; write transport = \"tcp\" below \
-             [camera]"
-        }
-        CameraFault::Stalled => "connected, but nothing arrives: restart the camera; look at its load and firmware",
-        CameraFault::Ended => "the camera ended the stream: restart it; look at its load and firmware",
-        CameraFault::SoundOnly => "sound arrives, pictures do not: check the camera's video settings",
-        CameraFault::Paused => {
-            "somebody paused the box (`edge-ger resume` ends it), or it is outside of camera.schedule"
-        }
-        CameraFault::Other => "the log has the words",
     }
 }
 
@@ -168,6 +141,7 @@ mod tests {
     };
     use crate::{
         calibrate::observations::Seen,
+        config::Transport,
         wire::record::{PictureCodec, Vital},
     };
 

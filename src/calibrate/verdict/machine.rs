@@ -7,6 +7,7 @@ use super::{
 use crate::{
     calibrate::{bounds, grade::Grade},
     config::ProviderChoice,
+    faults,
     wire::record::{Provider, Withheld},
 };
 
@@ -111,31 +112,9 @@ fn given(view: &View<'_>) -> Item {
     if !withheld.is_empty() {
         value = format!("{value}; {}", withheld.join(", "));
     }
-    let worst = TECHNICAL.iter().max_by_key(|it| seen.withheld.get(it)).map_or("", |it| cure(*it));
+    let worst =
+        TECHNICAL.iter().max_by_key(|it| seen.withheld.get(it)).map_or("", |reason| faults::withheld(*reason).cure);
     item.measured(percent, "%").is(value).graded(bounds::WITHHELD_PERCENT.grade(percent), worst)
-}
-
-/// What to do about readings that are withheld for this reason.
-fn cure(reason: Withheld) -> &'static str {
-    match reason {
-        Withheld::Starting
-        | Withheld::CameraOffline
-        | Withheld::TooFewPeople
-        | Withheld::LowConfidence
-        | Withheld::Paused => "nothing",
-        Withheld::VideoGap => {
-            "frames are too far from the wanted moments: a key frame every second, or a steadier camera"
-        }
-        Withheld::Damaged => "packets are lost: see packet loss",
-        Withheld::Frozen => {
-            "the picture stands still: see movement; for a place that is really still, lower gates.motion_min"
-        }
-        Withheld::Dark => "too dark: see light",
-        Withheld::FormatChange => "the camera changes its format: switch off its adaptive stream",
-        Withheld::SoundMissing => "the network needs sound: see sound",
-        Withheld::Overload => "this machine does not keep up: see headroom",
-        Withheld::ModelInvalid => "the network's answer is no number: edge-ger model verify",
-    }
 }
 
 fn confidence(view: &View<'_>) -> Item {

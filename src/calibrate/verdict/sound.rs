@@ -3,6 +3,7 @@
 use super::{Item, Section, View};
 use crate::{
     calibrate::{bounds, grade::Grade},
+    faults,
     wire::record::{CameraState, HUM_NONE_CDB, LEVEL_NONE_CDB, ProbeRecord, SoundState, Vital},
 };
 
@@ -31,18 +32,9 @@ fn sound(view: &View<'_>) -> Item {
         SoundState::Absent if view.camera.sound_is_its_own && vital.state != CameraState::Online => {
             item.is("it comes with the camera, which is away")
         }
-        SoundState::Absent => item.is("absent").graded(
-            Grade::Fail,
-            "no sound comes: switch on the camera's audio, or check sound.device and its plug; the log names the \
-             microphones that there are",
-        ),
-        SoundState::Silent => item.is("digitally silent").graded(
-            Grade::Fail,
-            "there is a signal of nothing: unmute it, raise its gain from zero, check its supply (phantom power)",
-        ),
-        SoundState::Clipping => {
-            item.is("clips").graded(Grade::Warn, "lower the microphone's gain, or hang it farther from loudspeakers")
-        }
+        SoundState::Absent => item.is("absent").graded(Grade::Fail, faults::sound(vital.sound).cure),
+        SoundState::Silent => item.is("digitally silent").graded(Grade::Fail, faults::sound(vital.sound).cure),
+        SoundState::Clipping => item.is("clips").graded(Grade::Warn, faults::sound(vital.sound).cure),
     }
 }
 
