@@ -35,7 +35,7 @@ use std::collections::BTreeMap;
 
 use self::{
     facts::{CameraFacts, Facts},
-    observations::Seen,
+    observations::Observations,
     verdict::Item,
 };
 use crate::{
@@ -53,7 +53,7 @@ pub struct Site {
     /// What was known before.
     pub facts: Facts,
     /// What was seen, by the cameras' numbers.
-    cameras: BTreeMap<CameraId, Seen>,
+    cameras: BTreeMap<CameraId, Observations>,
     began: Moment,
     /// What the process that sees and hears works with, once it has said so.
     pub libraries: Option<Libraries>,
@@ -65,7 +65,7 @@ impl Site {
     /// Nothing was seen yet.
     #[must_use]
     pub fn new(facts: Facts, began: Moment) -> Self {
-        let cameras = facts.cameras.iter().map(|it| (it.id, Seen::default())).collect();
+        let cameras = facts.cameras.iter().map(|it| (it.id, Observations::default())).collect();
         Self { facts, cameras, began, libraries: None, watched: Span::ZERO }
     }
 
@@ -81,7 +81,7 @@ impl Site {
         match record {
             Record::Reading(reading) => seen.reading(reading, at),
             Record::Vital(vital) => seen.vital(vital, at),
-            Record::ProbeRecord(survey) => seen.survey(survey),
+            Record::ProbeRecord(probe) => seen.probe(probe),
         }
     }
 
@@ -91,18 +91,18 @@ impl Site {
     }
 
     /// Each camera's facts and what was seen of it, by their numbers.
-    pub fn cameras(&self) -> impl Iterator<Item = (&CameraFacts, &Seen)> {
+    pub fn cameras(&self) -> impl Iterator<Item = (&CameraFacts, &Observations)> {
         self.facts.cameras.iter().filter_map(|it| Some((it, self.cameras.get(&it.id)?)))
     }
 
     /// What was seen of one camera.
     #[must_use]
-    pub fn of(&self, camera: CameraId) -> Option<&Seen> {
+    pub fn of(&self, camera: CameraId) -> Option<&Observations> {
         self.cameras.get(&camera)
     }
 
     /// The same, to add to it.
-    pub fn seen(&mut self, camera: CameraId) -> Option<&mut Seen> {
+    pub fn seen(&mut self, camera: CameraId) -> Option<&mut Observations> {
         self.cameras.get_mut(&camera)
     }
 

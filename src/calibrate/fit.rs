@@ -18,7 +18,7 @@ use super::{
     Site,
     baseline::{Phase, Stretch, WINDOWS_MIN},
     facts::CameraFacts,
-    observations::Seen,
+    observations::Observations,
     prior,
     value::Value,
 };
@@ -55,12 +55,12 @@ pub(super) type Key = (&'static str, &'static str);
 pub(super) enum Fit {
     /// This is its value.
     Set(Value, String),
-    /// It stays as it is.
+    /// The value in the configuration stays.
     Keep(String),
 }
 
 /// Of the keys of a camera that were measured.
-pub(super) fn of_camera(seen: &Seen, camera: &CameraFacts) -> Vec<(Key, Fit)> {
+pub(super) fn of_camera(seen: &Observations, camera: &CameraFacts) -> Vec<(Key, Fit)> {
     let all = [
         (("sync", "offset_ms"), offset(seen, camera)),
         (("gates", "luma_min"), luma_min(seen, camera)),
@@ -76,23 +76,23 @@ pub(super) fn of_box(site: &Site) -> Vec<(Key, Fit)> {
     all.into_iter().filter_map(|(key, fit)| Some((key, fit?))).collect()
 }
 
-fn offset(seen: &Seen, camera: &CameraFacts) -> Option<Fit> {
+fn offset(seen: &Observations, camera: &CameraFacts) -> Option<Fit> {
     let clap = seen.clap?;
     if i64::from(clap.offset_ms) == camera.offset_ms {
-        return Some(Fit::Keep("the clap test came to what is set".into()));
+        return Some(Fit::Keep("the clap test measured the value that is set".into()));
     }
     let reason =
         format!("the sound of {} claps came so much later than their picture ({} % sure)", clap.claps, clap.confidence);
     Some(Fit::Set(Value::Integer(clap.offset_ms.into()), reason))
 }
 
-fn masks(seen: &Seen) -> Option<Fit> {
+fn masks(seen: &Observations) -> Option<Fit> {
     let reason = "drawn on the grid of the dry run: fractions of width and height, from the top left".to_owned();
     Some(Fit::Set(Value::Polygons(seen.masks.clone()?), reason))
 }
 
 /// Only ever raised: below half of the darkest moment of a baseline the lights are off.
-fn luma_min(seen: &Seen, camera: &CameraFacts) -> Option<Fit> {
+fn luma_min(seen: &Observations, camera: &CameraFacts) -> Option<Fit> {
     let measured = stretches(seen).into_iter().filter(|it| WINDOWS_MIN <= it.windows as usize);
     let darkest = measured.filter_map(|it| it.darkest).min()?;
     let (wanted, limit) = at_most((f64::from(darkest) * LUMA_SHARE).floor(), LUMA_MIN_MAX);
@@ -113,8 +113,8 @@ fn luma_min(seen: &Seen, camera: &CameraFacts) -> Option<Fit> {
 /// The gate is there to find a camera that hangs, not an empty place: what the network says of that is held back by
 /// `reading.min_group` and `reading.min_confidence`. So the stiller of the two phases, which is the empty one as a rule,
 /// must pass it, with a margin ([`MOTION_SHARE`]) for a day with more light; and where that leaves no room above what a
-/// repeated picture moves ([`REPEATED`]), no threshold parts the two, and the key stays.
-fn motion_min(seen: &Seen, camera: &CameraFacts) -> Option<Fit> {
+/// repeated picture moves ([`REPEATED`]), no threshold separates the two, and the key stays.
+fn motion_min(seen: &Observations, camera: &CameraFacts) -> Option<Fit> {
     let Some(empty) = seen.baseline.empty.motion(STILL_SHARE) else {
         let Stretch { motions, windows, .. } = &seen.baseline.empty;
         let reason = || {
@@ -129,10 +129,10 @@ fn motion_min(seen: &Seen, camera: &CameraFacts) -> Option<Fit> {
     let set = camera.gates.motion_min.get();
     let (wanted, limit) = at_most((stillest * MOTION_SHARE * 100.0).floor() / 100.0, MOTION_MIN_MAX);
     Some(if set == 0.0 {
-        Fit::Keep("it is 0, which switches the gate off; that is nobody's decision but yours".into())
+        Fit::Keep("it is 0, which switches the gate off; it stays off".into())
     } else if wanted < REPEATED {
         Fit::Keep(format!(
-            "the place is as still ({stillest:.2} levels) as a picture that repeats itself: no threshold parts the two; \
+            "the place is as still ({stillest:.2} levels) as a picture that repeats itself: no threshold separates the two; \
              less noise reduction in the camera would"
         ))
     } else if (wanted - set).abs() < 0.01 {
@@ -149,7 +149,7 @@ fn at_most(number: f64, limit: f64) -> (f64, String) {
     if limit < number { (limit, format!(", but {limit} at most")) } else { (number, String::new()) }
 }
 
-fn stretches(seen: &Seen) -> [&Stretch; 2] {
+fn stretches(seen: &Observations) -> [&Stretch; 2] {
     [Phase::Empty, Phase::Usual].map(|phase| seen.baseline.of(phase))
 }
 
@@ -197,12 +197,12 @@ fn min_confidence(site: &Site) -> Option<Fit> {
     // Ten-thousandths are what the network's answers come in: what is below them is the arithmetic's.
     let wanted = (((empty + CONFIDENCE_ABOVE) * 1e4).round() / 100.0).ceil() / 100.0;
     let reason = format!(
-        "of the empty place the network was up to {empty:.2} sure; as usual half of the windows are above {usual:.2}"
+        "for the empty place the network was up to {empty:.2} sure; as usual half of the windows are above {usual:.2}"
     );
     Some(if wanted <= site.facts.min_confidence {
         Fit::Keep(format!("{reason}: what is set is enough"))
     } else if CONFIDENCE_MAX < wanted || usual <= wanted {
-        Fit::Keep(format!("{reason}: no bound parts the two"))
+        Fit::Keep(format!("{reason}: no bound separates the two"))
     } else {
         Fit::Set(Value::Number(wanted), reason)
     })
@@ -227,7 +227,7 @@ mod tests {
     /// Too dark, too still and too unsure to change any key.
     const PLAIN: Like = Like { likeliest: 3400, luma: 20, motion: 0.0 };
 
-    fn phase(seen: &mut Seen, phase: Phase, windows: u32, like: Like) {
+    fn phase(seen: &mut Observations, phase: Phase, windows: u32, like: Like) {
         seen.baseline.begin(phase, windows, 1);
         for _ in 0..=windows {
             seen.baseline.window([like.likeliest, 10_000 - like.likeliest, 0], Some(like.motion));
@@ -235,7 +235,7 @@ mod tests {
         }
     }
 
-    fn site(change: impl FnOnce(&mut Seen)) -> Site {
+    fn site(change: impl FnOnce(&mut Observations)) -> Site {
         let mut site = Site::new(facts(), Moment(0));
         change(site.seen(CameraId(0)).unwrap());
         site
@@ -244,9 +244,9 @@ mod tests {
     /// What becomes of `key`: its value; or a word of the reason why it stays; nothing where it was not measured.
     #[track_caller]
     fn check(site: &Site, key: &str, expected: Result<Option<&str>, &str>) {
-        let found = settings::found(site);
+        let found = settings::fitted_keys(site);
         let set = found.settings.iter().find(|it| it.key == key).map(|it| it.value.to_string());
-        let kept = found.kept.iter().find(|it| it.key == key).map(|it| it.reason.as_str());
+        let kept = found.unchanged.iter().find(|it| it.key == key).map(|it| it.reason.as_str());
         match expected {
             Ok(value) => assert_eq!((set.as_deref(), kept), (value, None)),
             Err(word) => assert!(set.is_none() && kept.is_some_and(|it| it.contains(word)), "{set:?} {kept:?}"),
@@ -254,15 +254,15 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_measured_is_not_spoken_of() {
-        assert_eq!(settings::found(&site(|_| {})), settings::Found::default());
+    fn what_was_not_measured_is_not_reported() {
+        assert_eq!(settings::fitted_keys(&site(|_| {})), settings::FittedKeys::default());
     }
 
     #[test]
     fn a_clap_sets_the_offset() {
         let clap = |offset_ms| site(|seen| seen.clap = Some(Clap { offset_ms, confidence: 93, claps: 5 }));
         check(&clap(-180), "offset_ms", Ok(Some("-180")));
-        check(&clap(0), "offset_ms", Err("what is set"));
+        check(&clap(0), "offset_ms", Err("the value that is set"));
     }
 
     #[test]
@@ -291,7 +291,7 @@ mod tests {
         // People who sit more still than the lights of the empty place flicker.
         check(&moving(1.4, 0.8, 0.05), "motion_min", Ok(Some("0.2")));
         check(&moving(9.0, 12.0, 0.05), "motion_min", Ok(Some("0.5")));
-        let reason = &settings::found(&moving(9.0, 12.0, 0.05)).settings[0].reason;
+        let reason = &settings::fitted_keys(&moving(9.0, 12.0, 0.05)).settings[0].reason;
         assert!(reason.ends_with("9.00 levels, but 0.5 at most"), "{reason}");
         // A new camera is less noisy than the one before it, for which it was set.
         check(&moving(0.8, 12.0, 0.4), "motion_min", Ok(Some("0.2")));
@@ -300,9 +300,9 @@ mod tests {
 
     #[test]
     fn a_place_as_still_as_a_repeated_picture_keeps_the_gate() {
-        check(&moving(0.19, 12.0, 0.05), "motion_min", Err("no threshold parts the two"));
+        check(&moving(0.19, 12.0, 0.05), "motion_min", Err("no threshold separates the two"));
         check(&moving(0.0, 12.0, 0.05), "motion_min", Err("(0.00 levels)"));
-        check(&moving(1.4, 0.1, 0.05), "motion_min", Err("no threshold parts the two"));
+        check(&moving(1.4, 0.1, 0.05), "motion_min", Err("no threshold separates the two"));
         check(&moving(1.4, 12.0, 0.0), "motion_min", Err("switches the gate off"));
     }
 
@@ -334,7 +334,7 @@ mod tests {
         sure.facts.min_confidence = 0.6;
         check(&sure, "min_confidence", Err("what is set is enough"));
         // The network is as sure of the empty place as of the others: a bound would withhold everything.
-        check(&both(8000, 8000), "min_confidence", Err("no bound parts the two"));
+        check(&both(8000, 8000), "min_confidence", Err("no bound separates the two"));
         let one = site(|seen| phase(seen, Phase::Empty, 12, Like { likeliest: 6200, ..PLAIN }));
         check(&one, "min_confidence", Err("both places are needed"));
         // A network that sees that nobody is there says nothing.
@@ -351,13 +351,13 @@ mod tests {
         let prior = |hop_s: f64, windows| {
             let mut site = site(|seen| phase(seen, Phase::Usual, windows, sure));
             site.facts.hop_s = hop_s;
-            settings::found(&site).settings.first().map(|it| it.reason.clone())
+            settings::fitted_keys(&site).settings.first().map(|it| it.reason.clone())
         };
         assert!(prior(5.0, 24).unwrap().starts_with("fitted to 24 windows"));
         assert!(prior(2.0, 36).unwrap().starts_with("fitted to 12 windows"));
         assert_eq!(prior(2.0, 33), None);
         check(&site(|seen| phase(seen, Phase::Usual, 11, sure)), "prior", Err("12 are needed"));
-        let found = settings::found(&site(|seen| phase(seen, Phase::Usual, 24, sure)));
+        let found = settings::fitted_keys(&site(|seen| phase(seen, Phase::Usual, 24, sure)));
         let Value::Numbers(shares) = &found.settings[0].value else { panic!("{found:?}") };
         assert!((shares.iter().sum::<f64>() - 1.0).abs() < 1e-9 && 0.4 < shares[0], "{shares:?}");
     }

@@ -7,7 +7,7 @@ use super::{
     baseline::{Phase, WINDOWS},
     facts::CameraFacts,
     mask::Grid,
-    observations::{Clap, Seen},
+    observations::{Clap, Observations},
 };
 use crate::{
     mask::POLYGONS_MAX,
@@ -46,7 +46,7 @@ pub struct Guide {
 #[derive(Clone, Copy, Debug)]
 struct Clapping {
     since: Moment,
-    /// A survey of this test has come; one of the test before may still be under way.
+    /// A probe of this test has come; one of the test before may still be under way.
     is_new: bool,
 }
 
@@ -182,11 +182,11 @@ impl Guide {
     fn look_at(&mut self, site: &mut Site, camera: CameraId, now: Moment) -> Option<DryRunRequest> {
         let test = self.clapping.get_mut(&camera)?;
         let seen = site.seen(camera)?;
-        let survey = seen.survey.filter(|it| it.step == Step::Decoded);
-        if let Some(survey) = survey {
-            test.is_new |= survey.claps < CLAPS;
-            if test.is_new && CLAPS <= survey.claps && ProbeRecord::CLAP_CONFIDENCE_MIN <= survey.clap_confidence {
-                let (offset_ms, confidence, claps) = (survey.clap_offset_ms, survey.clap_confidence, survey.claps);
+        let probe = seen.probe.filter(|it| it.step == Step::Decoded);
+        if let Some(probe) = probe {
+            test.is_new |= probe.claps < CLAPS;
+            if test.is_new && CLAPS <= probe.claps && ProbeRecord::CLAP_CONFIDENCE_MIN <= probe.clap_confidence {
+                let (offset_ms, confidence, claps) = (probe.clap_offset_ms, probe.clap_confidence, probe.claps);
                 seen.clap = Some(Clap { offset_ms, confidence, claps });
                 let note = format!("accepted: sound comes {offset_ms:+} ms after the picture ({confidence} % sure)");
                 return Some(self.end_clap(site, camera, &note));
@@ -201,7 +201,7 @@ impl Guide {
     }
 
     /// Says when a phase of a baseline has come to its end.
-    fn look_at_baseline(&mut self, camera: &CameraFacts, seen: &Seen) {
+    fn look_at_baseline(&mut self, camera: &CameraFacts, seen: &Observations) {
         let running = seen.baseline.progress().map(|it| it.0);
         let before = match running {
             Some(phase) => self.measuring.insert(camera.id, phase),
@@ -247,9 +247,9 @@ pub(super) mod tests {
         keys.iter().for_each(|key| assert_eq!(guide.key(*key, site, at(0)), None));
     }
 
-    fn survey(site: &mut Site, claps: u8, confidence: u8) {
-        let survey = site.seen(HALL).unwrap().survey.as_mut().unwrap();
-        (survey.claps, survey.clap_confidence, survey.clap_offset_ms) = (claps, confidence, 180);
+    fn probe(site: &mut Site, claps: u8, confidence: u8) {
+        let probe = site.seen(HALL).unwrap().probe.as_mut().unwrap();
+        (probe.claps, probe.clap_confidence, probe.clap_offset_ms) = (claps, confidence, 180);
     }
 
     fn at(s: i64) -> Moment {
@@ -259,14 +259,14 @@ pub(super) mod tests {
     #[test]
     fn a_sure_clap_test_is_accepted() {
         let (mut site, mut guide) = (site(), Guide::new(None));
-        survey(&mut site, 9, 99);
+        probe(&mut site, 9, 99);
         assert_eq!(guide.key(Key::Char('c'), &mut site, at(0)), Some(DryRunRequest::Clap(HALL)));
         assert_eq!(guide.look(&mut site, at(1)), [], "that is the test before");
-        survey(&mut site, 2, 95);
+        probe(&mut site, 2, 95);
         assert_eq!(guide.look(&mut site, at(5)), []);
-        survey(&mut site, 5, 79);
+        probe(&mut site, 5, 79);
         assert_eq!(guide.look(&mut site, at(9)), []);
-        survey(&mut site, 6, 80);
+        probe(&mut site, 6, 80);
         assert_eq!(guide.look(&mut site, at(10)), [DryRunRequest::EndClapTest(HALL)]);
         let clap = Clap { offset_ms: 180, confidence: 80, claps: 6 };
         assert_eq!(site.seen(HALL).unwrap().clap, Some(clap));
@@ -278,7 +278,7 @@ pub(super) mod tests {
     fn an_unsure_clap_test_sets_nothing() {
         let (mut site, mut guide) = (site(), Guide::new(None));
         guide.key(Key::Char('c'), &mut site, at(0));
-        survey(&mut site, 4, 99);
+        probe(&mut site, 4, 99);
         assert_eq!(guide.look(&mut site, at(59)), []);
         assert_eq!(guide.look(&mut site, at(60)), [DryRunRequest::EndClapTest(HALL)]);
         assert_eq!(site.seen(HALL).unwrap().clap, None);

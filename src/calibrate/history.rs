@@ -58,9 +58,9 @@ impl Tally {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Trace<const N: usize> {
     points: Vec<(f64, [f32; N])>,
-    /// Only every so manieth point is kept.
+    /// One of this many points is stored.
     stride: usize,
-    /// How many came since the last that was kept.
+    /// How many points came since the last stored one.
     skipped: usize,
 }
 

@@ -11,7 +11,7 @@ use super::{
     facts::{CameraFacts, Facts},
     fit::STILL_SHARE,
     grade::Grade,
-    observations::Seen,
+    observations::Observations,
     settings,
     system::libraries,
     verdict::{Item, Section, counts},
@@ -84,8 +84,8 @@ fn header(site: &Site, [fail, warn, pass, unknown]: [usize; 4]) -> String {
         (0, 0) => "Everything that was measured is right.".to_owned(),
         (0, 1) => "It works; one thing could be better.".to_owned(),
         (0, warn) => format!("It works; {warn} things could be better."),
-        (1, _) => "One thing must be cured.".to_owned(),
-        (fail, _) => format!("{fail} things must be cured."),
+        (1, _) => "One item must be fixed.".to_owned(),
+        (fail, _) => format!("{fail} items must be fixed."),
     };
     let pill = |class: &str, count: usize, word: &str| {
         let class = if count == 0 { "unknown" } else { class };
@@ -143,7 +143,7 @@ fn to_do(verdicts: &[(&CameraFacts, Vec<Item>)]) -> String {
     }
 }
 
-fn of_camera(camera: &CameraFacts, items: &[Item], seen: &Seen, site: &Site) -> String {
+fn of_camera(camera: &CameraFacts, items: &[Item], seen: &Observations, site: &Site) -> String {
     let name = escape(&camera.name);
     let mut html = format!("<section>\n<h2>Camera {name}</h2>\n");
     html += &table(items);
@@ -195,7 +195,7 @@ fn row(item: &Item) -> String {
 }
 
 /// How it went over time, and how long readings took.
-fn plots(seen: &Seen, end_s: f64) -> String {
+fn plots(seen: &Observations, end_s: f64) -> String {
     let one = |points: &[(f64, [f32; 1])]| points.iter().map(|(at, it)| (*at, f64::from(it[0]))).collect::<Vec<_>>();
     let of = |nth: usize| {
         let points = seen.probabilities.points();
@@ -215,7 +215,7 @@ fn plots(seen: &Seen, end_s: f64) -> String {
 }
 
 /// What came out, in numbers.
-fn readings(seen: &Seen) -> String {
+fn readings(seen: &Observations) -> String {
     let row =
         |word: &str, count: u32| format!("<tr><th scope=\"row\">{word}</th><td class=\"number\">{count}</td></tr>\n");
     let labels = Emotion::ALL.iter().map(|it| row(it.as_str(), seen.labels[*it as usize]));
@@ -228,7 +228,7 @@ fn readings(seen: &Seen) -> String {
 }
 
 /// What the guided baseline measured, where there was one.
-fn baseline(seen: &Seen, facts: &Facts) -> String {
+fn baseline(seen: &Observations, facts: &Facts) -> String {
     let places = [Phase::Empty, Phase::Usual].map(|phase| seen.baseline.of(phase));
     if places.iter().all(|it| it.windows == 0) {
         return String::new();
@@ -258,12 +258,12 @@ fn baseline(seen: &Seen, facts: &Facts) -> String {
 
 /// The settings found, as text to be copied.
 fn found(site: &Site) -> String {
-    let found = settings::found(site);
+    let found = settings::fitted_keys(site);
     let text = match found.settings.is_empty() {
         true => "<p>None: what was measured agrees with what is set, or was not measured.</p>\n".to_owned(),
         false => format!("<pre>{}</pre>\n", escape(&settings::text(site, &found.settings))),
     };
-    let kept = found.kept.iter().map(|it| {
+    let kept = found.unchanged.iter().map(|it| {
         let (owner, reason) = (escape(settings::owner(site, it.camera)), escape(&it.reason));
         format!("<li><strong>{owner}, {}.{}:</strong> {reason}</li>\n", it.section, it.key)
     });

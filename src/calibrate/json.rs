@@ -5,7 +5,7 @@ use serde_json::{Map, Value as Json, json};
 use super::{
     Site,
     facts::Facts,
-    settings::{self, Kept, Setting},
+    settings::{self, Setting, UnchangedKey},
     system,
     value::Value,
     verdict::{Item, counts},
@@ -43,7 +43,7 @@ pub fn record(site: &Site, record: &Record) -> Json {
     match record {
         Record::Reading(it) => reading(site.name(it.camera), it),
         Record::Vital(it) => vital(site.name(it.camera), it),
-        Record::ProbeRecord(it) => survey(site.name(it.camera), it),
+        Record::ProbeRecord(it) => probe(site.name(it.camera), it),
     }
 }
 
@@ -75,25 +75,25 @@ fn vital(name: &str, vital: &Vital) -> Json {
     })
 }
 
-fn survey(name: &str, survey: &ProbeRecord) -> Json {
+fn probe(name: &str, probe: &ProbeRecord) -> Json {
     let known = |is_known: bool, number: f64| if is_known { json!(number) } else { Json::Null };
-    let heard = survey.noise_floor_cdb != crate::wire::record::LEVEL_NONE_CDB;
+    let heard = probe.noise_floor_cdb != crate::wire::record::LEVEL_NONE_CDB;
     let mut line = json!({
-        "kind": "survey", "camera": name, "step": survey.step.as_str(), "slot": survey.slot,
-        "contrast": survey.contrast, "sharpness": survey.sharpness, "frozen_ms": survey.frozen_ms,
-        "jitter_ms": f64::from(survey.jitter_us) / 1000.0, "round_trip_ms": f64::from(survey.round_trip_us) / 1000.0,
-        "packets": survey.packets,
-        "camera_clock_ms": known(survey.camera_clock_ms != i32::MIN, f64::from(survey.camera_clock_ms)),
-        "noise_floor_db": known(heard, f64::from(survey.noise_floor_cdb) / 100.0),
-        "peak_db": known(heard, f64::from(survey.peak_cdb) / 100.0), "clipped_permille": survey.clipped_permille,
-        "hum_db": known(0 < survey.hum_hz, f64::from(survey.hum_cdb) / 100.0), "hum_hz": survey.hum_hz,
-        "clap_offset_ms": survey.clap_offset_ms, "clap_confidence": survey.clap_confidence, "claps": survey.claps,
-        "motion": survey.motion(),
+        "kind": "survey", "camera": name, "step": probe.step.as_str(), "slot": probe.slot,
+        "contrast": probe.contrast, "sharpness": probe.sharpness, "frozen_ms": probe.frozen_ms,
+        "jitter_ms": f64::from(probe.jitter_us) / 1000.0, "round_trip_ms": f64::from(probe.round_trip_us) / 1000.0,
+        "packets": probe.packets,
+        "camera_clock_ms": known(probe.camera_clock_ms != i32::MIN, f64::from(probe.camera_clock_ms)),
+        "noise_floor_db": known(heard, f64::from(probe.noise_floor_cdb) / 100.0),
+        "peak_db": known(heard, f64::from(probe.peak_cdb) / 100.0), "clipped_permille": probe.clipped_permille,
+        "hum_db": known(0 < probe.hum_hz, f64::from(probe.hum_cdb) / 100.0), "hum_hz": probe.hum_hz,
+        "clap_offset_ms": probe.clap_offset_ms, "clap_confidence": probe.clap_confidence, "claps": probe.claps,
+        "motion": probe.motion(),
     });
-    for (estimate, permille) in Estimate::ALL.into_iter().zip(survey.estimates_permille) {
+    for (estimate, permille) in Estimate::ALL.into_iter().zip(probe.estimates_permille) {
         line[format!("{}_permille", estimate.as_str())] = json!(permille);
     }
-    probabilities(&mut line, survey.probabilities);
+    probabilities(&mut line, probe.probabilities);
     line
 }
 
@@ -130,7 +130,7 @@ pub fn setting(site: &Site, setting: &Setting) -> Json {
 
 /// A key that was measured and stays as it is.
 #[must_use]
-pub fn kept(site: &Site, kept: &Kept) -> Json {
+pub fn kept(site: &Site, kept: &UnchangedKey) -> Json {
     json!({
         "kind": "kept", "camera": kept.camera.map(|it| site.name(it)), "key": format!("{}.{}", kept.section, kept.key),
         "reason": kept.reason,
@@ -145,9 +145,9 @@ pub fn end(site: &Site) -> Vec<Json> {
         items.iter().map(|item| verdict(&camera.name, item, true)).collect::<Vec<_>>()
     };
     let mut lines: Vec<_> = verdicts.iter().flat_map(of).collect();
-    let found = settings::found(site);
+    let found = settings::fitted_keys(site);
     lines.extend(found.settings.iter().map(|it| setting(site, it)));
-    lines.extend(found.kept.iter().map(|it| kept(site, it)));
+    lines.extend(found.unchanged.iter().map(|it| kept(site, it)));
     let [pass, warn, fail, unknown] = counts(verdicts.iter().flat_map(|(_, items)| items));
     let mut end = Map::new();
     end.insert("kind".into(), json!("end"));

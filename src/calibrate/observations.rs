@@ -19,11 +19,11 @@ const MOVES_MS: u32 = 2000;
 
 /// What was seen of one camera.
 #[derive(Clone, Debug, Default)]
-pub struct Seen {
+pub struct Observations {
     /// The newest.
     pub vital: Option<Vital>,
     /// The newest.
-    pub survey: Option<ProbeRecord>,
+    pub probe: Option<ProbeRecord>,
     /// The newest.
     pub reading: Option<Reading>,
     /// The newest of a camera that was online, and of one whose picture was decoded.
@@ -89,7 +89,7 @@ pub struct Clap {
     pub claps: u8,
 }
 
-impl Seen {
+impl Observations {
     /// Takes a reading that came so long after the run's beginning.
     pub fn reading(&mut self, reading: &Reading, at: Span) {
         self.slots += 1;
@@ -138,28 +138,28 @@ impl Seen {
         }
     }
 
-    /// Takes a survey.
-    pub fn survey(&mut self, survey: &ProbeRecord) {
-        let before = self.survey.map_or(0, |it| it.packets);
+    /// Takes a probe.
+    pub fn probe(&mut self, probe: &ProbeRecord) {
+        let before = self.probe.map_or(0, |it| it.packets);
         // A new connection counts from zero.
-        let new = survey.packets.checked_sub(before).unwrap_or(survey.packets);
+        let new = probe.packets.checked_sub(before).unwrap_or(probe.packets);
         self.packets += u64::from(new);
-        self.furthest = self.furthest.max(Some(survey.step));
-        self.has_moved |= survey.step == Step::Decoded && 0 < survey.contrast && survey.frozen_ms < MOVES_MS;
-        if self.survey.map_or(0, |it| it.slot) < survey.slot {
-            if survey.probabilities != [0; 3] {
-                self.confidence.add(survey.probabilities.into_iter().max().unwrap_or(0));
+        self.furthest = self.furthest.max(Some(probe.step));
+        self.has_moved |= probe.step == Step::Decoded && 0 < probe.contrast && probe.frozen_ms < MOVES_MS;
+        if self.probe.map_or(0, |it| it.slot) < probe.slot {
+            if probe.probabilities != [0; 3] {
+                self.confidence.add(probe.probabilities.into_iter().max().unwrap_or(0));
             }
-            for (tally, permille) in self.estimates_permille.iter_mut().zip(survey.estimates_permille) {
+            for (tally, permille) in self.estimates_permille.iter_mut().zip(probe.estimates_permille) {
                 if 0 < permille {
                     tally.add(permille);
                 }
             }
-            self.baseline.window(survey.probabilities, survey.motion());
+            self.baseline.window(probe.probabilities, probe.motion());
         }
-        self.survey = Some(*survey);
-        if survey.step == Step::Decoded {
-            self.last_good.1 = Some(*survey);
+        self.probe = Some(*probe);
+        if probe.step == Step::Decoded {
+            self.last_good.1 = Some(*probe);
         }
     }
 
@@ -169,16 +169,16 @@ impl Seen {
         self.vital.as_ref().filter(|it| it.state == CameraState::Online).or(self.last_good.0.as_ref())
     }
 
-    /// The newest survey of a camera whose picture was decoded then.
+    /// The newest probe of a camera whose picture was decoded then.
     #[must_use]
     pub fn picture(&self) -> Option<&ProbeRecord> {
-        self.survey.as_ref().filter(|it| it.step == Step::Decoded).or(self.last_good.1.as_ref())
+        self.probe.as_ref().filter(|it| it.step == Step::Decoded).or(self.last_good.1.as_ref())
     }
 
     /// Whether pictures are decoded now.
     #[must_use]
     pub fn is_seen(&self) -> bool {
-        self.survey.is_some_and(|it| it.step == Step::Decoded)
+        self.probe.is_some_and(|it| it.step == Step::Decoded)
     }
 
     /// How many slots have no label for one of these reasons.
@@ -201,7 +201,7 @@ pub(super) mod tests {
         Vital { packets_lost: 0, units_dropped: 0, outages: 0, sound_lost_ms: 0, ..example::vital(CameraId(0)) }
     }
 
-    pub(in super::super) fn survey(slot: u64) -> ProbeRecord {
+    pub(in super::super) fn probe(slot: u64) -> ProbeRecord {
         ProbeRecord {
             step: Step::Decoded,
             contrast: 48,
@@ -222,12 +222,12 @@ pub(super) mod tests {
     }
 
     /// A camera on which everything is right, after so many labelled slots.
-    pub(in super::super) fn good(slots: u64) -> Seen {
-        let mut seen = Seen::default();
+    pub(in super::super) fn good(slots: u64) -> Observations {
+        let mut seen = Observations::default();
         for slot in 1..=slots {
             let at = Span::from_ms(i64::try_from(slot).unwrap() * 5000);
             seen.vital(&vital(), at);
-            seen.survey(&survey(slot));
+            seen.probe(&probe(slot));
             seen.reading(&reading(slot, Outcome::Label(Emotion::Positive)), at);
         }
         seen
@@ -235,16 +235,16 @@ pub(super) mod tests {
 
     #[test]
     fn packets_are_counted_over_connections() {
-        let mut seen = Seen::default();
+        let mut seen = Observations::default();
         for packets in [100, 250, 40, 50] {
-            seen.survey(&ProbeRecord { packets, ..survey(1) });
+            seen.probe(&ProbeRecord { packets, ..probe(1) });
         }
         assert_eq!(seen.packets, 300);
     }
 
     #[test]
     fn a_clap_test_is_no_sign_of_anything() {
-        let mut seen = Seen::default();
+        let mut seen = Observations::default();
         let gap = |slot| reading(slot, Outcome::Withheld(Withheld::VideoGap));
         seen.test(true);
         seen.reading(&gap(1), Span::ZERO);
@@ -259,16 +259,16 @@ pub(super) mod tests {
     fn a_camera_that_went_away_keeps_what_was_measured() {
         let mut seen = good(3);
         seen.vital(&Vital { state: CameraState::Offline, width: 0, ..vital() }, Span::ZERO);
-        seen.survey(&ProbeRecord { step: Step::Connected, contrast: 0, ..survey(3) });
+        seen.probe(&ProbeRecord { step: Step::Connected, contrast: 0, ..probe(3) });
         assert_eq!((seen.online().unwrap().width, seen.picture().unwrap().contrast), (1920, 48));
         assert!(!seen.is_seen());
     }
 
     #[test]
     fn each_window_counts_once() {
-        let mut seen = Seen::default();
+        let mut seen = Observations::default();
         for slot in [1, 1, 2, 2, 2] {
-            seen.survey(&survey(slot));
+            seen.probe(&probe(slot));
         }
         assert_eq!(seen.confidence.count(), 2);
     }

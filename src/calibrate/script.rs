@@ -88,7 +88,7 @@ impl Script {
 fn is_ready(stage: Stage, site: &Site, camera: CameraId) -> bool {
     match stage {
         Stage::Clap => site.hears(camera),
-        Stage::Baseline(..) => site.of(camera).is_some_and(super::observations::Seen::is_seen),
+        Stage::Baseline(..) => site.of(camera).is_some_and(super::observations::Observations::is_seen),
     }
 }
 

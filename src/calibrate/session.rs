@@ -14,7 +14,7 @@ use super::{
     guide::Guide,
     json,
     script::{Script, Wanted},
-    text::{self, Told},
+    text::{self, PrintedLines},
     view::{self, Screen},
 };
 use crate::{
@@ -27,7 +27,7 @@ use crate::{
 
 /// How long a key waits for an answer, and how often a view is drawn at most.
 const TURN: Duration = Duration::from_millis(100);
-/// While nothing but the end of the rooms is waited for.
+/// While only the end of the processes is waited for.
 const LONG: Duration = Duration::from_secs(3600);
 /// Lines of the log that a view may show.
 const LOG_LINES: usize = 200;
@@ -50,65 +50,67 @@ pub struct Session {
     pub wanted: Wanted,
     /// Where it goes.
     pub output: Output,
-    /// What the rooms say. Its end is the end of the run.
-    pub heard: Receiver<DryRunEvent>,
-    /// What somebody asks of the process.
+    /// From the processes; the run ends when it is closed.
+    pub events: Receiver<DryRunEvent>,
+    /// The signals that this process received.
     pub signals: Receiver<Signal>,
-    /// To the parent: what is asked of the rooms.
-    pub asks: Sender<DryRunRequest>,
+    /// To the parent, for `ingest` and `infer`.
+    pub requests: Sender<DryRunRequest>,
     /// To the parent: signals that it must see.
     pub parent: Sender<Signal>,
-    /// How late it is.
+    /// The clock of the process.
     pub clock: Arc<dyn Clock>,
 }
 
 /// How a turn ended.
 enum Turn {
     Key(Key),
-    Heard(DryRunEvent),
+    Event(DryRunEvent),
     Signal(Signal),
     Nothing,
-    /// The rooms are gone.
+    /// The processes have ended.
     Over,
 }
 
 impl Session {
-    /// Runs until the rooms are gone, which somebody asks for: a key, a signal, the script, or a closed output. Returns
-    /// what was seen, and the last words of the log where a terminal was left.
+    /// Runs until the processes have ended, after a key, a signal, the script or a closed output asked for it. Returns
+    /// what was observed, and the last log lines where a terminal was left.
     #[must_use]
     pub fn run(mut self) -> (Site, Option<Tail>) {
         let mut guide = Guide::new(self.wanted.baseline);
         let mut script = Script::new(self.wanted);
-        let mut shown = Shown { told: Told::default(), note: String::new(), screen: Screen::default() };
+        let mut shown = Shown { printed: PrintedLines::default(), note: String::new(), screen: Screen::default() };
         let mut tail = None;
         if matches!(self.output, Output::Json) && shown.line(&json::run(&self.site.facts).to_string()).is_err() {
-            self.ask(DryRunRequest::Stop);
+            self.send(DryRunRequest::Stop);
         }
         loop {
             let now = self.clock.now();
             self.site.tick(now);
-            let (mut asks, words) = script.step(&mut self.site, &mut guide, now);
-            asks.extend(guide.look(&mut self.site, now));
-            words.into_iter().for_each(|it| guide.note = it.into());
+            let (mut requests, note) = script.step(&mut self.site, &mut guide, now);
+            requests.extend(guide.look(&mut self.site, now));
+            if let Some(note) = note {
+                guide.note = note.into();
+            }
             if script.is_over(&self.site) {
-                asks.push(DryRunRequest::Stop);
+                requests.push(DryRunRequest::Stop);
             }
             let mut ends = self.show(&mut shown, &guide).is_err();
             match self.turn() {
                 Turn::Over => break,
                 Turn::Nothing => {}
-                Turn::Key(key) => asks.extend(guide.key(key, &mut self.site, self.clock.now())),
+                Turn::Key(key) => requests.extend(guide.key(key, &mut self.site, self.clock.now())),
                 Turn::Signal(signal) => {
-                    // The first lets the rooms finish, the second does not.
+                    // The first lets the processes finish, the second does not.
                     self.parent.try_send(signal).ok();
                     ends |= matches!(signal, Signal::Stop | Signal::StopAtOnce);
                 }
-                Turn::Heard(heard) => ends |= self.hear(&mut shown, &heard).is_err(),
+                Turn::Event(event) => ends |= self.handle(&mut shown, &event).is_err(),
             }
-            ends |= asks.contains(&DryRunRequest::Stop);
-            asks.into_iter().for_each(|it| self.ask(it));
+            ends |= requests.contains(&DryRunRequest::Stop);
+            requests.into_iter().for_each(|request| self.send(request));
             if ends {
-                self.ask(DryRunRequest::Stop);
+                self.send(DryRunRequest::Stop);
                 tail = tail.or(self.leave());
                 break;
             }
@@ -118,20 +120,20 @@ impl Session {
         (self.site, tail.or(left))
     }
 
-    /// After the end: until the rooms are gone, a second signal ends them at once.
+    /// Waits until the processes have ended; a second signal ends them at once.
     fn wait(&mut self) {
         loop {
             match self.next_of(LONG) {
                 Turn::Over => return,
-                // Where the first was a key of the view, this is the first signal: it is the second wish all the same.
+                // If a key of the view asked for the end, this first signal is the second request.
                 Turn::Signal(Signal::Stop) => drop(self.parent.try_send(Signal::StopAtOnce)),
                 Turn::Signal(signal) => drop(self.parent.try_send(signal)),
-                Turn::Heard(_) | Turn::Key(_) | Turn::Nothing => {}
+                Turn::Event(_) | Turn::Key(_) | Turn::Nothing => {}
             }
         }
     }
 
-    /// A terminal is given back as soon as it is not needed, so that the rooms' last words can be seen.
+    /// Leaves the terminal as soon as it is not needed, so that the last log lines of the processes can be seen.
     fn leave(&mut self) -> Option<Tail> {
         match std::mem::replace(&mut self.output, Output::Lines) {
             Output::View(terminal) => Some(terminal.leave()),
@@ -142,18 +144,16 @@ impl Session {
         }
     }
 
-    fn ask(&self, ask: DryRunRequest) {
-        // A parent that takes no more is ending.
-        if self.asks.try_send(ask).is_err() {
-            debug!(?ask, "the parent does not take this any more");
+    fn send(&self, request: DryRunRequest) {
+        if self.requests.try_send(request).is_err() {
+            debug!(?request, "the parent is ending and takes no requests");
         }
     }
 
-    /// Waits for whatever comes next.
     fn turn(&mut self) -> Turn {
         let Output::View(terminal) = &mut self.output else { return self.next_of(TURN) };
-        match self.heard.try_recv() {
-            Ok(heard) => return Turn::Heard(heard),
+        match self.events.try_recv() {
+            Ok(event) => return Turn::Event(event),
             Err(TryRecvError::Disconnected) => return Turn::Over,
             Err(TryRecvError::Empty) => {}
         }
@@ -162,7 +162,7 @@ impl Session {
         }
         match terminal.key(TURN) {
             Ok(key) => key.map_or(Turn::Nothing, Turn::Key),
-            // Nobody looks any more.
+            // The terminal was closed.
             Err(_) => Turn::Signal(Signal::Stop),
         }
     }
@@ -170,13 +170,13 @@ impl Session {
     fn next_of(&self, within: Duration) -> Turn {
         select! {
             recv(self.signals) -> signal => signal.map_or(Turn::Over, Turn::Signal),
-            recv(self.heard) -> heard => heard.map_or(Turn::Over, Turn::Heard),
+            recv(self.events) -> event => event.map_or(Turn::Over, Turn::Event),
             default(within) => Turn::Nothing,
         }
     }
 
-    fn hear(&mut self, shown: &mut Shown, heard: &DryRunEvent) -> io::Result<()> {
-        match heard {
+    fn handle(&mut self, shown: &mut Shown, event: &DryRunEvent) -> io::Result<()> {
+        match event {
             DryRunEvent::Record(record) => self.take(shown, record),
             DryRunEvent::Libraries(libraries) => {
                 self.site.libraries = Some(*libraries);
@@ -192,17 +192,20 @@ impl Session {
         self.site.take(record, self.clock.now());
         match (&self.output, record) {
             (Output::Json, _) => shown.line(&json::record(&self.site, record).to_string())?,
-            (Output::Lines, Record::Reading(it)) => shown.line(&text::reading(self.site.name(it.camera), it))?,
-            (Output::Lines, Record::ProbeRecord(it)) => {
-                let step = shown.told.step(it).map(|step| text::step(self.site.name(it.camera), step));
-                step.map_or(Ok(()), |line| shown.line(&line))?;
+            (Output::Lines, Record::Reading(reading)) => {
+                shown.line(&text::reading(self.site.name(reading.camera), reading))?;
+            }
+            (Output::Lines, Record::ProbeRecord(probe)) => {
+                if let Some(step) = shown.printed.step(probe) {
+                    shown.line(&text::step(self.site.name(probe.camera), step))?;
+                }
             }
             _ => {}
         }
         if matches!(self.output, Output::View(_)) {
             return Ok(());
         }
-        for (name, item) in shown.told.news(&self.site) {
+        for (name, item) in shown.printed.news(&self.site) {
             shown.line(&match self.output {
                 Output::Json => json::verdict(&name, &item, false).to_string(),
                 _ => text::verdict(&name, &item),
@@ -211,7 +214,7 @@ impl Session {
         Ok(())
     }
 
-    /// Draws the view, or says what people should do.
+    /// Draws the view, or prints a new note of the guide.
     fn show(&mut self, shown: &mut Shown, guide: &Guide) -> io::Result<()> {
         if let Output::View(terminal) = &mut self.output {
             shown.screen.log.extend(terminal.logged());
@@ -230,16 +233,16 @@ impl Session {
     }
 }
 
-/// What was shown.
+/// What was printed or is on the screen.
 struct Shown {
-    told: Told,
-    /// What was said to people last.
+    printed: PrintedLines,
+    /// The last note of the guide.
     note: String,
     screen: Screen,
 }
 
 impl Shown {
-    /// Whoever closed standard output has seen enough: that ends the run.
+    /// An error, such as a closed standard output, ends the run.
     fn line(&self, line: &str) -> io::Result<()> {
         let mut out = io::stdout().lock();
         out.write_all(format!("{line}\n").as_bytes())?;
@@ -262,8 +265,16 @@ mod tests {
         let (parent, for_parent) = bounded(4);
         let wanted = Wanted { slots: Some(3), ..Wanted::default() };
         let clock = Arc::new(SystemClock);
-        let session =
-            Session { site: site(), wanted, output: Output::Lines, heard, signals: asked, asks, parent, clock };
+        let session = Session {
+            site: site(),
+            wanted,
+            output: Output::Lines,
+            events: heard,
+            signals: asked,
+            requests: asks,
+            parent,
+            clock,
+        };
         let session = std::thread::Builder::new().name("session".into()).spawn(move || session.run()).unwrap();
         assert_eq!(to_parent.recv().unwrap(), DryRunRequest::Stop);
         signals.iter().for_each(|it| signal.send(*it).unwrap());

@@ -26,7 +26,7 @@ pub struct Setting {
 
 /// A key that was measured and stays as it is.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Kept {
+pub struct UnchangedKey {
     /// Whose it is; `None` where it belongs to the box.
     pub camera: Option<CameraId>,
     /// The section of the file.
@@ -37,31 +37,31 @@ pub struct Kept {
     pub reason: String,
 }
 
-/// What the guided steps came to: the cameras', then the box's.
+/// The keys that the guided steps measured: the cameras', then the box's.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Found {
+pub struct FittedKeys {
     /// Keys with other values than those that are set.
     pub settings: Vec<Setting>,
     /// Keys for which there is no better value.
-    pub kept: Vec<Kept>,
+    pub unchanged: Vec<UnchangedKey>,
 }
 
 /// All keys that were measured.
 #[must_use]
-pub fn found(site: &Site) -> Found {
-    let mut found = Found::default();
+pub fn fitted_keys(site: &Site) -> FittedKeys {
+    let mut keys = FittedKeys::default();
     for (camera, seen) in site.cameras() {
-        fit::of_camera(seen, camera).into_iter().for_each(|(key, fit)| found.add(Some(camera.id), key, fit));
+        fit::of_camera(seen, camera).into_iter().for_each(|(key, fit)| keys.add(Some(camera.id), key, fit));
     }
-    fit::of_box(site).into_iter().for_each(|(key, fit)| found.add(None, key, fit));
-    found
+    fit::of_box(site).into_iter().for_each(|(key, fit)| keys.add(None, key, fit));
+    keys
 }
 
-impl Found {
+impl FittedKeys {
     fn add(&mut self, camera: Option<CameraId>, (section, key): Key, fit: Fit) {
         match fit {
             Fit::Set(value, reason) => self.settings.push(Setting { camera, section, key, value, reason }),
-            Fit::Keep(reason) => self.kept.push(Kept { camera, section, key, reason }),
+            Fit::Keep(reason) => self.unchanged.push(UnchangedKey { camera, section, key, reason }),
         }
     }
 }
@@ -127,6 +127,6 @@ motion_min = 0.3
 # drawn on the grid of the dry run: fractions of width and height, from the top left
 masks = [[[0.0, 0.0], [0.25, 0.0], [0.25, 0.5], [0.0, 0.5]]]
 ";
-        assert_eq!(text(&site, &found(&site).settings), expected);
+        assert_eq!(text(&site, &fitted_keys(&site).settings), expected);
     }
 }

@@ -33,21 +33,21 @@ pub fn step(name: &str, step: Step) -> String {
     format!("{name:<16} {:<9} {}", "step", step_words(step))
 }
 
-/// Remembers what was told, to tell the changes.
+/// Remembers what was printed, to print changes only.
 #[derive(Clone, Debug, Default)]
-pub struct Told {
+pub struct PrintedLines {
     verdicts: BTreeMap<(String, &'static str), Grade>,
     steps: BTreeMap<CameraId, Step>,
 }
 
-impl Told {
-    /// How far a connection has come, where that is not what was told last.
-    pub fn step(&mut self, survey: &ProbeRecord) -> Option<Step> {
-        let before = self.steps.insert(survey.camera, survey.step).unwrap_or(Step::None);
-        (before != survey.step).then_some(survey.step)
+impl PrintedLines {
+    /// How far a connection has come, if it changed since the last line.
+    pub fn step(&mut self, probe: &ProbeRecord) -> Option<Step> {
+        let before = self.steps.insert(probe.camera, probe.step).unwrap_or(Step::None);
+        (before != probe.step).then_some(probe.step)
     }
 
-    /// The verdicts that are worth a line: those that became a warning or a failure, and those that are none any more.
+    /// The verdicts to print: those that became a warning or a failure, and those that are none any more.
     pub fn news(&mut self, site: &Site) -> Vec<(String, Item)> {
         let mut news = Vec::new();
         for (camera, items) in site.verdicts() {
@@ -91,16 +91,16 @@ pub fn report(site: &Site) -> String {
     }
     let [pass, warn, fail, unknown] = counts(verdicts.iter().flat_map(|(_, items)| items));
     writeln!(text, "\n{fail} fail, {warn} warn, {pass} pass, {unknown} not measured").ok();
-    let found = settings::found(site);
+    let found = settings::fitted_keys(site);
     if !found.settings.is_empty() {
         write!(text, "\nsettings found, for the configuration:\n\n{}", settings::text(site, &found.settings)).ok();
     }
-    if !found.kept.is_empty() {
+    if !found.unchanged.is_empty() {
         text += "\nsettings that stay as they are:\n\n";
     }
-    for kept in &found.kept {
-        let owner = settings::owner(site, kept.camera);
-        writeln!(text, "{owner}: {}.{}: {}", kept.section, kept.key, kept.reason).ok();
+    for key in &found.unchanged {
+        let owner = settings::owner(site, key.camera);
+        writeln!(text, "{owner}: {}.{}: {}", key.section, key.key, key.reason).ok();
     }
     let versions: Vec<_> = system::libraries(site.libraries.as_ref()).map(|(name, it)| format!("{name} {it}")).into();
     let System { os, kernel, architecture, machine } = &site.facts.system;
@@ -129,10 +129,10 @@ mod tests {
 
     #[test]
     fn each_step_of_a_connection_is_told_once() {
-        let mut told = Told::default();
+        let mut printed = PrintedLines::default();
         let mut heard = |camera, step| {
-            let survey = ProbeRecord { step, ..ProbeRecord::unknown(CameraId(camera)) };
-            told.step(&survey).map(|it| super::step("hall", it))
+            let probe = ProbeRecord { step, ..ProbeRecord::unknown(CameraId(camera)) };
+            printed.step(&probe).map(|it| super::step("hall", it))
         };
         assert_eq!(heard(0, Step::None), None);
         assert_eq!(heard(0, Step::Authorised).unwrap(), "hall             step      signed in");
@@ -143,18 +143,18 @@ mod tests {
 
     #[test]
     fn only_changes_for_better_or_worse_are_told() {
-        let (mut site, mut told) = (site(), Told::default());
-        assert_eq!(told.news(&site), []);
+        let (mut site, mut printed) = (site(), PrintedLines::default());
+        assert_eq!(printed.news(&site), []);
         let vital = |site: &mut Site, luma| site.seen(CameraId(0)).unwrap().vital.as_mut().unwrap().luma = luma;
         vital(&mut site, 3);
-        let news = told.news(&site);
+        let news = printed.news(&site);
         let lines: Vec<_> = news.iter().map(|(name, item)| verdict(name, item)).collect();
         let expected = "hall             fail      light: mean 3 of 255: too dark, every reading is withheld: light, or \
                         the camera's exposure";
         assert_eq!(lines, [expected]);
-        assert_eq!(told.news(&site), []);
+        assert_eq!(printed.news(&site), []);
         vital(&mut site, 100);
-        assert_eq!(told.news(&site)[0].1.grade, Grade::Pass);
+        assert_eq!(printed.news(&site)[0].1.grade, Grade::Pass);
     }
 
     #[test]

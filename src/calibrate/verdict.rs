@@ -11,7 +11,7 @@ pub use connection::step_words;
 use super::{
     facts::{CameraFacts, Facts},
     grade::Grade,
-    observations::Seen,
+    observations::Observations,
 };
 
 /// What the thing belongs to.
@@ -114,14 +114,14 @@ impl Item {
 /// What a verdict looks at.
 #[derive(Clone, Copy)]
 struct View<'a> {
-    seen: &'a Seen,
+    seen: &'a Observations,
     facts: &'a Facts,
     camera: &'a CameraFacts,
 }
 
 /// The verdicts on one camera, always the same items in the same order.
 #[must_use]
-pub fn all(seen: &Seen, facts: &Facts, camera: &CameraFacts) -> Vec<Item> {
+pub fn all(seen: &Observations, facts: &Facts, camera: &CameraFacts) -> Vec<Item> {
     let view = View { seen, facts, camera };
     let parts = [
         connection::items(&view),
@@ -153,7 +153,7 @@ mod tests {
 
     /// The verdict on `key` after something was changed about a good camera.
     #[track_caller]
-    pub(super) fn item(key: &str, change: impl FnOnce(&mut Seen, &mut Facts)) -> Item {
+    pub(super) fn item(key: &str, change: impl FnOnce(&mut Observations, &mut Facts)) -> Item {
         let (mut seen, mut facts) = (good(24), facts());
         change(&mut seen, &mut facts);
         let camera = facts.cameras[0].clone();
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[track_caller]
-    pub(super) fn grades(key: &str, expected: Grade, change: impl FnOnce(&mut Seen, &mut Facts)) {
+    pub(super) fn grades(key: &str, expected: Grade, change: impl FnOnce(&mut Observations, &mut Facts)) {
         let item = item(key, change);
         assert_eq!(item.grade, expected, "{item:?}");
         let is_cured = matches!(expected, Grade::Warn | Grade::Fail);
@@ -186,7 +186,7 @@ mod tests {
     #[test]
     fn nothing_is_said_of_a_camera_that_was_not_heard_of() {
         let facts = facts();
-        let items = all(&Seen::default(), &facts, &facts.cameras[0]);
+        let items = all(&Observations::default(), &facts, &facts.cameras[0]);
         assert!(items.iter().all(|it| it.grade == Grade::Unknown && it.measured.is_none()), "{items:#?}");
         assert_eq!(counts(items.iter()), [0, 0, 0, items.len()]);
     }

@@ -9,7 +9,7 @@ use super::{
     grade::Grade,
     guide::{CLAPS, Guide},
     history::Trace,
-    observations::Seen,
+    observations::Observations,
     verdict::{self, Item, step_words},
 };
 use crate::{
@@ -70,7 +70,7 @@ pub fn draw(frame: &mut Frame<'_>, site: &Site, guide: &Guide, screen: &Screen) 
     frame.render_widget(Paragraph::new(keys()), help);
 }
 
-fn title(site: &Site, guide: &Guide, name: &str, seen: &Seen, width: usize) -> Line<'static> {
+fn title(site: &Site, guide: &Guide, name: &str, seen: &Observations, width: usize) -> Line<'static> {
     let count = site.facts.cameras.len();
     let which = if count < 2 { String::new() } else { format!(" ({} of {count})", guide.selected + 1) };
     let reading = match seen.reading.map(|it| it.outcome) {
@@ -89,7 +89,7 @@ fn title(site: &Site, guide: &Guide, name: &str, seen: &Seen, width: usize) -> L
 
 /// All cameras with the worst of each, so that nobody leaves while another one fails.
 fn others(site: &Site, guide: &Guide) -> Line<'static> {
-    let of = |(nth, (camera, seen)): (usize, (&CameraFacts, &Seen))| {
+    let of = |(nth, (camera, seen)): (usize, (&CameraFacts, &Observations))| {
         let items = verdict::all(seen, &site.facts, camera);
         let is_measured = |it: &&Item| it.grade != Grade::Unknown;
         let worst = items.iter().filter(is_measured).map(|it| it.grade).min().unwrap_or(Grade::Unknown);
@@ -102,8 +102,8 @@ fn others(site: &Site, guide: &Guide) -> Line<'static> {
 }
 
 /// How far the connection has come.
-fn steps(seen: &Seen) -> Line<'static> {
-    let step = seen.survey.map_or(Step::None, |it| it.step);
+fn steps(seen: &Observations) -> Line<'static> {
+    let step = seen.probe.map_or(Step::None, |it| it.step);
     let shown = Step::ALL.iter().skip(1).map(|it| {
         // All six fit on 80 columns.
         let text = format!(" {} {}", if *it <= step { '✓' } else { '·' }, step_words(*it));
@@ -113,8 +113,8 @@ fn steps(seen: &Seen) -> Line<'static> {
 }
 
 /// What the network says of the newest window, before smoothing.
-fn likelihoods(seen: &Seen) -> Line<'static> {
-    let probabilities = seen.survey.map_or([0; 3], |it| it.probabilities);
+fn likelihoods(seen: &Observations) -> Line<'static> {
+    let probabilities = seen.probe.map_or([0; 3], |it| it.probabilities);
     if probabilities == [0; 3] {
         return Line::from(" the network gives no probabilities now").add_modifier(Modifier::DIM);
     }
@@ -141,7 +141,7 @@ fn bar(share: f64) -> String {
 }
 
 /// Sound and light, with the last minutes of each.
-fn meters(seen: &Seen, width: usize) -> Line<'static> {
+fn meters(seen: &Observations, width: usize) -> Line<'static> {
     let cells = (width / 2).saturating_sub(22).min(60);
     let level = seen.level.points().last().map_or("none".into(), |it| format!("{:.1} dBFS", it.1[0]));
     let luma = seen.luma.points().last().map_or("none".into(), |it| format!("{:.0} of 255", it.1[0]));
@@ -210,12 +210,12 @@ fn worst(items: &[Item]) -> Option<&Item> {
 }
 
 /// What a person is to do now, while a step runs.
-fn guided(seen: &Seen, guide: &Guide, site: &Site) -> Option<Vec<Line<'static>>> {
+fn guided(seen: &Observations, guide: &Guide, site: &Site) -> Option<Vec<Line<'static>>> {
     if guide.grid.is_some() {
         return Some(grid::words(&guide.note));
     }
     if guide.is_clapping(guide.camera(site)) {
-        let (claps, sure) = seen.survey.map_or((0, 0), |it| (it.claps, it.clap_confidence));
+        let (claps, sure) = seen.probe.map_or((0, 0), |it| (it.claps, it.clap_confidence));
         return Some(vec![
             Line::from(format!(
                 "clap {CLAPS} times in view of the camera, about a second apart, hands well apart between"
@@ -321,31 +321,31 @@ mod tests {
             &[
                 "no reading yet",
                 "· connected · signed in · stream agreed · packets arrive · key frame · picture",
-                "  -- connection     nothing was heard",
+                "  -- connection     no report yet",
             ],
         );
         let mut vital = crate::calibrate::observations::tests::vital();
         (vital.state, vital.fault) = (CameraState::Offline, CameraFault::Unauthorised);
-        let mut survey = crate::calibrate::observations::tests::survey(0);
-        survey.step = Step::Connected;
+        let mut probe = crate::calibrate::observations::tests::probe(0);
+        probe.step = Step::Connected;
         let seen = site.seen(HALL).unwrap();
         seen.vital(&vital, crate::time::Span::ZERO);
-        seen.survey(&survey);
+        seen.probe(&probe);
         let text = seen_on(120, 40, &site, &Guide::new(None), &[]);
-        holds(&text, &["✓ connected", "· signed in", "FAIL connection     unauthorised, came to: connected"]);
+        holds(&text, &["✓ connected", "· signed in", "FAIL connection     unauthorised, reached: connected"]);
         holds(&text, &["the camera refused the user or the password: check camera.user and camera.password_file"]);
     }
 
     #[test]
     fn a_camera_that_went_away_shows_how_far_it_comes_now() {
         let mut site = site();
-        let (mut vital, mut survey) =
-            (crate::calibrate::observations::tests::vital(), crate::calibrate::observations::tests::survey(4));
+        let (mut vital, mut probe) =
+            (crate::calibrate::observations::tests::vital(), crate::calibrate::observations::tests::probe(4));
         (vital.state, vital.fault) = (CameraState::Offline, CameraFault::Unauthorised);
-        survey.step = Step::Connected;
+        probe.step = Step::Connected;
         let seen = site.seen(HALL).unwrap();
         seen.vital(&vital, crate::time::Span::ZERO);
-        seen.survey(&survey);
+        seen.probe(&probe);
         holds(&seen_on(80, 24, &site, &Guide::new(None), &[]), &["✓ connected", "· signed in"]);
     }
 

@@ -1,4 +1,4 @@
-//! `--dry-run`: what was typed, what runs meanwhile, and what is left behind.
+//! `--dry-run`: its options, the run, and the files that it writes.
 
 use std::{fs, ops::ControlFlow, path::PathBuf, sync::Arc, thread};
 
@@ -28,43 +28,43 @@ use crate::{
         signals::{self, HangupAction},
     },
     supervisor::{self, Reload, Sink, worker::Program},
-    terminal::{Tail, Terminal},
+    terminal::Terminal,
     time::{Clock, SystemClock},
 };
 
 /// Records that wait for the view; it takes them several times a second.
 const RECORDS: usize = 1024;
-/// Nobody asks for more at a time than a clap test of every camera.
-const ASKS: usize = 256;
+/// Requests that wait for the parent: a clap test of every camera at most.
+const REQUESTS: usize = 256;
 
 #[derive(Args, Debug)]
 pub(super) struct Options {
-    /// End after so many slots of each camera
+    /// End after N slots of each camera
     #[arg(long, value_name = "N", requires = "dry_run", value_parser = clap::value_parser!(u64).range(1..))]
     slots: Option<u64>,
     /// Print one JSON object per line instead of showing a view
     #[arg(long, requires = "dry_run")]
     json: bool,
-    /// Begin with a clap test on every camera that has sound, without a key
+    /// Begin with a clap test on every camera that has sound, without a key press
     #[arg(long, requires = "dry_run")]
     clap: bool,
-    /// Measure N windows of the empty place, then N of the place as usual, without a key
+    /// Measure N windows of the empty place, then N of the place as usual, without a key press
     #[arg(long, value_name = "N", requires = "dry_run", value_parser = clap::value_parser!(u32).range(WINDOWS_MIN as i64..=10_000))]
     baseline: Option<u32>,
-    /// Leave a report to hand over: one HTML file, which may take the place of an older report
+    /// Write a report, one HTML file; an older report of this name is replaced
     #[arg(long, value_name = "SITE.html", requires = "dry_run")]
     report: Option<PathBuf>,
-    /// Leave a copy of the configuration with the keys that were measured; of several files, a folder of copies
+    /// Write a copy of the configuration with the keys that were measured; of several files, a folder of copies
     #[arg(long, value_name = "PATCHED.toml", requires = "dry_run")]
     patch: Option<PathBuf>,
 }
 
-/// No lock and no state: a dry run may stand beside the daemon, if the camera serves both.
+/// Takes no lock and keeps no state, so that it may run beside the daemon, if the camera serves both.
 pub(super) fn dry_run(options: Options, paths: Vec<PathBuf>) -> Result<Exit, Failure> {
     logging::start("");
     let internal = |err: &dyn std::error::Error| Failure::new(Exit::Internal, err);
-    // From here on Ctrl-C is an end with a report.
-    let asked = signals::listen(HangupAction::Stop).map_err(|err| internal(&err))?;
+    // From here on Ctrl-C ends the run with a report.
+    let received = signals::listen(HangupAction::Stop).map_err(|err| internal(&err))?;
     options.may_write().map_err(|err| Failure::new(Exit::Usage, err))?;
     let read = wiring::site(&paths).map_err(|text| Failure::new(Exit::Configuration, text))?;
     let system = System::read();
@@ -74,15 +74,16 @@ pub(super) fn dry_run(options: Options, paths: Vec<PathBuf>) -> Result<Exit, Fai
     let cores = thread::available_parallelism().map_or(1, |it| u32::try_from(it.get()).unwrap_or(u32::MAX));
     let facts = Facts::new(&read.config, read.network, system, clock.wall_ms(), cores);
     let output = options.output().map_err(|err| internal(&err))?;
-    let (sender, heard) = bounded(RECORDS);
-    let (asks, to_parent) = bounded(ASKS);
+    let (sender, events) = bounded(RECORDS);
+    let (requests, to_parent) = bounded(REQUESTS);
     let (parent, signals) = bounded(1);
     let wanted = Wanted { slots: options.slots, clap: options.clap, baseline: options.baseline };
     let site = Site::new(facts, clock.now());
-    let session = Session { site, wanted, output, heard, signals: asked, asks, parent, clock: Arc::clone(&clock) };
+    let session =
+        Session { site, wanted, output, events, signals: received, requests, parent, clock: Arc::clone(&clock) };
     let session = thread::Builder::new().name("session".into()).spawn(move || session.run());
     let session = session.map_err(|err| internal(&err))?;
-    let take = move |heard| if sender.send(heard).is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) };
+    let take = move |event| if sender.send(event).is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) };
     let reload: Reload = Box::new(move || wiring::load(&paths));
     let run = supervisor::Options {
         sink: Sink::Here(Box::new(take)),
@@ -94,7 +95,9 @@ pub(super) fn dry_run(options: Options, paths: Vec<PathBuf>) -> Result<Exit, Fai
     };
     let ended = supervisor::run(read.config, read.model, run);
     let (site, tail) = session.join().map_err(|_| Failure::new(Exit::Internal, "the view ended with a panic"))?;
-    tail.into_iter().for_each(Tail::wait);
+    if let Some(tail) = tail {
+        tail.wait();
+    }
     ended.map_err(|err| Failure::new(err.exit(), err))?;
     options.leave(&site, &read.files, &read.camera_files)
 }
@@ -113,8 +116,7 @@ impl Options {
         })
     }
 
-    /// Writes what was asked for, and then says what came of it: the terminal may be gone, and the files are wanted all
-    /// the same.
+    /// Writes the files first and prints the result then, because the terminal may have been closed.
     fn leave(&self, site: &Site, files: &[PathBuf], camera_files: &[PathBuf]) -> Result<Exit, Failure> {
         let internal = |err: files::Error| Failure::new(Exit::Internal, err);
         if let Some(path) = &self.report {
@@ -128,7 +130,9 @@ impl Options {
         } else {
             text::report(site)
         })?;
-        self.report.iter().for_each(|it| info!("the report is in {}", it.display()));
+        if let Some(path) = &self.report {
+            info!("the report is in {}", path.display());
+        }
         let verdicts = site.verdicts();
         let [.., fail, _] = counts(verdicts.iter().flat_map(|(_, items)| items));
         debug_assert_eq!(Grade::ALL[2], Grade::Fail);
@@ -139,7 +143,7 @@ impl Options {
 /// One file becomes one file, several become a folder.
 fn write_patch(path: &PathBuf, site: &Site, files: &[PathBuf], camera_files: &[PathBuf]) -> Result<(), Failure> {
     let internal = |text: String| Failure::new(Exit::Internal, text);
-    let found = settings::found(site).settings;
+    let found = settings::fitted_keys(site).settings;
     if files.len() != 1 {
         fs::create_dir(path).map_err(|err| internal(format!("{}: {err}", path.display())))?;
     }

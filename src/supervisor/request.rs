@@ -1,18 +1,18 @@
-//! What may be asked of a dry run while it runs.
+//! Requests to a dry run while it runs.
 
 use crate::wire::{
     CameraId,
     control::{Order, Sampling},
 };
 
-/// What whoever watches a dry run may ask of it.
+/// What the view or the script of a dry run requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DryRunRequest {
     /// Stop everything.
     Stop,
-    /// Begin the clap test on this camera, or begin it anew.
+    /// Start the clap test on this camera, or restart it.
     Clap(CameraId),
-    /// The clap test on this camera is over.
+    /// End the clap test on this camera.
     EndClapTest(CameraId),
 }
 

@@ -1,4 +1,4 @@
-//! Whether the camera can be relied on, and the way to it.
+//! The camera's connection.
 
 use super::{Item, Section, View};
 use crate::{
@@ -30,11 +30,11 @@ pub const fn step_words(step: Step) -> &'static str {
 
 fn connection(view: &View<'_>) -> Item {
     let item = Item::new(Section::Connection, "connection", "connection").should_be("online, with pictures");
-    let Some(vital) = &view.seen.vital else { return item.is("nothing was heard of it yet") };
-    let step = view.seen.survey.map(|it| it.step);
+    let Some(vital) = &view.seen.vital else { return item.is("no report yet") };
+    let step = view.seen.probe.map(|it| it.step);
     let furthest = match step.filter(|it| *it != Step::None).or(view.seen.furthest) {
         None | Some(Step::None) => String::new(),
-        Some(step) => format!(", came to: {}", step_words(step)),
+        Some(step) => format!(", reached: {}", step_words(step)),
     };
     match (vital.state, vital.fault) {
         (CameraState::Online, _) if step.is_none_or(|it| it == Step::Decoded) => {
@@ -68,9 +68,9 @@ fn outages(view: &View<'_>) -> Item {
         .graded(bounds::OUTAGES.grade(count), "the connection was lost: cable, plug, power supply, switch, Wi-Fi")
 }
 
-/// The survey of a network camera whose packets arrive.
+/// The newest record of a network camera whose packets arrive.
 fn rtp<'a>(view: &View<'a>) -> Option<&'a ProbeRecord> {
-    let playing = view.seen.survey.as_ref().filter(|it| Step::Playing <= it.step);
+    let playing = view.seen.probe.as_ref().filter(|it| Step::Playing <= it.step);
     playing.or(view.seen.picture()).filter(|_| view.camera.rtp.is_some())
 }
 
@@ -91,8 +91,8 @@ fn jitter(view: &View<'_>) -> Item {
     let buffer_ms = view.camera.rtp.map_or(0.0, |(_, ms)| f64::from(ms)).max(bounds::BUFFER_MS);
     let bound = bounds::Upper { warn: buffer_ms * bounds::JITTER_OF_BUFFER, fail: f64::INFINITY };
     let item = Item::new(Section::Connection, "jitter", "jitter").should_be(bound.words("ms"));
-    let Some(survey) = rtp(view).filter(|it| 0 < it.jitter_us) else { return item };
-    let ms = f64::from(survey.jitter_us) / 1000.0;
+    let Some(probe) = rtp(view).filter(|it| 0 < it.jitter_us) else { return item };
+    let ms = f64::from(probe.jitter_us) / 1000.0;
     let cure =
         "packets come unevenly: a wired network, less traffic beside the camera's, or a larger camera.latency_ms";
     item.measured(ms, "ms").is(format!("{ms:.1} ms")).graded(bound.grade(ms), cure)
@@ -100,8 +100,8 @@ fn jitter(view: &View<'_>) -> Item {
 
 fn round_trip(view: &View<'_>) -> Item {
     let item = Item::new(Section::Connection, "round_trip", "round trip").should_be(bounds::ROUND_TRIP_MS.words("ms"));
-    let Some(survey) = view.seen.survey.filter(|it| 0 < it.round_trip_us) else { return item };
-    let ms = f64::from(survey.round_trip_us) / 1000.0;
+    let Some(probe) = view.seen.probe.filter(|it| 0 < it.round_trip_us) else { return item };
+    let ms = f64::from(probe.round_trip_us) / 1000.0;
     let cure = "the camera answers slowly: its load, its other viewers, or the way to it";
     item.measured(ms, "ms").is(format!("{ms:.1} ms")).graded(bounds::ROUND_TRIP_MS.grade(ms), cure)
 }
@@ -109,10 +109,10 @@ fn round_trip(view: &View<'_>) -> Item {
 fn clock(view: &View<'_>) -> Item {
     let item =
         Item::new(Section::Connection, "clock", "camera's date").should_be(bounds::CLOCK_MS.times(1e-3).words("s off"));
-    let Some(survey) = rtp(view).filter(|it| it.camera_clock_ms != i32::MIN) else {
+    let Some(probe) = rtp(view).filter(|it| it.camera_clock_ms != i32::MIN) else {
         return item.is("the camera has not told it yet");
     };
-    let s = f64::from(survey.camera_clock_ms) / 1000.0;
+    let s = f64::from(probe.camera_clock_ms) / 1000.0;
     let value = match s.abs() {
         off if off < 0.05 => "right".to_owned(),
         off if off < 600.0 => format!("{s:+.1} s off"),
@@ -140,22 +140,22 @@ mod tests {
         *,
     };
     use crate::{
-        calibrate::observations::Seen,
+        calibrate::observations::Observations,
         config::Transport,
         wire::record::{PictureCodec, Vital},
     };
 
-    fn vital(seen: &mut Seen, change: impl FnOnce(&mut Vital)) {
+    fn vital(seen: &mut Observations, change: impl FnOnce(&mut Vital)) {
         change(seen.vital.as_mut().unwrap());
     }
 
-    fn survey(seen: &mut Seen, change: impl FnOnce(&mut ProbeRecord)) {
-        change(seen.survey.as_mut().unwrap());
+    fn probe(seen: &mut Observations, change: impl FnOnce(&mut ProbeRecord)) {
+        change(seen.probe.as_mut().unwrap());
     }
 
-    fn lost(seen: &mut Seen, fault: CameraFault) {
+    fn lost(seen: &mut Observations, fault: CameraFault) {
         vital(seen, |it| (it.state, it.fault, it.codec) = (CameraState::Offline, fault, PictureCodec::Unknown));
-        survey(seen, |it| it.step = Step::None);
+        probe(seen, |it| it.step = Step::None);
         seen.furthest = Some(Step::Connected);
     }
 
@@ -170,7 +170,7 @@ mod tests {
             grades("connection", grade, |seen, _| lost(seen, *fault));
         }
         let refused = item("connection", |seen, _| lost(seen, CameraFault::Unauthorised));
-        assert_eq!(refused.value, "unauthorised, came to: connected");
+        assert_eq!(refused.value, "unauthorised, reached: connected");
         assert!(refused.cure.contains("camera.password_file"));
     }
 
@@ -188,12 +188,12 @@ mod tests {
 
     #[test]
     fn a_connection_without_a_picture_is_not_judged_yet() {
-        let waiting = item("connection", |seen, _| survey(seen, |it| it.step = Step::Playing));
-        assert_eq!((waiting.grade, waiting.value.as_str()), (Grade::Unknown, "online, came to: packets arrive"));
+        let waiting = item("connection", |seen, _| probe(seen, |it| it.step = Step::Playing));
+        assert_eq!((waiting.grade, waiting.value.as_str()), (Grade::Unknown, "online, reached: packets arrive"));
     }
 
     #[test]
-    fn the_way_is_judged_at_its_bounds() {
+    fn connections_are_graded_at_their_bounds() {
         for (outages, grade) in [(0, Grade::Pass), (1, Grade::Warn), (2, Grade::Warn), (3, Grade::Fail)] {
             grades("outages", grade, |seen, _| vital(seen, |it| it.outages = outages));
         }
@@ -206,17 +206,17 @@ mod tests {
             });
         }
         for (us, grade) in [(0, Grade::Unknown), (50_000, Grade::Pass), (50_001, Grade::Warn)] {
-            grades("jitter", grade, |seen, _| survey(seen, |it| it.jitter_us = us));
+            grades("jitter", grade, |seen, _| probe(seen, |it| it.jitter_us = us));
         }
         grades("jitter", Grade::Pass, |seen, facts| {
             facts.cameras[0].rtp = Some((Transport::Udp, 1000));
-            survey(seen, |it| it.jitter_us = 250_000);
+            probe(seen, |it| it.jitter_us = 250_000);
         });
         for (us, grade) in [(0, Grade::Unknown), (200_000, Grade::Pass), (200_001, Grade::Warn)] {
-            grades("round_trip", grade, |seen, _| survey(seen, |it| it.round_trip_us = us));
+            grades("round_trip", grade, |seen, _| probe(seen, |it| it.round_trip_us = us));
         }
         for (ms, grade) in [(i32::MIN, Grade::Unknown), (-2000, Grade::Pass), (2001, Grade::Warn)] {
-            grades("clock", grade, |seen, _| survey(seen, |it| it.camera_clock_ms = ms));
+            grades("clock", grade, |seen, _| probe(seen, |it| it.camera_clock_ms = ms));
         }
         for (ppm, grade) in
             [(0, Grade::Unknown), (-200, Grade::Pass), (201, Grade::Warn), (1000, Grade::Warn), (-1001, Grade::Fail)]
@@ -234,7 +234,7 @@ mod tests {
 
     #[test]
     fn a_wrong_date_is_told_in_its_own_unit() {
-        let value = |ms| item("clock", |seen, _| survey(seen, |it| it.camera_clock_ms = ms)).value;
+        let value = |ms| item("clock", |seen, _| probe(seen, |it| it.camera_clock_ms = ms)).value;
         assert_eq!(value(-49), "right");
         assert_eq!(value(120), "+0.1 s off");
         assert_eq!(value(-3_600_000), "-1.0 h off");

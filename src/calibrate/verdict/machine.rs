@@ -155,7 +155,7 @@ mod tests {
         super::tests::{grades, item},
         *,
     };
-    use crate::calibrate::{facts::Facts, observations::Seen};
+    use crate::calibrate::{facts::Facts, observations::Observations};
 
     #[test]
     fn the_machine_is_judged_at_its_bounds() {
@@ -186,7 +186,7 @@ mod tests {
     #[test]
     fn headroom_counts_the_cameras_that_there_are() {
         let cameras = |count: usize| {
-            move |seen: &mut Seen, facts: &mut Facts| {
+            move |seen: &mut Observations, facts: &mut Facts| {
                 // 1.4 cores of 0.009 for decoding and 0.69 for the network: two cameras.
                 seen.vital.as_mut().unwrap().inference_us = 1_725_000;
                 facts.cameras = vec![facts.cameras[0].clone(); count];
@@ -202,7 +202,7 @@ mod tests {
     #[test]
     fn readings_are_judged_by_what_can_be_cured() {
         let withheld = |reason, count| {
-            move |seen: &mut Seen, _: &mut Facts| {
+            move |seen: &mut Observations, _: &mut Facts| {
                 (seen.slots, seen.labels) = (100, [100 - count, 0, 0]);
                 seen.withheld = [(reason, count)].into();
             }

@@ -25,28 +25,28 @@ fn light(view: &View<'_>) -> Item {
 
 fn contrast(view: &View<'_>) -> Item {
     let item = Item::new(Section::Picture, "contrast", "contrast").should_be(bounds::CONTRAST.words("levels"));
-    let Some(survey) = view.seen.picture() else { return item };
-    let levels = f64::from(survey.contrast);
+    let Some(probe) = view.seen.picture() else { return item };
+    let levels = f64::from(probe.contrast);
     let cure = "is the lens covered, fogged or dirty? does the camera look at a wall or into the light?";
     item.measured(levels, "levels")
-        .is(format!("{} levels", survey.contrast))
+        .is(format!("{} levels", probe.contrast))
         .graded(bounds::CONTRAST.grade(levels), cure)
 }
 
 fn sharpness(view: &View<'_>) -> Item {
     let item = Item::new(Section::Picture, "sharpness", "sharpness").should_be(bounds::SHARPNESS.words(""));
     // A picture of one colour is neither sharp nor blurred.
-    let Some(survey) = view.seen.picture().filter(|it| 0 < it.contrast) else { return item };
-    let variance = f64::from(survey.sharpness);
+    let Some(probe) = view.seen.picture().filter(|it| 0 < it.contrast) else { return item };
+    let variance = f64::from(probe.sharpness);
     let cure = "turn the focus until this number is largest; clean the lens; remove its film";
-    item.measured(variance, "").is(survey.sharpness.to_string()).graded(bounds::SHARPNESS.grade(variance), cure)
+    item.measured(variance, "").is(probe.sharpness.to_string()).graded(bounds::SHARPNESS.grade(variance), cure)
 }
 
 fn movement(view: &View<'_>) -> Item {
     let item = Item::new(Section::Picture, "movement", "movement")
         .should_be(bounds::FROZEN_MS.times(1e-3).words("s without change"));
-    let Some(survey) = view.seen.picture() else { return item };
-    let ms = f64::from(survey.frozen_ms);
+    let Some(probe) = view.seen.picture() else { return item };
+    let ms = f64::from(probe.frozen_ms);
     let grade = match bounds::FROZEN_MS.grade(ms) {
         // It has moved before, so the camera can; now nothing moves in front of it.
         Grade::Fail if view.seen.has_moved => Grade::Warn,
@@ -56,7 +56,7 @@ fn movement(view: &View<'_>) -> Item {
         recent if recent < 1000.0 => "the picture moves".to_owned(),
         _ => format!("no change for {:.0} s", ms / 1000.0),
     };
-    let motion = survey.motion().map(|it| format!("; {it:.2} levels in the last window"));
+    let motion = probe.motion().map(|it| format!("; {it:.2} levels in the last window"));
     let value = value + &motion.unwrap_or_default();
     let cure = "wave at the camera; if this stays, it repeats one picture: restart it. An empty place may stand still";
     item.measured(ms / 1000.0, "s").is(value).graded(grade, cure)
@@ -92,8 +92,8 @@ mod tests {
     fn movement_is_told_in_the_gates_own_levels() {
         assert_eq!(item("movement", |_, _| {}).value, "the picture moves; 1.60 levels in the last window");
         let unknown = item("movement", |seen, _| {
-            let survey = seen.survey.as_mut().unwrap();
-            (survey.frozen_ms, survey.motion_milli) = (20_000, crate::wire::record::MOTION_NONE_MILLI);
+            let probe = seen.probe.as_mut().unwrap();
+            (probe.frozen_ms, probe.motion_milli) = (20_000, crate::wire::record::MOTION_NONE_MILLI);
         });
         assert_eq!(unknown.value, "no change for 20 s");
     }
@@ -110,19 +110,19 @@ mod tests {
         ] {
             grades("light", grade, |seen, _| seen.vital.as_mut().unwrap().luma = luma);
         }
-        let survey = |key: &str, grade, change: fn(&mut ProbeRecord)| {
-            grades(key, grade, |seen, _| change(seen.survey.as_mut().unwrap()));
+        let probe = |key: &str, grade, change: fn(&mut ProbeRecord)| {
+            grades(key, grade, |seen, _| change(seen.probe.as_mut().unwrap()));
         };
-        survey("contrast", Grade::Pass, |it| it.contrast = 20);
-        survey("contrast", Grade::Warn, |it| it.contrast = 19);
-        survey("contrast", Grade::Warn, |it| it.contrast = 6);
-        survey("contrast", Grade::Fail, |it| it.contrast = 5);
-        survey("contrast", Grade::Fail, |it| it.contrast = 0);
-        survey("sharpness", Grade::Pass, |it| it.sharpness = 100);
-        survey("sharpness", Grade::Warn, |it| it.sharpness = 99);
-        survey("sharpness", Grade::Warn, |it| it.sharpness = 10);
-        survey("sharpness", Grade::Fail, |it| it.sharpness = 9);
-        survey("sharpness", Grade::Unknown, |it| it.contrast = 0);
+        probe("contrast", Grade::Pass, |it| it.contrast = 20);
+        probe("contrast", Grade::Warn, |it| it.contrast = 19);
+        probe("contrast", Grade::Warn, |it| it.contrast = 6);
+        probe("contrast", Grade::Fail, |it| it.contrast = 5);
+        probe("contrast", Grade::Fail, |it| it.contrast = 0);
+        probe("sharpness", Grade::Pass, |it| it.sharpness = 100);
+        probe("sharpness", Grade::Warn, |it| it.sharpness = 99);
+        probe("sharpness", Grade::Warn, |it| it.sharpness = 10);
+        probe("sharpness", Grade::Fail, |it| it.sharpness = 9);
+        probe("sharpness", Grade::Unknown, |it| it.contrast = 0);
         for (permille, grade) in [(52, Grade::Warn), (53, Grade::Pass), (232, Grade::Pass), (233, Grade::Warn)] {
             grades("people", grade, |seen, _| {
                 seen.estimates_permille = Estimates::default();
@@ -131,8 +131,8 @@ mod tests {
         }
         grades("people", Grade::Unknown, |seen, _| seen.estimates_permille = Estimates::default());
         grades("people", Grade::Unknown, |_, facts| facts.network.estimates = Estimates::default());
-        survey("movement", Grade::Pass, |it| it.frozen_ms = 15_000);
-        survey("movement", Grade::Warn, |it| it.frozen_ms = 15_001);
+        probe("movement", Grade::Pass, |it| it.frozen_ms = 15_000);
+        probe("movement", Grade::Warn, |it| it.frozen_ms = 15_001);
     }
 
     #[test]
@@ -142,7 +142,7 @@ mod tests {
         {
             grades("movement", grade, |seen, _| {
                 seen.has_moved = has_moved;
-                seen.survey.as_mut().unwrap().frozen_ms = ms;
+                seen.probe.as_mut().unwrap().frozen_ms = ms;
             });
         }
     }

@@ -44,17 +44,17 @@ fn heard<'a>(view: &View<'a>) -> Option<&'a Vital> {
     view.seen.vital.as_ref().filter(heard)
 }
 
-/// The newest survey while sound comes.
-fn surveyed<'a>(view: &View<'a>) -> Option<&'a ProbeRecord> {
-    view.seen.survey.as_ref().filter(|it| heard(view).is_some() && it.noise_floor_cdb != LEVEL_NONE_CDB)
+/// The newest probe record while sound comes.
+fn heard_probe<'a>(view: &View<'a>) -> Option<&'a ProbeRecord> {
+    view.seen.probe.as_ref().filter(|it| heard(view).is_some() && it.noise_floor_cdb != LEVEL_NONE_CDB)
 }
 
 fn level(view: &View<'_>) -> Item {
     let item = Item::new(Section::Sound, "level", "level").should_be(bounds::LEVEL_DB.words("dBFS"));
     let Some(vital) = heard(view) else { return without(view, item) };
     let db = f64::from(vital.level_cdb) / 100.0;
-    let value = match surveyed(view) {
-        Some(survey) => format!("{db:.1} dBFS, peak {:.1}", f64::from(survey.peak_cdb) / 100.0),
+    let value = match heard_probe(view) {
+        Some(probe) => format!("{db:.1} dBFS, peak {:.1}", f64::from(probe.peak_cdb) / 100.0),
         None => format!("{db:.1} dBFS"),
     };
     let cure = "very quiet: raise the microphone's gain, or hang it nearer to the people";
@@ -63,8 +63,8 @@ fn level(view: &View<'_>) -> Item {
 
 fn noise(view: &View<'_>) -> Item {
     let item = Item::new(Section::Sound, "noise", "noise floor").should_be(bounds::NOISE_DB.words("dBFS"));
-    let Some(survey) = surveyed(view) else { return without(view, item) };
-    let db = f64::from(survey.noise_floor_cdb) / 100.0;
+    let Some(probe) = heard_probe(view) else { return without(view, item) };
+    let db = f64::from(probe.noise_floor_cdb) / 100.0;
     let cure = "there is noise all the time: lower the gain, hang it away from fans and loudspeakers, switch off the \
                 camera's automatic gain";
     item.measured(db, "dBFS").is(format!("{db:.1} dBFS")).graded(bounds::NOISE_DB.grade(db), cure)
@@ -73,22 +73,22 @@ fn noise(view: &View<'_>) -> Item {
 fn clipping(view: &View<'_>) -> Item {
     let item =
         Item::new(Section::Sound, "clipping", "clipping").should_be(bounds::CLIPPED_PERMILLE.words("‰ of samples"));
-    let Some(survey) = surveyed(view) else { return without(view, item) };
-    let permille = f64::from(survey.clipped_permille);
-    let value = if survey.clipped_permille == 0 { "none".to_owned() } else { format!("{permille} ‰ of samples") };
+    let Some(probe) = heard_probe(view) else { return without(view, item) };
+    let permille = f64::from(probe.clipped_permille);
+    let value = if probe.clipped_permille == 0 { "none".to_owned() } else { format!("{permille} ‰ of samples") };
     let cure = "too loud for the input: lower the microphone's gain";
     item.measured(permille, "‰").is(value).graded(bounds::CLIPPED_PERMILLE.grade(permille), cure)
 }
 
 fn hum(view: &View<'_>) -> Item {
     let item = Item::new(Section::Sound, "hum", "mains hum").should_be(bounds::HUM_DB.words("dB of all other sound"));
-    let Some(survey) = surveyed(view) else { return without(view, item) };
-    if survey.hum_cdb == HUM_NONE_CDB || survey.hum_hz == 0 {
+    let Some(probe) = heard_probe(view) else { return without(view, item) };
+    if probe.hum_cdb == HUM_NONE_CDB || probe.hum_hz == 0 {
         return item.is("none").graded(Grade::Pass, "");
     }
-    let db = f64::from(survey.hum_cdb) / 100.0;
+    let db = f64::from(probe.hum_cdb) / 100.0;
     let cure = "a ground loop or a bad cable: another supply, a balanced or shorter cable, away from mains cables";
-    item.measured(db, "dB").is(format!("{db:.1} dB at {} Hz", survey.hum_hz)).graded(bounds::HUM_DB.grade(db), cure)
+    item.measured(db, "dB").is(format!("{db:.1} dB at {} Hz", probe.hum_hz)).graded(bounds::HUM_DB.grade(db), cure)
 }
 
 fn drift(view: &View<'_>) -> Item {
@@ -150,23 +150,23 @@ mod tests {
         for (cdb, grade) in [(-6000, Grade::Pass), (-6001, Grade::Warn)] {
             grades("level", grade, |seen, _| seen.vital.as_mut().unwrap().level_cdb = cdb);
         }
-        let survey = |key: &str, grade, change: fn(&mut ProbeRecord)| {
-            grades(key, grade, |seen, _| change(seen.survey.as_mut().unwrap()));
+        let probe = |key: &str, grade, change: fn(&mut ProbeRecord)| {
+            grades(key, grade, |seen, _| change(seen.probe.as_mut().unwrap()));
         };
-        survey("noise", Grade::Unknown, |it| it.noise_floor_cdb = LEVEL_NONE_CDB);
-        survey("noise", Grade::Pass, |it| it.noise_floor_cdb = -4000);
-        survey("noise", Grade::Warn, |it| it.noise_floor_cdb = -3999);
-        survey("noise", Grade::Warn, |it| it.noise_floor_cdb = -2000);
-        survey("noise", Grade::Fail, |it| it.noise_floor_cdb = -1999);
-        survey("clipping", Grade::Pass, |it| it.clipped_permille = 0);
-        survey("clipping", Grade::Warn, |it| it.clipped_permille = 1);
-        survey("clipping", Grade::Warn, |it| it.clipped_permille = 10);
-        survey("clipping", Grade::Fail, |it| it.clipped_permille = 11);
-        survey("hum", Grade::Pass, |it| it.hum_cdb = HUM_NONE_CDB);
-        survey("hum", Grade::Pass, |it| (it.hum_cdb, it.hum_hz) = (-2000, 50));
-        survey("hum", Grade::Warn, |it| (it.hum_cdb, it.hum_hz) = (-1999, 60));
-        survey("hum", Grade::Warn, |it| (it.hum_cdb, it.hum_hz) = (0, 50));
-        survey("hum", Grade::Fail, |it| (it.hum_cdb, it.hum_hz) = (1, 50));
+        probe("noise", Grade::Unknown, |it| it.noise_floor_cdb = LEVEL_NONE_CDB);
+        probe("noise", Grade::Pass, |it| it.noise_floor_cdb = -4000);
+        probe("noise", Grade::Warn, |it| it.noise_floor_cdb = -3999);
+        probe("noise", Grade::Warn, |it| it.noise_floor_cdb = -2000);
+        probe("noise", Grade::Fail, |it| it.noise_floor_cdb = -1999);
+        probe("clipping", Grade::Pass, |it| it.clipped_permille = 0);
+        probe("clipping", Grade::Warn, |it| it.clipped_permille = 1);
+        probe("clipping", Grade::Warn, |it| it.clipped_permille = 10);
+        probe("clipping", Grade::Fail, |it| it.clipped_permille = 11);
+        probe("hum", Grade::Pass, |it| it.hum_cdb = HUM_NONE_CDB);
+        probe("hum", Grade::Pass, |it| (it.hum_cdb, it.hum_hz) = (-2000, 50));
+        probe("hum", Grade::Warn, |it| (it.hum_cdb, it.hum_hz) = (-1999, 60));
+        probe("hum", Grade::Warn, |it| (it.hum_cdb, it.hum_hz) = (0, 50));
+        probe("hum", Grade::Fail, |it| (it.hum_cdb, it.hum_hz) = (1, 50));
         for (ppm, grade) in [(0, Grade::Unknown), (200, Grade::Pass), (-201, Grade::Warn), (1001, Grade::Fail)] {
             grades("sound_drift", grade, |seen, _| seen.vital.as_mut().unwrap().sound_drift_ppm = ppm);
         }

@@ -147,7 +147,7 @@ fn looks_well(report: &Path, end: &Value) {
     browser.assert_fits("report", |browser| {
         browser.open(&format!("file://{}", report.display()));
         let text = browser.wait_until("document.querySelector('footer p')");
-        for words in ["Site report: box", "must be cured", "ONNX Runtime\n1.", "Camera yard", "Settings found"] {
+        for words in ["Site report: box", "must be fixed", "ONNX Runtime\n1.", "Camera yard", "Settings found"] {
             assert!(text.contains(words), "no {words:?} in:\n{text}");
         }
     });
@@ -209,7 +209,7 @@ fn a_wrong_password_fails_with_its_cure() {
     assert!(connection["value"].as_str().unwrap().starts_with("unauthorised"), "{connection}");
     assert!(connection["cure"].as_str().unwrap().contains("camera.password_file"), "{connection}");
     let html = fs::read_to_string(&report).unwrap();
-    assert!(html.contains("One thing must be cured."), "{html}");
+    assert!(html.contains("One item must be fixed."), "{html}");
     numbers_and_words_only(&said, &html);
 }
 
@@ -353,6 +353,8 @@ impl OnTerminal {
     #[track_caller]
     fn end(&mut self) -> (String, String) {
         wait_for("the end", || self.folder.path().join("after").exists());
+        // Only then has `script` written all of the screen.
+        wait_for("the screen", || self.script.try_wait().unwrap().is_some());
         assert_eq!(self.text("before"), self.text("after"));
         let screen = self.text("screen");
         let (view, rest) = screen.split_once("\x1b[?1049l").unwrap();
