@@ -48,8 +48,8 @@ pub struct Config {
     pub outbox: Outbox,
     /// The status page.
     pub page: Page,
-    /// When all cameras and microphones are off.
-    pub privacy: Privacy,
+    /// While this file exists, all cameras are paused.
+    pub pause_file: PathBuf,
 }
 
 /// One camera and the sound that belongs to its picture.
@@ -206,13 +206,6 @@ impl Page {
             Self::Loopback(address) | Self::Guarded { address, .. } => Some(*address),
         }
     }
-}
-
-/// When all cameras and microphones are off.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Privacy {
-    /// While this file is there, all cameras are paused.
-    pub pause_file: PathBuf,
 }
 
 /// A password or a key. It is never shown: not by `Debug`, not in an error.

@@ -10,7 +10,6 @@ mod environment;
 pub(super) mod keys;
 mod layer;
 mod parse;
-mod problem;
 mod resolve;
 pub mod schema;
 pub mod secrets;
@@ -40,6 +39,8 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 pub struct Loaded {
     /// The configuration.
     pub config: Config,
+    /// Where the network is named.
+    pub model_place: Place,
     /// What is allowed but probably a mistake. For the log, one line each.
     pub warnings: Vec<Diagnostic>,
     /// All files that were read, in their order.
@@ -73,7 +74,19 @@ pub fn load_with_warnings(
     paths: &[PathBuf],
     environment: impl Iterator<Item = (String, String)>,
 ) -> Result<Loaded, Faults> {
-    read(paths, environment).0
+    let mut diagnostics = Diagnostics::default();
+    let environment = Environment::of(environment);
+    let files = parse_all(paths, &environment, &mut diagnostics);
+    let (config, model_place) = resolve::config(&files, &environment, &mut diagnostics);
+    diagnostics.sort();
+    if !diagnostics.faults.is_empty() {
+        return Err(Faults(diagnostics.faults));
+    }
+    // Without a fault, there is one camera for each file with a camera's section, in this order.
+    let of_cameras = files.iter().filter(|file| file.camera().is_some());
+    let camera_files = of_cameras.map(|file| file.path.clone()).collect();
+    let files = files.into_iter().map(|file| file.path).collect();
+    Ok(Loaded { config, model_place, warnings: diagnostics.warnings, files, camera_files })
 }
 
 /// What `edge-ger check` prints about a configuration without a fault: the box, each camera, the warnings. The
@@ -82,12 +95,11 @@ pub fn load_with_warnings(
 /// # Errors
 /// With every fault of every file and of the environment, sorted by place. The exit code is 78.
 pub fn check(paths: &[PathBuf], environment: impl Iterator<Item = (String, String)>) -> Result<String, Faults> {
-    let (loaded, model_place) = read(paths, environment);
-    let loaded = loaded?;
+    let loaded = load_with_warnings(paths, environment)?;
     if !loaded.config.model.file.is_file() {
         let what = "there is no such file".to_owned();
         let cure = "name the network, an .onnx with its contract, in file below [model]".to_owned();
-        return Err(Faults(vec![Diagnostic { place: model_place, key: "model.file".into(), what, cure }]));
+        return Err(Faults(vec![Diagnostic { place: loaded.model_place, key: "model.file".into(), what, cure }]));
     }
     Ok(summary::of(&loaded))
 }
@@ -100,29 +112,12 @@ pub fn places(paths: &[PathBuf], environment: impl Iterator<Item = (String, Stri
     let mut diagnostics = Diagnostics::default();
     let environment = Environment::of(environment);
     let files = parse_all(paths, &environment, &mut diagnostics);
-    let (state_dir, pause_file) = resolve::places(&files, &environment, &mut diagnostics);
+    let places = resolve::places(&files, &environment, &mut diagnostics);
     diagnostics.sort();
     let keys = ["box", "box.state_dir", "privacy", "privacy.pause_file"];
     let is_whole_file = |fault: &Diagnostic| fault.key.is_empty() && !matches!(fault.place, Place::Environment(_));
     diagnostics.faults.retain(|fault| is_whole_file(fault) || keys.contains(&fault.key.as_str()));
-    if diagnostics.faults.is_empty() { Ok(Places { state_dir, pause_file }) } else { Err(Faults(diagnostics.faults)) }
-}
-
-/// The configuration, and where its network is named.
-fn read(paths: &[PathBuf], environment: impl Iterator<Item = (String, String)>) -> (Result<Loaded, Faults>, Place) {
-    let mut diagnostics = Diagnostics::default();
-    let environment = Environment::of(environment);
-    let files = parse_all(paths, &environment, &mut diagnostics);
-    let (config, model_place) = resolve::config(&files, &environment, &mut diagnostics);
-    diagnostics.sort();
-    if !diagnostics.faults.is_empty() {
-        return (Err(Faults(diagnostics.faults)), model_place);
-    }
-    // Without a fault, there is one camera for each file with a camera's section, in this order.
-    let of_cameras = files.iter().filter(|file| file.camera().is_some());
-    let camera_files = of_cameras.map(|file| file.path.clone()).collect();
-    let files = files.into_iter().map(|file| file.path).collect();
-    (Ok(Loaded { config, warnings: diagnostics.warnings, files, camera_files }), model_place)
+    if diagnostics.faults.is_empty() { Ok(places) } else { Err(Faults(diagnostics.faults)) }
 }
 
 /// Reads every file once, however often it is named.

@@ -34,45 +34,23 @@ struct Entry {
     until: u16,
 }
 
-/// What is wrong with an entry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EntryFault {
-    /// It does not have the form of an entry.
-    Form,
-    /// There is no such day.
-    Day,
-    /// There is no such time.
-    Time,
-    /// It begins when it ends.
-    Empty,
-    /// It is one too many.
-    TooMany,
-}
-
-impl EntryFault {
-    /// The text that follows "entry 2".
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Form => "is not a day or days, from and until",
-            Self::Day => "has a day that is not Mon, Tue, Wed, Thu, Fri, Sat or Sun",
-            Self::Time => "has a time that is not 00:00 to 23:59, or 24:00 at its end",
-            Self::Empty => "begins when it ends (the whole day is 00:00-24:00)",
-            Self::TooMany => "is one too many: 16 are allowed",
-        }
-    }
-}
+// What is wrong with an entry, as it follows "entry 2".
+const NO_ENTRY: &str = "is not a day or days, from and until";
+const NO_DAY: &str = "has a day that is not Mon, Tue, Wed, Thu, Fri, Sat or Sun";
+const NO_TIME: &str = "has a time that is not 00:00 to 23:59, or 24:00 at its end";
+const EMPTY: &str = "begins when it ends (the whole day is 00:00-24:00)";
+const TOO_MANY: &str = "is one too many: 16 are allowed";
 
 impl Schedule {
     /// Parses entries; none at all means always.
     ///
     /// # Errors
     /// The number of the first wrong entry, from 1, and what is wrong with it.
-    pub fn parse<'e>(entries: impl IntoIterator<Item = &'e str>) -> Result<Self, (usize, EntryFault)> {
+    pub fn parse<'e>(entries: impl IntoIterator<Item = &'e str>) -> Result<Self, (usize, &'static str)> {
         let mut hours = Vec::new();
         for (number, entry) in (1..).zip(entries) {
             if ENTRIES_MAX < number {
-                return Err((number, EntryFault::TooMany));
+                return Err((number, TOO_MANY));
             }
             hours.push(Entry::parse(entry).map_err(|fault| (number, fault))?);
         }
@@ -100,8 +78,7 @@ impl TryFrom<Vec<String>> for Schedule {
         if entries.is_empty() {
             return Err("the list is empty; leave the key out for always, or take the camera out for never".to_owned());
         }
-        Self::parse(entries.iter().map(String::as_str))
-            .map_err(|(number, fault)| format!("entry {number} {}", fault.as_str()))
+        Self::parse(entries.iter().map(String::as_str)).map_err(|(number, what)| format!("entry {number} {what}"))
     }
 }
 
@@ -112,20 +89,20 @@ impl From<Schedule> for Vec<String> {
 }
 
 impl Entry {
-    fn parse(entry: &str) -> Result<Self, EntryFault> {
+    fn parse(entry: &str) -> Result<Self, &'static str> {
         let mut words = entry.split_whitespace();
         let (days, times) = match (words.next(), words.next(), words.next()) {
             (Some(times), None, None) => ("Mon-Sun", times),
             (Some(days), Some(times), None) => (days, times),
-            _ => return Err(EntryFault::Form),
+            _ => return Err(NO_ENTRY),
         };
-        let (from, until) = times.split_once('-').ok_or(EntryFault::Form)?;
+        let (from, until) = times.split_once('-').ok_or(NO_ENTRY)?;
         let (from, until) = (minute(from)?, minute(until)?);
         let (first, last) = days.split_once('-').unwrap_or((days, days));
         let (first, last) = (day(first)?, day(last)?);
         match from {
-            _ if from == until => Err(EntryFault::Empty),
-            DAY => Err(EntryFault::Time),
+            _ if from == until => Err(EMPTY),
+            DAY => Err(NO_TIME),
             _ => Ok(Self { first, days: (last + 7 - first) % 7 + 1, from, until }),
         }
     }
@@ -140,19 +117,19 @@ impl Entry {
     }
 }
 
-fn day(word: &str) -> Result<u8, EntryFault> {
+fn day(word: &str) -> Result<u8, &'static str> {
     let found = (0..).zip(DAYS).find(|(_, name)| name.eq_ignore_ascii_case(word));
-    found.map(|(number, _)| number).ok_or(EntryFault::Day)
+    found.map(|(number, _)| number).ok_or(NO_DAY)
 }
 
 /// `HH:MM` in minutes.
-fn minute(word: &str) -> Result<u16, EntryFault> {
+fn minute(word: &str) -> Result<u16, &'static str> {
     let two_digits = |text: &str| text.len() == 2 && text.bytes().all(|byte| byte.is_ascii_digit());
-    let (hour, minute) = word.split_once(':').ok_or(EntryFault::Form)?;
-    let (Ok(h), Ok(m)) = (hour.parse::<u16>(), minute.parse::<u16>()) else { return Err(EntryFault::Time) };
+    let (hour, minute) = word.split_once(':').ok_or(NO_ENTRY)?;
+    let (Ok(h), Ok(m)) = (hour.parse::<u16>(), minute.parse::<u16>()) else { return Err(NO_TIME) };
     match h * 60 + m {
         sum if two_digits(hour) && two_digits(minute) && m < 60 && sum <= DAY => Ok(sum),
-        _ => Err(EntryFault::Time),
+        _ => Err(NO_TIME),
     }
 }
 
@@ -230,18 +207,18 @@ mod tests {
     fn what_is_not_understood_is_refused() {
         let check = |entry: &str, fault| assert_eq!(Schedule::parse(["Mon 08:00-09:00", entry]), Err((2, fault)));
         for form in ["", "Mon", "08:00", "Mon 08:00", "Mon Tue 08:00-09:00", "Mon 8-9", "Mon 08:00 - 09:00"] {
-            check(form, EntryFault::Form);
+            check(form, NO_ENTRY);
         }
         for day in ["Mo 08:00-09:00", "Monday 08:00-09:00", "Mon-Funday 08:00-09:00", "Mon-Tue-Wed 08:00-09:00"] {
-            check(day, EntryFault::Day);
+            check(day, NO_DAY);
         }
         for time in
             ["8:00-09:00", "08:0-09:00", "08:60-09:00", "08:00-24:01", "24:00-08:00", "+8:00-09:00", "99999:00-09:00"]
         {
-            check(time, EntryFault::Time);
+            check(time, NO_TIME);
         }
-        check("08:00-08:00", EntryFault::Empty);
-        assert_eq!(Schedule::parse(["08:00-09:00"; 17]), Err((17, EntryFault::TooMany)));
+        check("08:00-08:00", EMPTY);
+        assert_eq!(Schedule::parse(["08:00-09:00"; 17]), Err((17, TOO_MANY)));
     }
 
     /// In a zone with summer time, minute by minute of the two nights on which the clock is moved.

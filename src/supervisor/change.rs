@@ -106,8 +106,8 @@ mod tests {
     use super::*;
     use crate::{
         config::{
-            Camera, Decimal, Decode, Gates, Host, Integer, Model, Mqtt, Outbox, Page, Privacy, Reading, Rtsp,
-            SecretFile, Site, SiteContext, Sound, Source, Text, schedule::Schedule,
+            Camera, Decimal, Decode, Gates, Host, Integer, Model, Mqtt, Outbox, Page, Reading, Rtsp, SecretFile, Site,
+            SiteContext, Sound, Source, Text, schedule::Schedule,
         },
         mask::Polygon,
         supervisor::worker_config::ModelFacts,
@@ -151,7 +151,7 @@ mod tests {
             mqtt: Mqtt { host: Host("broker.invalid".into()), ..Mqtt::default() },
             outbox: Outbox { file: "outbox.db".into(), rows_max: 10, bytes_max: 10_000, age_max_s: 60 },
             page: Page::Off,
-            privacy: Privacy { pause_file: "paused".into() },
+            pause_file: "paused".into(),
         }
     }
 
@@ -205,7 +205,7 @@ mod tests {
         let mask = || Polygon::new(vec![[0, 0], [1, 0], [0, 1]]).unwrap();
         check(&|config| config.cameras[1].masks.push(mask()), &[], &[(Infer, "set 1 stage")]);
         check(&|config| config.cameras[1].schedule = Schedule::parse(["Mon 08:00-09:00"]).unwrap(), &[], &[]);
-        check(&|config| config.privacy.pause_file = "elsewhere".into(), &[], &[]);
+        check(&|config| config.pause_file = "elsewhere".into(), &[], &[]);
         check(&|_| fs::write(scratch.path().join("door"), "two").unwrap(), &[], &[(Ingest, "set 0 door")]);
         check(&|config| config.cameras.swap(0, 1), &[], &[]);
         check(

@@ -41,7 +41,7 @@ impl PausedCameras {
     pub(super) fn update(&mut self, resolved: &mut ResolvedConfig, clock: &dyn Clock) -> BTreeSet<CameraId> {
         self.next_check = clock.now() + CHECK_INTERVAL;
         let (zone, wall_ms) = (self.zone(&resolved.config.cameras), clock.wall_ms());
-        let (cameras, path) = (&resolved.config.cameras, &resolved.config.privacy.pause_file);
+        let (cameras, path) = (&resolved.config.cameras, &resolved.config.pause_file);
         let inputs =
             PauseInputs { file: pause_file::read(path), signal: self.signal, wall_ms, local: zone.at(wall_ms) };
         let paused = pause::paused(cameras, &inputs);
@@ -112,7 +112,7 @@ impl Parent {
 
     /// SIGUSR1 and SIGUSR2.
     pub(super) fn pause(&mut self, pause: bool) {
-        self.paused_cameras.handle_signal(pause, &self.config.config.privacy.pause_file);
+        self.paused_cameras.handle_signal(pause, &self.config.config.pause_file);
         self.paused_cameras.next_check = self.clock.now();
         self.check_pauses();
     }

@@ -63,15 +63,9 @@ pub struct Diagnostic {
 
 impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: ", self.place)?;
-        if !self.key.is_empty() {
-            write!(f, "{}: ", self.key)?;
-        }
-        f.write_str(&self.what)?;
-        if !self.cure.is_empty() {
-            write!(f, "; {}", self.cure)?;
-        }
-        Ok(())
+        let [colon, semicolon] =
+            [(&self.key, ": "), (&self.cure, "; ")].map(|(text, mark)| if text.is_empty() { "" } else { mark });
+        write!(f, "{}: {}{colon}{}{semicolon}{}", self.place, self.key, self.what, self.cure)
     }
 }
 
@@ -81,13 +75,7 @@ pub struct Faults(pub Vec<Diagnostic>);
 
 impl fmt::Display for Faults {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (i, fault) in self.0.iter().enumerate() {
-            if 0 < i {
-                f.write_str("\n")?;
-            }
-            fault.fmt(f)?;
-        }
-        Ok(())
+        f.write_str(&self.0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
     }
 }
 

@@ -138,35 +138,33 @@ fn find(name: &str) -> Result<(&'static SectionSchema, &'static KeySchema), Unkn
 
 /// A variable's text as a value of its key's type.
 fn value(key: &KeySchema, written: &str, base: Base<'_>) -> Result<ValueKind, Problem> {
-    let refused = |what: &str, hint: &str| Problem::new(what, format!("write {}{hint}", key.expectation));
+    let or_else = |value: Option<ValueKind>, what: &str, hint: &str| {
+        value.ok_or_else(|| Problem::new(what, format!("write {}{hint}", key.expectation)))
+    };
     let items = || written.split(',').map(str::trim);
-    Ok(match key.form {
-        ValueType::Integer => match written.parse::<i64>() {
-            Ok(number) => number.into(),
-            // A number that is too large for an i64 is out of every key's range, as is the largest i64.
-            Err(_) if !written.is_empty() && written.bytes().all(|byte| byte.is_ascii_digit()) => i64::MAX.into(),
-            Err(_) => return Err(refused("this is not a whole number", ", without a unit")),
-        },
-        ValueType::Number => match written.parse::<f64>() {
-            Ok(number) => number.into(),
-            Err(_) => return Err(refused("this is not a number", ", without a unit")),
-        },
-        ValueType::Boolean => match written.parse::<bool>() {
-            Ok(on) => on.into(),
-            Err(_) => return Err(refused("this is neither true nor false", "")),
-        },
-        ValueType::Texts => items().collect::<Vec<_>>().into(),
+    // A number that is too large for an i64 is out of every key's range, as is the largest i64.
+    let is_large = || !written.is_empty() && written.bytes().all(|byte| byte.is_ascii_digit());
+    match key.form {
+        ValueType::Integer => {
+            let number = written.parse().ok().or_else(|| is_large().then_some(i64::MAX));
+            or_else(number.map(Into::into), "this is not a whole number", ", without a unit")
+        }
+        ValueType::Number => {
+            or_else(written.parse::<f64>().ok().map(Into::into), "this is not a number", ", without a unit")
+        }
+        ValueType::Boolean => {
+            or_else(written.parse::<bool>().ok().map(Into::into), "this is neither true nor false", "")
+        }
+        ValueType::Lists => or_else(parse::inline(key, written, base), "this is no list of polygons", ""),
+        ValueType::Texts => Ok(items().collect::<Vec<_>>().into()),
         // An item that is no number stays a text, which the list refuses.
-        ValueType::Numbers => ValueKind::Array(
+        ValueType::Numbers => Ok(ValueKind::Array(
             items().map(|item| item.parse::<f64>().map_or_else(|_| item.into(), ValueKind::from).into()).collect(),
-        ),
-        ValueType::Lists => {
-            parse::inline(key, written, base).ok_or_else(|| refused("this is no list of polygons", ""))?
-        }
+        )),
         ValueType::Text | ValueType::Path | ValueType::Secret | ValueType::Url => {
-            base.resolve(key.form, written).into()
+            Ok(base.resolve(key.form, written).into())
         }
-    })
+    }
 }
 
 fn absolute(folder: &str) -> Option<PathBuf> {

@@ -1,7 +1,7 @@
 //! The layers of a configuration, which `config` merges: one for each file and one for the environment.
 //!
 //! Each value's origin is its place. An invalid value is replaced by [`ValueKind::Nil`], so that its key is not called
-//! missing.
+//! missing. No message repeats a value; serde's own messages, which do so, are never shown.
 
 use std::collections::HashMap;
 
@@ -12,8 +12,8 @@ use serde_path_to_error::{Path, Segment};
 use super::{
     diagnostic::{Diagnostics, Place, Problem},
     keys::{BoxSections, CameraSections},
-    problem,
-    schema::{KeySchema, SECTIONS, Scope, SectionSchema, section},
+    schema::{KeySchema, SECTIONS, Scope, SectionSchema, ValueType, section},
+    suggest,
 };
 
 /// The values of one source, by section and key.
@@ -97,7 +97,7 @@ impl Layer {
             };
             let place = self.place(&section.name, &key.name);
             let item = index.and_then(|index| value.get(index));
-            let problem = problem::of(key, &value, item, error.inner().message(), &place);
+            let problem = problem(key, &value, item, error.inner().message(), &place);
             diagnostics.fault(place.clone(), format!("{}.{}", section.name, key.name), problem);
             self.insert(section, key, &place, ValueKind::Nil);
         }
@@ -134,4 +134,70 @@ fn strike(
         _ => None,
     };
     Some((section, key, value, index))
+}
+
+/// What is wrong with a value, or with one item of it. `said` is the error of its deserialiser.
+fn problem(key: &KeySchema, value: &toml::Value, item: Option<&toml::Value>, said: &str, place: &Place) -> Problem {
+    let mut problem = in_general(key, value, item, said);
+    if matches!(place, Place::Environment(_)) {
+        match key.form {
+            ValueType::Texts => problem.cure += ", here separated by commas",
+            ValueType::Numbers => problem.cure += ", here without brackets",
+            _ => {}
+        }
+    }
+    problem
+}
+
+fn in_general(key: &KeySchema, value: &toml::Value, item: Option<&toml::Value>, said: &str) -> Problem {
+    let write = format!("write {}", key.expectation);
+    let is_text = |hint: &str| Problem::new("this is text", format!("{write}{hint}"));
+    match (key.form, value) {
+        (ValueType::Integer, toml::Value::Float(_)) => not_whole(key),
+        (ValueType::Integer | ValueType::Number, toml::Value::String(_)) => {
+            is_text(", without quotes and without a unit")
+        }
+        (ValueType::Boolean, toml::Value::String(_)) => is_text(", without quotes"),
+        (ValueType::Texts | ValueType::Numbers, toml::Value::String(_)) => is_text(", in brackets"),
+        // No key takes a table, but an enum's deserialiser tries to read one.
+        (_, toml::Value::Table(_)) => Problem::new("this is a section", write),
+        // An error of serde itself.
+        (ValueType::Texts, _) if said.starts_with("invalid") && item.is_some() => {
+            Problem::new("not everything here is text", write)
+        }
+        (ValueType::Numbers, _) if said.starts_with("invalid") && item.is_some() => {
+            Problem::new("not everything here is a number", write)
+        }
+        _ if said.starts_with("invalid") => Problem::new(format!("this is {}", name_of(value)), write),
+        (ValueType::Number, _) if key.unit == "seconds" => {
+            Problem::new("out of range", format!("{write} (1000 milliseconds are a second)"))
+        }
+        _ if said.starts_with("unknown variant") => {
+            let written = item.unwrap_or(value).as_str().unwrap_or_default();
+            let near = suggest::nearest(written, key.choices.iter().map(String::as_str));
+            let question = near.map(|near| format!("did you mean \"{near}\"? ")).unwrap_or_default();
+            Problem::new("there is no such choice", question + &write)
+        }
+        _ => match said.split_once("; ") {
+            Some((what, cure)) => Problem::new(what, cure),
+            None => Problem::new(said, write),
+        },
+    }
+}
+
+/// What is wrong with a fraction where a whole number is expected.
+fn not_whole(key: &KeySchema) -> Problem {
+    let hint = if key.unit == "milliseconds" { " (a second is 1000 milliseconds)" } else { "" };
+    Problem::new("this is not a whole number", format!("write {}{hint}", key.expectation))
+}
+
+fn name_of(value: &toml::Value) -> &'static str {
+    match value {
+        toml::Value::String(_) => "text",
+        toml::Value::Integer(_) | toml::Value::Float(_) => "a number",
+        toml::Value::Boolean(_) => "true or false",
+        toml::Value::Datetime(_) => "a date",
+        toml::Value::Array(_) => "a list",
+        toml::Value::Table(_) => "a section",
+    }
 }

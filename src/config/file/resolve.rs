@@ -1,16 +1,16 @@
 //! Builds the configuration from the layers: computed defaults, and the rules that concern several keys.
 
 mod camera;
-mod page;
 
 use std::{
-    net::IpAddr,
-    path::{Path, PathBuf},
+    net::{IpAddr, SocketAddr},
+    path::Path,
 };
 
 use config_rs::{Value, ValueKind};
 
 use super::{
+    Places,
     diagnostic::{Diagnostics, Place, Problem},
     environment::Environment,
     keys::{self, BoxSections},
@@ -21,7 +21,7 @@ use super::{
     value::{FilePath, to_name},
 };
 use crate::{
-    config::{Camera, Config, Model, Mqtt, MqttVersion, Outbox, Privacy, ProviderChoice, Reading},
+    config::{Camera, Config, Model, Mqtt, MqttVersion, Outbox, Page, ProviderChoice, Reading},
     time::Span,
 };
 
@@ -133,11 +133,11 @@ pub(super) fn config(
     check_providers(context, &keys.model);
     check_reading(context, &keys.reading);
     check_mqtt(context, &keys.mqtt);
-    let state_dir = state_dir(&keys, environment);
+    check_pause_file(context, &keys.privacy);
+    let Places { state_dir, pause_file } = places_of(&keys, environment);
     let mut model = keys.model;
     model.cache_dir.get_or_insert_with(|| FilePath(environment.cache_dir(&state_dir)));
-    let page = page::page(context, &keys.page);
-    let privacy = privacy(context, keys.privacy, &state_dir);
+    let page = page(context, &keys.page);
     let model_place = context.place("model.file");
     let cameras = camera::all(files, &over, environment, diagnostics);
     limits(&cameras, diagnostics);
@@ -155,7 +155,7 @@ pub(super) fn config(
             age_max_s: keys.outbox.age_max_h.get::<u32>() * 3600,
         },
         page,
-        privacy,
+        pause_file,
         state_dir,
     };
     (config, model_place)
@@ -199,37 +199,25 @@ fn host_name() -> String {
     host.split('.').next().and_then(to_name).unwrap_or_else(|| "box".into())
 }
 
-fn state_dir(keys: &BoxSections, environment: &Environment) -> PathBuf {
-    keys.this_box.state_dir.as_ref().map_or_else(|| environment.state_dir(), |folder| folder.0.clone())
-}
-
 /// The state folder and the pause file, whatever else is wrong with the files: it must be possible to pause a box while
 /// its configuration is being edited.
-pub(super) fn places(
-    files: &[ParsedFile],
-    environment: &Environment,
-    diagnostics: &mut Diagnostics,
-) -> (PathBuf, PathBuf) {
+pub(super) fn places(files: &[ParsedFile], environment: &Environment, diagnostics: &mut Diagnostics) -> Places {
     let over = environment.layer(files, diagnostics);
-    let keys: BoxSections = merge(files, &over, diagnostics).read(Scope::Box, diagnostics);
-    let state_dir = state_dir(&keys, environment);
-    let pause_file = pause_file(keys.privacy, &state_dir);
-    (state_dir, pause_file)
+    places_of(&merge(files, &over, diagnostics).read(Scope::Box, diagnostics), environment)
 }
 
-fn pause_file(keys: keys::PrivacyKeys, state_dir: &Path) -> PathBuf {
-    keys.pause_file.map_or_else(|| state_dir.join("paused"), |file| file.0)
+fn places_of(keys: &BoxSections, environment: &Environment) -> Places {
+    let state_dir = keys.this_box.state_dir.as_ref().map_or_else(|| environment.state_dir(), |folder| folder.0.clone());
+    let pause_file = keys.privacy.pause_file.as_ref().map_or_else(|| state_dir.join("paused"), |file| file.0.clone());
+    Places { state_dir, pause_file }
 }
 
-fn privacy(context: &mut Context<'_>, keys: keys::PrivacyKeys, state_dir: &Path) -> Privacy {
-    let is_written = keys.pause_file.is_some();
-    let pause_file = pause_file(keys, state_dir);
-    if is_written && !pause_file.parent().is_some_and(Path::is_dir) {
+fn check_pause_file(context: &mut Context<'_>, keys: &keys::PrivacyKeys) {
+    if keys.pause_file.as_ref().is_some_and(|file| !file.parent().is_some_and(Path::is_dir)) {
         let what = "its folder is not there, so nobody can pause the box";
         let cure = "make the folder, where the daemon can see it";
         context.warning(context.place("privacy.pause_file"), "privacy.pause_file", what, cure);
     }
-    Privacy { pause_file }
 }
 
 fn check_providers(context: &mut Context<'_>, model: &Model) {
@@ -286,4 +274,39 @@ fn check_tls(context: &mut Context<'_>, mqtt: &Mqtt) {
 /// Whether connections to this host stay on this machine.
 fn is_loopback(host: &str) -> bool {
     host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+/// The page. One that others could reach without a token is refused.
+fn page(context: &mut Context<'_>, keys: &keys::PageKeys) -> Page {
+    context.try_secret("page.token_file", keys.token_file.as_deref(), secrets::token);
+    let Some(ip) = keys.address.address() else {
+        // If the address is invalid, nothing can be said about the token.
+        if context.has("page.token_file") && !context.is_wrong("page.address") {
+            let cure = "write address = \"loopback\" or an address, or remove it";
+            context.fault("page.token_file", "this means nothing without an address", cure);
+        }
+        return Page::Off;
+    };
+    let address = SocketAddr::new(ip, keys.port.get());
+    match &keys.token_file {
+        Some(token_file) => {
+            if !ip.is_loopback() {
+                let what = "the page and its token cross the network in the clear";
+                let cure = "write \"loopback\" and read it through ssh -L, or put a proxy with TLS before it";
+                context.warning(context.place("page.address"), "page.address", what, cure);
+            }
+            Page::Guarded { address, token_file: token_file.0.clone() }
+        }
+        None if ip.is_loopback() => Page::Loopback(address),
+        None => {
+            // An invalid token_file has its fault already.
+            if !context.has("page.token_file") {
+                let what = "others could read the page: this address is not loopback, and there is no token";
+                let cure = "add token_file below [page], the path of a file with a token (openssl rand -hex 32), or \
+                            write \"loopback\"";
+                context.fault("page.address", what, cure);
+            }
+            Page::Off
+        }
+    }
 }

@@ -1,7 +1,9 @@
 //! What `edge-ger check` prints about a valid configuration: no user, no password, no path of a URL.
 
+use serde::Serialize;
+
 use super::Loaded;
-use crate::config::{Camera, Config, MqttVersion, Page, ProviderChoice, Sound, Source, Transport};
+use crate::config::{Camera, Config, Page, Sound, Source};
 
 /// The box, each camera, the warnings: one line each.
 pub(super) fn of(loaded: &Loaded) -> String {
@@ -13,11 +15,8 @@ pub(super) fn of(loaded: &Loaded) -> String {
 }
 
 fn the_box(config: &Config) -> String {
-    let providers: Vec<_> = config.model.providers.0.iter().map(provider).collect();
-    let version = match config.mqtt.version {
-        MqttVersion::V311 => "3.1.1",
-        MqttVersion::V5 => "5",
-    };
+    let providers: Vec<_> = config.model.providers.0.iter().map(word).collect();
+    let version = word(&config.mqtt.version);
     let page = match &config.page {
         Page::Off => String::new(),
         Page::Loopback(address) => format!("; page at http://{address}/"),
@@ -36,18 +35,15 @@ fn the_box(config: &Config) -> String {
     )
 }
 
-fn provider(choice: &ProviderChoice) -> &'static str {
-    match choice {
-        ProviderChoice::TensorRt => "tensorrt",
-        ProviderChoice::Cuda => "cuda",
-        ProviderChoice::Cpu => "cpu",
-    }
+/// The word of an enum's variant in the configuration.
+fn word(variant: &impl Serialize) -> String {
+    serde_json::to_value(variant).ok().and_then(|word| Some(word.as_str()?.to_owned())).unwrap_or_default()
 }
 
 fn the_camera(camera: &Camera) -> String {
     let source = match &camera.source {
         Source::Rtsp(rtsp) => {
-            let over = if rtsp.transport == Transport::Udp { "UDP" } else { "TCP" };
+            let over = word(&rtsp.transport).to_uppercase();
             let scheme = if rtsp.url.starts_with("rtsps") { "rtsps" } else { "rtsp" };
             // The path may contain a secret in a form that only this camera knows.
             let host = rtsp.url.split(['/', '?', '#']).nth(2).unwrap_or_default();
