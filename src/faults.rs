@@ -18,6 +18,10 @@ const fn explain(meaning: &'static str, cure: &'static str) -> Explanation {
     Explanation { meaning, cure }
 }
 
+/// What to do where the camera is known to be read over UDP and has stalled.
+pub const STALLED_UDP_CURE: &str =
+    "connected, but no UDP packets arrive; a firewall may block the packets: use \"tcp\" for `camera.transport`";
+
 /// Of why a camera is not online.
 #[must_use]
 pub const fn camera_fault(fault: CameraFault) -> Explanation {

@@ -167,7 +167,7 @@ mod tests {
         let text = report(&site);
         for words in [
             "hall\n  fail     connection        unauthorised",
-            "check camera.user and camera.password_file",
+            "check `camera.user` and the file that `camera.password_file` names",
             "1 fail, 1 warn, ",
             "[sync]\n# the sound of 5 claps",
             "offset_ms = 180",

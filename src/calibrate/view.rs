@@ -333,7 +333,7 @@ mod tests {
         seen.probe(&probe);
         let text = seen_on(120, 40, &site, &Guide::new(None), &[]);
         holds(&text, &["✓ connected", "· signed in", "FAIL connection     unauthorised, reached: connected"]);
-        holds(&text, &["the camera refused the user or the password: check camera.user and camera.password_file"]);
+        holds(&text, &["check `camera.user` and the file that `camera.password_file` names"]);
     }
 
     #[test]

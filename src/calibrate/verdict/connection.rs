@@ -3,7 +3,8 @@
 use super::{Item, Section, View};
 use crate::{
     calibrate::{bounds, grade::Grade},
-    faults::camera_fault,
+    config::Transport,
+    faults::{STALLED_UDP_CURE, camera_fault},
     wire::record::{CameraFault, CameraState, ProbeRecord, Step},
 };
 
@@ -49,11 +50,16 @@ fn connection(view: &View<'_>) -> Item {
         (_, fault) => {
             let cure = match fault {
                 CameraFault::None => camera_fault(CameraFault::Connecting).cure,
+                CameraFault::Stalled if is_udp(view) => STALLED_UDP_CURE,
                 known => camera_fault(known).cure,
             };
             item.is(format!("{}{furthest}", fault.as_str())).graded(Grade::Fail, cure)
         }
     }
+}
+
+fn is_udp(view: &View<'_>) -> bool {
+    view.camera.rtp.is_some_and(|(transport, _)| transport == Transport::Udp)
 }
 
 fn outages(view: &View<'_>) -> Item {
@@ -141,7 +147,6 @@ mod tests {
     };
     use crate::{
         calibrate::observations::Observations,
-        config::Transport,
         wire::record::{PictureCodec, Vital},
     };
 
@@ -182,7 +187,7 @@ mod tests {
                 facts.cameras[0].rtp = Some((transport, 200));
             })
         };
-        assert!(stalled(Transport::Udp).cure.contains("blocks UDP"));
+        assert!(stalled(Transport::Udp).cure.contains("no UDP packets arrive"));
         assert!(!stalled(Transport::Tcp).cure.contains("UDP"));
     }
 

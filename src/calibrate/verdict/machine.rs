@@ -217,7 +217,7 @@ mod tests {
         }
         let gap = item("readings", withheld(Withheld::VideoGap, 60));
         assert_eq!(gap.value, "40 of 100 labelled; 60 video_gap");
-        assert!(gap.cure.contains("key frame"), "{}", gap.cure);
+        assert!(gap.cure.contains("key-frame distance"), "{}", gap.cure);
         grades("group", Grade::Unknown, withheld(Withheld::TooFewPeople, 100));
         grades("group", Grade::Pass, withheld(Withheld::TooFewPeople, 99));
     }
