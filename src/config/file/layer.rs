@@ -153,7 +153,10 @@ fn in_general(key: &KeySchema, value: &toml::Value, item: Option<&toml::Value>, 
     let write = format!("write {}", key.expectation);
     let is_text = |hint: &str| Problem::new("this is text", format!("{write}{hint}"));
     match (key.form, value) {
-        (ValueType::Integer, toml::Value::Float(_)) => not_whole(key),
+        (ValueType::Integer, toml::Value::Float(_)) => {
+            let hint = if key.unit == "milliseconds" { " (a second is 1000 milliseconds)" } else { "" };
+            Problem::new("this is not a whole number", write + hint)
+        }
         (ValueType::Integer | ValueType::Number, toml::Value::String(_)) => {
             is_text(", without quotes and without a unit")
         }
@@ -183,12 +186,6 @@ fn in_general(key: &KeySchema, value: &toml::Value, item: Option<&toml::Value>, 
             None => Problem::new(said, write),
         },
     }
-}
-
-/// What is wrong with a fraction where a whole number is expected.
-fn not_whole(key: &KeySchema) -> Problem {
-    let hint = if key.unit == "milliseconds" { " (a second is 1000 milliseconds)" } else { "" };
-    Problem::new("this is not a whole number", format!("write {}{hint}", key.expectation))
 }
 
 fn name_of(value: &toml::Value) -> &'static str {

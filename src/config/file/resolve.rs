@@ -79,6 +79,13 @@ impl Context<'_> {
         self.diagnostics.warning(place, key, Problem::new(what, cure));
     }
 
+    /// A key that has no effect without another one of its section is refused.
+    fn needs(&mut self, section: &str, key: &str, other: &str, what: &str) {
+        if self.has(&format!("{section}.{key}")) && !self.has(&format!("{section}.{other}")) {
+            self.fault(&format!("{section}.{key}"), what, &format!("add {other}"));
+        }
+    }
+
     /// Notes which required keys of a section are missing.
     fn require(&mut self, name: &str) {
         let Some(section) = section(name).filter(|_| !self.is_unsure) else { return };
@@ -237,9 +244,7 @@ fn check_reading(context: &mut Context<'_>, reading: &Reading) {
 
 fn check_mqtt(context: &mut Context<'_>, mqtt: &Mqtt) {
     check_tls(context, mqtt);
-    if context.has("mqtt.password_file") && !context.has("mqtt.user") {
-        context.fault("mqtt.password_file", "a password means nothing without a user", "add user");
-    }
+    context.needs("mqtt", "password_file", "user", "a password means nothing without a user");
     context.try_secret("mqtt.password_file", mqtt.password_file.as_deref(), secrets::password);
     if !mqtt.tls && !is_loopback(&mqtt.host) {
         let password = if context.has("mqtt.password_file") { " and a password" } else { "" };
@@ -261,10 +266,7 @@ fn check_tls(context: &mut Context<'_>, mqtt: &Mqtt) {
         }
     }
     for (one, other) in [("tls_certificate_file", "tls_key_file"), ("tls_key_file", "tls_certificate_file")] {
-        let (one, is_alone) = (format!("mqtt.{one}"), !context.has(&format!("mqtt.{other}")));
-        if context.has(&one) && is_alone {
-            context.fault(&one, &format!("this means nothing without {other}"), &format!("add {other}"));
-        }
+        context.needs("mqtt", one, other, &format!("this means nothing without {other}"));
     }
     context.try_file("mqtt.tls_ca_file", mqtt.tls_ca_file.as_deref(), secrets::certificates);
     context.try_file("mqtt.tls_certificate_file", mqtt.tls_certificate_file.as_deref(), secrets::certificates);

@@ -128,9 +128,7 @@ fn rtsp(context: &mut Context<'_>, keys: &keys::CameraKeys) -> Rtsp {
             }
         }
     }
-    if context.has("camera.password_file") && !context.has("camera.user") {
-        context.fault("camera.password_file", "a password means nothing without a user", "add user");
-    }
+    context.needs("camera", "password_file", "user", "a password means nothing without a user");
     if keys.tls_fingerprint.is_some() && keys.tls_ca_file.is_some() {
         let what = "a certificate is checked by its fingerprint or by its authority, not by both";
         context.fault("camera.tls_ca_file", what, "remove one of the two");
