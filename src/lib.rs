@@ -28,3 +28,10 @@ pub mod service;
 pub mod terminal;
 pub mod time;
 pub mod wire;
+
+// The whole-part tests are part of the crate, so that nothing is public for their sake alone and rustc sees dead code.
+#[cfg(test)]
+extern crate self as edge_ger;
+#[cfg(test)]
+#[path = "../tests/it/main.rs"]
+mod it;

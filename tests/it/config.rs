@@ -21,7 +21,7 @@ use edge_ger::{
 };
 use proptest::prelude::*;
 
-use crate::{docs::UPDATE, packages::pages::keys::full_toml};
+use crate::it::{docs::UPDATE, packages::pages::keys::full_toml};
 
 const CONFIGS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/configs");
 

@@ -15,7 +15,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::harness::{
+use crate::it::harness::{
     broker::{Broker, Message, Subscriber},
     camera::{Builder, Camera},
     daemon::{Daemon, folder, repository},

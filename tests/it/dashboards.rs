@@ -18,7 +18,7 @@ use edge_ger::{
 };
 use serde_json::Value;
 
-use crate::{
+use crate::it::{
     harness::{
         broker::{Broker, DEADLINE, free_port},
         daemon::repository,

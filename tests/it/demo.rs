@@ -4,7 +4,7 @@ use std::process::{Child, Command, Stdio};
 
 use edge_ger::demo::camera::Camera;
 
-use crate::harness::daemon::repository;
+use crate::it::harness::daemon::repository;
 
 /// ffmpeg takes these media off the camera for so many seconds and throws them away.
 fn watch(camera: &Camera, media: &str, seconds: &str) -> Child {

@@ -21,7 +21,7 @@ use edge_ger::{
 };
 use serde_json::Value;
 
-use crate::{harness::daemon::repository, packages::pages::keys, publish::vital, tidy::sources};
+use crate::it::{harness::daemon::repository, packages::pages::keys, publish::vital, tidy::sources};
 
 /// Set, the test writes what it would otherwise compare.
 pub(crate) const UPDATE: &str = "UPDATE_DOCS";

@@ -18,7 +18,7 @@ use edge_ger::{
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::harness::daemon::{MODEL, ONNX_RUNTIME, repository, run};
+use crate::it::harness::daemon::{MODEL, ONNX_RUNTIME, repository, run};
 
 /// Cuts and converts the demo's clip. `arguments` stand before the output's name.
 fn cut(folder: &Path, name: &str, arguments: &str) {
@@ -176,7 +176,7 @@ fn each_mistake_has_its_words_and_its_code() {
     check(&["evaluate", MODEL, &clips, &labels, "--predictions", "/proc/none/a.csv"], 78, "/proc/none/a.csv");
     check(&["evaluate", MODEL, &clips, &labels, "--provider", "cuda"], 78, "cuda");
     check(&["evaluate", MODEL, &clips], 64, "LABELS");
-    let mut absent = Command::new(env!("CARGO_BIN_EXE_edge-ger"));
+    let mut absent = Command::new(crate::it::harness::daemon::binary());
     absent.args(["evaluate", MODEL, &clips, &labels]).env("ORT_DYLIB_PATH", "/nowhere/libonnxruntime.so");
     let output = absent.output().unwrap();
     let err = String::from_utf8_lossy(&output.stderr);
@@ -206,7 +206,7 @@ fn it_needs_no_socket() {
         // A registry of its own, so that GStreamer has to look for its plugins inside, too.
         let folder = tempfile::tempdir().unwrap();
         let mut command = Command::new("/proc/self/exe");
-        command.args(["--exact", "evaluate::it_needs_no_socket", "--nocapture"]).env(INSIDE, "yes");
+        command.args(["--exact", "it::evaluate::it_needs_no_socket", "--nocapture"]).env(INSIDE, "yes");
         command.env("GST_REGISTRY", folder.path().join("registry")).env("ORT_DYLIB_PATH", ONNX_RUNTIME);
         let output = command.output().unwrap();
         let said = String::from_utf8_lossy(&output.stdout);

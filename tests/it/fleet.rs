@@ -15,7 +15,7 @@ use edge_ger::{
     wire::control::PublishConfig,
 };
 
-use crate::{
+use crate::it::{
     harness::broker::{Broker, DEADLINE, Message, Proxy, Subscriber},
     publish::{FIRST_SLOT, Room, begin},
 };

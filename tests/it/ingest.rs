@@ -29,7 +29,7 @@ use edge_ger::{
 };
 use gstreamer::{self as gst, prelude::*};
 
-use crate::harness::camera::{Auth, Camera, Sound, Video};
+use crate::it::harness::camera::{Auth, Camera, Sound, Video};
 
 const GRID: Grid = Grid { clip: Span::from_ms(5000), hop: Span::from_ms(5000), frames: 5 };
 /// A connection, with two cores that others use as well.

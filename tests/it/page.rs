@@ -20,7 +20,7 @@ use edge_ger::{
 };
 use serde_json::Value;
 
-use crate::{
+use crate::it::{
     harness::{
         broker::{Broker, DEADLINE, Subscriber, free_port},
         browser::Browser,
@@ -321,7 +321,7 @@ fn an_address_in_use_is_waited_for_and_stops_nothing() {
 /// Two hours of two cameras: what there is to see in a picture of the page.
 fn two_hours(room: &mut Room) {
     const YARD: CameraId = CameraId(1);
-    room.order(Order::SetCamera(crate::publish::order(YARD, "yard").into()), Vec::new());
+    room.order(Order::SetCamera(crate::it::publish::order(YARD, "yard").into()), Vec::new());
     for i in 0..1440_u64 {
         let slot = room.read_at(i, |slot| {
             let outcome = match (i / 120 + i % 7 / 5) % 4 {

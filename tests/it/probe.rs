@@ -24,7 +24,7 @@ use gstreamer as gst;
 use gstreamer::prelude::*;
 use gstreamer_app::AppSrc;
 
-use crate::harness::{
+use crate::it::harness::{
     camera::{self, Camera},
     daemon::{ONNX_RUNTIME, repository},
 };

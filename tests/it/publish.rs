@@ -30,7 +30,7 @@ use edge_ger::{
 };
 use rustix::net::{SendFlags, send};
 
-use crate::harness::broker::{Broker, DEADLINE, Message, Options, Pki, Proxy, Subscriber};
+use crate::it::harness::broker::{Broker, DEADLINE, Message, Options, Pki, Proxy, Subscriber};
 
 pub(crate) const HOP: Span = Span::from_ms(5000);
 /// The slot that ends when the tests begin.
@@ -866,7 +866,7 @@ const CHILD_READINGS: &str = "EDGE_GER_TEST_CHILD_READINGS";
 
 fn child(test: &str, needs: &str) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args([&format!("publish::{test}"), "--exact", "--nocapture", "--test-threads=1"]).env(CHILD, needs);
+    command.args([&format!("it::publish::{test}"), "--exact", "--nocapture", "--test-threads=1"]).env(CHILD, needs);
     command
 }
 

@@ -14,7 +14,7 @@ use edge_ger::wire::record::Record;
 use rustix::process::{Signal, kill_process};
 use serde_json::Value;
 
-use crate::{
+use crate::it::{
     harness::{
         broker::{Broker, DEADLINE, Options, Pki, Subscriber, write_client},
         daemon::run,
@@ -130,7 +130,7 @@ struct Piped(Program);
 
 impl Piped {
     fn start(arguments: &[&str]) -> Self {
-        Self(Program::start(Command::new(env!("CARGO_BIN_EXE_edge-ger")).arg("watch").args(arguments)))
+        Self(Program::start(Command::new(crate::it::harness::daemon::binary()).arg("watch").args(arguments)))
     }
 
     #[track_caller]
@@ -208,7 +208,7 @@ struct Screen {
 impl Screen {
     fn open(broker: &Broker) -> Self {
         let command =
-            format!("stty cols 100 rows 20; exec {} watch {}", env!("CARGO_BIN_EXE_edge-ger"), address(broker));
+            format!("stty cols 100 rows 20; exec {} watch {}", crate::it::harness::daemon::binary(), address(broker));
         let mut script = Command::new("script")
             .args(["-qec", &command, "/dev/null"])
             .env("TERM", "xterm-256color")

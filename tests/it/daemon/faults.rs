@@ -3,7 +3,7 @@
 use rustix::process::{Signal, kill_process};
 
 use super::*;
-use crate::harness::pulse::{MICROPHONE, Pulse};
+use crate::it::harness::pulse::{MICROPHONE, Pulse};
 
 fn started(camera: &Camera, sections: &str, environment: &[(&str, &str)]) -> (Broker, Subscriber, Daemon) {
     let broker = Broker::start();

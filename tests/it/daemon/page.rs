@@ -8,7 +8,7 @@ use std::{
 use rustix::process::Signal;
 
 use super::*;
-use crate::harness::{broker::free_port, http::get};
+use crate::it::harness::{broker::free_port, http::get};
 
 #[test]
 fn the_page_is_off_until_it_is_wanted_and_then_follows_the_daemon() {

@@ -13,7 +13,7 @@ use rustix::{
 };
 
 use super::*;
-use crate::harness::{
+use crate::it::harness::{
     broker::free_port,
     daemon::run,
     http::get,

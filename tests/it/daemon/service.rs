@@ -3,7 +3,7 @@
 use rustix::process::Signal;
 
 use super::*;
-use crate::harness::{
+use crate::it::harness::{
     broker::{free_port, retained},
     daemon::{MODEL, ONNX_RUNTIME, run},
 };
@@ -81,7 +81,7 @@ fn a_second_instance_is_refused() {
 
 #[test]
 fn a_dry_run_reports_and_publishes_nothing() {
-    let camera = moving().sound(crate::harness::camera::Sound::Aac).start();
+    let camera = moving().sound(crate::it::harness::camera::Sound::Aac).start();
     let broker = Broker::start();
     let folder = hall(&of(&camera), "[sound]\nsource = \"camera\"", &broker);
     let mut daemon = Daemon::start(folder, &["--dry-run", "--slots", "8"], &[]);
@@ -181,7 +181,7 @@ fn descriptors(pid: rustix::process::Pid) -> Vec<(String, bool)> {
 
 #[test]
 fn infer_has_no_network_socket_and_writes_no_file() {
-    let camera = moving().sound(crate::harness::camera::Sound::Aac).start();
+    let camera = moving().sound(crate::it::harness::camera::Sound::Aac).start();
     let broker = Broker::start();
     let mut subscriber = Subscriber::to(&broker, "edge-ger/#");
     let daemon = Daemon::start(hall(&of(&camera), "[sound]\nsource = \"camera\"", &broker), &[], &[]);

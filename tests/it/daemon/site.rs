@@ -11,13 +11,13 @@ use gstreamer::{self as gst, prelude::*};
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
 use super::*;
-use crate::harness::{
+use crate::it::harness::{
     broker::free_port,
     browser::Browser,
     camera::{Auth, Sound},
     daemon::{ONNX_RUNTIME, process, run},
 };
-use crate::probe::Recording;
+use crate::it::probe::Recording;
 
 /// What stands in a configuration and must stand in nothing that a dry run says.
 const CANARIES: [&str; 4] = ["canary-4711", "canary-viewer", "canary-notice", "canary-broker"];
@@ -321,7 +321,7 @@ impl OnTerminal {
     /// Starts it, with what `stty` says of the terminal before and after. Every line of the log has a line there.
     fn start(folder: TempDir, arguments: &str) -> Self {
         let at = folder.path().display();
-        let program = env!("CARGO_BIN_EXE_edge-ger");
+        let program = crate::it::harness::daemon::binary();
         let command = format!(
             "trap : INT; stty rows 60 cols 150; stty -a > {at}/before; \
              sh -c 'echo $$ > {at}/pid.new; mv {at}/pid.new {at}/pid; exec {program} --dry-run {arguments} {at}/cameras'; \

@@ -1,7 +1,7 @@
 //! Readings arrive with every codec, transport and kind of sound.
 
 use super::*;
-use crate::harness::{
+use crate::it::harness::{
     camera::{Auth, Sound, Video},
     pulse::{MICROPHONE, Pulse},
 };

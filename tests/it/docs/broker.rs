@@ -10,7 +10,7 @@ use std::{
 
 use crossbeam_channel::bounded;
 
-use crate::{
+use crate::it::{
     docs::read,
     harness::broker::{DEADLINE, Pki, free_port},
 };

@@ -9,7 +9,7 @@ use edge_ger::{
 };
 
 use super::{UPDATE, below, read, rows};
-use crate::harness::daemon::repository;
+use crate::it::harness::daemon::repository;
 
 /// A word, the number that is published for it, and what is said of it.
 type Word = (&'static str, i32, Explanation);

@@ -2,7 +2,6 @@
 
 use std::{
     io::{BufRead as _, BufReader, Write as _},
-    path::Path,
     process::{Child, ChildStdin, Command, Stdio},
     thread,
     time::Instant,
@@ -172,7 +171,7 @@ impl Browser {
 
     /// Leaves a picture of the whole page in the tests' folder of the build.
     pub(crate) fn picture(&mut self, name: &str) {
-        let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}.png"));
+        let file = crate::it::harness::daemon::scratch().join(format!("{name}.png"));
         let shot = self.ask("Page.captureScreenshot", json!({ "format": "png", "captureBeyondViewport": true }));
         std::fs::write(file, STANDARD.decode(shot["data"].as_str().unwrap()).unwrap()).unwrap();
     }

@@ -1,8 +1,10 @@
 //! The real command in a process of its own, with its log read line by line.
 
 use std::{
+    fs,
     path::{Path, PathBuf},
     process::Command,
+    sync::LazyLock,
     time::Duration,
 };
 
@@ -16,6 +18,35 @@ pub(crate) const ONNX_RUNTIME: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/.onn
 /// The network that is shipped.
 pub(crate) const MODEL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/models/edge-ger.onnx");
 
+/// The program, which `cargo test` builds beside the tests, for tests/program.rs.
+///
+/// # Panics
+/// When it is absent or older than what it is built from, as after `cargo test --lib` alone.
+pub(crate) fn binary() -> &'static str {
+    static BINARY: LazyLock<String> = LazyLock::new(|| {
+        let file = target().join("edge-ger");
+        let modified = |path: &Path| path.metadata().and_then(|metadata| metadata.modified()).ok();
+        let sources = fs::read_to_string(file.with_extension("d")).unwrap_or_default();
+        let is_current = |source: &str| modified(Path::new(source)) <= modified(&file);
+        let is_built = file.exists() && sources.split_whitespace().skip(1).all(is_current);
+        assert!(is_built, "{} is absent or out of date: cargo build --features demo", file.display());
+        file.into_os_string().into_string().unwrap()
+    });
+    &BINARY
+}
+
+/// A folder for what a person may want to look at after a test.
+pub(crate) fn scratch() -> PathBuf {
+    let folder = target().with_file_name("tmp");
+    fs::create_dir_all(&folder).unwrap();
+    folder
+}
+
+/// The folder of this build, `target/debug`. The tests run in its `deps`.
+fn target() -> PathBuf {
+    std::env::current_exe().unwrap().ancestors().nth(2).unwrap().to_owned()
+}
+
 /// A running command, and the folder of its configuration and state.
 pub(crate) struct Daemon {
     program: Program,
@@ -26,9 +57,9 @@ pub(crate) struct Daemon {
 /// A folder with one configuration file per camera.
 pub(crate) fn folder(files: &[(&str, &str)]) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
-    std::fs::create_dir(folder.path().join("cameras")).unwrap();
+    fs::create_dir(folder.path().join("cameras")).unwrap();
     for (name, text) in files {
-        std::fs::write(folder.path().join("cameras").join(name), text).unwrap();
+        fs::write(folder.path().join("cameras").join(name), text).unwrap();
     }
     folder
 }
@@ -36,7 +67,7 @@ pub(crate) fn folder(files: &[(&str, &str)]) -> TempDir {
 impl Daemon {
     /// Starts `edge-ger [arguments] FOLDER/cameras` with these environment variables.
     pub(crate) fn start(folder: TempDir, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_edge-ger"));
+        let mut command = Command::new(binary());
         command.args(arguments).arg(folder.path().join("cameras"));
         command.env("ORT_DYLIB_PATH", ONNX_RUNTIME).envs(environment.iter().copied());
         Self { program: Program::start(&mut command), folder }
@@ -88,7 +119,7 @@ pub(crate) fn process(parent: Pid, name: &str) -> Option<Pid> {
 
 /// Runs the command to its end. Returns the exit code, standard output and standard error.
 pub(crate) fn run(arguments: &[&str]) -> (i32, String, String) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_edge-ger"));
+    let mut command = Command::new(binary());
     let output = command.args(arguments).env("ORT_DYLIB_PATH", ONNX_RUNTIME).output().unwrap();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     (output.status.code().unwrap_or(-1), text(&output.stdout), text(&output.stderr))

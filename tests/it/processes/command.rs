@@ -12,7 +12,7 @@ use edge_ger::time::{Clock as _, Span, SystemClock};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use crate::harness::daemon::{ONNX_RUNTIME, run};
+use crate::it::harness::daemon::{ONNX_RUNTIME, run};
 
 const MODEL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/good.onnx");
 
@@ -102,7 +102,7 @@ fn a_closed_standard_output_is_no_error() {
     for arguments in [&["--help"][..], &["--version"], &["model", "inspect", MODEL]] {
         let (reads, writes) = std::io::pipe().unwrap();
         drop(reads);
-        let mut command = Command::new(env!("CARGO_BIN_EXE_edge-ger"));
+        let mut command = Command::new(crate::it::harness::daemon::binary());
         let output = command.args(arguments).stdout(writes).stderr(Stdio::piped()).spawn().unwrap();
         let output = output.wait_with_output().unwrap();
         assert_eq!(output.status.code(), Some(0), "{output:?}");
@@ -116,7 +116,7 @@ fn the_journal_gets_levels_and_a_file_gets_dates() {
         let (mut reads, writes) = std::io::pipe().unwrap();
         let about = rustix::fs::fstat(&writes).unwrap();
         let stream = if journal { format!("{}:{}", about.st_dev, about.st_ino) } else { "1:2".into() };
-        let mut command = Command::new(env!("CARGO_BIN_EXE_edge-ger"));
+        let mut command = Command::new(crate::it::harness::daemon::binary());
         command.args(["nowhere.toml"]).env("EDGE_GER_LOG", "not=a=filter").env("JOURNAL_STREAM", stream);
         let status = command.stderr(writes).spawn().unwrap().wait().unwrap();
         assert_eq!(status.code(), Some(78));
@@ -137,7 +137,7 @@ struct Daemon(Child, BufReader<std::process::ChildStderr>);
 
 impl Daemon {
     fn start(arguments: &[&str], folder: &TempDir) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_edge-ger"));
+        let mut command = Command::new(crate::it::harness::daemon::binary());
         command.args(arguments).arg(folder.path().join("hall.toml")).env("ORT_DYLIB_PATH", ONNX_RUNTIME);
         let mut child = command.stderr(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let log = BufReader::new(child.stderr.take().unwrap());

@@ -96,7 +96,7 @@ impl Daemon {
 
     fn start_with(scratch: &Scratch, speed: i64, environment: &[(&str, &str)]) -> Self {
         let mut command = Command::new("/proc/self/exe");
-        command.args(["processes::daemon::as_daemon", "--exact", "--nocapture", "--test-threads=1"]);
+        command.args(["it::processes::daemon::as_daemon", "--exact", "--nocapture", "--test-threads=1"]);
         command.env(FOLDER, scratch.folder.path()).env(SPEED, speed.to_string()).envs(environment.iter().copied());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut process = command.spawn().unwrap();

@@ -19,7 +19,7 @@ use edge_ger::{
 use gstreamer::prelude::*;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket, socketpair};
 
-use crate::harness::daemon::ONNX_RUNTIME;
+use crate::it::harness::daemon::ONNX_RUNTIME;
 
 /// Whether the microphone needs unix sockets: set where this binary is to enter the sandbox.
 const INSIDE: &str = "SANDBOX_UNIX_SOCKETS";
@@ -27,7 +27,7 @@ const INSIDE: &str = "SANDBOX_UNIX_SOCKETS";
 /// Runs one of the tests below in a process that enters the sandbox.
 fn inside(test: &str, unix_sockets: bool) -> Output {
     let mut command = Command::new("/proc/self/exe");
-    command.args(["--exact", &format!("processes::sandbox::{test}"), "--nocapture", "--test-threads=1"]);
+    command.args(["--exact", &format!("it::processes::sandbox::{test}"), "--nocapture", "--test-threads=1"]);
     // A new registry, so that GStreamer has to look at its plugins inside, through a process of its own.
     let folder = tempfile::tempdir().unwrap();
     command.env("GST_REGISTRY", folder.path().join("registry"));

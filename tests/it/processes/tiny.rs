@@ -40,7 +40,7 @@ pub(crate) fn program() -> Program {
     Program {
         path: "/proc/self/exe".into(),
         args: |name| {
-            let entry = format!("processes::tiny::as_{name}");
+            let entry = format!("it::processes::tiny::as_{name}");
             [entry.as_str(), "--exact", "--nocapture", "--test-threads=1"].map(Into::into).to_vec()
         },
     }

@@ -17,7 +17,7 @@ fn values(key: &str) -> Vec<&'static str> {
 fn analyze(arguments: &[&str]) -> (bool, String) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("edge-ger.service");
-    fs::write(&path, UNIT.replace("/usr/bin/edge-ger", env!("CARGO_BIN_EXE_edge-ger"))).unwrap();
+    fs::write(&path, UNIT.replace("/usr/bin/edge-ger", crate::it::harness::daemon::binary())).unwrap();
     let output = Command::new("systemd-analyze").args(arguments).arg(&path).output().unwrap();
     let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
     (output.status.success(), said)

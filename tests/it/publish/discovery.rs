@@ -6,7 +6,7 @@ use edge_ger::config::{DiscoveryPrefix, TopicPrefix};
 use serde_json::{Map, Value};
 
 use super::*;
-use crate::harness::broker::retained;
+use crate::it::harness::broker::retained;
 
 const CONFIG: &str = "homeassistant/device/edge-ger_-box_-cam/config";
 const OTHER: CameraId = CameraId(1);

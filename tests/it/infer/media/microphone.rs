@@ -17,7 +17,7 @@ use edge_ger::{
 };
 
 use super::Tone;
-use crate::harness::pulse::{MICROPHONE, Pulse};
+use crate::it::harness::pulse::{MICROPHONE, Pulse};
 
 const DEADLINE: Duration = Duration::from_secs(30);
 
@@ -91,7 +91,7 @@ fn five_seconds(ring: &SoundRing) -> Option<Vec<f32>> {
 
 #[test]
 fn a_tone_arrives_in_pitch_level_and_time() {
-    Pulse::in_own_process("infer::media::microphone::a_tone_arrives_in_pitch_level_and_time", |pulse| {
+    Pulse::in_own_process("it::infer::media::microphone::a_tone_arrives_in_pitch_level_and_time", |pulse| {
         let listening = Capture::of(MICROPHONE);
         let _tone = pulse.play_sine(1000.0, 0.5);
         let mut ring = ring();
@@ -116,7 +116,7 @@ fn a_tone_arrives_in_pitch_level_and_time() {
 
 #[test]
 fn unplugged_and_back_with_another_rate() {
-    Pulse::in_own_process("infer::media::microphone::unplugged_and_back_with_another_rate", |pulse| {
+    Pulse::in_own_process("it::infer::media::microphone::unplugged_and_back_with_another_rate", |pulse| {
         // There is another one, to which PulseAudio moves recordings without being asked.
         pulse.plug("other", 48_000);
         let listening = Capture::of(MICROPHONE);
@@ -150,7 +150,7 @@ fn unplugged_and_back_with_another_rate() {
 
 #[test]
 fn absent_at_the_start_and_there_later() {
-    Pulse::in_own_process("infer::media::microphone::absent_at_the_start_and_there_later", |pulse| {
+    Pulse::in_own_process("it::infer::media::microphone::absent_at_the_start_and_there_later", |pulse| {
         pulse.unplug();
         let listening = Capture::of(MICROPHONE);
         let begun = SystemClock.now();
@@ -166,7 +166,7 @@ fn absent_at_the_start_and_there_later() {
 
 #[test]
 fn a_wrong_name_lists_the_right_ones() {
-    Pulse::in_own_process("infer::media::microphone::a_wrong_name_lists_the_right_ones", |_| {
+    Pulse::in_own_process("it::infer::media::microphone::a_wrong_name_lists_the_right_ones", |_| {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let fault = Microphone::open("pulseaudio:mik", clock.clone()).unwrap_err();
         assert!(matches!(fault, Error::NoDevice { .. }), "{fault}");
