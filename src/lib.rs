@@ -20,6 +20,7 @@ pub mod demo;
 pub mod evaluate;
 pub mod watch;
 
+pub mod backoff;
 pub mod drift;
 pub mod faults;
 pub mod mask;

@@ -5,10 +5,9 @@
 //!               └──▶ EventLoop ─▶ Event, or the Failure that ended the connection
 //! ```
 //!
-//! The only home of rumqttc and rustls. It connects once: when to connect again is the caller's decision, and
-//! [`Backoff`] tells how long to wait before it.
+//! The only home of rumqttc and rustls. It connects once; the caller connects again, after the delay of
+//! [`FailureKind::delays`].
 
-mod backoff;
 mod connection;
 mod failure;
 mod tls;
@@ -16,7 +15,6 @@ mod tls;
 use std::time::Duration;
 
 pub use self::{
-    backoff::Backoff,
     connection::{Client, Event, EventLoop, Message, Options, Will, open},
     failure::{Failure, FailureKind},
     tls::{Tls, TlsError, client_config},

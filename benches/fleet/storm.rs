@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use edge_ger::mqtt::{Backoff, FailureKind};
+use edge_ger::{backoff::Backoff, mqtt::FailureKind};
 
 use crate::process::Cost;
 
@@ -40,7 +40,7 @@ pub(crate) fn computed(boxes: usize, back_s: f64, random: impl Fn() -> f64) -> V
         let mut backoff = Backoff::default();
         let mut at_s = 0.0;
         while at_s < back_s {
-            at_s += backoff.next(FailureKind::Away, random()).as_secs_f64();
+            at_s += backoff.next(FailureKind::Away.delays(), random()).as_secs_f64();
             attempts_s.push(at_s);
         }
     }

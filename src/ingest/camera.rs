@@ -161,7 +161,7 @@ impl CameraWorker {
         while self.order.paused && !self.stop.requested() {
             self.pause(STATUS_EVERY);
         }
-        let mut backoff = Backoff::of_camera();
+        let mut backoff = Backoff::default();
         while !self.stop.requested() {
             self.send_status();
             let begun = self.context.clock.now();

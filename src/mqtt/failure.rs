@@ -5,6 +5,11 @@ use std::{error::Error, fmt::Write as _, io};
 use rumqttc::v5::{self, mqttbytes::v5 as packets5};
 
 use super::TIMEOUT_S;
+use crate::backoff::Delays;
+
+const AWAY: Delays = Delays::new(1000, 30_000, 0.5);
+/// Brokers count wrong passwords and lock users out, so those are tried rarely.
+const UNAUTHORISED: Delays = Delays::new(60_000, 600_000, 0.5);
 
 /// Why a connection ended or could not be opened.
 #[derive(Debug)]
@@ -24,6 +29,17 @@ pub enum FailureKind {
     Unauthorised,
     /// Correct a certificate.
     Certificate,
+}
+
+impl FailureKind {
+    /// How long to wait before the next connection.
+    #[must_use]
+    pub const fn delays(self) -> Delays {
+        match self {
+            Self::Away | Self::Certificate => AWAY,
+            Self::Unauthorised => UNAUTHORISED,
+        }
+    }
 }
 
 pub(super) fn from_v311(err: &rumqttc::ConnectionError) -> Failure {
@@ -90,4 +106,24 @@ fn with_causes(err: &dyn Error) -> String {
         cause = err.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backoff::Backoff;
+
+    #[test]
+    fn delays_double_and_have_an_upper_bound() {
+        let check = |kind: FailureKind, random: f64, expected_s: [f64; 8]| {
+            let mut backoff = Backoff::default();
+            let delays_s = [(); 8].map(|()| backoff.next(kind.delays(), random).as_secs_f64());
+            assert_eq!(delays_s, expected_s, "{kind:?}");
+        };
+        check(FailureKind::Away, 0.0, [0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 15.0, 15.0]);
+        check(FailureKind::Certificate, 1.0, [1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0, 30.0]);
+        check(FailureKind::Unauthorised, 1.0, [60.0, 120.0, 240.0, 480.0, 600.0, 600.0, 600.0, 600.0]);
+        let mut backoff = Backoff::default();
+        assert!((0..100).all(|_| backoff.next(FailureKind::Away.delays(), 1.0).as_secs_f64() <= 30.0));
+    }
 }

@@ -21,8 +21,9 @@ use super::{
     payload::{OFFLINE, Topics},
 };
 use crate::{
+    backoff::Backoff,
     config::Secret,
-    mqtt::{self, Backoff, Failure, FailureKind, TlsError},
+    mqtt::{self, Failure, FailureKind, TlsError},
     time::{Clock, Moment},
     wire::control::PublishConfig,
 };
@@ -132,10 +133,10 @@ impl Connector {
             self.state.retained().forget();
             let Err(failure) = ended else { return };
             if mqtt::STABLE_CONNECTION < opened.elapsed() {
-                backoff = Backoff::default();
+                backoff.reset();
             }
             log.lost(&failure);
-            self.wait(backoff.next(failure.kind, fastrand::f64())).await;
+            self.wait(backoff.next(failure.kind.delays(), fastrand::f64()).to_duration()).await;
         }
     }
 

@@ -10,11 +10,12 @@ mod text;
 use std::{
     io,
     net::SocketAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     thread::{self, JoinHandle},
     time::Duration,
 };
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::{
     net::TcpListener,
     runtime::Runtime,
@@ -90,7 +91,7 @@ impl std::fmt::Debug for Shared {
 impl Shared {
     /// Locks the history. The main thread has to wait meanwhile, so copy what is needed and drop the guard.
     fn history(&self) -> MutexGuard<'_, History> {
-        self.history.lock().unwrap_or_else(PoisonError::into_inner)
+        self.history.lock()
     }
 
     fn status(&self) -> PageEvent {

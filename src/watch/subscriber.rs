@@ -10,8 +10,9 @@ use tokio::time::{Instant, sleep};
 
 use super::{Error, address::Address, fleet::FILTERS, text::TEXT_BYTES_MAX};
 use crate::{
+    backoff::Backoff,
     config::{MqttSecrets, MqttVersion, Secret},
-    mqtt::{self, Backoff, Failure, Message},
+    mqtt::{self, Failure, Message},
 };
 
 /// The capacity of the queue between the connection and the view. When full, the connection waits, then the broker,
@@ -71,9 +72,9 @@ async fn run(options: &mqtt::Options, filters: &[String], events: &Sender<Event>
         let opened = Instant::now();
         let Some(failure) = connection(options, filters, events).await else { return };
         if mqtt::STABLE_CONNECTION < opened.elapsed() {
-            backoff = Backoff::default();
+            backoff.reset();
         }
-        let wait = backoff.next(failure.kind, fastrand::f64());
+        let wait = backoff.next(failure.kind.delays(), fastrand::f64()).to_duration();
         if events.send(Event::Lost(failure, wait)).is_err() {
             return;
         }

@@ -1,10 +1,8 @@
 //! What the process's main thread and the broker's thread share.
 
-use std::sync::{
-    Mutex, MutexGuard, PoisonError,
-    atomic::{AtomicBool, AtomicU32, Ordering},
-};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
 use crate::publish::{outbox::Outbox, retained::RetainedTopics};
@@ -35,12 +33,12 @@ impl SharedState {
 
     /// Locks the outbox; the other thread has to wait while the guard lives.
     pub(crate) fn outbox(&self) -> MutexGuard<'_, Outbox> {
-        self.outbox.lock().unwrap_or_else(PoisonError::into_inner)
+        self.outbox.lock()
     }
 
     /// Locks the retained topics; the other thread has to wait while the guard lives.
     pub(crate) fn retained(&self) -> MutexGuard<'_, RetainedTopics> {
-        self.retained.lock().unwrap_or_else(PoisonError::into_inner)
+        self.retained.lock()
     }
 
     /// How often the connection to the broker was lost.

@@ -1,6 +1,7 @@
 //! The state of one worker as the parent sees it, and the timeouts of each phase.
 
 use crate::{
+    backoff::{Backoff, Delays},
     time::{Moment, Span},
     wire::process::ProcessName,
 };
@@ -13,8 +14,8 @@ const START_TIMEOUT: Span = Span::from_ms(120_000);
 const START_TIMEOUT_INFER: Span = Span::from_ms(15 * 60_000);
 /// After running for so long, earlier failures no longer count.
 const HEALTHY_AFTER: Span = Span::from_ms(60_000);
-const BACKOFF_MIN: Span = Span::from_ms(500);
-const BACKOFF_MAX: Span = Span::from_ms(30_000);
+/// Before a restart; with jitter, so that workers that ended together are not restarted together every time.
+const RESTART_DELAYS: Delays = Delays::new(500, 30_000, 0.5);
 
 /// The phase of a worker.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -38,7 +39,7 @@ pub(super) struct WorkerState {
     pub(super) phase: Phase,
     /// Counts its starts, so that late events of an earlier process are recognised.
     pub(super) generation: u32,
-    failures: u32,
+    backoff: Backoff,
     /// Since when it has not run, for the log line when it is back.
     pub(super) down_since: Option<Moment>,
     /// Whether it has not been ready since the configuration changed: if it refuses, the change is at fault.
@@ -47,7 +48,13 @@ pub(super) struct WorkerState {
 
 impl WorkerState {
     pub(super) fn new() -> Self {
-        Self { phase: Phase::Stopped, generation: 0, failures: 0, down_since: None, on_probation: false }
+        Self {
+            phase: Phase::Stopped,
+            generation: 0,
+            backoff: Backoff::default(),
+            down_since: None,
+            on_probation: false,
+        }
     }
 
     pub(super) fn is_running(&self) -> bool {
@@ -72,17 +79,16 @@ impl WorkerState {
 
     /// Clears its failures, which were those of an earlier configuration.
     pub(super) fn reset_failures(&mut self, on_probation: bool) {
-        self.failures = 0;
+        self.backoff.reset();
         self.on_probation = on_probation;
     }
 
     /// Records an unplanned end. Returns the delay of the restart; `jitter` is 0 to 1.
     pub(super) fn fail(&mut self, now: Moment, jitter: f64) -> Span {
         if matches!(self.phase, Phase::Running { since, .. } if HEALTHY_AFTER <= now - since) {
-            self.failures = 0;
+            self.backoff.reset();
         }
-        let delay = backoff(self.failures, jitter);
-        self.failures = self.failures.saturating_add(1);
+        let delay = self.backoff.next(RESTART_DELAYS, jitter);
         self.on_probation = false;
         self.phase = Phase::Waiting { until: now + delay };
         self.down_since.get_or_insert(now);
@@ -92,13 +98,6 @@ impl WorkerState {
 
 fn start_timeout(name: ProcessName) -> Span {
     if name == ProcessName::Infer { START_TIMEOUT_INFER } else { START_TIMEOUT }
-}
-
-/// Exponential back-off; `jitter` (0 to 1) chooses between half of the delay and all of it, so that workers that ended
-/// together are not restarted together every time.
-fn backoff(failures: u32, jitter: f64) -> Span {
-    let whole = Span(BACKOFF_MIN.0 << failures.min(16)).min(BACKOFF_MAX);
-    Span::from_secs_f64(whole.as_secs_f64() * (0.5 + 0.5 * jitter))
 }
 
 #[cfg(test)]
