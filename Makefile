@@ -43,6 +43,7 @@ test: setup-test lint ## formatting, lints and every test, with the real parts
 lint: setup
 	cargo fmt --check
 	cargo clippy --locked --all-targets --features demo -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items --features demo
 
 # Advisories need a database from the open internet: where it can be reached, `make deny DENY=advisories DENY_FLAGS=`.
 DENY := licenses bans sources

@@ -12,7 +12,7 @@
 use std::{path::Path, process::Command};
 
 use divan::{AllocProfiler, Bencher};
-use edge_ger::{
+use edge_ger::inside::{
     infer::{
         decode::mask_painter::MaskPainter,
         features::{

@@ -2,7 +2,7 @@
 //! page edge-ger.toml(5).
 
 use clap_mangen::roff::{Inline, Roff, bold, roman};
-use edge_ger::config::file::schema::{Absent, KeySchema, SECTIONS, Scope, SectionSchema};
+use edge_ger::inside::config::file::schema::{Absent, KeySchema, SECTIONS, Scope, SectionSchema};
 
 /// The introduction, in paragraphs.
 const HEADER: &str = "\

@@ -32,7 +32,7 @@ fn main() -> ExitCode {
     match written {
         Ok(_) => ExitCode::SUCCESS,
         Err(err) => {
-            edge_ger::service::logging::print_error(&format!("pages: {err}"));
+            edge_ger::inside::service::logging::print_error(&format!("pages: {err}"));
             ExitCode::FAILURE
         }
     }

@@ -2,26 +2,31 @@
 //!
 //! [`mod@file`] reads it from files and environment, and finds all faults at once.
 
-pub mod file;
-pub mod schedule;
+pub(crate) mod file;
+pub(crate) mod schedule;
 
 use std::{fmt, net::SocketAddr, path::PathBuf};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+#[cfg(test)]
+pub(crate) use self::file::value::{
+    Decimal, DiscoveryPrefix, Distribution, OnByDefault, SiteContext, Text, TopicPrefix,
+};
 pub use self::file::{
-    keys::{Gates, Model, Mqtt, Reading, Site},
-    value::{
-        Decimal, DiscoveryPrefix, Distribution, FilePath, Host, Integer, NetworkFile, OnByDefault, Providers,
-        SecretFile, SiteContext, Text, TopicPrefix,
-    },
+    keys::Mqtt,
+    value::{Host, Integer},
+};
+pub(crate) use self::file::{
+    keys::{Gates, Model, Reading, Site},
+    value::{FilePath, NetworkFile, Providers, SecretFile},
 };
 use self::schedule::Schedule;
 use crate::{mask::Polygon, time::Span};
 
 /// The least of the three shares of [`Reading::prior`]: what is thought impossible could never be seen.
-pub const SHARE_MIN: f64 = 0.02;
+pub(crate) const SHARE_MIN: f64 = 0.02;
 
 /// Which camera: its index in the configuration that the parent read. The same number in every process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -29,7 +34,7 @@ pub struct CameraId(pub u16);
 
 /// A box: its cameras, its network, its broker.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Config {
+pub(crate) struct Config {
     /// The box's name in the topics: `[a-z0-9_-]`, 1 to 32 characters; the host's name by default.
     pub box_name: String,
     /// Where one instance keeps its outbox and its lock.

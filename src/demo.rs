@@ -3,8 +3,8 @@
 //! The daemon is the real one with its three processes, in its default configuration; only the camera's and the
 //! broker's addresses are the demo's own.
 
-pub mod broker;
-pub mod camera;
+pub(crate) mod broker;
+pub(crate) mod camera;
 
 use std::{
     fs,
@@ -35,7 +35,7 @@ const BAR_CELLS: usize = 20;
 
 /// What the demo shows.
 #[derive(Clone, Debug)]
-pub struct Demo {
+pub(crate) struct Demo {
     /// The clip that the camera sends: an MP4 of H.264 and AAC.
     pub clip: PathBuf,
     /// The network.
@@ -46,7 +46,7 @@ pub struct Demo {
 
 /// Why there is no demo.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     /// The clip is not there.
     #[error("the demo's clip {0} cannot be read; run the demo from the repository, or by `make demo`")]
     Clip(PathBuf, #[source] io::Error),
@@ -73,7 +73,7 @@ impl Demo {
     ///
     /// # Errors
     /// When a part cannot start, or the daemon ends by itself.
-    pub fn run(
+    pub(crate) fn run(
         &self,
         signals: &Receiver<Signal>,
         options: impl FnOnce(&Path, Receiver<Signal>) -> Result<Daemon, String>,
@@ -129,7 +129,7 @@ impl Demo {
 }
 
 /// A daemon that is ready to run.
-pub struct Daemon(pub crate::config::Config, pub supervisor::worker_config::ModelFacts, pub Options);
+pub(crate) struct Daemon(pub crate::config::Config, pub supervisor::worker_config::ModelFacts, pub Options);
 
 /// A folder that is removed when it is dropped.
 struct Folder(PathBuf);

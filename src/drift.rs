@@ -31,7 +31,7 @@ const STEP_LASTS_NS: i64 = 2_000_000_000;
 
 /// Maps time stamps of a foreign clock onto moments of ours.
 #[derive(Clone, Debug, Default)]
-pub struct Slew {
+pub(crate) struct Slew {
     origin: Option<Origin>,
     minima: Minima,
     /// The drift in use: how much our clock gains per foreign time; zero before it is known.
@@ -59,19 +59,14 @@ struct Origin {
 impl Slew {
     /// A mapping that knows nothing yet.
     #[must_use]
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::default()
-    }
-
-    /// Forgets everything: the source is another one now.
-    pub fn reset(&mut self) {
-        *self = Self::new();
     }
 
     /// How much faster (+) or slower (-) the foreign clock runs than ours, parts per million. `None` in the first
     /// minute.
     #[must_use]
-    pub fn drift_ppm(&self) -> Option<f64> {
+    pub(crate) fn drift_ppm(&self) -> Option<f64> {
         // Where the foreign clock is fast, our clock gains less than nothing on it.
         self.gain.filter(|_| self.is_known).map(|gain| -gain * 1e6)
     }
@@ -83,7 +78,7 @@ impl Slew {
     /// clock jumps by more than a second: that is a new origin. Time stamps may come a little out of order, as
     /// those of B-frames do.
     #[allow(clippy::cast_possible_truncation, reason = "offsets stay far below 292 years")]
-    pub fn map(&mut self, foreign: Span, arrival: Moment) -> Moment {
+    pub(crate) fn map(&mut self, foreign: Span, arrival: Moment) -> Moment {
         let Some(mut origin) = self.origin else { return self.begin(foreign, arrival) };
         let since_ns = (foreign - origin.foreign).as_ns();
         let passed_ns = (since_ns - origin.newest_ns) as f64;
@@ -335,8 +330,6 @@ mod tests {
             source.sample(Span(n * SECOND / 25), Span::ZERO);
         }
         assert!((source.slew.drift_ppm().unwrap() - 80.0).abs() < 0.5);
-        source.slew.reset();
-        assert_eq!(source.slew.drift_ppm(), None);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use std::{
     sync::Arc,
 };
 
-pub use self::{
+pub(crate) use self::{
     figures::{Answered, Figures, Interval},
     report::Report,
     table::Labelled,
@@ -34,7 +34,7 @@ const TELL_EVERY: usize = 100;
 
 /// What to evaluate.
 #[derive(Clone, Debug)]
-pub struct Task {
+pub(crate) struct Task {
     /// The network.
     pub model: PathBuf,
     /// The folder that the clips lie in.
@@ -49,7 +49,7 @@ pub struct Task {
 
 /// Why there are no figures.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     /// The network's file or contract is not fit.
     #[error(transparent)]
     Contract(#[from] contract::Error),
@@ -78,7 +78,7 @@ pub enum Error {
 
 /// What became of one clip.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Outcome {
+pub(crate) enum Outcome {
     /// The network answered.
     Answered(Answered),
     /// It was not asked, since a sense is missing that it cannot do without.
@@ -91,7 +91,7 @@ pub enum Outcome {
 
 /// How long the clips took, all together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Spent {
+pub(crate) struct Spent {
     /// Demuxing, decoding, colour, resampling.
     pub decoding: Span,
     /// Scaling, normalising, the spectrogram.
@@ -104,7 +104,7 @@ pub struct Spent {
 ///
 /// # Errors
 /// When the network, ONNX Runtime or the labels are at fault. A clip that cannot be decoded is part of the report.
-pub fn run(task: &Task, clock: &Arc<dyn Clock>) -> Result<Report, Error> {
+pub(crate) fn run(task: &Task, clock: &Arc<dyn Clock>) -> Result<Report, Error> {
     let labels = table::read(&task.labels, &task.clips)?;
     let (contract, file) = Contract::read(&task.model)?;
     let mut predictions = task.predictions.as_deref().map(table::Predictions::create).transpose()?;

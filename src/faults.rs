@@ -3,11 +3,13 @@
 //!
 //! A cure is what follows "; " in a log line, without a capital and a full stop; the page adds them.
 
-use crate::wire::record::{CameraFault, CameraState, Provider, SoundState, Withheld};
+use crate::wire::record::{CameraFault, SoundState, Withheld};
+#[cfg(test)]
+use crate::wire::record::{CameraState, Provider};
 
 /// What a word means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Explanation {
+pub(crate) struct Explanation {
     /// Sentences.
     pub meaning: &'static str,
     /// What to do; empty where nothing is wrong.
@@ -19,12 +21,12 @@ const fn explain(meaning: &'static str, cure: &'static str) -> Explanation {
 }
 
 /// What to do where the camera is known to be read over UDP and has stalled.
-pub const STALLED_UDP_CURE: &str =
+pub(crate) const STALLED_UDP_CURE: &str =
     "connected, but no UDP packets arrive; a firewall may block the packets: use \"tcp\" for `camera.transport`";
 
 /// Of why a camera is not online.
 #[must_use]
-pub const fn camera_fault(fault: CameraFault) -> Explanation {
+pub(crate) const fn camera_fault(fault: CameraFault) -> Explanation {
     match fault {
         CameraFault::None => explain("Nothing is wrong.", ""),
         CameraFault::Connecting => explain(
@@ -85,8 +87,9 @@ pub const fn camera_fault(fault: CameraFault) -> Explanation {
 }
 
 /// Of the state of a camera.
+#[cfg(test)]
 #[must_use]
-pub const fn camera_state(state: CameraState) -> Explanation {
+pub(crate) const fn camera_state(state: CameraState) -> Explanation {
     match state {
         CameraState::Online => explain("Pictures arrive.", ""),
         CameraState::Stale => explain(
@@ -100,7 +103,7 @@ pub const fn camera_state(state: CameraState) -> Explanation {
 
 /// Of why a reading is withheld.
 #[must_use]
-pub const fn withheld(reason: Withheld) -> Explanation {
+pub(crate) const fn withheld(reason: Withheld) -> Explanation {
     match reason {
         Withheld::Starting => explain(
             "The window began before the camera's first frame, or ended while the process that decodes was being \
@@ -165,7 +168,7 @@ pub const fn withheld(reason: Withheld) -> Explanation {
 
 /// Of the sound of a window.
 #[must_use]
-pub const fn sound(state: SoundState) -> Explanation {
+pub(crate) const fn sound(state: SoundState) -> Explanation {
     match state {
         SoundState::Off => explain("None is configured: `sound.source = \"none\"`.", ""),
         SoundState::Present => explain("There is sound, and it is used.", ""),
@@ -187,8 +190,9 @@ pub const fn sound(state: SoundState) -> Explanation {
 }
 
 /// Of what runs the network.
+#[cfg(test)]
 #[must_use]
-pub const fn provider(provider: Provider) -> Explanation {
+pub(crate) const fn provider(provider: Provider) -> Explanation {
     match provider {
         Provider::None => explain("No network runs yet.", ""),
         Provider::Cpu => explain("ONNX Runtime on the CPU.", ""),

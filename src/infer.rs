@@ -10,20 +10,20 @@ mod unit_queue;
 mod wake;
 
 mod camera_pipeline;
-pub mod decode;
-pub mod microphone;
-pub mod ring;
+pub(crate) mod decode;
+pub(crate) mod microphone;
+pub(crate) mod ring;
 
-pub mod aggregate;
-pub mod clip;
-pub mod contract;
+pub(crate) mod aggregate;
+pub(crate) mod clip;
+pub(crate) mod contract;
 mod feature_extractor;
-pub mod features;
+pub(crate) mod features;
 mod probe;
 mod record_writer;
-pub mod runtime;
+pub(crate) mod runtime;
 mod slots;
-pub mod window;
+pub(crate) mod window;
 
 use std::{io, os::fd::OwnedFd, sync::Arc};
 
@@ -63,7 +63,7 @@ const MISSED_MAX: u64 = 100;
 
 /// Why the process ended.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     /// The network file cannot be used.
     #[error(transparent)]
     Contract(#[from] contract::Error),
@@ -85,7 +85,7 @@ pub enum Error {
 /// # Errors
 /// When the network, ONNX Runtime or the configuration is at fault, which is also reported as
 /// [`Report::Refused`]; and when a provider that worked fails for good.
-pub fn run(
+pub(crate) fn run(
     config: InferConfig,
     from: OwnedFd,
     out: OwnedFd,

@@ -4,7 +4,7 @@
 //! their moments (`timestamper`) and are selected (`sampling`) in the thread that received them, and go into the one
 //! queue to `infer` (`downstream`). A camera that hangs holds up no other.
 
-pub mod backoff;
+pub(crate) mod backoff;
 mod camera;
 mod downstream;
 mod sampling;
@@ -42,7 +42,7 @@ const STOP_WITHIN: Span = Span::from_ms(1200);
 
 /// Why the process cannot work.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     /// GStreamer or one of its elements is missing.
     #[error("cameras cannot be read: {0}")]
     GStreamer(#[from] StreamError),
@@ -66,7 +66,7 @@ struct Ingest {
 ///
 /// # Errors
 /// When GStreamer is not installed, which is also reported as [`Report::Refused`], or when threads cannot start.
-pub fn run(
+pub(crate) fn run(
     config: IngestConfig,
     out: OwnedFd,
     orders: &Receiver<(Order, Vec<OwnedFd>)>,

@@ -10,14 +10,14 @@ use std::ops::Range;
 use serde::{Deserialize, Serialize};
 
 /// A camera has at most so many polygons.
-pub const POLYGONS_MAX: usize = 16;
+pub(crate) const POLYGONS_MAX: usize = 16;
 /// A polygon has at most so many corners.
-pub const CORNERS_MAX: usize = 32;
+pub(crate) const CORNERS_MAX: usize = 32;
 /// The whole width or height, in the units of a [`Corner`].
-pub const WHOLE: u16 = 10_000;
+pub(crate) const WHOLE: u16 = 10_000;
 
 /// From the left and from the top, in ten-thousandths of the picture's width and height: 0 to [`WHOLE`].
-pub type Corner = [u16; 2];
+pub(crate) type Corner = [u16; 2];
 
 /// An area that is not looked at: 3 to [`CORNERS_MAX`] corners, not all on one line.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,7 +70,7 @@ impl Polygon {
 
 /// Which cells of a grid over the picture are covered. The default is of a picture without pixels.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Cells {
+pub(crate) struct Cells {
     columns: u32,
     /// Of all rows, one after the other; those of a row in order, with a gap between each two.
     spans: Vec<Range<u32>>,
@@ -82,7 +82,7 @@ impl Cells {
     /// The cells that the polygons touch with any part of their area, in a picture of `width` and `height` pixels that
     /// is divided into squares of `cell` pixels from the top left; the last column and row may be cut off.
     #[must_use]
-    pub fn touched(polygons: &[Polygon], (width, height): (u32, u32), cell: u32) -> Self {
+    pub(crate) fn touched(polygons: &[Polygon], (width, height): (u32, u32), cell: u32) -> Self {
         // A unit is a ten-thousandth of a pixel, so that every corner is a whole number of them.
         let scale =
             |corner: &Corner| [i64::from(corner[0]) * i64::from(width), i64::from(corner[1]) * i64::from(height)];
@@ -116,13 +116,13 @@ impl Cells {
     }
 
     /// The covered columns of each row, from the top.
-    pub fn rows(&self) -> impl Iterator<Item = &[Range<u32>]> {
+    pub(crate) fn rows(&self) -> impl Iterator<Item = &[Range<u32>]> {
         (0..self.ends.len()).map(|row| self.row(row))
     }
 
     /// The covered columns of one row; none of a row that there is not.
     #[must_use]
-    pub fn row(&self, row: usize) -> &[Range<u32>] {
+    pub(crate) fn row(&self, row: usize) -> &[Range<u32>] {
         let begin = row.checked_sub(1).map_or(Some(0), |before| self.ends.get(before).copied());
         let (Some(begin), Some(end)) = (begin, self.ends.get(row)) else { return &[] };
         &self.spans[begin..*end]
@@ -130,19 +130,19 @@ impl Cells {
 
     /// Whether these spans are the whole of a row.
     #[must_use]
-    pub fn is_whole(&self, spans: &[Range<u32>]) -> bool {
+    pub(crate) fn is_whole(&self, spans: &[Range<u32>]) -> bool {
         matches!(spans, [span] if *span == (0..self.columns))
     }
 
     /// Whether no cell is left.
     #[must_use]
-    pub fn is_everything(&self) -> bool {
+    pub(crate) fn is_everything(&self) -> bool {
         self.rows().all(|spans| self.is_whole(spans))
     }
 
     /// The cells that are left, counted row by row from the top left.
     #[must_use]
-    pub fn left(&self) -> Vec<Range<usize>> {
+    pub(crate) fn left(&self) -> Vec<Range<usize>> {
         let columns = self.columns as usize;
         let mut left: Vec<Range<usize>> = Vec::new();
         for (row, spans) in self.rows().enumerate() {

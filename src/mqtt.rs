@@ -14,13 +14,14 @@ mod tls;
 
 use std::time::Duration;
 
-pub use self::{
+pub use self::failure::FailureKind;
+pub(crate) use self::{
     connection::{Client, Event, EventLoop, Message, Options, Will, open},
-    failure::{Failure, FailureKind},
-    tls::{Tls, TlsError, client_config},
+    failure::Failure,
+    tls::{TlsError, client_config},
 };
 
 /// How long to wait for the answer to a connection request, or for space in the socket's buffer, s.
 const TIMEOUT_S: u64 = 5;
 /// After a connection that lasted longer than this, the next outage starts with short waits again.
-pub const STABLE_CONNECTION: Duration = Duration::from_secs(10);
+pub(crate) const STABLE_CONNECTION: Duration = Duration::from_secs(10);

@@ -17,10 +17,10 @@ mod cameras;
 mod discovery;
 mod history;
 mod metrics;
-pub mod outbox;
-pub mod page;
-pub mod payload;
-pub mod record_filter;
+pub(crate) mod outbox;
+pub(crate) mod page;
+pub(crate) mod payload;
+pub(crate) mod record_filter;
 mod retained;
 mod topic_registry;
 
@@ -33,7 +33,7 @@ use rustix::{
 };
 use tracing::{info, warn};
 
-pub use self::broker::StartError;
+pub(crate) use self::broker::StartError;
 use self::{
     broker::{Broker, SharedState},
     cameras::Cameras,

@@ -15,7 +15,7 @@ use seccompiler::{
 
 /// What a process gives up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Profile {
+pub(crate) enum Profile {
     /// For the parent, `ingest` and `publish`: no core dumps, and other processes of the same user cannot read its memory,
     /// where passwords are.
     Networked,
@@ -28,7 +28,7 @@ pub enum Profile {
 
 /// The restrictions that are in force.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Granted(Profile);
+pub(crate) struct Granted(Profile);
 
 impl fmt::Display for Granted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -44,7 +44,7 @@ impl fmt::Display for Granted {
 
 /// Why the restrictions could not be put in force.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     /// The kernel does not support seccomp filters.
     #[error(
         "the kernel does not enforce the rule that this process has no network ({0}): pictures are only decoded where it \
@@ -69,7 +69,7 @@ pub enum Error {
 ///
 /// # Errors
 /// When the kernel does not enforce them. There is no option to run without.
-pub fn enter(profile: Profile) -> Result<Granted, Error> {
+pub(crate) fn enter(profile: Profile) -> Result<Granted, Error> {
     // A core dump of `infer` would hold pictures, and one of the others passwords.
     let none = Rlimit { current: Some(0), maximum: Some(0) };
     setrlimit(Resource::Core, none).map_err(|err| Error::CoreDumps(err.into()))?;

@@ -1,12 +1,12 @@
 //! What a process needs to be a service: signals, logging, notifications to systemd, the lock of the state directory.
 
-pub mod lock;
-pub mod logging;
-pub mod notify;
-pub mod pause_file;
-pub mod signals;
-pub mod stop;
-pub mod whole_file;
+pub(crate) mod lock;
+pub(crate) mod logging;
+pub(crate) mod notify;
+pub(crate) mod pause_file;
+pub(crate) mod signals;
+pub(crate) mod stop;
+pub(crate) mod whole_file;
 
 use std::process::ExitCode;
 

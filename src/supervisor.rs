@@ -11,18 +11,18 @@ mod links;
 mod pause;
 mod paused_cameras;
 mod plan;
-pub mod process;
+pub(crate) mod process;
 mod records;
 mod request;
-pub mod worker;
-pub mod worker_config;
+pub(crate) mod worker;
+pub(crate) mod worker_config;
 
 use std::{collections::BTreeMap, fmt, io, ops::ControlFlow, os::fd::OwnedFd, sync::Arc};
 
 use crossbeam_channel::{Receiver, Sender, bounded, never, select};
 use tracing::{debug, error, info, warn};
 
-pub use self::request::DryRunRequest;
+pub(crate) use self::request::DryRunRequest;
 use self::{
     links::{Links, Side},
     paused_cameras::PausedCameras,
@@ -49,7 +49,7 @@ use crate::{
 const EVENTS_MAX: usize = 256;
 
 /// Where the records of `infer` go.
-pub enum Sink {
+pub(crate) enum Sink {
     /// To the process `publish`.
     Publish,
     /// To this function, called on the thread that called [`run`]; `publish` is not started. On
@@ -59,7 +59,7 @@ pub enum Sink {
 
 /// What a dry run receives from `infer`.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum DryRunEvent {
+pub(crate) enum DryRunEvent {
     /// A record.
     Record(Record),
     /// The versions of the libraries in use.
@@ -67,17 +67,17 @@ pub enum DryRunEvent {
 }
 
 /// Reads the configuration, and the facts of the network that it names, again. The error is shown as it is.
-pub type Reload = Box<dyn FnMut() -> Result<(Config, ModelFacts), String>>;
+pub(crate) type Reload = Box<dyn FnMut() -> Result<(Config, ModelFacts), String>>;
 
 /// How to run.
-pub struct Options {
+pub(crate) struct Options {
     /// Where the records go.
     pub sink: Sink,
     /// The executable of the workers.
     pub program: Program,
     /// The signals that the process received.
     pub signals: Receiver<Signal>,
-    /// Requests of a dry run; when the sender is dropped, everything is stopped. [`never`] in the daemon.
+    /// Requests of a dry run; when the sender is dropped, everything is stopped. `never` in the daemon.
     pub asks: Receiver<DryRunRequest>,
     /// Called on SIGHUP.
     pub reload: Reload,
@@ -87,7 +87,7 @@ pub struct Options {
 
 /// Why the daemon ended without being asked to.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     /// All files named by the configuration that cannot be used.
     #[error("{}", lines(.0))]
     Secrets(Vec<Unusable>),
@@ -102,7 +102,7 @@ pub enum Error {
 impl Error {
     /// The exit code for this error.
     #[must_use]
-    pub fn exit(&self) -> Exit {
+    pub(crate) fn exit(&self) -> Exit {
         match self {
             Self::Secrets(_) | Self::Refused(..) => Exit::Configuration,
             Self::Order(_) => Exit::Internal,
@@ -119,7 +119,7 @@ fn lines(faults: &[Unusable]) -> String {
 /// # Errors
 /// When files that the configuration names cannot be used, or a worker reports that the configuration or the network
 /// is at fault. Nothing else ends the daemon.
-pub fn run(config: Config, model: ModelFacts, options: Options) -> Result<(), Error> {
+pub(crate) fn run(config: Config, model: ModelFacts, options: Options) -> Result<(), Error> {
     let config = ResolvedConfig::read(config, model).map_err(Error::Secrets)?;
     let names: &[ProcessName] = match &options.sink {
         Sink::Publish => &ProcessName::ALL,

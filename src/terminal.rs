@@ -33,13 +33,12 @@ use std::{
 
 #[cfg(test)]
 use ratatui::backend::TestBackend;
-pub use ratatui::{
+pub(crate) use ratatui::{
     Frame,
-    buffer::Buffer,
-    layout::{Alignment, Constraint, Layout, Margin, Rect},
+    layout::{Alignment, Constraint, Layout, Rect},
     style::{Color, Modifier, Style, Stylize},
-    text::{Line, Span, Text},
-    widgets::{Block, Borders, Cell, Clear, Gauge, List, ListItem, Padding, Paragraph, Row, Sparkline, Table, Wrap},
+    text::{Line, Span},
+    widgets::{Cell, Paragraph, Row, Table, Wrap},
 };
 use ratatui::{
     backend::CrosstermBackend,
@@ -60,7 +59,7 @@ use self::log::Log;
 
 /// A key, or another event that a view reacts to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Key {
+pub(crate) enum Key {
     /// A character, including the space.
     Char(char),
     /// Enter.
@@ -97,7 +96,7 @@ pub enum Key {
 
 /// The terminal of a view; restored when this is dropped.
 #[derive(Debug)]
-pub struct Terminal {
+pub(crate) struct Terminal {
     /// Never dropped: if the terminal was closed, its drop prints to standard error, which panics.
     screen: ManuallyDrop<ratatui::Terminal<CrosstermBackend<Stdout>>>,
     held: Arc<Held>,
@@ -107,7 +106,7 @@ pub struct Terminal {
 
 /// The log of children that still run after the terminal was left.
 #[derive(Debug)]
-pub struct Tail(Arc<Held>);
+pub(crate) struct Tail(Arc<Held>);
 
 /// The state that the panic hook shares.
 #[derive(Debug)]
@@ -120,7 +119,7 @@ struct Held {
 impl Terminal {
     /// Whether standard input and output are a terminal that can position its cursor.
     #[must_use]
-    pub fn is_possible() -> bool {
+    pub(crate) fn is_possible() -> bool {
         let can_place = env::var_os("TERM").is_some_and(|term| !term.is_empty() && term != "dumb");
         can_place && io::stdin().is_terminal() && io::stdout().is_terminal()
     }
@@ -131,7 +130,7 @@ impl Terminal {
     ///
     /// # Errors
     /// When there is no terminal. Nothing has changed then.
-    pub fn enter() -> io::Result<Self> {
+    pub(crate) fn enter() -> io::Result<Self> {
         let log = if io::stderr().is_terminal() { Some(Log::capture()?) } else { None };
         let held = Arc::new(Held { is_left: AtomicBool::new(false), log });
         let tail = Tail(Arc::clone(&held));
@@ -154,7 +153,7 @@ impl Terminal {
     ///
     /// # Errors
     /// When the terminal was closed.
-    pub fn draw(&mut self, view: impl FnOnce(&mut Frame<'_>)) -> io::Result<()> {
+    pub(crate) fn draw(&mut self, view: impl FnOnce(&mut Frame<'_>)) -> io::Result<()> {
         self.screen.draw(view).map(drop)
     }
 
@@ -162,7 +161,7 @@ impl Terminal {
     ///
     /// # Errors
     /// When the terminal was closed.
-    pub fn key(&mut self, within: Duration) -> io::Result<Option<Key>> {
+    pub(crate) fn key(&mut self, within: Duration) -> io::Result<Option<Key>> {
         // The library loops on a terminal that was closed, so it is only called after our own poll.
         wait(Duration::ZERO)?;
         if !event::poll(Duration::ZERO)? {
@@ -179,7 +178,7 @@ impl Terminal {
     }
 
     /// The lines written to standard error since the last call, without colours.
-    pub fn logged(&mut self) -> Vec<String> {
+    pub(crate) fn logged(&mut self) -> Vec<String> {
         let Some(log) = &self.held.log else { return Vec::new() };
         let (lines, seen) = log.since(self.lines_seen);
         self.lines_seen = seen;
@@ -187,7 +186,7 @@ impl Terminal {
     }
 
     /// Restores the terminal, and writes what was logged meanwhile.
-    pub fn leave(self) -> Tail {
+    pub(crate) fn leave(self) -> Tail {
         self.held.leave();
         Tail(Arc::clone(&self.held))
     }
@@ -202,7 +201,7 @@ impl Drop for Terminal {
 impl Tail {
     /// Waits, two seconds at most, until all children that were started meanwhile have ended, so that their last lines come
     /// before what is written next.
-    pub fn wait(self) {
+    pub(crate) fn wait(self) {
         if let Some(log) = &self.0.log {
             log.wait();
         }

@@ -3,14 +3,16 @@
 //! All processes run on one machine, so `CLOCK_MONOTONIC` is the same clock in each of them: a moment that `ingest` took
 //! means the same in `infer`.
 
-pub mod local;
+pub(crate) mod local;
 
 use std::{
     fmt,
     ops::{Add, AddAssign, Sub},
-    sync::atomic::{AtomicI64, Ordering},
     time::Duration,
 };
+
+#[cfg(test)]
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use serde::{Deserialize, Serialize};
 
@@ -162,25 +164,28 @@ impl Clock for SystemClock {
 }
 
 /// A clock that only moves when it is told to: for tests.
+#[cfg(test)]
 #[derive(Debug)]
-pub struct SetClock {
+pub(crate) struct SetClock {
     now_ns: AtomicI64,
     wall_offset_ms: AtomicI64,
 }
 
+#[cfg(test)]
 impl SetClock {
     /// A clock at `now`, with the date 2026-01-01 at moment zero.
     #[must_use]
-    pub fn at(now: Moment) -> Self {
+    pub(crate) fn at(now: Moment) -> Self {
         Self { now_ns: AtomicI64::new(now.0), wall_offset_ms: AtomicI64::new(1_767_225_600_000) }
     }
 
     /// Moves the clock forward by `span`.
-    pub fn advance(&self, span: Span) {
+    pub(crate) fn advance(&self, span: Span) {
         self.now_ns.fetch_add(span.0, Ordering::SeqCst);
     }
 }
 
+#[cfg(test)]
 impl Clock for SetClock {
     fn now(&self) -> Moment {
         Moment(self.now_ns.load(Ordering::SeqCst))

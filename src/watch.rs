@@ -7,11 +7,11 @@
 //! It only listens. What a broker and its boxes say is a stranger's word: sizes are bounded, names that no configuration
 //! allows are passed over, and no sign that commands a terminal reaches one.
 
-pub mod address;
-pub mod fleet;
+pub(crate) mod address;
+pub(crate) mod fleet;
 mod lines;
 mod subscriber;
-pub mod text;
+pub(crate) mod text;
 mod view;
 
 use std::{
@@ -46,7 +46,7 @@ const REASON_CHARS_MAX: usize = 120;
 
 /// What to watch, and how.
 #[derive(Debug)]
-pub struct Task {
+pub(crate) struct Task {
     /// Where.
     pub place: Address,
     /// The password, the authority, the certificate.
@@ -57,7 +57,7 @@ pub struct Task {
 
 /// How it is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Form {
+pub(crate) enum Form {
     /// A live view, on a terminal.
     View,
     /// A line for each thing that happens.
@@ -70,7 +70,7 @@ pub enum Form {
 
 /// Why a watch ended.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     /// A certificate or a key cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -160,7 +160,7 @@ impl Watch<'_> {
 ///
 /// # Errors
 /// When a certificate cannot be used, the terminal or `out` fails, or, once, the broker cannot be reached.
-pub fn run(task: &Task, asked: &Receiver<Signal>, clock: &dyn Clock, out: &mut dyn Write) -> Result<(), Error> {
+pub(crate) fn run(task: &Task, asked: &Receiver<Signal>, clock: &dyn Clock, out: &mut dyn Write) -> Result<(), Error> {
     let events = subscriber::start(&task.place, &task.secrets)?;
     let watch = Watch { fleet: Fleet::new(&task.place.prefix), link: Link::Connecting, clock };
     let done = match task.form {

@@ -5,12 +5,12 @@
 //! * [`enums`]: the closed lists; [`estimate`]: the numbers that a network may estimate.
 //! * [`control`]: parent ⇄ worker, orders and reports as JSON. No media.
 
-pub mod access_unit;
-pub mod control;
-pub mod enums;
-pub mod estimate;
-pub mod process;
-pub mod record;
+pub(crate) mod access_unit;
+pub(crate) mod control;
+pub(crate) mod enums;
+pub(crate) mod estimate;
+pub(crate) mod process;
+pub(crate) mod record;
 
 pub use crate::config::CameraId;
 

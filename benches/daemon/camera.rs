@@ -6,7 +6,7 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use edge_ger::demo::camera::Camera;
+use edge_ger::inside::demo::camera::Camera;
 
 use crate::{Fault, process::Running};
 

@@ -8,7 +8,7 @@ use std::{
 };
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
-use edge_ger::time::{Clock, Moment, Span, SystemClock};
+use edge_ger::inside::time::{Clock, Moment, Span, SystemClock};
 
 use crate::{
     Fault,

@@ -12,7 +12,7 @@ use std::{
 };
 
 use crossbeam_channel::{Receiver, Sender, bounded};
-use edge_ger::{
+use edge_ger::inside::{
     config::{Host, Integer, Mqtt, Outbox, Page},
     publish,
     time::{Clock, Moment, Span, SystemClock},

@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-use edge_ger::time::{Clock as _, Moment, SystemClock};
+use edge_ger::inside::time::{Clock as _, Moment, SystemClock};
 use rustix::{
     net::sockopt::set_socket_linger,
     process::{Pid, Signal, kill_process},

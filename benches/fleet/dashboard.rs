@@ -11,7 +11,7 @@ use std::{
 };
 
 use crossbeam_channel::{Receiver, bounded};
-use edge_ger::time::{Clock as _, Span, SystemClock};
+use edge_ger::inside::time::{Clock as _, Span, SystemClock};
 use rumqttc::v5::{
     Client, Event, MqttOptions,
     mqttbytes::{

@@ -28,7 +28,7 @@ use boxes::Boxes;
 use broker::Broker;
 use crossbeam_channel::after;
 use dashboard::Dashboard;
-use edge_ger::time::{Clock as _, Moment, Span, SystemClock};
+use edge_ger::inside::time::{Clock as _, Moment, Span, SystemClock};
 use process::Cost;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use edge_ger::{backoff::Backoff, mqtt::FailureKind};
+use edge_ger::inside::{backoff::Backoff, mqtt::FailureKind};
 
 use crate::process::Cost;
 

@@ -1,13 +1,13 @@
 //! The guided baseline: what the place looks like while it is empty, and as it usually is.
 
 /// Windows of each phase, unless somebody asks for another number: two minutes at a hop of 5 s.
-pub const WINDOWS: u32 = 24;
+pub(crate) const WINDOWS: u32 = 24;
 /// Fewer windows than this say nothing about a place.
-pub const WINDOWS_MIN: usize = 12;
+pub(crate) const WINDOWS_MIN: usize = 12;
 
 /// What the place is like meanwhile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Phase {
+pub(crate) enum Phase {
     /// Nobody is in the picture.
     Empty,
     /// As it usually is.
@@ -17,7 +17,7 @@ pub enum Phase {
 impl Phase {
     /// The word for it.
     #[must_use]
-    pub const fn as_str(self) -> &'static str {
+    pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Empty => "empty",
             Self::Usual => "usual",
@@ -27,7 +27,7 @@ impl Phase {
 
 /// What was measured of one camera's place.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Baseline {
+pub(crate) struct Baseline {
     /// While it was empty.
     pub empty: Stretch,
     /// As it usually is.
@@ -45,7 +45,7 @@ struct Running {
 
 /// What one phase measured.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Stretch {
+pub(crate) struct Stretch {
     /// The network's probabilities of each window that it answered, before smoothing, in the order of `Emotion::ALL`.
     pub answers: Vec<[f32; 3]>,
     /// Windows in all.
@@ -59,25 +59,25 @@ pub struct Stretch {
 impl Baseline {
     /// Begins a phase of so many windows, and forgets what the same one measured before. `before` windows that end from
     /// now on began earlier, and are not counted.
-    pub fn begin(&mut self, phase: Phase, windows: u32, before: u32) {
+    pub(crate) fn begin(&mut self, phase: Phase, windows: u32, before: u32) {
         *self.stretch(phase) = Stretch::default();
         self.running = Some(Running { phase, windows, before });
     }
 
     /// Ends a phase before its time. What it measured stays.
-    pub fn end(&mut self) {
+    pub(crate) fn end(&mut self) {
         self.running = None;
     }
 
     /// The phase that runs, how many windows it has had, and how many it is to have.
     #[must_use]
-    pub fn progress(&self) -> Option<(Phase, u32, u32)> {
+    pub(crate) fn progress(&self) -> Option<(Phase, u32, u32)> {
         self.running.map(|it| (it.phase, self.of(it.phase).windows, it.windows))
     }
 
     /// What a phase measured so far.
     #[must_use]
-    pub fn of(&self, phase: Phase) -> &Stretch {
+    pub(crate) fn of(&self, phase: Phase) -> &Stretch {
         match phase {
             Phase::Empty => &self.empty,
             Phase::Usual => &self.usual,
@@ -86,7 +86,7 @@ impl Baseline {
 
     /// Takes the network's answer to a new window, in ten-thousandths, all zero where it gave none; and how much that
     /// window moved, where it is known.
-    pub fn window(&mut self, probabilities: [u16; 3], motion: Option<f64>) {
+    pub(crate) fn window(&mut self, probabilities: [u16; 3], motion: Option<f64>) {
         let Some(mut running) = self.running else { return };
         if 0 < running.before {
             running.before -= 1;
@@ -103,7 +103,7 @@ impl Baseline {
     }
 
     /// Takes a mean luma.
-    pub fn light(&mut self, luma: u8) {
+    pub(crate) fn light(&mut self, luma: u8) {
         if let Some(running) = self.running.filter(|it| it.before == 0) {
             let stretch = self.stretch(running.phase);
             stretch.darkest = Some(stretch.darkest.map_or(luma, |it| it.min(luma)));
@@ -121,20 +121,20 @@ impl Baseline {
 impl Stretch {
     /// Whether it saw enough to be believed.
     #[must_use]
-    pub fn is_enough(&self) -> bool {
+    pub(crate) fn is_enough(&self) -> bool {
         WINDOWS_MIN <= self.answers.len()
     }
 
     /// The probability of the likeliest emotion that this share of the answers, 0 to 1, does not exceed.
     #[must_use]
-    pub fn confidence(&self, share: f64) -> Option<f64> {
+    pub(crate) fn confidence(&self, share: f64) -> Option<f64> {
         let likeliest = |it: &[f32; 3]| f64::from(it.iter().copied().fold(0.0, f32::max));
         quantile(self.answers.iter().map(likeliest).collect(), share)
     }
 
     /// The motion that this share of the windows, 0 to 1, does not exceed; `None` where too few were measured.
     #[must_use]
-    pub fn motion(&self, share: f64) -> Option<f64> {
+    pub(crate) fn motion(&self, share: f64) -> Option<f64> {
         if self.motions.len() < WINDOWS_MIN { None } else { quantile(self.motions.clone(), share) }
     }
 }

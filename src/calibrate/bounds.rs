@@ -4,7 +4,7 @@ use super::grade::Grade;
 
 /// A number that should be small.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Upper {
+pub(crate) struct Upper {
     /// Above this it is a warning.
     pub warn: f64,
     /// Above this it is a failure; infinite where it never is one.
@@ -13,7 +13,7 @@ pub struct Upper {
 
 /// A number that should be large.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Lower {
+pub(crate) struct Lower {
     /// Below this it is a warning.
     pub warn: f64,
     /// Below this it is a failure; negative infinite where it never is one.
@@ -24,72 +24,72 @@ const NEVER: f64 = f64::INFINITY;
 
 /// How often the camera was lost. A camera on a sound network is never lost in the minutes of a dry run; twice may be a
 /// cable that was moved.
-pub const OUTAGES: Upper = Upper { warn: 0.0, fail: 2.0 };
+pub(crate) const OUTAGES: Upper = Upper { warn: 0.0, fail: 2.0 };
 /// Lost RTP packets, percent. At 1 % of a camera's packets some 20 are lost per window of 5 s (measured: 51 in 12 s of
 /// 25 frames per second), which is the default of `gates.packets_lost_max`, so that windows are withheld.
-pub const LOSS_PERCENT: Upper = Upper { warn: 0.1, fail: 1.0 };
+pub(crate) const LOSS_PERCENT: Upper = Upper { warn: 0.1, fail: 1.0 };
 /// Jitter, as a share of the jitter buffer. RFC 3550's jitter is a mean deviation, and single packets deviate four times
 /// as much.
-pub const JITTER_OF_BUFFER: f64 = 0.25;
+pub(crate) const JITTER_OF_BUFFER: f64 = 0.25;
 /// The jitter buffer that a verdict on jitter assumes at least, ms: the default of `camera.latency_ms`.
-pub const BUFFER_MS: f64 = 200.0;
+pub(crate) const BUFFER_MS: f64 = 200.0;
 /// Round trip of an RTSP request, ms. A camera in the same building answers within tens of milliseconds; beyond this it is
 /// overloaded, or behind a slow link.
-pub const ROUND_TRIP_MS: Upper = Upper { warn: 200.0, fail: NEVER };
+pub(crate) const ROUND_TRIP_MS: Upper = Upper { warn: 200.0, fail: NEVER };
 /// The camera's wall clock against ours, ms. The daemon does not use it; what somebody compares with the camera's own
 /// recordings is off by this much.
-pub const CLOCK_MS: Upper = Upper { warn: 2000.0, fail: NEVER };
+pub(crate) const CLOCK_MS: Upper = Upper { warn: 2000.0, fail: NEVER };
 /// Drift of a clock, ppm. Quartzes are within 100; ten times of that is a fault of the time stamps, and beyond 5000 the
 /// daemon does not follow (`drift.rs`).
-pub const DRIFT_PPM: Upper = Upper { warn: 200.0, fail: 1000.0 };
+pub(crate) const DRIFT_PPM: Upper = Upper { warn: 200.0, fail: 1000.0 };
 /// Pixels of a picture. Decoding more than Full HD costs more, and the network does not see it.
-pub const PIXELS: Upper = Upper { warn: 1920.0 * 1088.0, fail: NEVER };
+pub(crate) const PIXELS: Upper = Upper { warn: 1920.0 * 1088.0, fail: NEVER };
 /// The picture's height against what the network sees: below it there are pixels that no camera saw.
-pub const HEIGHT_OF_NETWORK: Lower = Lower { warn: 1.0, fail: 0.5 };
+pub(crate) const HEIGHT_OF_NETWORK: Lower = Lower { warn: 1.0, fail: 0.5 };
 /// Frames per second for each frame per second that the network looks at. Below 1 frames are missing by rule; a camera
 /// that sends less than five has long exposures, in which people smear.
-pub const FRAME_RATE: Lower = Lower { warn: 5.0, fail: 1.0 };
+pub(crate) const FRAME_RATE: Lower = Lower { warn: 5.0, fail: 1.0 };
 /// Cores that decoding takes. One decoder of one camera runs on one thread or a few; above one core it falls behind.
-pub const DECODING_CORES: Upper = Upper { warn: 0.25, fail: 0.9 };
+pub(crate) const DECODING_CORES: Upper = Upper { warn: 0.25, fail: 0.9 };
 /// Bit rate, kbit/s. A fifth of a network of 100 Mbit/s, the port of most cameras.
-pub const BIT_RATE_KBPS: Upper = Upper { warn: 20_000.0, fail: NEVER };
+pub(crate) const BIT_RATE_KBPS: Upper = Upper { warn: 20_000.0, fail: NEVER };
 /// Mean luma below which a picture is dim although it passes `gates.luma_min`. Video black is 16, mid grey 126.
-pub const LUMA: Lower = Lower { warn: 40.0, fail: f64::NEG_INFINITY };
+pub(crate) const LUMA: Lower = Lower { warn: 40.0, fail: f64::NEG_INFINITY };
 /// Mean luma above which most of the picture is burnt out. Video white is 235.
-pub const LUMA_BRIGHT: Upper = Upper { warn: 200.0, fail: NEVER };
+pub(crate) const LUMA_BRIGHT: Upper = Upper { warn: 200.0, fail: NEVER };
 /// Standard deviation of luma. A covered or fogged lens, or a wall: a scene of people has 30 to 70.
-pub const CONTRAST: Lower = Lower { warn: 20.0, fail: 6.0 };
+pub(crate) const CONTRAST: Lower = Lower { warn: 20.0, fail: 6.0 };
 /// Variance of the Laplacian at a width of 640. 100 is the customary border of blur (Pech-Pacheco et al., 2000, as used in
 /// practice); a lens that is covered or far out of focus stays below 10.
-pub const SHARPNESS: Lower = Lower { warn: 100.0, fail: 10.0 };
+pub(crate) const SHARPNESS: Lower = Lower { warn: 100.0, fail: 10.0 };
 /// Since the picture last changed, ms. People who stand still breathe, and light flickers; a camera that repeats itself
 /// does not. Longer than the second bound an empty place may stand still, too.
-pub const FROZEN_MS: Upper = Upper { warn: 15_000.0, fail: 60_000.0 };
+pub(crate) const FROZEN_MS: Upper = Upper { warn: 15_000.0, fail: 60_000.0 };
 /// The sound's level, dB below full scale. Speech at a few metres is at -40 to -20; below -60 it drowns in the noise of
 /// 16 bit and a cheap microphone.
-pub const LEVEL_DB: Lower = Lower { warn: -60.0, fail: f64::NEG_INFINITY };
+pub(crate) const LEVEL_DB: Lower = Lower { warn: -60.0, fail: f64::NEG_INFINITY };
 /// The noise floor, dB below full scale: speech should stand 10 to 20 dB above it.
-pub const NOISE_DB: Upper = Upper { warn: -40.0, fail: -20.0 };
+pub(crate) const NOISE_DB: Upper = Upper { warn: -40.0, fail: -20.0 };
 /// Samples at full scale, of 1000. Any is clipping; one in a hundred can be heard as distortion throughout.
-pub const CLIPPED_PERMILLE: Upper = Upper { warn: 0.0, fail: 10.0 };
+pub(crate) const CLIPPED_PERMILLE: Upper = Upper { warn: 0.0, fail: 10.0 };
 /// Hum against all other sound, dB. At -20 it is a hundredth of the sound's power; at 0 it is half of everything.
-pub const HUM_DB: Upper = Upper { warn: -20.0, fail: 0.0 };
+pub(crate) const HUM_DB: Upper = Upper { warn: -20.0, fail: 0.0 };
 /// Picture against sound after `sync.offset_ms`, ms: what the clap test promises, and one frame of 25 per second.
-pub const SYNC_MS: Upper = Upper { warn: 40.0, fail: NEVER };
+pub(crate) const SYNC_MS: Upper = Upper { warn: 40.0, fail: NEVER };
 /// The network's time, of a hop. Windows are computed one after the other, and three tenths stay free
 /// ([`super::headroom::MARGIN`]).
-pub const INFERENCE_OF_HOP: Upper = Upper { warn: 0.7, fail: 1.0 };
+pub(crate) const INFERENCE_OF_HOP: Upper = Upper { warn: 0.7, fail: 1.0 };
 /// From the end of a window to its reading, of a hop: a window that is later than the next one's end is `overload`.
-pub const LATENCY_OF_HOP: Upper = Upper { warn: 0.5, fail: 1.0 };
+pub(crate) const LATENCY_OF_HOP: Upper = Upper { warn: 0.5, fail: 1.0 };
 /// Readings withheld for a technical reason, percent. A camera that works has none; one in ten is a sign, half is useless.
-pub const WITHHELD_PERCENT: Upper = Upper { warn: 10.0, fail: 50.0 };
+pub(crate) const WITHHELD_PERCENT: Upper = Upper { warn: 10.0, fail: 50.0 };
 /// Readings without a label because nothing was likely enough, percent.
-pub const UNSURE_PERCENT: Upper = Upper { warn: 50.0, fail: NEVER };
+pub(crate) const UNSURE_PERCENT: Upper = Upper { warn: 50.0, fail: NEVER };
 
 impl Upper {
     /// The grade of a number.
     #[must_use]
-    pub fn grade(self, number: f64) -> Grade {
+    pub(crate) fn grade(self, number: f64) -> Grade {
         if number <= self.warn {
             Grade::Pass
         } else if number <= self.fail {
@@ -101,13 +101,13 @@ impl Upper {
 
     /// The bound in words.
     #[must_use]
-    pub fn words(self, unit: &str) -> String {
+    pub(crate) fn words(self, unit: &str) -> String {
         words("at most", self.warn, self.fail, "above", unit)
     }
 
     /// The same bound of a number in another unit, so many of which are one of these.
     #[must_use]
-    pub fn times(self, factor: f64) -> Self {
+    pub(crate) fn times(self, factor: f64) -> Self {
         Self { warn: self.warn * factor, fail: self.fail * factor }
     }
 }
@@ -115,7 +115,7 @@ impl Upper {
 impl Lower {
     /// The grade of a number.
     #[must_use]
-    pub fn grade(self, number: f64) -> Grade {
+    pub(crate) fn grade(self, number: f64) -> Grade {
         if self.warn <= number {
             Grade::Pass
         } else if self.fail <= number {
@@ -127,13 +127,13 @@ impl Lower {
 
     /// The bound in words.
     #[must_use]
-    pub fn words(self, unit: &str) -> String {
+    pub(crate) fn words(self, unit: &str) -> String {
         words("at least", self.warn, self.fail, "below", unit)
     }
 
     /// The same bound of a number in another unit, so many of which are one of these.
     #[must_use]
-    pub fn times(self, factor: f64) -> Self {
+    pub(crate) fn times(self, factor: f64) -> Self {
         Self { warn: self.warn * factor, fail: self.fail * factor }
     }
 }

@@ -12,7 +12,7 @@ use crate::{
 
 /// Of the whole box.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Facts {
+pub(crate) struct Facts {
     /// The box's name.
     pub box_name: String,
     /// What the place is.
@@ -41,7 +41,7 @@ pub struct Facts {
 
 /// Of the network, from its contract.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Network {
+pub(crate) struct Network {
     /// Its name.
     pub name: String,
     /// The SHA-256 of its file, hexadecimal.
@@ -68,7 +68,7 @@ pub struct Network {
 
 /// Of one camera.
 #[derive(Clone, Debug, PartialEq)]
-pub struct CameraFacts {
+pub(crate) struct CameraFacts {
     /// Its number.
     pub id: CameraId,
     /// Its name.
@@ -90,7 +90,7 @@ pub struct CameraFacts {
 impl Facts {
     /// Of a configuration, at this date on a machine of so many cores.
     #[must_use]
-    pub fn new(config: &Config, network: Network, system: System, began_ms: u64, cores: u32) -> Self {
+    pub(crate) fn new(config: &Config, network: Network, system: System, began_ms: u64, cores: u32) -> Self {
         Self {
             box_name: config.box_name.clone(),
             context: config.site.context.0.clone(),
@@ -112,7 +112,7 @@ impl Facts {
     /// How many windows that have not ended yet have begun at any moment: 1 where they do not overlap.
     #[must_use]
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "1 to 5, by the ranges of the two")]
-    pub fn windows_at_once(&self) -> u32 {
+    pub(crate) fn windows_at_once(&self) -> u32 {
         (self.network.clip_s / self.hop_s).ceil().max(1.0) as u32
     }
 }

@@ -11,7 +11,7 @@ use crate::service::whole_file::{self, Readers};
 
 /// Why a file is not written.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     /// Something is there already.
     #[error("{}: this file exists already; name another one", .0.display())]
     Exists(PathBuf),
@@ -30,7 +30,7 @@ pub enum Error {
 ///
 /// # Errors
 /// When there is no such folder, or another file in the report's place.
-pub fn may_report(path: &Path) -> Result<(), Error> {
+pub(crate) fn may_report(path: &Path) -> Result<(), Error> {
     has_folder(path)?;
     let mut start = Vec::new();
     match File::open(path) {
@@ -46,7 +46,7 @@ pub fn may_report(path: &Path) -> Result<(), Error> {
 ///
 /// # Errors
 /// When there is no such folder, or anything in the patch's place.
-pub fn may_patch(path: &Path) -> Result<(), Error> {
+pub(crate) fn may_patch(path: &Path) -> Result<(), Error> {
     has_folder(path)?;
     if path.symlink_metadata().is_ok() { Err(Error::Exists(path.into())) } else { Ok(()) }
 }
@@ -60,7 +60,7 @@ fn has_folder(path: &Path) -> Result<(), Error> {
 ///
 /// # Errors
 /// As [`may_report`], and when the system refuses.
-pub fn write_report(path: &Path, text: &str) -> Result<(), Error> {
+pub(crate) fn write_report(path: &Path, text: &str) -> Result<(), Error> {
     may_report(path)?;
     whole_file::replace(path, text, Readers::Umask).map_err(|err| error(path, err))
 }
@@ -69,7 +69,7 @@ pub fn write_report(path: &Path, text: &str) -> Result<(), Error> {
 ///
 /// # Errors
 /// As [`may_patch`], and when the system refuses.
-pub fn write_patch(path: &Path, text: &str) -> Result<(), Error> {
+pub(crate) fn write_patch(path: &Path, text: &str) -> Result<(), Error> {
     may_patch(path)?;
     whole_file::create(path, text, Readers::Umask).map_err(|err| error(path, err))
 }

@@ -7,7 +7,7 @@
 //! | `camera.masks` | the grid | what was drawn |
 //! | `gates.luma_min` | the darkest moment of either phase | half of it, only ever raised |
 //! | `gates.motion_min` | the stillest windows of either phase | a quarter of it, where that is more than a repeated picture's |
-//! | `reading.prior` | the network's answers as usual | [`prior`]'s |
+//! | `reading.prior` | the network's answers as usual | that of [`mod@prior`] |
 //! | `reading.min_confidence` | the network's answers in both phases | above those of the empty place, only ever raised |
 //!
 //! The other thresholds are no property of a place, so no baseline fits them: `gates.frame_offset_max_ms` and

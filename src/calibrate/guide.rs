@@ -21,13 +21,13 @@ use crate::{
 };
 
 /// So many claps make a test.
-pub const CLAPS: u8 = 5;
+pub(crate) const CLAPS: u8 = 5;
 /// A clap test that takes longer is given up.
 const CLAP_MAX: Span = Span::from_ms(60_000);
 
 /// Where a guided run stands.
 #[derive(Clone, Debug)]
-pub struct Guide {
+pub(crate) struct Guide {
     /// Which camera is shown: an index of the cameras.
     pub selected: usize,
     /// Which verdict is explained: an index of the items; `None` shows the worst.
@@ -53,7 +53,7 @@ struct Clapping {
 impl Guide {
     /// Nothing is being done. A phase of the baseline is to have so many windows.
     #[must_use]
-    pub fn new(windows: Option<u32>) -> Self {
+    pub(crate) fn new(windows: Option<u32>) -> Self {
         Self {
             selected: 0,
             item: None,
@@ -67,18 +67,18 @@ impl Guide {
 
     /// The camera that is shown.
     #[must_use]
-    pub fn camera(&self, site: &Site) -> CameraId {
+    pub(crate) fn camera(&self, site: &Site) -> CameraId {
         site.facts.cameras.get(self.selected).map_or(CameraId(0), |it| it.id)
     }
 
     /// Whether a clap test runs on this camera.
     #[must_use]
-    pub fn is_clapping(&self, camera: CameraId) -> bool {
+    pub(crate) fn is_clapping(&self, camera: CameraId) -> bool {
         self.clapping.contains_key(&camera)
     }
 
     /// Does what a key asks. Returns what is to be asked of the rooms.
-    pub fn key(&mut self, key: Key, site: &mut Site, now: Moment) -> Option<DryRunRequest> {
+    pub(crate) fn key(&mut self, key: Key, site: &mut Site, now: Moment) -> Option<DryRunRequest> {
         if key == Key::Interrupt {
             return Some(DryRunRequest::Stop);
         }
@@ -148,7 +148,7 @@ impl Guide {
     }
 
     /// Begins a clap test on a camera whose sound and picture are there.
-    pub fn clap(&mut self, site: &mut Site, camera: CameraId, now: Moment) -> Option<DryRunRequest> {
+    pub(crate) fn clap(&mut self, site: &mut Site, camera: CameraId, now: Moment) -> Option<DryRunRequest> {
         if !site.hears(camera) {
             self.note = "a clap test needs sound: none is configured for this camera, or none comes".into();
             return None;
@@ -173,7 +173,7 @@ impl Guide {
     }
 
     /// Looks whether steps are done. Returns what is to be asked of the rooms.
-    pub fn look(&mut self, site: &mut Site, now: Moment) -> Vec<DryRunRequest> {
+    pub(crate) fn look(&mut self, site: &mut Site, now: Moment) -> Vec<DryRunRequest> {
         site.cameras().for_each(|(camera, seen)| self.look_at_baseline(camera, seen));
         let cameras: Vec<_> = self.clapping.keys().copied().collect();
         cameras.into_iter().filter_map(|camera| self.look_at(site, camera, now)).collect()

@@ -19,14 +19,14 @@
 use crate::config::Decode;
 
 /// What stays free.
-pub const MARGIN: f64 = 0.3;
+pub(crate) const MARGIN: f64 = 0.3;
 /// As in `ingest::sampling`: key frames alone are relied on where half their distance is below this share of what is
 /// allowed.
 const KEYS_MARGIN: f64 = 0.9;
 
 /// What one camera sends and the network wants of it.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Stream {
+pub(crate) struct Stream {
     /// Frames per second that the camera sends.
     pub fps: f64,
     /// From one key frame to the next, s; `None` before it is known.
@@ -45,7 +45,7 @@ pub struct Stream {
 
 /// What the work takes here.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Machine {
+pub(crate) struct Machine {
     /// Decoding and scaling of one frame, s of one core.
     pub decode_s: f64,
     /// One run of the network, s.
@@ -59,7 +59,7 @@ pub struct Machine {
 impl Stream {
     /// Whether key frames alone are near enough to the wanted moments. `None` before the distance is known.
     #[must_use]
-    pub fn is_by_keys(&self) -> Option<bool> {
+    pub(crate) fn is_by_keys(&self) -> Option<bool> {
         match self.decode {
             Decode::All => Some(false),
             Decode::Keyframes => Some(true),
@@ -69,7 +69,7 @@ impl Stream {
 
     /// How many frames are decoded each second. Before the key-frame distance is known: all of them.
     #[must_use]
-    pub fn decoded_per_s(&self) -> f64 {
+    pub(crate) fn decoded_per_s(&self) -> f64 {
         let (Some(is_by_keys), Some(distance_s)) = (self.is_by_keys(), self.key_distance_s) else { return self.fps };
         let apart_s = self.clip_s / f64::from(self.frames);
         if self.decode == Decode::All {
@@ -85,14 +85,14 @@ impl Stream {
 
     /// The cores that decoding takes: a share of one, or more.
     #[must_use]
-    pub fn decoding_cores(&self, machine: &Machine) -> f64 {
+    pub(crate) fn decoding_cores(&self, machine: &Machine) -> f64 {
         self.decoded_per_s() * machine.decode_s
     }
 
     /// How many such cameras this machine carries, with the margin; 0 where it does not even carry one.
     #[must_use]
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "not negative, and `as` saturates")]
-    pub fn carried(&self, machine: &Machine) -> u32 {
+    pub(crate) fn carried(&self, machine: &Machine) -> u32 {
         let inference = machine.inference_s / self.hop_s;
         let cores = self.decoding_cores(machine) + inference * f64::from(machine.inference_cores);
         let by_cores = f64::from(machine.cores) * (1.0 - MARGIN) / cores;

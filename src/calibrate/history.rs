@@ -8,30 +8,30 @@ use crate::time::Span;
 const POINTS_MAX: usize = 600;
 /// How often each number came.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Tally(BTreeMap<u16, u32>);
+pub(crate) struct Tally(BTreeMap<u16, u32>);
 
 impl Tally {
     /// Counts one.
-    pub fn add(&mut self, number: u16) {
+    pub(crate) fn add(&mut self, number: u16) {
         *self.0.entry(number).or_default() += 1;
     }
 
     /// How many there were.
     #[must_use]
-    pub fn count(&self) -> u32 {
+    pub(crate) fn count(&self) -> u32 {
         self.0.values().sum()
     }
 
     /// The mean, if there was any.
     #[must_use]
-    pub fn mean(&self) -> Option<f64> {
+    pub(crate) fn mean(&self) -> Option<f64> {
         let sum: f64 = self.0.iter().map(|(number, count)| f64::from(*number) * f64::from(*count)).sum();
         Some(sum / f64::from(self.count())).filter(|it| it.is_finite())
     }
 
     /// The smallest number that this share of them, 0 to 1, does not exceed.
     #[must_use]
-    pub fn quantile(&self, share: f64) -> Option<u16> {
+    pub(crate) fn quantile(&self, share: f64) -> Option<u16> {
         let rank = share * f64::from(self.count());
         let mut passed = 0.0;
         let reaches = |count: &u32| {
@@ -44,19 +44,19 @@ impl Tally {
 
     /// The largest.
     #[must_use]
-    pub fn max(&self) -> Option<u16> {
+    pub(crate) fn max(&self) -> Option<u16> {
         self.0.last_key_value().map(|(number, _)| *number)
     }
 
     /// Each number and how often it came, ascending.
-    pub fn iter(&self) -> impl Iterator<Item = (u16, u32)> + '_ {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u16, u32)> + '_ {
         self.0.iter().map(|(number, count)| (*number, *count))
     }
 }
 
 /// How `N` numbers went over time.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Trace<const N: usize> {
+pub(crate) struct Trace<const N: usize> {
     points: Vec<(f64, [f32; N])>,
     /// One of this many points is stored.
     stride: usize,
@@ -72,7 +72,7 @@ impl<const N: usize> Default for Trace<N> {
 
 impl<const N: usize> Trace<N> {
     /// Adds a point.
-    pub fn add(&mut self, at: Span, values: [f32; N]) {
+    pub(crate) fn add(&mut self, at: Span, values: [f32; N]) {
         self.skipped += 1;
         if self.skipped < self.stride {
             return;
@@ -91,7 +91,7 @@ impl<const N: usize> Trace<N> {
 
     /// The points: seconds since the run's beginning, and the numbers.
     #[must_use]
-    pub fn points(&self) -> &[(f64, [f32; N])] {
+    pub(crate) fn points(&self) -> &[(f64, [f32; N])] {
         &self.points
     }
 }

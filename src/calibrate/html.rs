@@ -22,13 +22,13 @@ use crate::{
 };
 
 /// How every report begins, so that a newer one may take its place.
-pub const MARK: &str = "<!DOCTYPE html>\n<!-- edge-ger site report -->\n";
+pub(crate) const MARK: &str = "<!DOCTYPE html>\n<!-- edge-ger site report -->\n";
 
 const STYLE: &str = include_str!("html/report.css");
 
 /// The report on a site.
 #[must_use]
-pub fn report(site: &Site) -> String {
+pub(crate) fn report(site: &Site) -> String {
     let mut html = MARK.to_owned();
     let verdicts = site.verdicts();
     // Writing to a string cannot fail.

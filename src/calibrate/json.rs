@@ -18,7 +18,7 @@ use crate::wire::{
 
 /// The first line.
 #[must_use]
-pub fn run(facts: &Facts) -> Json {
+pub(crate) fn run(facts: &Facts) -> Json {
     let names: Vec<_> = facts.cameras.iter().map(|it| it.name.as_str()).collect();
     json!({
         "kind": "run", "version": env!("CARGO_PKG_VERSION"), "os": facts.system.os, "kernel": facts.system.kernel,
@@ -32,14 +32,14 @@ pub fn run(facts: &Facts) -> Json {
 
 /// What the process that sees and hears works with.
 #[must_use]
-pub fn libraries(found: &Libraries) -> Json {
+pub(crate) fn libraries(found: &Libraries) -> Json {
     let [(_, gstreamer), (_, onnx_runtime)] = system::libraries(Some(found));
     json!({ "kind": "libraries", "gstreamer": gstreamer, "onnx_runtime": onnx_runtime })
 }
 
 /// A record.
 #[must_use]
-pub fn record(site: &Site, record: &Record) -> Json {
+pub(crate) fn record(site: &Site, record: &Record) -> Json {
     match record {
         Record::Reading(it) => reading(site.name(it.camera), it),
         Record::Vital(it) => vital(site.name(it.camera), it),
@@ -105,7 +105,7 @@ fn probabilities(line: &mut Json, probabilities: [u16; 3]) {
 
 /// A verdict: when it changed, or at the end.
 #[must_use]
-pub fn verdict(name: &str, item: &Item, is_final: bool) -> Json {
+pub(crate) fn verdict(name: &str, item: &Item, is_final: bool) -> Json {
     json!({
         "kind": "verdict", "camera": name, "section": item.section.as_str(), "item": item.key,
         "verdict": item.grade.as_str(), "measured": item.measured, "unit": item.unit, "value": item.value,
@@ -115,7 +115,7 @@ pub fn verdict(name: &str, item: &Item, is_final: bool) -> Json {
 
 /// A key that was measured. `camera` is null where it belongs to the box.
 #[must_use]
-pub fn setting(site: &Site, setting: &Setting) -> Json {
+pub(crate) fn setting(site: &Site, setting: &Setting) -> Json {
     let value = match &setting.value {
         Value::Integer(it) => json!(it),
         Value::Number(it) => json!(it),
@@ -130,7 +130,7 @@ pub fn setting(site: &Site, setting: &Setting) -> Json {
 
 /// A key that was measured and stays as it is.
 #[must_use]
-pub fn kept(site: &Site, kept: &UnchangedKey) -> Json {
+pub(crate) fn kept(site: &Site, kept: &UnchangedKey) -> Json {
     json!({
         "kind": "kept", "camera": kept.camera.map(|it| site.name(it)), "key": format!("{}.{}", kept.section, kept.key),
         "reason": kept.reason,
@@ -139,7 +139,7 @@ pub fn kept(site: &Site, kept: &UnchangedKey) -> Json {
 
 /// The last lines: every verdict, every setting, and the sum.
 #[must_use]
-pub fn end(site: &Site) -> Vec<Json> {
+pub(crate) fn end(site: &Site) -> Vec<Json> {
     let verdicts = site.verdicts();
     let of = |(camera, items): &(&super::facts::CameraFacts, Vec<Item>)| {
         items.iter().map(|item| verdict(&camera.name, item, true)).collect::<Vec<_>>()

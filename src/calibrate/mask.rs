@@ -1,13 +1,13 @@
 //! The grid on which masks are drawn, without a picture: the installer aims by coordinates.
 
 /// Cells across.
-pub const COLUMNS: usize = 16;
+pub(crate) const COLUMNS: usize = 16;
 /// Cells down.
-pub const ROWS: usize = 9;
+pub(crate) const ROWS: usize = 9;
 
 /// Which cells are hidden, and where the cursor stands.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Grid {
+pub(crate) struct Grid {
     cells: [[bool; COLUMNS]; ROWS],
     /// Column and row of the cursor.
     pub cursor: (usize, usize),
@@ -15,34 +15,34 @@ pub struct Grid {
 
 impl Grid {
     /// Moves the cursor, no farther than to the edge.
-    pub fn step(&mut self, right: isize, down: isize) {
+    pub(crate) fn step(&mut self, right: isize, down: isize) {
         let (column, row) = self.cursor;
         self.cursor =
             (column.saturating_add_signed(right).min(COLUMNS - 1), row.saturating_add_signed(down).min(ROWS - 1));
     }
 
     /// Hides the cell at the cursor, or shows it again.
-    pub fn toggle(&mut self) {
+    pub(crate) fn toggle(&mut self) {
         let (column, row) = self.cursor;
         self.cells[row][column] ^= true;
     }
 
     /// Whether a cell is hidden.
     #[must_use]
-    pub fn is_hidden(&self, column: usize, row: usize) -> bool {
+    pub(crate) fn is_hidden(&self, column: usize, row: usize) -> bool {
         self.cells[row][column]
     }
 
     /// How many cells are hidden.
     #[must_use]
-    pub fn hidden(&self) -> usize {
+    pub(crate) fn hidden(&self) -> usize {
         self.cells.iter().flatten().filter(|it| **it).count()
     }
 
     /// The hidden cells as few rectangles, as polygons of fractions of width and height from the top left corner: runs
     /// of a row, each joined with the equal runs of the rows below it.
     #[must_use]
-    pub fn polygons(&self) -> Vec<Vec<[f64; 2]>> {
+    pub(crate) fn polygons(&self) -> Vec<Vec<[f64; 2]>> {
         let mut done: Vec<[usize; 4]> = Vec::new();
         let mut open: Vec<[usize; 4]> = Vec::new();
         for row in 0..ROWS {

@@ -19,7 +19,7 @@ const MOVES_MS: u32 = 2000;
 
 /// What was seen of one camera.
 #[derive(Clone, Debug, Default)]
-pub struct Observations {
+pub(crate) struct Observations {
     /// The newest.
     pub vital: Option<Vital>,
     /// The newest.
@@ -80,7 +80,7 @@ enum Testing {
 
 /// What a clap test came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Clap {
+pub(crate) struct Clap {
     /// How much later the sound of an event arrives than its picture, ms.
     pub offset_ms: i16,
     /// How sure that is, percent.
@@ -91,7 +91,7 @@ pub struct Clap {
 
 impl Observations {
     /// Takes a reading that came so long after the run's beginning.
-    pub fn reading(&mut self, reading: &Reading, at: Span) {
+    pub(crate) fn reading(&mut self, reading: &Reading, at: Span) {
         self.slots += 1;
         self.frame_offset_ms = self.frame_offset_ms.max(reading.frame_offset_ms);
         self.reading = Some(*reading);
@@ -117,12 +117,12 @@ impl Observations {
     }
 
     /// A clap test begins, or ends.
-    pub fn test(&mut self, is_on: bool) {
+    pub(crate) fn test(&mut self, is_on: bool) {
         self.testing = if is_on { Testing::Yes } else { Testing::LastWindow };
     }
 
     /// Takes a vital.
-    pub fn vital(&mut self, vital: &Vital, at: Span) {
+    pub(crate) fn vital(&mut self, vital: &Vital, at: Span) {
         // Nothing is known of the light before a window was looked at, and the number is 0 then.
         let looked = u64::from(self.withheld_for(&[Withheld::Starting, Withheld::CameraOffline])) < self.slots;
         if vital.state == CameraState::Online && 0 < vital.width && (looked || 0 < vital.luma) {
@@ -139,7 +139,7 @@ impl Observations {
     }
 
     /// Takes a probe.
-    pub fn probe(&mut self, probe: &ProbeRecord) {
+    pub(crate) fn probe(&mut self, probe: &ProbeRecord) {
         let before = self.probe.map_or(0, |it| it.packets);
         // A new connection counts from zero.
         let new = probe.packets.checked_sub(before).unwrap_or(probe.packets);
@@ -165,25 +165,25 @@ impl Observations {
 
     /// The newest vital of a camera that was online then.
     #[must_use]
-    pub fn online(&self) -> Option<&Vital> {
+    pub(crate) fn online(&self) -> Option<&Vital> {
         self.vital.as_ref().filter(|it| it.state == CameraState::Online).or(self.last_good.0.as_ref())
     }
 
     /// The newest probe of a camera whose picture was decoded then.
     #[must_use]
-    pub fn picture(&self) -> Option<&ProbeRecord> {
+    pub(crate) fn picture(&self) -> Option<&ProbeRecord> {
         self.probe.as_ref().filter(|it| it.step == Step::Decoded).or(self.last_good.1.as_ref())
     }
 
     /// Whether pictures are decoded now.
     #[must_use]
-    pub fn is_seen(&self) -> bool {
+    pub(crate) fn is_seen(&self) -> bool {
         self.probe.is_some_and(|it| it.step == Step::Decoded)
     }
 
     /// How many slots have no label for one of these reasons.
     #[must_use]
-    pub fn withheld_for(&self, reasons: &[Withheld]) -> u32 {
+    pub(crate) fn withheld_for(&self, reasons: &[Withheld]) -> u32 {
         reasons.iter().filter_map(|it| self.withheld.get(it)).sum()
     }
 }

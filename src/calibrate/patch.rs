@@ -8,7 +8,7 @@ use super::{settings::Setting, value::Value};
 ///
 /// # Errors
 /// When the text is no TOML.
-pub fn patched<'a>(text: &str, settings: impl IntoIterator<Item = &'a Setting>) -> Result<String, TomlError> {
+pub(crate) fn patched<'a>(text: &str, settings: impl IntoIterator<Item = &'a Setting>) -> Result<String, TomlError> {
     let mut document: DocumentMut = text.parse()?;
     for setting in settings {
         let section = document.entry(setting.section).or_insert_with(|| Item::Table(Table::new()));
@@ -33,7 +33,7 @@ pub fn patched<'a>(text: &str, settings: impl IntoIterator<Item = &'a Setting>) 
 
 /// Whether a file's text has this section.
 #[must_use]
-pub fn has_section(text: &str, section: &str) -> bool {
+pub(crate) fn has_section(text: &str, section: &str) -> bool {
     text.parse::<DocumentMut>().is_ok_and(|it| it.contains_key(section))
 }
 

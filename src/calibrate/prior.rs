@@ -10,7 +10,7 @@
 use crate::{config::SHARE_MIN, infer::aggregate::shifted};
 
 /// Training counts like so many windows of the place: two minutes of them.
-pub const WINDOWS_BEFORE: f64 = 24.0;
+pub(crate) const WINDOWS_BEFORE: f64 = 24.0;
 /// Each round comes nearer; a round that moves less than this is the last.
 const MOVES_MIN: f64 = 1e-7;
 /// Ends also what comes nearer only slowly, because the answers hardly tell.
@@ -21,7 +21,7 @@ const ROUNDS_MAX: usize = 1000;
 /// `posteriors` are the network's calibrated answers, each summing to 1, neither smoothed nor corrected by a prior, of
 /// windows that do not overlap. `training` is the contract's prior. Without any answer the result is `training`.
 #[must_use]
-pub fn fit(posteriors: &[[f64; 3]], training: [f64; 3]) -> [f64; 3] {
+pub(crate) fn fit(posteriors: &[[f64; 3]], training: [f64; 3]) -> [f64; 3] {
     let mut prior = training;
     for _ in 0..ROUNDS_MAX {
         let mut seen = training.map(|it| it * WINDOWS_BEFORE);

@@ -5,7 +5,7 @@ use crate::{supervisor::DryRunRequest, time::Moment, wire::CameraId};
 
 /// What is to be done without a person.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Wanted {
+pub(crate) struct Wanted {
     /// End after so many slots of each camera.
     pub slots: Option<u64>,
     /// A clap test.
@@ -16,7 +16,7 @@ pub struct Wanted {
 
 /// How far it has come.
 #[derive(Clone, Debug)]
-pub struct Script {
+pub(crate) struct Script {
     wanted: Wanted,
     stages: Vec<Stage>,
     /// Cameras on which the first stage has begun.
@@ -32,7 +32,7 @@ enum Stage {
 impl Script {
     /// Nothing has begun.
     #[must_use]
-    pub fn new(wanted: Wanted) -> Self {
+    pub(crate) fn new(wanted: Wanted) -> Self {
         let mut stages = Vec::new();
         stages.extend(wanted.clap.then_some(Stage::Clap));
         let phases = |windows| [Phase::Empty, Phase::Usual].map(|phase| Stage::Baseline(phase, windows));
@@ -42,7 +42,7 @@ impl Script {
 
     /// Whether the run is over: with its slots where their number is given, otherwise with its last stage.
     #[must_use]
-    pub fn is_over(&self, site: &Site) -> bool {
+    pub(crate) fn is_over(&self, site: &Site) -> bool {
         match self.wanted.slots {
             Some(slots) => site.cameras().all(|(_, seen)| slots <= seen.slots),
             None => self.wanted != Wanted::default() && self.stages.is_empty(),
@@ -50,7 +50,7 @@ impl Script {
     }
 
     /// Goes on. Returns what is to be asked of the rooms, and what the people in front of the camera should do now.
-    pub fn step(
+    pub(crate) fn step(
         &mut self,
         site: &mut Site,
         guide: &mut Guide,

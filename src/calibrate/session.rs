@@ -33,7 +33,7 @@ const LONG: Duration = Duration::from_secs(3600);
 const LOG_LINES: usize = 200;
 
 /// Where it goes.
-pub enum Output {
+pub(crate) enum Output {
     /// Onto a terminal of its own.
     View(Terminal),
     /// Lines for people.
@@ -43,7 +43,7 @@ pub enum Output {
 }
 
 /// A run.
-pub struct Session {
+pub(crate) struct Session {
     /// What is known.
     pub site: Site,
     /// What is to be done without a person.
@@ -76,7 +76,7 @@ impl Session {
     /// Runs until the processes have ended, after a key, a signal, the script or a closed output asked for it. Returns
     /// what was observed, and the last log lines where a terminal was left.
     #[must_use]
-    pub fn run(mut self) -> (Site, Option<Tail>) {
+    pub(crate) fn run(mut self) -> (Site, Option<Tail>) {
         let mut guide = Guide::new(self.wanted.baseline);
         let mut script = Script::new(self.wanted);
         let mut shown = Shown { printed: PrintedLines::default(), note: String::new(), screen: Screen::default() };

@@ -11,7 +11,7 @@ use crate::wire::CameraId;
 
 /// A key and its value.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Setting {
+pub(crate) struct Setting {
     /// Whose it is; `None` where it belongs to the box.
     pub camera: Option<CameraId>,
     /// The section of the file.
@@ -26,7 +26,7 @@ pub struct Setting {
 
 /// A key that was measured and stays as it is.
 #[derive(Clone, Debug, PartialEq)]
-pub struct UnchangedKey {
+pub(crate) struct UnchangedKey {
     /// Whose it is; `None` where it belongs to the box.
     pub camera: Option<CameraId>,
     /// The section of the file.
@@ -39,7 +39,7 @@ pub struct UnchangedKey {
 
 /// The keys that the guided steps measured: the cameras', then the box's.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct FittedKeys {
+pub(crate) struct FittedKeys {
     /// Keys with other values than those that are set.
     pub settings: Vec<Setting>,
     /// Keys for which there is no better value.
@@ -48,7 +48,7 @@ pub struct FittedKeys {
 
 /// All keys that were measured.
 #[must_use]
-pub fn fitted_keys(site: &Site) -> FittedKeys {
+pub(crate) fn fitted_keys(site: &Site) -> FittedKeys {
     let mut keys = FittedKeys::default();
     for (camera, seen) in site.cameras() {
         fit::of_camera(seen, camera).into_iter().for_each(|(key, fit)| keys.add(Some(camera.id), key, fit));
@@ -68,7 +68,7 @@ impl FittedKeys {
 
 /// The keys as text, to be copied into the files.
 #[must_use]
-pub fn text(site: &Site, settings: &[Setting]) -> String {
+pub(crate) fn text(site: &Site, settings: &[Setting]) -> String {
     let mut text = String::new();
     let (mut last_owner, mut last) = (None, None);
     for setting in settings {
@@ -90,7 +90,7 @@ pub fn text(site: &Site, settings: &[Setting]) -> String {
 
 /// Who a key belongs to.
 #[must_use]
-pub fn owner(site: &Site, camera: Option<CameraId>) -> &str {
+pub(crate) fn owner(site: &Site, camera: Option<CameraId>) -> &str {
     camera.map_or("the box", |id| site.name(id))
 }
 

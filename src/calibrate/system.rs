@@ -7,7 +7,7 @@ use crate::wire::control::Libraries;
 
 /// The machine and its system, as they were when the run began.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct System {
+pub(crate) struct System {
     /// The distribution, in its own words.
     pub os: String,
     /// The kernel's name and release.
@@ -23,7 +23,7 @@ const UNKNOWN: &str = "unknown";
 impl System {
     /// Asks the system. What it does not tell is unknown.
     #[must_use]
-    pub fn read() -> Self {
+    pub(crate) fn read() -> Self {
         let kernel = rustix::system::uname();
         let [name, release] = [kernel.sysname(), kernel.release()].map(|it| it.to_string_lossy().into_owned());
         let text = |path: &str| fs::read_to_string(Path::new(path)).ok();
@@ -54,7 +54,7 @@ fn processor(text: &str) -> Option<String> {
 
 /// The libraries' names and versions: unknown before they are loaded.
 #[must_use]
-pub fn libraries(found: Option<&Libraries>) -> [(&'static str, String); 2] {
+pub(crate) fn libraries(found: Option<&Libraries>) -> [(&'static str, String); 2] {
     let unknown = || UNKNOWN.to_owned();
     let gstreamer = found.map_or_else(unknown, |it| match it.gstreamer {
         // A fourth number is of a development version.
@@ -67,7 +67,7 @@ pub fn libraries(found: Option<&Libraries>) -> [(&'static str, String); 2] {
 
 /// A version as it is written.
 #[must_use]
-pub fn dotted(numbers: &[u32]) -> String {
+pub(crate) fn dotted(numbers: &[u32]) -> String {
     numbers.iter().map(ToString::to_string).collect::<Vec<_>>().join(".")
 }
 

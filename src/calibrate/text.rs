@@ -16,7 +16,7 @@ use crate::wire::{
 
 /// A reading as a line.
 #[must_use]
-pub fn reading(name: &str, reading: &Reading) -> String {
+pub(crate) fn reading(name: &str, reading: &Reading) -> String {
     match reading.outcome {
         Outcome::Label(emotion) => {
             let likely = |(emotion, p): (Emotion, u16)| format!("{} {:.2}", emotion.as_str(), f64::from(p) / 10_000.0);
@@ -29,26 +29,26 @@ pub fn reading(name: &str, reading: &Reading) -> String {
 
 /// How far a connection has come, as a line.
 #[must_use]
-pub fn step(name: &str, step: Step) -> String {
+pub(crate) fn step(name: &str, step: Step) -> String {
     format!("{name:<16} {:<9} {}", "step", step_words(step))
 }
 
 /// Remembers what was printed, to print changes only.
 #[derive(Clone, Debug, Default)]
-pub struct PrintedLines {
+pub(crate) struct PrintedLines {
     verdicts: BTreeMap<(String, &'static str), Grade>,
     steps: BTreeMap<CameraId, Step>,
 }
 
 impl PrintedLines {
     /// How far a connection has come, if it changed since the last line.
-    pub fn step(&mut self, probe: &ProbeRecord) -> Option<Step> {
+    pub(crate) fn step(&mut self, probe: &ProbeRecord) -> Option<Step> {
         let before = self.steps.insert(probe.camera, probe.step).unwrap_or(Step::None);
         (before != probe.step).then_some(probe.step)
     }
 
     /// The verdicts to print: those that became a warning or a failure, and those that are none any more.
-    pub fn news(&mut self, site: &Site) -> Vec<(String, Item)> {
+    pub(crate) fn news(&mut self, site: &Site) -> Vec<(String, Item)> {
         let mut news = Vec::new();
         for (camera, items) in site.verdicts() {
             for item in items {
@@ -68,14 +68,14 @@ fn is_bad(grade: Grade) -> bool {
 
 /// A verdict as a line.
 #[must_use]
-pub fn verdict(name: &str, item: &Item) -> String {
+pub(crate) fn verdict(name: &str, item: &Item) -> String {
     let cure = if item.cure.is_empty() { String::new() } else { format!(": {}", item.cure) };
     format!("{name:<16} {:<9} {}: {}{cure}", item.grade.as_str(), item.title, item.value)
 }
 
 /// The report: every verdict of every camera, the settings found, and what was not done.
 #[must_use]
-pub fn report(site: &Site) -> String {
+pub(crate) fn report(site: &Site) -> String {
     let mut text = String::new();
     let verdicts = site.verdicts();
     for (camera, items) in &verdicts {

@@ -4,7 +4,7 @@ use std::fmt;
 
 /// A value of TOML.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Value {
+pub(crate) enum Value {
     /// A whole number.
     Integer(i64),
     /// A number.

@@ -6,7 +6,7 @@ mod picture;
 mod sound;
 mod stream;
 
-pub use connection::step_words;
+pub(crate) use connection::step_words;
 
 use super::{
     facts::{CameraFacts, Facts},
@@ -16,7 +16,7 @@ use super::{
 
 /// What the thing belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Section {
+pub(crate) enum Section {
     /// The camera's connection.
     Connection,
     /// The compressed picture.
@@ -33,7 +33,7 @@ pub enum Section {
 
 /// One thing, with its verdict.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Item {
+pub(crate) struct Item {
     /// What it belongs to.
     pub section: Section,
     /// Its name for programs, which never changes.
@@ -56,12 +56,12 @@ pub struct Item {
 
 impl Section {
     /// All, in the order of a report.
-    pub const ALL: [Self; 6] =
+    pub(crate) const ALL: [Self; 6] =
         [Self::Connection, Self::Stream, Self::Picture, Self::Sound, Self::Machine, Self::Readings];
 
     /// The word for it.
     #[must_use]
-    pub const fn as_str(self) -> &'static str {
+    pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Connection => "connection",
             Self::Stream => "stream",
@@ -121,7 +121,7 @@ struct View<'a> {
 
 /// The verdicts on one camera, always the same items in the same order.
 #[must_use]
-pub fn all(seen: &Observations, facts: &Facts, camera: &CameraFacts) -> Vec<Item> {
+pub(crate) fn all(seen: &Observations, facts: &Facts, camera: &CameraFacts) -> Vec<Item> {
     let view = View { seen, facts, camera };
     let parts = [
         connection::items(&view),
@@ -136,7 +136,7 @@ pub fn all(seen: &Observations, facts: &Facts, camera: &CameraFacts) -> Vec<Item
 
 /// How many of each grade, in the order of [`Grade::ALL`].
 #[must_use]
-pub fn counts<'a>(items: impl Iterator<Item = &'a Item>) -> [usize; 4] {
+pub(crate) fn counts<'a>(items: impl Iterator<Item = &'a Item>) -> [usize; 4] {
     let mut counts = [0; 4];
     for item in items {
         if let Some(at) = Grade::ALL.iter().position(|it| *it == item.grade) {

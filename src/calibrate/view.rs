@@ -19,7 +19,7 @@ use crate::{
 
 /// What a view shows beside what was seen.
 #[derive(Clone, Debug, Default)]
-pub struct Screen {
+pub(crate) struct Screen {
     /// The newest lines of the log, oldest first.
     pub log: Vec<String>,
 }
@@ -37,7 +37,7 @@ const HELP: &[(&str, &str)] = &[
 ];
 
 /// Draws everything. A terminal that is too small shows the upper part.
-pub fn draw(frame: &mut Frame<'_>, site: &Site, guide: &Guide, screen: &Screen) {
+pub(crate) fn draw(frame: &mut Frame<'_>, site: &Site, guide: &Guide, screen: &Screen) {
     let Some((camera, seen)) = site.cameras().nth(guide.selected) else { return };
     let items = verdict::all(seen, &site.facts, camera);
     let rows = u16::try_from(items.len().div_ceil(2)).unwrap_or(u16::MAX);

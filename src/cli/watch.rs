@@ -19,7 +19,7 @@ use crate::{
 
 #[derive(Args, Debug)]
 pub(super) struct Watch {
-    /// The broker, and the boxes' mqtt.topic_prefix: mqtt://[USER@]HOST[:PORT][/PREFIX], or mqtts:// where it encrypts
+    /// The broker, and the boxes' mqtt.topic_prefix: `mqtt://[USER@]HOST[:PORT][/PREFIX]`, or mqtts:// where it encrypts
     #[arg(value_name = "ADDRESS")]
     address: String,
     /// The file that holds the user's password, and nothing else

@@ -11,11 +11,11 @@ pub(super) mod keys;
 mod layer;
 mod parse;
 mod resolve;
-pub mod schema;
-pub mod secrets;
+pub(crate) mod schema;
+pub(crate) mod secrets;
 mod suggest;
 mod summary;
-pub mod value;
+pub(crate) mod value;
 
 use std::{
     collections::BTreeSet,
@@ -24,7 +24,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-pub use diagnostic::{Diagnostic, Faults, Place};
+pub(crate) use diagnostic::{Diagnostic, Faults, Place};
 use diagnostic::{Diagnostics, Problem};
 use environment::Environment;
 use parse::{Base, ParsedFile};
@@ -36,7 +36,7 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// A configuration that can be acted on, and what its owner should know about it.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Loaded {
+pub(crate) struct Loaded {
     /// The configuration.
     pub config: Config,
     /// Where the network is named.
@@ -51,7 +51,7 @@ pub struct Loaded {
 
 /// The files of a box that a command needs to find.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Places {
+pub(crate) struct Places {
     /// Its state, and the lock of the daemon that uses it.
     pub state_dir: PathBuf,
     /// While this file exists, all cameras are paused.
@@ -62,7 +62,7 @@ pub struct Places {
 ///
 /// # Errors
 /// With every fault of every file and of the environment, sorted by place. The exit code is 78.
-pub fn load(paths: &[PathBuf], environment: impl Iterator<Item = (String, String)>) -> Result<Config, Faults> {
+pub(crate) fn load(paths: &[PathBuf], environment: impl Iterator<Item = (String, String)>) -> Result<Config, Faults> {
     load_with_warnings(paths, environment).map(|loaded| loaded.config)
 }
 
@@ -70,7 +70,7 @@ pub fn load(paths: &[PathBuf], environment: impl Iterator<Item = (String, String
 ///
 /// # Errors
 /// With every fault of every file and of the environment, sorted by place. The exit code is 78.
-pub fn load_with_warnings(
+pub(crate) fn load_with_warnings(
     paths: &[PathBuf],
     environment: impl Iterator<Item = (String, String)>,
 ) -> Result<Loaded, Faults> {
@@ -94,7 +94,7 @@ pub fn load_with_warnings(
 ///
 /// # Errors
 /// With every fault of every file and of the environment, sorted by place. The exit code is 78.
-pub fn check(paths: &[PathBuf], environment: impl Iterator<Item = (String, String)>) -> Result<String, Faults> {
+pub(crate) fn check(paths: &[PathBuf], environment: impl Iterator<Item = (String, String)>) -> Result<String, Faults> {
     let loaded = load_with_warnings(paths, environment)?;
     if !loaded.config.model.file.is_file() {
         let what = "there is no such file".to_owned();
@@ -108,7 +108,7 @@ pub fn check(paths: &[PathBuf], environment: impl Iterator<Item = (String, Strin
 /// else its files say.
 ///
 /// # Errors When a file cannot be read, is not TOML, or is wrong about one of the two.
-pub fn places(paths: &[PathBuf], environment: impl Iterator<Item = (String, String)>) -> Result<Places, Faults> {
+pub(crate) fn places(paths: &[PathBuf], environment: impl Iterator<Item = (String, String)>) -> Result<Places, Faults> {
     let mut diagnostics = Diagnostics::default();
     let environment = Environment::of(environment);
     let files = parse_all(paths, &environment, &mut diagnostics);

@@ -13,7 +13,7 @@ use rumqttd::{
 
 /// Why there is no broker.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     /// No port, or no thread.
     #[error("cannot start the demo's broker")]
     Io(#[from] std::io::Error),
@@ -23,7 +23,7 @@ pub enum Error {
 }
 
 /// Where the broker listens, and a subscriber to everything that arrives there.
-pub struct Subscriber {
+pub(crate) struct Subscriber {
     /// The broker's port on loopback; MQTT 5.
     pub port: u16,
     link: LinkRx,
@@ -33,7 +33,7 @@ pub struct Subscriber {
 ///
 /// # Errors
 /// When there is no port or no thread to be had.
-pub fn start(filter: &str) -> Result<Subscriber, Error> {
+pub(crate) fn start(filter: &str) -> Result<Subscriber, Error> {
     // The broker binds its port itself, so a free one is found first; loopback ports are plentiful.
     let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
     let connections = ConnectionSettings {
@@ -74,7 +74,7 @@ pub fn start(filter: &str) -> Result<Subscriber, Error> {
 
 impl Subscriber {
     /// Waits for the next message: its topic and its payload. `None` when the broker is gone.
-    pub fn wait(&mut self) -> Option<(String, Vec<u8>)> {
+    pub(crate) fn wait(&mut self) -> Option<(String, Vec<u8>)> {
         loop {
             if let Some(Notification::Forward(forward)) = self.link.recv().ok()? {
                 let topic = String::from_utf8_lossy(&forward.publish.topic).into_owned();

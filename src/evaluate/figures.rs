@@ -16,7 +16,7 @@ const SEED: u64 = 0;
 
 /// What the network said of one clip.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Answered {
+pub(crate) struct Answered {
     /// What people said.
     pub truth: Emotion,
     /// The likeliest emotion.
@@ -30,7 +30,7 @@ pub struct Answered {
 impl Answered {
     /// From logits in the order of [`Emotion::ALL`]. Of equal ones the first is predicted.
     #[must_use]
-    pub fn new(truth: Emotion, logits: [f32; 3], temperature: f32) -> Self {
+    pub(crate) fn new(truth: Emotion, logits: [f32; 3], temperature: f32) -> Self {
         let probabilities = softmax(logits.map(f64::from), f64::from(temperature));
         let likelier = |a: Emotion, b: Emotion| if logits[place(a)] < logits[place(b)] { b } else { a };
         let predicted = Emotion::ALL.into_iter().reduce(likelier).unwrap_or(Emotion::Neutral);
@@ -45,7 +45,7 @@ fn highest(values: [f64; 3]) -> f64 {
 
 /// A figure and its 95 % interval: percentile bootstrap over clips (Efron and Tibshirani 1993, ch. 13).
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Interval {
+pub(crate) struct Interval {
     /// Of all clips.
     pub value: f64,
     /// The lower end.
@@ -56,7 +56,7 @@ pub struct Interval {
 
 /// Everything that is said of a set of answers.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Figures {
+pub(crate) struct Figures {
     /// The share of right answers.
     pub accuracy: Interval,
     /// The mean over the emotions of F1 = 2 TP / (2 TP + FP + FN); one that neither occurs nor is answered counts 0.
@@ -72,7 +72,7 @@ pub struct Figures {
 impl Figures {
     /// `None` without any answer.
     #[must_use]
-    pub fn of(answers: &[Answered]) -> Option<Self> {
+    pub(crate) fn of(answers: &[Answered]) -> Option<Self> {
         let whole = Sums::of(answers.iter()).scores();
         let mut random = fastrand::Rng::with_seed(SEED);
         let mut drawn = Vec::with_capacity(RESAMPLES);

@@ -13,7 +13,7 @@ use crate::{
 
 /// What an evaluation came to.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Report {
+pub(crate) struct Report {
     network: String,
     network_sha256: String,
     provider: Provider,
@@ -72,13 +72,14 @@ impl Report {
 
     /// Whether every clip could be decoded and got an answer that is one.
     #[must_use]
-    pub const fn is_complete(&self) -> bool {
+    pub(crate) const fn is_complete(&self) -> bool {
         self.undecodable.is_empty() && self.not_finite.is_empty()
     }
 
     /// The figures; `None` where no clip was answered.
+    #[cfg(test)]
     #[must_use]
-    pub const fn figures(&self) -> Option<&Figures> {
+    pub(crate) const fn figures(&self) -> Option<&Figures> {
         self.figures.as_ref()
     }
 
@@ -105,7 +106,7 @@ impl Report {
 
     /// Everything as one JSON object. Shares and times in seconds are rounded to six decimals.
     #[must_use]
-    pub fn to_json(&self) -> Value {
+    pub(crate) fn to_json(&self) -> Value {
         let interval =
             |it: Interval| json!({"value": rounded(it.value), "low": rounded(it.low), "high": rounded(it.high)});
         let per_class = |counts: [u32; 3]| json!({"positive": counts[0], "neutral": counts[1], "negative": counts[2]});

@@ -23,7 +23,7 @@ const EXTENSIONS: [&str; 6] = ["mp4", "mkv", "webm", "mov", "avi", "ts"];
 
 /// A clip and its label.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Labelled {
+pub(crate) struct Labelled {
     /// The file's name, relative to the clips' folder.
     pub name: String,
     /// What people said.

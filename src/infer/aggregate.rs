@@ -44,7 +44,7 @@ const WHOLE: u16 = 10_000;
 
 /// What one slot came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Step {
+pub(crate) struct Step {
     /// A label or a reason.
     pub outcome: Outcome,
     /// In units of 1/10000 and in the order of [`Emotion::ALL`]: they sum to 10000, or are all zero where no network
@@ -58,7 +58,7 @@ pub struct Step {
 
 /// What is known of one camera's group.
 #[derive(Clone, Debug)]
-pub struct Aggregate {
+pub(crate) struct Aggregate {
     temperature: f64,
     /// How often each emotion was in training, and how often it is here.
     training: [f64; 3],
@@ -85,7 +85,7 @@ struct Known {
 impl Aggregate {
     /// Knows nothing yet.
     #[must_use]
-    pub fn new(contract: &Contract, reading: &Reading) -> Self {
+    pub(crate) fn new(contract: &Contract, reading: &Reading) -> Self {
         let fresh = (reading.hop_s.span().as_secs_f64() / contract.clip.as_secs_f64()).clamp(0.0, 1.0);
         let step = |matrix: [[f64; 3]; 3]| {
             let cell = |row: usize, column: usize| {
@@ -114,7 +114,7 @@ impl Aggregate {
 
     /// Takes slot `slot`: what the network answered, or why there is no answer. Slots come in order; those that never
     /// come count as withheld.
-    pub fn step(&mut self, slot: u64, sensed: Result<Answer, Withheld>) -> Step {
+    pub(crate) fn step(&mut self, slot: u64, sensed: Result<Answer, Withheld>) -> Step {
         // A withheld slot needs no step now: the next answer makes up for all of them.
         let withheld = |reason, group_at_least| Step {
             outcome: Outcome::Withheld(reason),
@@ -192,7 +192,7 @@ impl Aggregate {
 /// The posterior of a classifier whose classes were as frequent as `from` in training, where they are as frequent as
 /// `to`: Saerens, Latinne and Decaestecker (2002), equation 2.4. All three sum to 1.
 #[must_use]
-pub fn shifted(posterior: [f64; 3], from: [f64; 3], to: [f64; 3]) -> [f64; 3] {
+pub(crate) fn shifted(posterior: [f64; 3], from: [f64; 3], to: [f64; 3]) -> [f64; 3] {
     if from == to {
         return posterior;
     }

@@ -42,7 +42,7 @@ const FRAME_BYTES_MAX: usize = 128 << 20;
 
 /// Which modalities of a clip the network was given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Modalities {
+pub(crate) enum Modalities {
     /// Pictures and sound.
     Both,
     /// Pictures; the network uses no sound, or was trained to work without.
@@ -56,7 +56,7 @@ pub enum Modalities {
 impl Modalities {
     /// Its name in predictions.
     #[must_use]
-    pub const fn as_str(self) -> &'static str {
+    pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Both => "both",
             Self::Picture => "picture",
@@ -68,7 +68,7 @@ impl Modalities {
 
 /// The result of reading a clip.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ClipRead {
+pub(crate) struct ClipRead {
     /// What the network was given.
     pub modalities: Modalities,
     /// How long demuxing, decoding, colour and resampling took.
@@ -78,7 +78,7 @@ pub struct ClipRead {
 }
 
 /// Reads one clip after another; memory is that of one.
-pub struct Reader {
+pub(crate) struct Reader {
     contract: Contract,
     features: FeatureExtractor,
     frames: Arc<Mutex<ClipFrames>>,
@@ -111,7 +111,7 @@ impl ClipSound {
 impl Reader {
     /// A reader for a network's clips.
     #[must_use]
-    pub fn new(contract: &Contract, clock: Arc<dyn Clock>) -> Self {
+    pub(crate) fn new(contract: &Contract, clock: Arc<dyn Clock>) -> Self {
         let (width, height) = (contract.video.width, contract.video.height);
         let kept = contract.clip + KEPT;
         let rate_hz = match contract.sound.kind {
@@ -139,7 +139,7 @@ impl Reader {
     ///
     /// # Errors
     /// When nothing of it can be decoded.
-    pub fn read(&mut self, file: &Path, clip: &mut Clip<'_>) -> Result<ClipRead, Unreadable> {
+    pub(crate) fn read(&mut self, file: &Path, clip: &mut Clip<'_>) -> Result<ClipRead, Unreadable> {
         let begun = self.clock.now();
         lock(&self.frames).ring.clear();
         lock(&self.samples).ring.clear();

@@ -26,15 +26,15 @@ use crate::{
 };
 
 /// The metadata property that holds the contract.
-pub const KEY: &str = "ger.contract";
+pub(crate) const KEY: &str = "ger.contract";
 /// The version of the contract that this build understands.
-pub const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 1;
 /// How many buckets of the group's size a network tells apart.
-pub const GROUP_BUCKETS: usize = 5;
+pub(crate) const GROUP_BUCKETS: usize = 5;
 
 /// Why a network file cannot be used. Every message names the file and the cure.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     /// There is no such file.
     #[error("{}: no such network file; set `model.file` to an .onnx that carries a contract", .0.display())]
     Missing(PathBuf),
@@ -93,7 +93,7 @@ pub enum Error {
 
 /// How many bytes a file is short of, where its own fields tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Beyond(pub u64);
+pub(crate) struct Beyond(pub u64);
 
 impl fmt::Display for Beyond {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -106,7 +106,7 @@ impl fmt::Display for Beyond {
 
 /// The file that a contract came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ModelFile {
+pub(crate) struct ModelFile {
     /// The SHA-256 of all its bytes.
     pub sha256: [u8; 32],
     /// Its size.
@@ -116,14 +116,14 @@ pub struct ModelFile {
 impl ModelFile {
     /// The hash in hexadecimal.
     #[must_use]
-    pub fn sha256_hex(&self) -> String {
+    pub(crate) fn sha256_hex(&self) -> String {
         self.sha256.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 }
 
 /// What a network needs and gives, checked.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Contract {
+pub(crate) struct Contract {
     /// The published system it follows: `augusma2023`, `evtodienko2021`, `vemd2026`, `edge`, or another name.
     pub system: String,
     /// The network's own name.
@@ -158,7 +158,7 @@ pub struct Contract {
 /// The pictures of a clip: `f32 [1, frames, 3, height, width]`, sampled in the middle of each n-th of the clip,
 /// squashed to size by Pillow's bicubic, then `(x / 255 - mean) / std` for red, green, blue.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Video {
+pub(crate) struct Video {
     /// Frames of a clip: 1 to 32.
     pub frames: u32,
     /// Pixels: 16 to 1024.
@@ -216,7 +216,7 @@ pub enum Missing {
 
 /// How many clips a network takes at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Batch {
+pub(crate) enum Batch {
     /// One.
     One,
     /// As many as there are: its first dimension is symbolic.
@@ -225,7 +225,7 @@ pub enum Batch {
 
 /// What a network answers beside `logits`. Nothing else is let through.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Outputs {
+pub(crate) struct Outputs {
     /// The smallest size of each bucket of the group's size, ascending from 0.
     pub group_size: Option<[u8; GROUP_BUCKETS]>,
     /// What else it estimates: from which value to which it was trained, 0 to 1.
@@ -238,7 +238,7 @@ pub struct Outputs {
 
 /// The outputs for inputs that `ramp-v1` makes, in the network's own order.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Golden {
+pub(crate) struct Golden {
     /// The expected logits.
     pub logits: [f32; 3],
     /// The expected logits of the group's size, where given.
@@ -251,7 +251,7 @@ pub struct Golden {
 
 impl Outputs {
     /// What it estimates.
-    pub fn estimated(&self) -> impl Iterator<Item = Estimate> + '_ {
+    pub(crate) fn estimated(&self) -> impl Iterator<Item = Estimate> + '_ {
         Estimate::ALL.into_iter().filter(|estimate| estimate.of(&self.estimates).is_some())
     }
 }
@@ -262,7 +262,7 @@ impl Contract {
     /// # Errors
     /// When the file is missing, empty, cut short, in several files or no ONNX, or its contract is missing, of another version,
     /// or wrong.
-    pub fn read(path: &Path) -> Result<(Self, ModelFile), Error> {
+    pub(crate) fn read(path: &Path) -> Result<(Self, ModelFile), Error> {
         let file = path.to_path_buf();
         let found = match onnx::walk(path, KEY) {
             Ok(found) => found,
@@ -285,7 +285,7 @@ impl Contract {
     ///
     /// # Errors
     /// When it is not JSON, of another version, or wrong.
-    pub fn parse(path: &Path, text: &str) -> Result<Self, Error> {
+    pub(crate) fn parse(path: &Path, text: &str) -> Result<Self, Error> {
         let file = path.to_path_buf();
         let document: Value = serde_json::from_str(text).map_err(|error| Error::Value {
             file: file.clone(),
@@ -303,32 +303,32 @@ impl Contract {
 
     /// Puts three values that are in the network's order into the order of [`Emotion::ALL`].
     #[must_use]
-    pub fn in_order<T: Copy>(&self, of_network: [T; 3]) -> [T; 3] {
+    pub(crate) fn in_order<T: Copy>(&self, of_network: [T; 3]) -> [T; 3] {
         in_order(self.classes, of_network)
     }
 
     /// How many numbers the pictures of one clip are.
     #[must_use]
-    pub fn video_len(&self) -> usize {
+    pub(crate) fn video_len(&self) -> usize {
         self.video_shape(1).iter().product()
     }
 
     /// How many numbers the sound of one clip is; 0 where the network does not hear.
     #[must_use]
-    pub fn sound_len(&self) -> usize {
+    pub(crate) fn sound_len(&self) -> usize {
         self.sound_shape(1).map_or(0, |shape| shape.iter().product())
     }
 
     /// The shape of `clips` clips' pictures.
     #[must_use]
-    pub fn video_shape(&self, clips: usize) -> Vec<usize> {
+    pub(crate) fn video_shape(&self, clips: usize) -> Vec<usize> {
         let Video { frames, height, width, .. } = self.video;
         vec![clips, frames as usize, 3, height as usize, width as usize]
     }
 
     /// The shape of `clips` clips' sound.
     #[must_use]
-    pub fn sound_shape(&self, clips: usize) -> Option<Vec<usize>> {
+    pub(crate) fn sound_shape(&self, clips: usize) -> Option<Vec<usize>> {
         match self.sound.kind {
             SoundKind::None => None,
             SoundKind::Mel { .. } => Some(vec![clips, 5, 1, 128, 128]),

@@ -5,7 +5,7 @@
 
 mod colour;
 mod container;
-pub mod mask_painter;
+pub(crate) mod mask_painter;
 mod pending_pictures;
 mod picture_sink;
 mod pipeline;
@@ -13,41 +13,34 @@ mod resample;
 mod sound;
 mod video;
 
-pub use container::{ContainerSound, Media, Unreadable};
-pub use pending_pictures::PendingPictures;
-pub use pipeline::HANGS_AFTER;
-pub use resample::{AnyRate, Resampler};
-pub use sound::SoundDecoder;
-pub use video::{Picture, Submission, VideoDecoder};
+pub(crate) use container::{ContainerSound, Media, Unreadable};
+pub(crate) use pending_pictures::PendingPictures;
+pub(crate) use pipeline::HANGS_AFTER;
+pub(crate) use resample::{AnyRate, Resampler};
+pub(crate) use sound::SoundDecoder;
+#[cfg(test)]
+pub(crate) use video::Submission;
+pub(crate) use video::{Picture, VideoDecoder};
 
 use gstreamer as gst;
 
 use crate::wire::access_unit::Codec;
 
-/// Starts GStreamer, which reads its list of plugins and may run its plugin scanner. The decoders do that, too, but in a
-/// sandbox it has to be done before.
-///
-/// # Errors
-/// When GStreamer does not start.
-pub fn start() -> Result<(), Error> {
-    pipeline::start()
-}
-
 /// The version of GStreamer in use: major, minor, micro, nano.
 #[must_use]
-pub fn version_numbers() -> [u32; 4] {
+pub(crate) fn version_numbers() -> [u32; 4] {
     gst::version().into()
 }
 
 /// The version of GStreamer in use, as it describes itself.
 #[must_use]
-pub fn version() -> String {
+pub(crate) fn version() -> String {
     gst::version_string().into()
 }
 
 /// Why something cannot be decoded.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     /// GStreamer itself does not start.
     #[error("GStreamer does not start: {0}")]
     Start(String),

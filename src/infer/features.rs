@@ -2,6 +2,6 @@
 //!
 //! Pure: no I/O, no clock. Every part is built once and keeps its buffers.
 
-pub mod hum;
-pub mod picture;
-pub mod sound;
+pub(crate) mod hum;
+pub(crate) mod picture;
+pub(crate) mod sound;

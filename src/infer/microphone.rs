@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-pub use capture::{Block, Microphone};
+pub(crate) use capture::{Block, Microphone};
 use tracing::{info, warn};
 
 use super::decode::Resampler;
@@ -39,7 +39,7 @@ const DRIFT_UNKNOWN: i64 = i64::MIN;
 
 /// Why there is no sound from the microphone.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     /// The name is not one of the three forms.
     #[error("microphone \"{name}\" is not of the form pulseaudio:NAME, alsa:NAME or default")]
     Name {
@@ -82,7 +82,7 @@ pub enum Error {
 
 /// The state of the microphone: written by [`run`], read by other threads.
 #[derive(Debug)]
-pub struct Status {
+pub(crate) struct Status {
     is_present: AtomicBool,
     rate_hz: AtomicU32,
     outages: AtomicU32,
@@ -104,33 +104,35 @@ impl Default for Status {
 
 impl Status {
     /// Whether sound arrives.
+    #[cfg(test)]
     #[must_use]
-    pub fn is_present(&self) -> bool {
+    pub(crate) fn is_present(&self) -> bool {
         self.is_present.load(Ordering::Relaxed)
     }
 
     /// The device's own rate, samples per second; 0 before it was opened.
     #[must_use]
-    pub fn rate_hz(&self) -> u32 {
+    pub(crate) fn rate_hz(&self) -> u32 {
         self.rate_hz.load(Ordering::Relaxed)
     }
 
     /// How often the microphone was lost, or was missing at the start.
+    #[cfg(test)]
     #[must_use]
-    pub fn outages(&self) -> u32 {
+    pub(crate) fn outages(&self) -> u32 {
         self.outages.load(Ordering::Relaxed)
     }
 
     /// How many frames were lost because this machine did not keep up.
     #[must_use]
-    pub fn overflowed(&self) -> u64 {
+    pub(crate) fn overflowed(&self) -> u64 {
         self.overflowed.load(Ordering::Relaxed)
     }
 
     /// How much faster (+) or slower (-) the sound card's clock runs than ours, parts per million; `None` in the
     /// first minute after it was opened.
     #[must_use]
-    pub fn drift_ppm(&self) -> Option<f64> {
+    pub(crate) fn drift_ppm(&self) -> Option<f64> {
         let ppb = self.drift_ppb.load(Ordering::Relaxed);
         (ppb != DRIFT_UNKNOWN).then_some(ppb as f64 / 1000.0)
     }
@@ -148,7 +150,7 @@ impl Status {
 ///
 /// # Errors
 /// Only when `name` is not the name of a microphone, or `rate_hz` is not 8 to 192 kHz: it recovers from all else.
-pub fn run(
+pub(crate) fn run(
     name: &str,
     rate_hz: u32,
     mut sink: impl FnMut(Moment, &[f32]),

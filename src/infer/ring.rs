@@ -7,19 +7,19 @@ mod sound;
 
 use std::{collections::VecDeque, ops::Range};
 
-pub use sound::{Coverage, Missing, SoundRing};
+pub(crate) use sound::{Coverage, Missing, SoundRing};
 
 use super::window::{FrameMeta, MOTION_UNKNOWN};
 use crate::time::{Moment, Span};
 
 /// Both rings keep two windows of the usual 5 s and what a decoder may be late.
-pub const KEPT: Span = Span::from_ms(12_000);
+pub(crate) const KEPT: Span = Span::from_ms(12_000);
 
 /// Frames in the network's size, RGB, 8 bits, rows without padding, in the order of their moments.
 ///
 /// It grows to what its source needs and then allocates no more: the storage of old frames is used for new ones.
 #[derive(Debug)]
-pub struct FrameRing {
+pub(crate) struct FrameRing {
     frame_bytes: usize,
     frames_max: usize,
     kept: Span,
@@ -40,7 +40,7 @@ impl FrameRing {
     /// A ring of frames of `width` × `height` pixels that are at most `kept` older than the newest of them, and
     /// together at most `bytes_max` bytes; it holds one frame at least.
     #[must_use]
-    pub fn new(width: u32, height: u32, kept: Span, bytes_max: usize) -> Self {
+    pub(crate) fn new(width: u32, height: u32, kept: Span, bytes_max: usize) -> Self {
         let frame_bytes = width as usize * height as usize * 3;
         let frames_max = (bytes_max / frame_bytes.max(1)).max(1);
         let measured = std::iter::once(0..frame_bytes / 3).collect();
@@ -50,13 +50,19 @@ impl FrameRing {
     /// The same ring, where luma and motion are measured at these pixels only, counted row by row from the top left:
     /// what a mask covers is neither dark nor still. Without any pixel both are 0.
     #[must_use]
-    pub fn measured_at(self, measured: Vec<Range<usize>>) -> Self {
+    pub(crate) fn measured_at(self, measured: Vec<Range<usize>>) -> Self {
         Self { measured, ..self }
     }
 
     /// Adds a frame, which `fill` writes into the pixels it is given; it must write all of them, since they hold
     /// an old frame. Luma and motion are measured here. A frame of the same moment is replaced.
-    pub fn push(&mut self, moment: Moment, format: u32, lost_total: u64, fill: impl FnOnce(&mut [u8])) -> &FrameMeta {
+    pub(crate) fn push(
+        &mut self,
+        moment: Moment,
+        format: u32,
+        lost_total: u64,
+        fill: impl FnOnce(&mut [u8]),
+    ) -> &FrameMeta {
         let mut pixels = self.room_for(moment);
         fill(&mut pixels);
         let at = self.frames.partition_point(|frame| frame.meta.moment < moment);
@@ -69,43 +75,45 @@ impl FrameRing {
     }
 
     /// What is known about the frames, oldest first.
-    pub fn metas(&self) -> impl ExactSizeIterator<Item = &FrameMeta> + DoubleEndedIterator {
+    pub(crate) fn metas(&self) -> impl ExactSizeIterator<Item = &FrameMeta> + DoubleEndedIterator {
         self.frames.iter().map(|frame| &frame.meta)
     }
 
     /// The pixels of the frame with this index in [`Self::metas`].
     #[must_use]
-    pub fn pixels(&self, index: usize) -> Option<&[u8]> {
+    pub(crate) fn pixels(&self, index: usize) -> Option<&[u8]> {
         self.frames.get(index).map(|frame| &*frame.pixels)
     }
 
     /// How many frames there are.
+    #[cfg(test)]
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.frames.len()
     }
 
     /// Whether there is no frame.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.frames.is_empty()
     }
 
     /// How many frames were dropped because of `bytes_max`, although they were not too old yet.
+    #[cfg(test)]
     #[must_use]
-    pub const fn evicted(&self) -> u64 {
+    pub(crate) const fn evicted(&self) -> u64 {
         self.evicted
     }
 
     /// Forgets the frames before `moment`: no window will ask for them.
-    pub fn forget_before(&mut self, moment: Moment) {
+    pub(crate) fn forget_before(&mut self, moment: Moment) {
         while self.frames.front().is_some_and(|frame| frame.meta.moment < moment) {
             self.drop_oldest();
         }
     }
 
     /// Forgets all frames.
-    pub fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         while !self.frames.is_empty() {
             self.drop_oldest();
         }

@@ -14,7 +14,7 @@ mod version;
 use std::path::{Path, PathBuf};
 
 use self::providers::Refusals;
-pub use self::{
+pub(crate) use self::{
     library::Runtime,
     session::{Answer, Clip, NotFinite, Session},
 };
@@ -27,7 +27,7 @@ use crate::{
 
 /// Why no network runs.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     /// No library in any of the places.
     #[error(
         "ONNX Runtime's library was not found; searched {}; put libonnxruntime.so in one of these places, or set \
@@ -88,7 +88,7 @@ pub enum Error {
 
 /// A network that gave what its contract promises.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Verification {
+pub(crate) struct Verification {
     /// The rung that it ran on.
     pub provider: Provider,
     /// The largest difference from the golden case.
@@ -99,20 +99,11 @@ pub struct Verification {
     pub seconds: f64,
 }
 
-/// A table of what a network file says of itself. Needs no ONNX Runtime.
-///
-/// # Errors
-/// As [`Contract::read`].
-pub fn inspect(file: &Path) -> Result<String, Error> {
-    let (contract, found) = Contract::read(file)?;
-    Ok(contract.card(&found))
-}
-
 /// Runs a network's golden case on the ladder of `model`, whose file is not looked at.
 ///
 /// # Errors
 /// When the contract, ONNX Runtime or the network is at fault: whatever keeps the daemon from running it.
-pub fn verify(file: &Path, model: &Model) -> Result<Verification, Error> {
+pub(crate) fn verify(file: &Path, model: &Model) -> Result<Verification, Error> {
     let (contract, found) = Contract::read(file)?;
     Runtime::init(model.runtime_library.as_deref())?;
     let model = Model { file: NetworkFile(file.to_path_buf()), ..model.clone() };

@@ -24,11 +24,11 @@ use crate::{
 
 /// The motion of a frame that has none before it (the first of a connection or of a format): as much as there can be, so
 /// that it is not taken for frozen.
-pub const MOTION_UNKNOWN: f32 = 255.0;
+pub(crate) const MOTION_UNKNOWN: f32 = 255.0;
 
 /// What is known about a frame beside its pixels.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct FrameMeta {
+pub(crate) struct FrameMeta {
     /// Its presentation time on our clock.
     pub moment: Moment,
     /// Mean luma, 0 to 255.
@@ -45,7 +45,7 @@ pub struct FrameMeta {
 
 /// The state of a camera when its slot ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CameraView {
+pub(crate) struct CameraView {
     /// Whether pictures arrive.
     pub state: CameraState,
     /// The moment of its first frame ever; `None` before it.
@@ -56,7 +56,7 @@ pub struct CameraView {
 
 /// The frames of a window that the network can read.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Selection {
+pub(crate) struct Selection {
     /// For each wanted moment the index of its frame in the ring, in the ring's order. A missing frame is replaced by
     /// the nearest one that is there.
     pub frames: Vec<usize>,
@@ -69,14 +69,14 @@ pub struct Selection {
 impl Selection {
     /// The worst distance for a record: whole ms, capped.
     #[must_use]
-    pub fn frame_offset_ms(&self) -> u16 {
+    pub(crate) fn frame_offset_ms(&self) -> u16 {
         u16::try_from(self.frame_offset.as_ms()).unwrap_or(u16::MAX)
     }
 }
 
 /// Selects the frames of one camera's slots.
 #[derive(Clone, Copy, Debug)]
-pub struct Window {
+pub(crate) struct Window {
     grid: Grid,
     gates: Gates,
     missing: Missing,
@@ -86,7 +86,7 @@ impl Window {
     /// With the slots, the camera's gates, and what the network does without sound (`Missing::Mask` for one that
     /// uses no sound).
     #[must_use]
-    pub const fn new(grid: Grid, gates: Gates, missing: Missing) -> Self {
+    pub(crate) const fn new(grid: Grid, gates: Gates, missing: Missing) -> Self {
         Self { grid, gates, missing }
     }
 
@@ -94,7 +94,7 @@ impl Window {
     ///
     /// # Errors
     /// The reason why the slot must be withheld; see the list above.
-    pub fn select<'f>(
+    pub(crate) fn select<'f>(
         &self,
         slot: u64,
         ring: impl IntoIterator<Item = &'f FrameMeta>,
@@ -135,7 +135,7 @@ impl Window {
 
     /// How much the window moved, in levels: what [`Self::select`] compares with `motion_min`, of the frames that have one
     /// before them. `None` where none has, or there are too few.
-    pub fn motion<'f>(&self, slot: u64, ring: impl IntoIterator<Item = &'f FrameMeta>) -> Option<f32> {
+    pub(crate) fn motion<'f>(&self, slot: u64, ring: impl IntoIterator<Item = &'f FrameMeta>) -> Option<f32> {
         let ring: Vec<FrameMeta> = ring.into_iter().copied().collect();
         let (chosen, _) = self.choose(slot, &ring)?;
         let inside = ring.iter().filter(|frame| self.covers(slot, frame.moment));

@@ -19,7 +19,7 @@ const LOCKED: Delays = Delays::new(375_000, 375_000, 0.2);
 
 /// How a connection failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Failure {
+pub(crate) enum Failure {
     /// The camera refused the user or the password.
     Unauthorised,
     /// Anything else.
@@ -28,14 +28,14 @@ pub enum Failure {
 
 /// The delays of one camera.
 #[derive(Clone, Debug, Default)]
-pub struct Backoff {
+pub(crate) struct Backoff {
     backoff: backoff::Backoff,
     refusals: u32,
 }
 
 impl Backoff {
     /// How long to wait after this failure. `random` is evenly distributed in 0..1.
-    pub fn after(&mut self, failure: Failure, random: f64) -> Span {
+    pub(crate) fn after(&mut self, failure: Failure, random: f64) -> Span {
         if failure == Failure::Unauthorised {
             self.refusals = self.refusals.saturating_add(1);
         }
@@ -43,7 +43,7 @@ impl Backoff {
     }
 
     /// Pictures came for this long: after ten seconds of them the next failure is a first one again.
-    pub fn ran(&mut self, pictures: Span) {
+    pub(crate) fn ran(&mut self, pictures: Span) {
         if HEALTHY <= pictures {
             *self = Self::default();
         }

@@ -25,7 +25,7 @@ const INFLIGHT_MAX: u16 = 64;
 
 /// What a connection is opened with.
 #[derive(Clone, Debug)]
-pub struct Options {
+pub(crate) struct Options {
     /// A name or an address; an IPv6 address without brackets.
     pub host: String,
     /// The broker's port.
@@ -52,7 +52,7 @@ pub struct Options {
 
 /// The last will: retained, with QoS 1.
 #[derive(Clone, Debug)]
-pub struct Will {
+pub(crate) struct Will {
     /// Its topic.
     pub topic: String,
     /// Its payload.
@@ -61,7 +61,7 @@ pub struct Will {
 
 /// A message from the broker.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Message {
+pub(crate) struct Message {
     /// Its topic.
     pub topic: String,
     /// Its payload.
@@ -72,7 +72,7 @@ pub struct Message {
 
 /// An event on a connection.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Event {
+pub(crate) enum Event {
     /// The broker has accepted the connection.
     Connected,
     /// The oldest message given to [`Client::publish`] was sent with this packet id.
@@ -91,7 +91,7 @@ pub enum Event {
 
 /// Takes messages and subscriptions for one connection.
 #[derive(Debug)]
-pub struct Client(ClientVersion);
+pub(crate) struct Client(ClientVersion);
 
 #[derive(Debug)]
 enum ClientVersion {
@@ -100,7 +100,7 @@ enum ClientVersion {
 }
 
 /// Does the network I/O of one connection.
-pub struct EventLoop(EventLoopVersion);
+pub(crate) struct EventLoop(EventLoopVersion);
 
 enum EventLoopVersion {
     V311(Box<rumqttc::EventLoop>),
@@ -109,7 +109,7 @@ enum EventLoopVersion {
 
 /// Prepares a connection; the first [`EventLoop::poll`] opens it. `capacity` requests fit in its queue.
 #[must_use]
-pub fn open(options: &Options, capacity: usize) -> (Client, EventLoop) {
+pub(crate) fn open(options: &Options, capacity: usize) -> (Client, EventLoop) {
     match options.version {
         MqttVersion::V311 => open_v311(options, capacity),
         MqttVersion::V5 => open_v5(options, capacity),
@@ -168,7 +168,7 @@ fn network_options() -> NetworkOptions {
 
 impl Client {
     /// Queues a message with QoS 1. False if the queue is full.
-    pub fn publish(&self, topic: &str, retain: bool, payload: Vec<u8>) -> bool {
+    pub(crate) fn publish(&self, topic: &str, retain: bool, payload: Vec<u8>) -> bool {
         match &self.0 {
             ClientVersion::V311(client) => client.try_publish(topic, QoS::AtLeastOnce, retain, payload).is_ok(),
             ClientVersion::V5 { client, expiry_s } => {
@@ -180,7 +180,7 @@ impl Client {
     }
 
     /// Queues a subscription with QoS 0. False if the queue is full.
-    pub fn subscribe(&self, filter: &str) -> bool {
+    pub(crate) fn subscribe(&self, filter: &str) -> bool {
         match &self.0 {
             ClientVersion::V311(client) => client.try_subscribe(filter, QoS::AtMostOnce).is_ok(),
             ClientVersion::V5 { client, .. } => client.try_subscribe(filter, QoS5::AtMostOnce).is_ok(),
@@ -188,7 +188,7 @@ impl Client {
     }
 
     /// Queues a DISCONNECT, after which the broker does not publish the last will. False if the queue is full.
-    pub fn disconnect(&self) -> bool {
+    pub(crate) fn disconnect(&self) -> bool {
         match &self.0 {
             ClientVersion::V311(client) => client.try_disconnect().is_ok(),
             ClientVersion::V5 { client, .. } => client.try_disconnect().is_ok(),
@@ -202,7 +202,7 @@ impl EventLoop {
     ///
     /// # Errors
     /// Why the connection ended or could not be opened; drop it then.
-    pub async fn poll(&mut self) -> Result<Event, Failure> {
+    pub(crate) async fn poll(&mut self) -> Result<Event, Failure> {
         match &mut self.0 {
             EventLoopVersion::V311(event_loop) => {
                 event_loop.poll().await.map(from_v311).map_err(|err| failure::from_v311(&err))

@@ -13,7 +13,7 @@ const UNAUTHORISED: Delays = Delays::new(60_000, 600_000, 0.5);
 
 /// Why a connection ended or could not be opened.
 #[derive(Debug)]
-pub struct Failure {
+pub(crate) struct Failure {
     /// What can be done about it.
     pub kind: FailureKind,
     /// The reason in words; it never contains a secret.

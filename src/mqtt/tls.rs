@@ -12,7 +12,7 @@ use rustls::{
 use crate::config::MqttSecrets;
 
 /// The TLS settings of a connection.
-pub type Tls = Arc<ClientConfig>;
+pub(crate) type Tls = Arc<ClientConfig>;
 
 /// Where distributions keep the certificates of public authorities: Debian and Ubuntu (also on a Jetson), Fedora,
 /// openSUSE, Alpine.
@@ -52,7 +52,7 @@ pub enum TlsError {
 ///
 /// # Errors
 /// Which of them cannot be used.
-pub fn client_config(secrets: &MqttSecrets) -> Result<Tls, TlsError> {
+pub(crate) fn client_config(secrets: &MqttSecrets) -> Result<Tls, TlsError> {
     let authorities = match &secrets.ca_pem {
         Some(pem) => authorities(pem.as_bytes()).ok_or(TlsError::Authority)?,
         None => system_authorities()?,

@@ -30,7 +30,7 @@ const RETRY_MS: u64 = 10_000;
 const CORRUPT_FILES_MAX: u32 = 9;
 /// A message that must reach the broker.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Message {
+pub(crate) struct Message {
     /// Its topic.
     pub topic: String,
     /// Its text.
@@ -39,7 +39,7 @@ pub struct Message {
 
 /// Which row. Later messages have larger ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct RowId {
+pub(crate) struct RowId {
     /// Grows whenever rows in memory are renumbered; what has an older generation names nothing any more.
     generation: u32,
     row: i64,
@@ -47,7 +47,7 @@ pub struct RowId {
 
 /// A message in the outbox.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Row {
+pub(crate) struct Row {
     /// Its name in [`Outbox::acknowledge`].
     pub id: RowId,
     /// The message.
@@ -64,7 +64,7 @@ struct Entry {
 
 /// Messages that the broker has not acknowledged, in order.
 #[derive(Debug)]
-pub struct Outbox {
+pub(crate) struct Outbox {
     bounds: config::Outbox,
     disk: Option<Disk>,
     next_row: i64,
@@ -88,7 +88,7 @@ impl Outbox {
     /// Opens the outbox, or begins one. It always succeeds: where the disk cannot be used, it begins in memory.
     /// `now_ms` is the date, milliseconds since 1970 UTC.
     #[must_use]
-    pub fn open(bounds: &config::Outbox, now_ms: u64) -> Self {
+    pub(crate) fn open(bounds: &config::Outbox, now_ms: u64) -> Self {
         let mut outbox = Self {
             bounds: bounds.clone(),
             disk: None,
@@ -105,7 +105,7 @@ impl Outbox {
     }
 
     /// Takes messages in, in one transaction; returns when they are on the disk, or when the disk has failed.
-    pub fn push(&mut self, messages: impl IntoIterator<Item = Message>, now_ms: u64) {
+    pub(crate) fn push(&mut self, messages: impl IntoIterator<Item = Message>, now_ms: u64) {
         for message in messages {
             self.memory.push_back(Entry { row: self.next_row, at_ms: now_ms, message });
             self.next_row += 1;
@@ -114,7 +114,7 @@ impl Outbox {
     }
 
     /// The oldest messages after row `after`, at most `count`; from the first one where `after` is `None`.
-    pub fn batch(&mut self, after: Option<RowId>, count: usize) -> Vec<Row> {
+    pub(crate) fn batch(&mut self, after: Option<RowId>, count: usize) -> Vec<Row> {
         let generation = self.generation;
         // After a renumbering it starts over: a message may then come twice, but none is left out.
         let after = after.filter(|it| it.generation == generation).map_or(0, |it| it.row);
@@ -133,7 +133,7 @@ impl Outbox {
     }
 
     /// The broker has it.
-    pub fn acknowledge(&mut self, id: RowId) {
+    pub(crate) fn acknowledge(&mut self, id: RowId) {
         if id.generation != self.generation {
             return;
         }
@@ -145,7 +145,7 @@ impl Outbox {
     }
 
     /// Deletes what is acknowledged or too old, and tries a failed disk again. To be called about once a second.
-    pub fn tend(&mut self, now_ms: u64) {
+    pub(crate) fn tend(&mut self, now_ms: u64) {
         if self.disk.is_none()
             || !self.memory.is_empty()
             || !self.acknowledged.is_empty()
@@ -157,26 +157,27 @@ impl Outbox {
 
     /// How many messages wait.
     #[must_use]
-    pub fn waiting(&self) -> u64 {
+    pub(crate) fn waiting(&self) -> u64 {
         let rows = self.disk.as_ref().map_or(0, |it| it.rows);
         rows.saturating_sub(self.acknowledged.len() as u64) + self.memory.len() as u64
     }
 
     /// How many messages were given up for a bound, or with a damaged file, since the outbox was opened.
     #[must_use]
-    pub fn given_up(&self) -> u64 {
+    pub(crate) fn given_up(&self) -> u64 {
         self.given_up
     }
 
     /// How many damaged files were moved aside since the outbox was opened.
+    #[cfg(test)]
     #[must_use]
-    pub fn corrupt_files(&self) -> u32 {
+    pub(crate) fn corrupt_files(&self) -> u32 {
         self.corrupt_files
     }
 
     /// Whether messages are kept on disk. Otherwise they are only in memory.
     #[must_use]
-    pub fn on_disk(&self) -> bool {
+    pub(crate) fn on_disk(&self) -> bool {
         self.trouble.is_none()
     }
 

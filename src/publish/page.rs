@@ -37,7 +37,7 @@ use crate::{
 };
 
 /// The number of event streams, which is the number of open pages.
-pub const STREAMS_MAX: usize = 16;
+pub(crate) const STREAMS_MAX: usize = 16;
 /// The number of connections served at once; more wait in the kernel's queue.
 const CONNECTIONS_MAX: usize = 64;
 /// How many events a reader may lag behind.

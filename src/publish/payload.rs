@@ -8,7 +8,8 @@ use serde::{Serialize, Serializer};
 use crate::wire::record::{CameraState, Outcome, Provider, Reading, Vital};
 
 /// No reading is longer, bytes.
-pub const READING_BYTES_MAX: usize = 256;
+#[cfg(test)]
+pub(crate) const READING_BYTES_MAX: usize = 256;
 
 /// Times in a reading end here, ms: it means ten seconds or more.
 const TIME_MAX_MS: u16 = 9_999;
@@ -22,45 +23,45 @@ const CODE_WITHHELD: i8 = -10;
 const VERSION: u8 = 1;
 
 /// The words of a box's status topic.
-pub const ONLINE: &str = "online";
+pub(crate) const ONLINE: &str = "online";
 /// See [`ONLINE`]; also the last will.
-pub const OFFLINE: &str = "offline";
+pub(crate) const OFFLINE: &str = "offline";
 
 /// Where a box publishes.
 #[derive(Clone, Debug)]
-pub struct Topics {
+pub(crate) struct Topics {
     base: String,
 }
 
 impl Topics {
     /// The topics of the box `box_name` under `prefix`.
     #[must_use]
-    pub fn new(prefix: &str, box_name: &str) -> Self {
+    pub(crate) fn new(prefix: &str, box_name: &str) -> Self {
         Self { base: format!("{prefix}/{box_name}") }
     }
 
     /// `online` or `offline`; retained.
     #[must_use]
-    pub fn status(&self) -> String {
+    pub(crate) fn status(&self) -> String {
         format!("{}/status", self.base)
     }
 
     /// [`Info`]; retained.
     #[must_use]
-    pub fn info(&self) -> String {
+    pub(crate) fn info(&self) -> String {
         format!("{}/info", self.base)
     }
 
     /// One of a camera's topics: `status`, `reading`, `last`, `health`.
     #[must_use]
-    pub fn camera(&self, camera: &str, leaf: &str) -> String {
+    pub(crate) fn camera(&self, camera: &str, leaf: &str) -> String {
         format!("{}/{camera}/{leaf}", self.base)
     }
 }
 
-/// The text of a reading: at most [`READING_BYTES_MAX`] bytes, for every value that the gate lets through.
+/// The text of a reading: at most 256 bytes, for every value that the gate lets through.
 #[derive(Clone, Debug, Serialize)]
-pub struct ReadingText {
+pub(crate) struct ReadingText {
     /// The version of this text: 1.
     v: u8,
     /// The end of the window, milliseconds since 1970 UTC.
@@ -104,7 +105,7 @@ pub struct ReadingText {
 impl ReadingText {
     /// Puts a reading of this run of the daemon into its published form.
     #[must_use]
-    pub fn new(reading: &Reading, boot: u32) -> Self {
+    pub(crate) fn new(reading: &Reading, boot: u32) -> Self {
         let (label, code, reason, probabilities) = match reading.outcome {
             Outcome::Label(emotion) => (emotion.as_str(), emotion.code(), "none", reading.probabilities),
             Outcome::Withheld(why) => {
@@ -143,7 +144,7 @@ fn probability<S: Serializer>(ten_thousandths: &u16, to: S) -> Result<S::Ok, S::
 
 /// What the room itself has to report; the same in every camera's health.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct BoxFigures {
+pub(crate) struct BoxFigures {
     /// Readings that the broker has not acknowledged.
     pub waiting: u64,
     /// Readings given up because a bound of the outbox was reached.
@@ -160,7 +161,7 @@ pub struct BoxFigures {
 
 /// The text of a camera's health.
 #[derive(Clone, Debug, Serialize)]
-pub struct HealthText {
+pub(crate) struct HealthText {
     /// The version of this text: 1.
     v: u8,
     /// When it was written, milliseconds since 1970 UTC.
@@ -228,7 +229,7 @@ pub struct HealthText {
 impl HealthText {
     /// A camera's health. `state` is the published one, which may be worse than the vital's own.
     #[must_use]
-    pub fn new(vital: &Vital, state: CameraState, figures: &BoxFigures, ts_ms: u64, boot: u32) -> Self {
+    pub(crate) fn new(vital: &Vital, state: CameraState, figures: &BoxFigures, ts_ms: u64, boot: u32) -> Self {
         Self {
             v: VERSION,
             ts_ms,
@@ -267,7 +268,7 @@ impl HealthText {
 
 /// What a box is.
 #[derive(Clone, Debug, Serialize)]
-pub struct Info {
+pub(crate) struct Info {
     /// The version of this text: 1.
     v: u8,
     /// The daemon's version.
@@ -289,7 +290,7 @@ pub struct Info {
 impl Info {
     /// The facts that do not change while the room runs; the provider is not known yet.
     #[must_use]
-    pub fn new(boot: u32, model: &str, min_group: u8, hop_ms: u32) -> Self {
+    pub(crate) fn new(boot: u32, model: &str, min_group: u8, hop_ms: u32) -> Self {
         Self {
             v: VERSION,
             version: env!("CARGO_PKG_VERSION"),
@@ -303,7 +304,7 @@ impl Info {
     }
 
     /// Names what the network runs on. False if that is no news.
-    pub fn set_provider(&mut self, provider: Provider) -> bool {
+    pub(crate) fn set_provider(&mut self, provider: Provider) -> bool {
         let news = provider != Provider::None && provider.as_str() != self.provider;
         if news {
             self.provider = provider.as_str();
@@ -314,7 +315,7 @@ impl Info {
 
 /// As JSON. These structures have only keys and numbers that JSON can hold, so the text is never empty.
 #[must_use]
-pub fn json(text: &impl Serialize) -> Vec<u8> {
+pub(crate) fn json(text: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec(text).unwrap_or_default()
 }
 

@@ -15,16 +15,16 @@ use crate::{
 
 /// How many records of one camera may come at once, beyond what the grid and [`VITALS_PER_S`] allow. The largest
 /// honest burst is a restart of `infer`; tokens for the slots that it missed have accumulated meanwhile.
-pub const BURST: i64 = 20;
+pub(crate) const BURST: i64 = 20;
 
 /// The rate of vitals per camera; an honest `infer` sends fewer.
-pub const VITALS_PER_S: i64 = 20;
+pub(crate) const VITALS_PER_S: i64 = 20;
 
 /// Larger slots are refused: 31 years of one-second hops. It bounds the length of a published number.
-pub const SLOT_MAX: u64 = 999_999_999;
+pub(crate) const SLOT_MAX: u64 = 999_999_999;
 
 /// Later dates are refused, milliseconds since 1970 UTC: the year 2286. It bounds the length of a published number.
-pub const DATE_MAX_MS: u64 = 9_999_999_999_999;
+pub(crate) const DATE_MAX_MS: u64 = 9_999_999_999_999;
 
 /// How much time's worth of tokens a silent camera accumulates for readings. An `infer` that was away for longer
 /// (building an engine may take hours) loses its oldest slots here.
@@ -32,7 +32,7 @@ const ACCUMULATED_MAX: Span = Span::from_ms(3_600_000);
 
 /// Why a datagram was refused, in the order of [`Refusal::ALL`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
+pub(crate) enum Refusal {
     /// It is not 64 bytes long.
     Size,
     /// Not a record: a code, a sum or an unused byte is wrong.
@@ -53,7 +53,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::Size,
         Self::Malformed,
         Self::Value,
@@ -66,7 +66,7 @@ impl Refusal {
 
     /// The reason for the log.
     #[must_use]
-    pub const fn as_str(self) -> &'static str {
+    pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Size => "not 64 bytes long",
             Self::Malformed => "not a record",
@@ -82,7 +82,7 @@ impl Refusal {
 
 /// Checks the records of all cameras.
 #[derive(Debug)]
-pub struct RecordFilter {
+pub(crate) struct RecordFilter {
     hop: Span,
     cameras: BTreeMap<CameraId, CameraLimits>,
     refused: [u64; Refusal::ALL.len()],
@@ -98,12 +98,12 @@ struct CameraLimits {
 impl RecordFilter {
     /// A filter without cameras, which refuses everything. `hop` is the time from the end of one slot to the end of the next.
     #[must_use]
-    pub fn new(hop: Span) -> Self {
+    pub(crate) fn new(hop: Span) -> Self {
         Self { hop: Span(hop.0.max(1)), cameras: BTreeMap::new(), refused: [0; Refusal::ALL.len()] }
     }
 
     /// Accepts records of a camera from `now` on. A known camera keeps its last slot.
-    pub fn add(&mut self, camera: CameraId, now: Moment) {
+    pub(crate) fn add(&mut self, camera: CameraId, now: Moment) {
         let (hop, vital) = (self.hop, Span(1_000_000_000 / VITALS_PER_S));
         self.cameras.entry(camera).or_insert_with(|| CameraLimits {
             last_slot: None,
@@ -113,7 +113,7 @@ impl RecordFilter {
     }
 
     /// Refuses records of a camera from now on.
-    pub fn remove(&mut self, camera: CameraId) {
+    pub(crate) fn remove(&mut self, camera: CameraId) {
         self.cameras.remove(&camera);
     }
 
@@ -121,7 +121,7 @@ impl RecordFilter {
     ///
     /// # Errors
     /// Why it is refused; the refusal is counted.
-    pub fn accept(&mut self, datagram: &[u8], now: Moment) -> Result<Record, Refusal> {
+    pub(crate) fn accept(&mut self, datagram: &[u8], now: Moment) -> Result<Record, Refusal> {
         let checked = self.check(datagram, now);
         if let Err(refusal) = checked {
             self.refused[refusal as usize] += 1;
@@ -131,13 +131,13 @@ impl RecordFilter {
 
     /// How many datagrams were refused for this reason.
     #[must_use]
-    pub fn refused_for(&self, refusal: Refusal) -> u64 {
+    pub(crate) fn refused_for(&self, refusal: Refusal) -> u64 {
         self.refused[refusal as usize]
     }
 
     /// How many datagrams were refused.
     #[must_use]
-    pub fn refused(&self) -> u64 {
+    pub(crate) fn refused(&self) -> u64 {
         self.refused.iter().sum()
     }
 

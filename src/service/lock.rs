@@ -14,11 +14,11 @@ use rustix::{
 
 /// Holds the state directory until it is dropped. The kernel releases it when the process ends in any way.
 #[derive(Debug)]
-pub struct Lock(#[expect(dead_code, reason = "only its drop is used")] File);
+pub(crate) struct Lock(#[expect(dead_code, reason = "only its drop is used")] File);
 
 /// Why the state directory could not be locked.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     /// Another process holds it.
     #[error(
         "another edge-ger, process {holder}, uses the state directory {dir}: stop it, or give this one a \
@@ -44,7 +44,7 @@ pub enum Error {
 ///
 /// # Errors
 /// When another process holds it, or it cannot be created or written.
-pub fn take(dir: &Path) -> Result<Lock, Error> {
+pub(crate) fn take(dir: &Path) -> Result<Lock, Error> {
     let unusable = |source| Error::Unusable { dir: dir.to_path_buf(), source };
     // It has the readings that the broker has not acknowledged, which are private.
     DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(unusable)?;
@@ -67,7 +67,7 @@ pub fn take(dir: &Path) -> Result<Lock, Error> {
 ///
 /// # Errors
 /// When the lock file or `/proc/locks` cannot be read.
-pub fn holder_of(dir: &Path) -> io::Result<Option<String>> {
+pub(crate) fn holder_of(dir: &Path) -> io::Result<Option<String>> {
     let inode = match fs::metadata(dir.join("lock")) {
         Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(None),
         found => found?.ino().to_string(),
@@ -94,7 +94,7 @@ fn holder(file: &mut File) -> String {
 ///
 /// # Errors
 /// When there is a file in its place.
-pub fn check(dir: &Path) -> Result<(), Error> {
+pub(crate) fn check(dir: &Path) -> Result<(), Error> {
     match fs::metadata(dir) {
         Ok(found) if !found.is_dir() => {
             Err(Error::Unusable { dir: dir.to_path_buf(), source: io::ErrorKind::NotADirectory.into() })

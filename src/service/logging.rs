@@ -42,7 +42,7 @@ enum Reader {
 /// Starts logging, of panics, too. `process` is the first word of every line; empty for the parent.
 ///
 /// A second call changes nothing.
-pub fn start(process: &'static str) {
+pub(crate) fn start(process: &'static str) {
     let requested = env::var(FILTER).ok().filter(|filter| !filter.is_empty());
     let (filter, fault) = match requested.as_deref().map(EnvFilter::try_new) {
         Some(Ok(filter)) => (filter, None),
@@ -73,7 +73,7 @@ pub fn start(process: &'static str) {
 
 /// An environment variable for the workers, so that their lines have the form of those of this process.
 #[must_use]
-pub fn for_workers() -> Option<(&'static str, &'static str)> {
+pub(crate) fn for_workers() -> Option<(&'static str, &'static str)> {
     (CHOSEN.get() == Some(&Reader::Terminal)).then_some((READER, TERMINAL))
 }
 
@@ -156,7 +156,7 @@ where
 
 /// `YYYY-MM-DD HH:MM UTC`, of milliseconds since 1970.
 #[must_use]
-pub fn date_and_time(wall_ms: u64) -> String {
+pub(crate) fn date_and_time(wall_ms: u64) -> String {
     format!("{} {} UTC", date(wall_ms), &time_of_day(wall_ms)[..5])
 }
 

@@ -9,7 +9,7 @@ use crate::time::Moment;
 
 /// A notification of `sd_notify(3)`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Notification {
+pub(crate) enum Notification {
     /// All processes are ready.
     Ready,
     /// One line for `systemctl status`.
@@ -24,12 +24,12 @@ pub enum Notification {
 
 /// The interval within which a [`Notification::Watchdog`] must come; `None` where the service manager expects none.
 #[must_use]
-pub fn watchdog() -> Option<Duration> {
+pub(crate) fn watchdog() -> Option<Duration> {
     sd_notify::watchdog_enabled()
 }
 
 /// Sends it, where there is a service manager. A failure is only logged: it is no reason to end the daemon.
-pub fn send(notification: &Notification) {
+pub(crate) fn send(notification: &Notification) {
     let sent = match notification {
         Notification::Ready => sd_notify::notify(&[NotifyState::Ready]),
         Notification::Status(line) => sd_notify::notify(&[NotifyState::Status(&one_line(line))]),

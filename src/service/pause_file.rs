@@ -18,7 +18,7 @@ const BYTES_MAX: u64 = 256;
 
 /// The content of the pause file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PauseFile {
+pub(crate) enum PauseFile {
     /// There is no file: no pause.
     Absent,
     /// Pause until the file is removed.
@@ -31,7 +31,7 @@ pub enum PauseFile {
 
 /// Reads the pause file.
 #[must_use]
-pub fn read(file: &Path) -> PauseFile {
+pub(crate) fn read(file: &Path) -> PauseFile {
     let mut bytes = Vec::new();
     let opened = OpenOptions::new().read(true).custom_flags(NONBLOCK).open(file);
     match opened.and_then(|opened| opened.take(BYTES_MAX + 1).read_to_end(&mut bytes)) {
@@ -57,7 +57,7 @@ fn parse(bytes: &[u8]) -> PauseFile {
 ///
 /// # Errors
 /// When the folder does not exist, or may not be written.
-pub fn write(file: &Path, until_ms: Option<u64>) -> io::Result<()> {
+pub(crate) fn write(file: &Path, until_ms: Option<u64>) -> io::Result<()> {
     let text = until_ms.map(|end_ms| Zone::system_or_utc().rfc3339(end_ms) + "\n").unwrap_or_default();
     // The daemon, which reads it, is another user than the one who typed the command.
     whole_file::replace(file, &text, Readers::Everybody)
@@ -67,7 +67,7 @@ pub fn write(file: &Path, until_ms: Option<u64>) -> io::Result<()> {
 ///
 /// # Errors
 /// When it exists and may not be removed.
-pub fn remove(file: &Path) -> io::Result<bool> {
+pub(crate) fn remove(file: &Path) -> io::Result<bool> {
     match fs::remove_file(file) {
         Ok(()) => Ok(true),
         Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(false),

@@ -14,7 +14,7 @@ use signal_hook::{
 
 /// A signal, by its meaning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Signal {
+pub(crate) enum Signal {
     /// SIGTERM or SIGINT: finish, within two seconds.
     Stop,
     /// The second SIGTERM or SIGINT: finish now.
@@ -29,7 +29,7 @@ pub enum Signal {
 
 /// What SIGHUP means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum HangupAction {
+pub(crate) enum HangupAction {
     /// The daemon reads its configuration again.
     Reload,
     /// A command belongs to a terminal and ends with it.
@@ -43,7 +43,7 @@ const QUEUE_MAX: usize = 16;
 ///
 /// # Errors
 /// When the handlers cannot be set or the thread cannot be started.
-pub fn listen(on_hangup: HangupAction) -> io::Result<Receiver<Signal>> {
+pub(crate) fn listen(on_hangup: HangupAction) -> io::Result<Receiver<Signal>> {
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2])?;
     let (sender, receiver) = bounded(QUEUE_MAX);
     let listen = move || {
@@ -63,7 +63,7 @@ pub fn listen(on_hangup: HangupAction) -> io::Result<Receiver<Signal>> {
 ///
 /// # Errors
 /// When the handlers cannot be set.
-pub fn ignore() -> io::Result<()> {
+pub(crate) fn ignore() -> io::Result<()> {
     for number in [SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2] {
         signal_hook::flag::register(number, Arc::new(AtomicBool::new(false)))?;
     }

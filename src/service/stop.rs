@@ -6,29 +6,29 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounde
 
 /// Dropping this tells every holder of the matching [`Stop`] to finish.
 #[derive(Debug)]
-pub struct Stopper(#[expect(dead_code, reason = "only its drop is used")] Sender<Never>);
+pub(crate) struct Stopper(#[expect(dead_code, reason = "only its drop is used")] Sender<Never>);
 
 /// Tells a thread whether it should finish.
 #[derive(Clone, Debug)]
-pub struct Stop(Receiver<Never>);
+pub(crate) struct Stop(Receiver<Never>);
 
 #[derive(Debug)]
 enum Never {}
 
 /// Returns a connected pair.
-pub fn channel() -> (Stopper, Stop) {
+pub(crate) fn channel() -> (Stopper, Stop) {
     let (tx, rx) = bounded(0);
     (Stopper(tx), Stop(rx))
 }
 
 impl Stop {
     /// Whether the [`Stopper`] was dropped.
-    pub fn requested(&self) -> bool {
+    pub(crate) fn requested(&self) -> bool {
         matches!(self.0.try_recv(), Err(TryRecvError::Disconnected))
     }
 
     /// Waits for `duration`, or until the [`Stopper`] is dropped; returns false then.
-    pub fn sleep(&self, duration: Duration) -> bool {
+    pub(crate) fn sleep(&self, duration: Duration) -> bool {
         matches!(self.0.recv_timeout(duration), Err(RecvTimeoutError::Timeout))
     }
 }

@@ -11,7 +11,7 @@ use tempfile::{Builder, NamedTempFile};
 
 /// Who may read the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Readers {
+pub(crate) enum Readers {
     /// Those that the umask allows.
     Umask,
     /// All users, independent of the umask.
@@ -23,7 +23,7 @@ pub enum Readers {
 ///
 /// # Errors
 /// When the folder does not exist or may not be written, or the disk is full. The old content then stays.
-pub fn replace(file: &Path, text: &str, readers: Readers) -> io::Result<()> {
+pub(crate) fn replace(file: &Path, text: &str, readers: Readers) -> io::Result<()> {
     temporary(file, text, readers)?.persist(file)?;
     sync_folder(file)
 }
@@ -32,14 +32,14 @@ pub fn replace(file: &Path, text: &str, readers: Readers) -> io::Result<()> {
 ///
 /// # Errors
 /// As [`replace`], and [`io::ErrorKind::AlreadyExists`] when the file exists, even if it was created just now.
-pub fn create(file: &Path, text: &str, readers: Readers) -> io::Result<()> {
+pub(crate) fn create(file: &Path, text: &str, readers: Readers) -> io::Result<()> {
     temporary(file, text, readers)?.persist_noclobber(file)?;
     sync_folder(file)
 }
 
 /// The folder that a file is in.
 #[must_use]
-pub fn folder(file: &Path) -> &Path {
+pub(crate) fn folder(file: &Path) -> &Path {
     file.parent().filter(|path| !path.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 

@@ -34,20 +34,20 @@ const LAST_REPORT_TIMEOUT: Duration = Duration::from_millis(300);
 
 /// The orders of the parent, with their file descriptors. It disconnects when the parent has ended: the process then
 /// ends, too.
-pub type Orders = Receiver<(Order, Vec<OwnedFd>)>;
+pub(crate) type Orders = Receiver<(Order, Vec<OwnedFd>)>;
 /// The result of a process's main function.
-pub type ProcessResult = Result<(), Box<dyn StdError + Send + Sync>>;
+pub(crate) type ProcessResult = Result<(), Box<dyn StdError + Send + Sync>>;
 
 /// `ingest`: gets the socket for access units.
-pub type Ingest = fn(IngestConfig, OwnedFd, &Orders, &Sender<Report>, Arc<dyn Clock>) -> ProcessResult;
+pub(crate) type Ingest = fn(IngestConfig, OwnedFd, &Orders, &Sender<Report>, Arc<dyn Clock>) -> ProcessResult;
 /// `infer`: gets the sockets for access units and for records.
-pub type Infer = fn(InferConfig, OwnedFd, OwnedFd, &Orders, &Sender<Report>, Arc<dyn Clock>) -> ProcessResult;
+pub(crate) type Infer = fn(InferConfig, OwnedFd, OwnedFd, &Orders, &Sender<Report>, Arc<dyn Clock>) -> ProcessResult;
 /// `publish`: gets the socket for records.
-pub type Publish = fn(PublishConfig, OwnedFd, &Orders, &Sender<Report>, Arc<dyn Clock>) -> ProcessResult;
+pub(crate) type Publish = fn(PublishConfig, OwnedFd, &Orders, &Sender<Report>, Arc<dyn Clock>) -> ProcessResult;
 
 /// The main functions of the three processes; tests have their own.
 #[derive(Clone, Copy, Debug)]
-pub struct Processes {
+pub(crate) struct Processes {
     /// Of `ingest`.
     pub ingest: Ingest,
     /// Of `infer`.
@@ -58,7 +58,7 @@ pub struct Processes {
 
 /// Why a process did not start.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     /// Standard input is not the parent's: somebody typed `edge-ger process …`.
     #[error("`edge-ger process` is started by edge-ger itself: run `edge-ger CAMERA.toml` instead")]
     NotStartedByParent,
@@ -74,7 +74,7 @@ pub enum Error {
 ///
 /// # Errors
 /// When standard input is not the parent's, the first order is not for this process, or a system call fails.
-pub fn run(name: ProcessName, processes: Processes, clock: Arc<dyn Clock>) -> Result<Exit, Error> {
+pub(crate) fn run(name: ProcessName, processes: Processes, clock: Arc<dyn Clock>) -> Result<Exit, Error> {
     let system = |err| Error::System(name, err);
     let stdin = io::stdin();
     if socket_type(&stdin) != Ok(SocketType::SEQPACKET) {

@@ -7,7 +7,7 @@ use crate::wire::{
 
 /// What the view or the script of a dry run requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DryRunRequest {
+pub(crate) enum DryRunRequest {
     /// Stop everything.
     Stop,
     /// Start the clap test on this camera, or restart it.

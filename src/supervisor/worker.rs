@@ -36,7 +36,7 @@ const ORDER_TIMEOUT: Duration = Duration::from_millis(200);
 
 /// The executable of the workers.
 #[derive(Clone, Debug)]
-pub struct Program {
+pub(crate) struct Program {
     /// Its path.
     pub path: PathBuf,
     /// Its arguments.

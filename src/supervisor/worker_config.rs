@@ -20,7 +20,7 @@ use crate::{
 /// What the parent must know of the network before it starts a worker.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct ModelFacts {
+pub(crate) struct ModelFacts {
     /// The network's name, as in its contract.
     pub name: String,
     /// Frames per window.
@@ -31,7 +31,7 @@ pub struct ModelFacts {
 
 /// What a worker is told of the present run, beside the configuration.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct RunFacts {
+pub(crate) struct RunFacts {
     /// Random number of this run of the daemon; with `seq` it makes every reading unique.
     pub boot: u32,
     /// The newest slot that `infer` reported.
@@ -42,7 +42,7 @@ pub struct RunFacts {
 
 /// A configuration with the contents of the files that it names.
 #[derive(Debug)]
-pub struct ResolvedConfig {
+pub(crate) struct ResolvedConfig {
     /// The configuration.
     pub config: Config,
     /// From the contract of the network.
@@ -60,7 +60,7 @@ impl ResolvedConfig {
     ///
     /// # Errors
     /// All files that cannot be used.
-    pub fn read(config: Config, model: ModelFacts) -> Result<Self, Vec<Unusable>> {
+    pub(crate) fn read(config: Config, model: ModelFacts) -> Result<Self, Vec<Unusable>> {
         let mut faults = Vec::new();
         let mut passwords = BTreeMap::new();
         for camera in &config.cameras {
@@ -80,7 +80,7 @@ impl ResolvedConfig {
 
     /// The first order to a worker: its configuration.
     #[must_use]
-    pub fn order(&self, name: ProcessName, run: RunFacts) -> Order {
+    pub(crate) fn order(&self, name: ProcessName, run: RunFacts) -> Order {
         let config = &self.config;
         let grid = Grid { clip: self.model.clip, hop: config.reading.hop_s.span(), frames: self.model.frames };
         let cameras = || config.cameras.iter().map(|camera| self.camera(name, camera)).collect();
@@ -120,7 +120,7 @@ impl ResolvedConfig {
 
     /// The order about one camera: only `ingest` gets its password, and only `infer` its masks.
     #[must_use]
-    pub fn camera(&self, name: ProcessName, camera: &Camera) -> CameraOrder {
+    pub(crate) fn camera(&self, name: ProcessName, camera: &Camera) -> CameraOrder {
         let password = self.passwords.get(&camera.name).filter(|_| name == ProcessName::Ingest).cloned();
         let mut camera = camera.clone();
         if name != ProcessName::Infer {

@@ -16,37 +16,38 @@ pub struct Local {
 
 /// A time zone.
 #[derive(Clone, Debug)]
-pub struct Zone(TimeZone);
+pub(crate) struct Zone(TimeZone);
 
 impl Zone {
     /// The zone of this machine, from `TZ` or `/etc/localtime`. `None` if it is unknown, as where the time zone database is
     /// not installed.
     #[must_use]
-    pub fn system() -> Option<Self> {
+    pub(crate) fn system() -> Option<Self> {
         TimeZone::try_system().ok().map(Self)
     }
 
     /// UTC.
     #[must_use]
-    pub const fn utc() -> Self {
+    pub(crate) const fn utc() -> Self {
         Self(TimeZone::UTC)
     }
 
     /// The zone of this machine, or UTC if that is unknown: for times that are shown with their offset.
     #[must_use]
-    pub fn system_or_utc() -> Self {
+    pub(crate) fn system_or_utc() -> Self {
         Self::system().unwrap_or_else(Self::utc)
     }
 
     /// A zone with these rules in the notation of POSIX, such as `CET-1CEST,M3.5.0,M10.5.0/3`.
+    #[cfg(test)]
     #[must_use]
-    pub fn posix(rules: &str) -> Option<Self> {
+    pub(crate) fn posix(rules: &str) -> Option<Self> {
         TimeZone::posix(rules).ok().map(Self)
     }
 
     /// The local time at `wall_ms` milliseconds after 1970 UTC.
     #[must_use]
-    pub fn at(&self, wall_ms: u64) -> Local {
+    pub(crate) fn at(&self, wall_ms: u64) -> Local {
         let shown = timestamp(wall_ms).to_zoned(self.0.clone());
         let weekday = shown.weekday().to_monday_zero_offset().unsigned_abs();
         let minute = u16::from(shown.hour().unsigned_abs()) * 60 + u16::from(shown.minute().unsigned_abs());
@@ -55,7 +56,7 @@ impl Zone {
 
     /// The time as RFC 3339 writes it, rounded to the second: `2026-11-21T18:30:00+01:00`.
     #[must_use]
-    pub fn rfc3339(&self, wall_ms: u64) -> String {
+    pub(crate) fn rfc3339(&self, wall_ms: u64) -> String {
         let moment = timestamp(wall_ms);
         let offset = self.0.to_offset(moment);
         let whole = moment.round(Unit::Second).unwrap_or(moment);
@@ -70,13 +71,13 @@ fn timestamp(wall_ms: u64) -> Timestamp {
 
 /// Reads a time in RFC 3339 with its offset from UTC. Returns milliseconds since 1970 UTC, or `None` if it is not one.
 #[must_use]
-pub fn parse_rfc3339(text: &str) -> Option<u64> {
+pub(crate) fn parse_rfc3339(text: &str) -> Option<u64> {
     u64::try_from(text.parse::<Timestamp>().ok()?.as_millisecond()).ok()
 }
 
 /// Reads a duration such as `90m`, `2h` or `1h 30m`. `None` if it is not one, or not positive.
 #[must_use]
-pub fn parse_duration(text: &str) -> Option<Duration> {
+pub(crate) fn parse_duration(text: &str) -> Option<Duration> {
     let span: SignedDuration = text.parse().ok()?;
     Duration::try_from(span).ok().filter(|duration| !duration.is_zero())
 }

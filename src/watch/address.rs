@@ -10,7 +10,7 @@ const PREFIX: &str = "edge-ger";
 
 /// A broker, and the fleet at it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Address {
+pub(crate) struct Address {
     /// Encrypted: `mqtts`.
     pub secure: bool,
     /// The user, if the broker wants one.
@@ -36,7 +36,7 @@ impl fmt::Display for Address {
 ///
 /// # Errors
 /// What is wrong with it, and the cure; without the address, because it may hold a password.
-pub fn parse(typed: &str) -> Result<Address, &'static str> {
+pub(crate) fn parse(typed: &str) -> Result<Address, &'static str> {
     let (scheme, rest) = typed.split_once("://").ok_or("the scheme is missing: write mqtt://HOST or mqtts://HOST")?;
     let secure = match scheme {
         "mqtt" => false,

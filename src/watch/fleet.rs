@@ -5,18 +5,18 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-pub use self::table::{Row, Sort};
+pub(crate) use self::table::{Row, Sort};
 use super::text::{self, Info, Label, Reading};
 use crate::{mqtt::Message, wire::record::CameraState};
 
 mod table;
 
 /// No fleet is larger.
-pub const BOXES_MAX: usize = 10_000;
+pub(crate) const BOXES_MAX: usize = 10_000;
 /// All boxes together have no more cameras.
-pub const CAMERAS_MAX: usize = 20_000;
+pub(crate) const CAMERAS_MAX: usize = 20_000;
 /// So many readings of a camera are remembered for its curve.
-pub const HISTORY_MAX: usize = 48;
+pub(crate) const HISTORY_MAX: usize = 48;
 /// So many readings of a camera are remembered to know what comes twice.
 const SEEN_MAX: usize = 64;
 /// No name in a topic is longer.
@@ -25,11 +25,11 @@ const NAME_BYTES_MAX: usize = 32;
 const RATE_S: u64 = 60;
 
 /// The topic filters below the prefix: a box's topics, then a camera's.
-pub const FILTERS: [&str; 5] = ["+/status", "+/info", "+/+/status", "+/+/last", "+/+/reading"];
+pub(crate) const FILTERS: [&str; 5] = ["+/status", "+/info", "+/+/status", "+/+/last", "+/+/reading"];
 
 /// What a message told.
 #[derive(Clone, Debug, PartialEq)]
-pub struct News {
+pub(crate) struct News {
     /// Whose.
     pub box_name: String,
     /// The camera; `None` if it is about the box.
@@ -40,7 +40,7 @@ pub struct News {
 
 /// What there is to tell.
 #[derive(Clone, Debug, PartialEq)]
-pub enum What {
+pub(crate) enum What {
     /// A reading that had not come before.
     Reading(Reading),
     /// `online`, `stale` or `offline`.
@@ -51,7 +51,7 @@ pub enum What {
 
 /// All boxes.
 #[derive(Debug, Default)]
-pub struct Fleet {
+pub(crate) struct Fleet {
     prefix: String,
     boxes: BTreeMap<String, Station>,
     /// Of all boxes.
@@ -66,7 +66,7 @@ pub struct Fleet {
 
 /// One box.
 #[derive(Debug, Default)]
-pub struct Station {
+pub(crate) struct Station {
     /// What its status, or its last will, says.
     pub online: Option<bool>,
     /// What it says of itself.
@@ -76,7 +76,7 @@ pub struct Station {
 
 /// One camera.
 #[derive(Debug, Default)]
-pub struct Camera {
+pub(crate) struct Camera {
     /// What its status says.
     pub state: Option<CameraState>,
     /// The newest reading, however late others came.
@@ -89,7 +89,7 @@ pub struct Camera {
 
 /// What a curve is drawn of.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Point {
+pub(crate) struct Point {
     /// The end of the window, ms since 1970 UTC.
     pub ts_ms: u64,
     /// The probability of positive less that of negative, -1 to 1; `None` where it is withheld.
@@ -126,7 +126,7 @@ fn push<T>(queue: &mut VecDeque<T>, most: usize, it: T) {
 
 /// The fleet in numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Totals {
+pub(crate) struct Totals {
     /// Boxes that are online.
     pub online: usize,
     /// Boxes that are not.
@@ -148,12 +148,12 @@ pub struct Totals {
 impl Fleet {
     /// No box is known yet below this prefix.
     #[must_use]
-    pub fn new(prefix: &str) -> Self {
+    pub(crate) fn new(prefix: &str) -> Self {
         Self { prefix: prefix.to_owned(), ..Self::default() }
     }
 
     /// Takes a message in that came at `now_ms`. Returns what it tells, if that is new.
-    pub fn take(&mut self, message: &Message, now_ms: u64) -> Option<News> {
+    pub(crate) fn take(&mut self, message: &Message, now_ms: u64) -> Option<News> {
         let rest = message.topic.strip_prefix(&self.prefix).and_then(|it| it.strip_prefix('/'));
         let levels: Vec<_> = rest.unwrap_or_default().splitn(4, '/').collect();
         let payload = &message.payload;
@@ -181,7 +181,7 @@ impl Fleet {
     }
 
     /// A message came that is longer than any of a box.
-    pub fn too_long(&mut self) {
+    pub(crate) fn too_long(&mut self) {
         self.not_understood += 1;
     }
 
@@ -260,13 +260,13 @@ impl Fleet {
 
     /// The table: what holds `filter` in its name, its state, its label or its reason.
     #[must_use]
-    pub fn rows(&self, filter: &str, sort: Sort, reverse: bool) -> Vec<Row<'_>> {
+    pub(crate) fn rows(&self, filter: &str, sort: Sort, reverse: bool) -> Vec<Row<'_>> {
         table::rows(self.boxes.iter(), filter, sort, reverse)
     }
 
     /// The fleet in numbers.
     #[must_use]
-    pub fn totals(&self, now_ms: u64) -> Totals {
+    pub(crate) fn totals(&self, now_ms: u64) -> Totals {
         let mut totals = Totals {
             cameras: self.cameras,
             readings_per_s: self.per_second(now_ms),

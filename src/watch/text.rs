@@ -5,7 +5,7 @@ use serde::Deserialize;
 use crate::wire::record::{CameraState, Emotion};
 
 /// No text of ours is longer, bytes; `info` and `health` are the longest.
-pub const TEXT_BYTES_MAX: usize = 4096;
+pub(crate) const TEXT_BYTES_MAX: usize = 4096;
 /// No word or name that is shown is longer, characters.
 const WORD_CHARS_MAX: usize = 40;
 /// The year 2286: the last date that a box publishes, ms since 1970 UTC.
@@ -15,7 +15,7 @@ const TIME_MAX_MS: u64 = 9_999;
 
 /// What a slot of a camera came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Label {
+pub(crate) enum Label {
     /// A mood.
     Mood(Mood),
     /// None was given.
@@ -24,7 +24,7 @@ pub enum Label {
 
 /// The three moods, the best first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Mood {
+pub(crate) enum Mood {
     /// See [`Emotion::Positive`].
     Positive,
     /// See [`Emotion::Neutral`].
@@ -35,12 +35,12 @@ pub enum Mood {
 
 impl Label {
     /// All of them, in the order in which they are counted.
-    pub const ALL: [Self; 4] =
+    pub(crate) const ALL: [Self; 4] =
         [Self::Mood(Mood::Positive), Self::Mood(Mood::Neutral), Self::Mood(Mood::Negative), Self::Withheld];
 
     /// The word that is published.
     #[must_use]
-    pub const fn as_str(self) -> &'static str {
+    pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Mood(Mood::Positive) => Emotion::Positive.as_str(),
             Self::Mood(Mood::Neutral) => Emotion::Neutral.as_str(),
@@ -52,7 +52,7 @@ impl Label {
 
 /// A reading.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Reading {
+pub(crate) struct Reading {
     /// The end of the window, ms since 1970 UTC.
     pub ts_ms: u64,
     /// The run of the daemon.
@@ -90,7 +90,7 @@ struct WrittenReading {
 
 /// Reads a reading; `None` if it is none.
 #[must_use]
-pub fn reading(payload: &[u8]) -> Option<Reading> {
+pub(crate) fn reading(payload: &[u8]) -> Option<Reading> {
     let it: WrittenReading = json(payload)?;
     let probabilities = [it.p_positive, it.p_neutral, it.p_negative];
     let label = Label::ALL.into_iter().find(|label| label.as_str() == it.label)?;
@@ -110,7 +110,7 @@ pub fn reading(payload: &[u8]) -> Option<Reading> {
 
 /// What a box says of itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-pub struct Info {
+pub(crate) struct Info {
     /// The daemon's version.
     pub version: String,
     /// The network's name.
@@ -121,14 +121,14 @@ pub struct Info {
 
 /// Reads what a box says of itself; `None` if it says nothing of the kind.
 #[must_use]
-pub fn info(payload: &[u8]) -> Option<Info> {
+pub(crate) fn info(payload: &[u8]) -> Option<Info> {
     let it: Info = json(payload)?;
     Some(Info { version: word(&it.version), model: word(&it.model), provider: word(&it.provider) })
 }
 
 /// Reads a camera's state.
 #[must_use]
-pub fn camera_state(payload: &[u8]) -> Option<CameraState> {
+pub(crate) fn camera_state(payload: &[u8]) -> Option<CameraState> {
     CameraState::ALL.iter().copied().find(|it| it.as_str().as_bytes() == payload)
 }
 
@@ -143,7 +143,7 @@ fn json<'a, T: Deserialize<'a>>(payload: &'a [u8]) -> Option<T> {
 /// Words that a terminal only shows, cut to so many characters: without control characters, which begin its commands, and without those that turn
 /// the direction of writing.
 #[must_use]
-pub fn plain(words: &str, chars_max: usize) -> String {
+pub(crate) fn plain(words: &str, chars_max: usize) -> String {
     let turns = |it| matches!(it, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{61c}' | '\u{feff}');
     words.chars().filter(|it| !it.is_control() && !turns(*it)).take(chars_max).collect()
 }

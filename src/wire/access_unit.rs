@@ -11,9 +11,9 @@ use super::{
 use crate::time::Moment;
 
 /// The size of every header.
-pub const HEADER_BYTES: usize = 52;
+pub(crate) const HEADER_BYTES: usize = 52;
 /// No access unit is larger: a 4K MJPEG frame of highest quality stays below it.
-pub const UNIT_BYTES_MAX: usize = 8 << 20;
+pub(crate) const UNIT_BYTES_MAX: usize = 8 << 20;
 
 const MAGIC: [u8; 4] = *b"GER3";
 const KIND_UNIT: u8 = 1;
@@ -22,7 +22,7 @@ const KIND_STATUS: u8 = 2;
 /// How an access unit is compressed. Each is self-describing: parameter sets in band, ADTS for AAC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
-pub enum Codec {
+pub(crate) enum Codec {
     /// H.264, byte stream, one access unit, parameter sets before every key frame.
     H264 = 1,
     /// H.265, likewise.
@@ -41,17 +41,18 @@ pub enum Codec {
 
 impl Codec {
     /// All codecs, by their number on the wire.
-    pub const ALL: [Self; 7] = [Self::H264, Self::H265, Self::Mjpeg, Self::Aac, Self::Pcmu, Self::Pcma, Self::Opus];
+    pub(crate) const ALL: [Self; 7] =
+        [Self::H264, Self::H265, Self::Mjpeg, Self::Aac, Self::Pcmu, Self::Pcma, Self::Opus];
 
     /// Whether this is a picture; otherwise it is sound.
     #[must_use]
-    pub const fn is_video(self) -> bool {
+    pub(crate) const fn is_video(self) -> bool {
         matches!(self, Self::H264 | Self::H265 | Self::Mjpeg)
     }
 
     /// Its usual name, for messages.
     #[must_use]
-    pub const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::H264 => "H.264",
             Self::H265 => "H.265",
@@ -66,7 +67,7 @@ impl Codec {
 
 /// What is known about an access unit beside its bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct UnitHeader {
+pub(crate) struct UnitHeader {
     /// Which camera.
     pub camera: CameraId,
     /// How it is compressed.
@@ -95,7 +96,7 @@ pub struct UnitHeader {
 
 /// An access unit, from the appsink of a camera's pipeline to the decoder; only the storage of its bytes changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AccessUnit<B> {
+pub(crate) struct AccessUnit<B> {
     /// What is known about it.
     pub header: UnitHeader,
     /// The compressed bytes.
@@ -104,7 +105,7 @@ pub struct AccessUnit<B> {
 
 /// How a camera's connection is doing: sent on every change and once a second.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CameraStatus {
+pub(crate) struct CameraStatus {
     /// Which camera.
     pub camera: CameraId,
     /// Whether pictures arrive.
@@ -139,7 +140,7 @@ pub struct CameraStatus {
 
 /// What `ingest` sends about a camera.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Message<B> {
+pub(crate) enum Message<B> {
     /// An access unit.
     AccessUnit(AccessUnit<B>),
     /// The state of the connection.
@@ -255,7 +256,7 @@ fn parse(bytes: &[u8; HEADER_BYTES]) -> Result<(Message<()>, usize), Malformed> 
 ///
 /// # Errors
 /// When the peer is gone, or a unit is empty or longer than [`UNIT_BYTES_MAX`].
-pub fn write<B: AsRef<[u8]>>(out: &mut impl Write, message: &Message<B>) -> io::Result<()> {
+pub(crate) fn write<B: AsRef<[u8]>>(out: &mut impl Write, message: &Message<B>) -> io::Result<()> {
     let (header, body) = match message {
         Message::Status(status) => (status.to_bytes(), &[][..]),
         Message::AccessUnit(unit) => {
@@ -283,7 +284,10 @@ pub fn write<B: AsRef<[u8]>>(out: &mut impl Write, message: &Message<B>) -> io::
 ///
 /// # Errors
 /// When the bytes are malformed, or end inside a message.
-pub fn read<B: AsMut<[u8]>>(from: &mut impl Read, storage: impl FnOnce(usize) -> B) -> io::Result<Option<Message<B>>> {
+pub(crate) fn read<B: AsMut<[u8]>>(
+    from: &mut impl Read,
+    storage: impl FnOnce(usize) -> B,
+) -> io::Result<Option<Message<B>>> {
     let mut header = [0; HEADER_BYTES];
     let mut read = 0;
     while read < HEADER_BYTES {

@@ -158,7 +158,7 @@ pub struct Control(OwnedFd);
 ///
 /// # Errors
 /// When the kernel gives no sockets.
-pub fn pair() -> io::Result<(Control, Control)> {
+pub(crate) fn pair() -> io::Result<(Control, Control)> {
     let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
     Ok((Control(ours), Control(theirs)))
 }
@@ -167,7 +167,7 @@ pub fn pair() -> io::Result<(Control, Control)> {
 ///
 /// # Errors
 /// When the kernel gives no sockets.
-pub fn unit_pair() -> io::Result<(OwnedFd, OwnedFd)> {
+pub(crate) fn unit_pair() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok(socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?)
 }
 

@@ -6,23 +6,23 @@
 
 /// One number per clip.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Estimate {
+pub(crate) enum Estimate {
     /// How wide people's heads are, the median: a share of the picture's width.
     HeadWidth,
 }
 
 /// A value for each estimate, in the order of [`Estimate::ALL`].
-pub type Estimates<T> = [T; Estimate::COUNT];
+pub(crate) type Estimates<T> = [T; Estimate::COUNT];
 
 impl Estimate {
     /// All of them.
-    pub const ALL: [Self; Self::COUNT] = [Self::HeadWidth];
+    pub(crate) const ALL: [Self; Self::COUNT] = [Self::HeadWidth];
     /// How many there are. A dry run's record has room for three.
-    pub const COUNT: usize = 1;
+    pub(crate) const COUNT: usize = 1;
 
     /// The name of the output, of its keys in the contract and, with `_permille`, of its key in a dry run's JSON.
     #[must_use]
-    pub const fn as_str(self) -> &'static str {
+    pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::HeadWidth => "head_width",
         }
@@ -30,7 +30,7 @@ impl Estimate {
 
     /// Whether it says something of people, and so nothing where there are none.
     #[must_use]
-    pub const fn is_of_people(self) -> bool {
+    pub(crate) const fn is_of_people(self) -> bool {
         match self {
             Self::HeadWidth => true,
         }
@@ -38,7 +38,7 @@ impl Estimate {
 
     /// Its value among those of all.
     #[must_use]
-    pub fn of<T>(self, all: &Estimates<T>) -> &T {
+    pub(crate) fn of<T>(self, all: &Estimates<T>) -> &T {
         &all[self as usize]
     }
 }

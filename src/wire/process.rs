@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr};
 
 /// A process of the daemon below the parent, in the order in which the data passes them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum ProcessName {
+pub(crate) enum ProcessName {
     /// Receives compressed video and sound from the cameras.
     Ingest,
     /// Decodes, records microphones and runs the network.
@@ -15,11 +15,11 @@ pub enum ProcessName {
 
 impl ProcessName {
     /// All three, in the order of the data.
-    pub const ALL: [Self; 3] = [Self::Ingest, Self::Infer, Self::Publish];
+    pub(crate) const ALL: [Self; 3] = [Self::Ingest, Self::Infer, Self::Publish];
 
     /// The name on the command line and in the log.
     #[must_use]
-    pub const fn as_str(self) -> &'static str {
+    pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Ingest => "ingest",
             Self::Infer => "infer",
@@ -37,7 +37,7 @@ impl fmt::Display for ProcessName {
 /// A text that names none of the three processes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the processes are ingest, infer and publish")]
-pub struct UnknownProcess;
+pub(crate) struct UnknownProcess;
 
 impl FromStr for ProcessName {
     type Err = UnknownProcess;

@@ -6,13 +6,14 @@
 pub mod example;
 mod probe;
 
-pub use probe::{HUM_NONE_CDB, LEVEL_NONE_CDB, MOTION_NONE_MILLI, ProbeRecord};
+pub(crate) use probe::{HUM_NONE_CDB, LEVEL_NONE_CDB, MOTION_NONE_MILLI, ProbeRecord};
 
-pub use super::enums::{CameraFault, CameraState, Emotion, PictureCodec, Provider, SoundState, Step, Withheld};
+pub(crate) use super::enums::{CameraFault, CameraState, PictureCodec, Provider, SoundState, Step};
+pub use super::enums::{Emotion, Withheld};
 use super::{CameraId, Malformed};
 
 /// The size of every record.
-pub const RECORD_BYTES: usize = 64;
+pub(crate) const RECORD_BYTES: usize = 64;
 
 /// How a slot ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

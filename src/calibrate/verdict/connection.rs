@@ -17,7 +17,7 @@ pub(super) fn items(view: &View<'_>) -> Vec<Item> {
 
 /// How far a connection came, for people.
 #[must_use]
-pub const fn step_words(step: Step) -> &'static str {
+pub(crate) const fn step_words(step: Step) -> &'static str {
     match step {
         Step::None => "no answer",
         Step::Connected => "connected",

@@ -6,7 +6,7 @@ use std::{fmt, path::PathBuf};
 
 /// Where something was written, or should have been. In the order in which diagnostics are shown.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Place {
+pub(crate) enum Place {
     /// On the command line.
     CommandLine,
     /// In a file.
@@ -50,7 +50,7 @@ impl fmt::Display for Place {
 
 /// A fault or a warning.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Diagnostic {
+pub(crate) struct Diagnostic {
     /// Where.
     pub place: Place,
     /// `section.key`, `section`, or empty where it is about neither.
@@ -71,7 +71,7 @@ impl fmt::Display for Diagnostic {
 
 /// Everything that is wrong with a configuration: at least one fault, sorted by place. One line each.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub struct Faults(pub Vec<Diagnostic>);
+pub(crate) struct Faults(pub Vec<Diagnostic>);
 
 impl fmt::Display for Faults {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -162,7 +162,7 @@ pub(crate) struct BoxKeys {
 /// Where the box is used.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct Site {
+pub(crate) struct Site {
     /// What kind of place it is. Workplaces and places of education are not allowed: the EU AI Act, Art. 5(1)(f), bans
     /// inferring emotions there.
     #[schemars(example = &"event", extend("x-required" = true, "x-synonyms" = ["place", "purpose"]))]

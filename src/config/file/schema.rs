@@ -86,7 +86,7 @@ pub static SECTIONS: LazyLock<Vec<SectionSchema>> =
 
 /// The section of that name.
 #[must_use]
-pub fn section(name: &str) -> Option<&'static SectionSchema> {
+pub(crate) fn section(name: &str) -> Option<&'static SectionSchema> {
     SECTIONS.iter().find(|section| section.name == name)
 }
 

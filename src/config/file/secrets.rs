@@ -18,7 +18,7 @@ const TOKEN_CHARS_MIN: usize = 16;
 /// password itself there.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{key}: {what}; {cure}")]
-pub struct Unusable {
+pub(crate) struct Unusable {
     /// `camera NAME: password_file` or `mqtt.…`.
     pub key: String,
     /// What is wrong with the file.
@@ -34,7 +34,7 @@ pub(super) type Why = (&'static str, &'static str);
 ///
 /// # Errors
 /// When the file cannot be read, is empty, or holds more than one line.
-pub fn camera_password(camera: &Camera) -> Result<Option<Secret>, Unusable> {
+pub(crate) fn camera_password(camera: &Camera) -> Result<Option<Secret>, Unusable> {
     let Source::Rtsp(rtsp) = &camera.source else { return Ok(None) };
     named(rtsp.password_file.as_deref(), password, || format!("camera {}: password_file", camera.name))
 }
@@ -43,7 +43,7 @@ pub fn camera_password(camera: &Camera) -> Result<Option<Secret>, Unusable> {
 ///
 /// # Errors
 /// When a file cannot be read, or does not hold what its key says.
-pub fn mqtt(mqtt: &Mqtt) -> Result<MqttSecrets, Unusable> {
+pub(crate) fn mqtt(mqtt: &Mqtt) -> Result<MqttSecrets, Unusable> {
     let chain = named(mqtt.tls_certificate_file.as_deref(), certificates, || "mqtt.tls_certificate_file".into())?;
     let key = named(mqtt.tls_key_file.as_deref(), private_key, || "mqtt.tls_key_file".into())?;
     Ok(MqttSecrets {
@@ -57,7 +57,7 @@ pub fn mqtt(mqtt: &Mqtt) -> Result<MqttSecrets, Unusable> {
 ///
 /// # Errors
 /// When the file cannot be read, or what it holds is no token.
-pub fn page(page: &Page) -> Result<Option<Secret>, Unusable> {
+pub(crate) fn page(page: &Page) -> Result<Option<Secret>, Unusable> {
     let Page::Guarded { token_file, .. } = page else { return Ok(None) };
     named(Some(token_file), token, || "page.token_file".into())
 }

@@ -11,16 +11,17 @@ mod url;
 use std::{borrow::Cow, marker::PhantomData};
 
 pub(super) use list::Masks;
-pub use list::{Distribution, Providers};
+pub(crate) use list::{Distribution, Providers};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
+pub use text::Host;
 pub(super) use text::to_name;
-pub use text::{
-    Device, DiscoveryPrefix, Element, FilePath, Fingerprint, Host, Listen, Name, NetworkFile, SecretFile, SiteContext,
-    Text, TopicPrefix, User,
+pub(crate) use text::{
+    Device, DiscoveryPrefix, Element, FilePath, Fingerprint, Listen, Name, NetworkFile, SecretFile, SiteContext, Text,
+    TopicPrefix, User,
 };
 pub(super) use url::without_slashes;
-pub use url::{CameraUrl, Url};
+pub(crate) use url::{CameraUrl, Url};
 
 use crate::time::Span;
 
@@ -34,6 +35,7 @@ macro_rules! units {
     ($($unit:ident = $name:literal),* $(,)?) => {$(
         #[doc = concat!("A unit: ", stringify!($unit), ".")]
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[allow(unreachable_pub, reason = "a benchmark uses some of them")]
         pub enum $unit {}
 
         impl Unit for $unit {
@@ -55,7 +57,7 @@ pub struct Number<T, U, const MIN: i64, const MAX: i64, const DEFAULT: i64>(T, P
 /// A whole number.
 pub type Integer<U, const MIN: i64, const MAX: i64, const DEFAULT: i64> = Number<i64, U, MIN, MAX, DEFAULT>;
 /// A number whose bounds are given in thousandths, because no type can hold a fraction.
-pub type Decimal<U, const MIN: i64, const MAX: i64, const DEFAULT: i64> = Number<f64, U, MIN, MAX, DEFAULT>;
+pub(crate) type Decimal<U, const MIN: i64, const MAX: i64, const DEFAULT: i64> = Number<f64, U, MIN, MAX, DEFAULT>;
 
 /// What a [`Number`] can be made of.
 pub trait Scalar: Copy + PartialOrd + Serialize {

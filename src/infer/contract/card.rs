@@ -8,7 +8,7 @@ use crate::wire::estimate::Estimate;
 impl Contract {
     /// What the network is, as a table of lines `name  value`.
     #[must_use]
-    pub fn card(&self, file: &ModelFile) -> String {
+    pub(crate) fn card(&self, file: &ModelFile) -> String {
         let mut lines = vec![
             ("name", self.name.clone()),
             ("system", self.system.clone()),

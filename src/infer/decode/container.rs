@@ -31,7 +31,7 @@ const READ_MAX: gst::ClockTime = gst::ClockTime::from_seconds(60);
 
 /// Why a file cannot be read as a clip.
 #[derive(Debug, thiserror::Error)]
-pub enum Unreadable {
+pub(crate) enum Unreadable {
     /// An error of the file system.
     #[error("it cannot be read: {0}")]
     Io(#[from] io::Error),
@@ -60,7 +60,7 @@ pub enum Unreadable {
 
 /// The sound of a file.
 #[derive(Clone, Debug, PartialEq)]
-pub enum ContainerSound {
+pub(crate) enum ContainerSound {
     /// Compressed.
     AccessUnit(AccessUnit<Vec<u8>>),
     /// Uncompressed: the moment of the first sample, samples per second, and one channel, -1 to 1.
@@ -69,7 +69,7 @@ pub enum ContainerSound {
 
 /// The beginning of a file, still compressed. Both lists are in the order of the file.
 #[derive(Debug, Default)]
-pub struct Media {
+pub(crate) struct Media {
     /// The access units of its first picture stream.
     pub video: Vec<AccessUnit<Vec<u8>>>,
     /// Its first sound stream.
@@ -95,7 +95,7 @@ impl Media {
     ///
     /// # Errors
     /// When nothing of it can be decoded. What can be had of a damaged file is no error.
-    pub fn open(file: &Path, length: Span) -> Result<Self, Unreadable> {
+    pub(crate) fn open(file: &Path, length: Span) -> Result<Self, Unreadable> {
         pipeline::start()?;
         let demuxer = pipeline::element(demuxer(file)?)?;
         let source = pipeline::element("filesrc")?;

@@ -27,7 +27,7 @@ const CHAIN_ENDS_AFTER: gst::ClockTime = gst::ClockTime::from_mseconds(250);
 /// a DVD's menu that nothing follows for a while (a gap event does not drain). After that the decoder knows nothing of
 /// the units before, so the next unit must be a key frame.
 #[derive(Debug, Default)]
-pub struct PendingPictures {
+pub(crate) struct PendingPictures {
     pictures: Mutex<Vec<Pending>>,
     /// Wanted units since the last picture.
     unanswered: AtomicU32,

@@ -19,7 +19,7 @@ use crate::time::Moment;
 /// So many units wait in `appsrc` at most: enough to keep the decoder at work. All others wait in our own queue.
 const ROOM_UNITS: u64 = 4;
 /// A decoder that takes no unit, or does not end, for so long hangs.
-pub const HANGS_AFTER: Duration = Duration::from_secs(30);
+pub(crate) const HANGS_AFTER: Duration = Duration::from_secs(30);
 
 /// A chain of elements that begins with an appsrc and ends with an appsink.
 #[derive(Debug)]

@@ -17,7 +17,7 @@ const JOINED: Span = Span::from_ms(20);
 ///
 /// The moments that come out are those of the sound: the filter's delay is subtracted. All storage is allocated at
 /// the start. Sound comes out in blocks of about 20 ms, one block late.
-pub struct Resampler {
+pub(crate) struct Resampler {
     from_hz: u32,
     to_hz: u32,
     /// `None` where both rates are the same.
@@ -43,7 +43,7 @@ impl Resampler {
     ///
     /// # Errors
     /// When a rate is outside that range.
-    pub fn new(from_hz: u32, to_hz: u32) -> Result<Self, Error> {
+    pub(crate) fn new(from_hz: u32, to_hz: u32) -> Result<Self, Error> {
         for rate_hz in [from_hz, to_hz] {
             if !(8000..=192_000).contains(&rate_hz) {
                 return Err(Error::Rate { rate_hz });
@@ -70,13 +70,13 @@ impl Resampler {
 
     /// The rate that goes in, samples per second.
     #[must_use]
-    pub const fn from_hz(&self) -> u32 {
+    pub(crate) const fn input_rate_hz(&self) -> u32 {
         self.from_hz
     }
 
     /// Takes samples, the first of which was captured at `first`, and passes on what is finished. After a jump in time by
     /// more than 20 ms the filter starts again; the last block before it, not yet finished, is lost.
-    pub fn push(&mut self, first: Moment, samples: &[f32], mut sink: impl FnMut(Moment, &[f32])) {
+    pub(crate) fn push(&mut self, first: Moment, samples: &[f32], mut sink: impl FnMut(Moment, &[f32])) {
         let Some(fft) = &mut self.fft else { return sink(first, samples) };
         let Some(held) = samples.first() else { return };
         let block_len = fft.input_frames_next();
@@ -115,7 +115,7 @@ impl Resampler {
     }
 
     /// The sound ends: passes on what is still inside, as if its last sample were held. The filter starts again afterwards.
-    pub fn finish(&mut self, mut sink: impl FnMut(Moment, &[f32])) {
+    pub(crate) fn finish(&mut self, mut sink: impl FnMut(Moment, &[f32])) {
         let (Some(end), Some(fft)) = (self.next, &self.fft) else { return };
         let (to_hz, held) = (self.to_hz, vec![self.held; 2 * fft.input_frames_max()]);
         self.push(end, &held, |first, samples| {
@@ -131,7 +131,7 @@ impl Resampler {
 
 /// A resampler for sound whose rate is known only when it comes: AAC may turn out to have twice the announced one.
 #[derive(Debug)]
-pub struct AnyRate {
+pub(crate) struct AnyRate {
     to_hz: u32,
     resampler: Option<Resampler>,
 }
@@ -139,13 +139,13 @@ pub struct AnyRate {
 impl AnyRate {
     /// To this rate, samples per second.
     #[must_use]
-    pub const fn new(to_hz: u32) -> Self {
+    pub(crate) const fn new(to_hz: u32) -> Self {
         Self { to_hz, resampler: None }
     }
 
     /// As [`Resampler::push`], for samples at `from_hz`. Sound of an impossible rate is dropped.
-    pub fn push(&mut self, first: Moment, from_hz: u32, samples: &[f32], sink: impl FnMut(Moment, &[f32])) {
-        if self.resampler.as_ref().is_none_or(|resampler| resampler.from_hz() != from_hz) {
+    pub(crate) fn push(&mut self, first: Moment, from_hz: u32, samples: &[f32], sink: impl FnMut(Moment, &[f32])) {
+        if self.resampler.as_ref().is_none_or(|resampler| resampler.input_rate_hz() != from_hz) {
             self.resampler = Resampler::new(from_hz, self.to_hz).ok();
         }
         if let Some(resampler) = &mut self.resampler {
@@ -154,7 +154,7 @@ impl AnyRate {
     }
 
     /// As [`Resampler::finish`].
-    pub fn finish(&mut self, sink: impl FnMut(Moment, &[f32])) {
+    pub(crate) fn finish(&mut self, sink: impl FnMut(Moment, &[f32])) {
         if let Some(resampler) = &mut self.resampler {
             resampler.finish(sink);
         }
@@ -183,13 +183,13 @@ mod tests {
     /// Resamples two seconds of a sine in blocks of `block` samples; returns what came out, with its first moment.
     #[allow(clippy::cast_possible_truncation, reason = "a sample needs no more than an f32")]
     fn resample(resampler: &mut Resampler, hz: f64, block: usize) -> (Moment, Vec<f32>) {
-        let from_hz = f64::from(resampler.from_hz());
+        let from_hz = f64::from(resampler.input_rate_hz());
         #[allow(clippy::cast_possible_truncation, reason = "samples are f32")]
         let sample = |at: usize| (0.5 * (at as f64 * hz * std::f64::consts::TAU / from_hz).sin()) as f32;
-        let input: Vec<_> = (0..resampler.from_hz() as usize * 2).map(sample).collect();
+        let input: Vec<_> = (0..resampler.input_rate_hz() as usize * 2).map(sample).collect();
         let (mut begin, mut out) = (None, Vec::new());
         for (n, samples) in input.chunks(block).enumerate() {
-            let first = BEGIN + span_of(n * block, resampler.from_hz());
+            let first = BEGIN + span_of(n * block, resampler.input_rate_hz());
             resampler.push(first, samples, |at, made| {
                 let expected = *begin.get_or_insert(at) + span_of(out.len(), 16_000);
                 assert!((at - expected).abs() < Span(2000), "{at:?} is not {expected:?}");

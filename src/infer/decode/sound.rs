@@ -17,7 +17,7 @@ use crate::{
 type OnSound = Arc<Mutex<dyn FnMut(Moment, u32, &[f32]) + Send>>;
 
 /// Decodes a camera's sound to mono samples at their own rate.
-pub struct SoundDecoder {
+pub(crate) struct SoundDecoder {
     codec: Codec,
     rate_hz: u32,
     channels: u8,
@@ -32,7 +32,7 @@ impl SoundDecoder {
     ///
     /// # Errors
     /// When the codec is not one of sound, the rate is not between 8 and 192 kHz, or an element is not there.
-    pub fn open(
+    pub(crate) fn open(
         codec: Codec,
         rate_hz: u32,
         channels: u8,
@@ -47,19 +47,19 @@ impl SoundDecoder {
 
     /// Whether this decoder is the right one for a unit with this header; otherwise open another.
     #[must_use]
-    pub fn fits(&self, unit: &UnitHeader) -> bool {
+    pub(crate) fn fits(&self, unit: &UnitHeader) -> bool {
         (unit.codec, unit.rate_hz, unit.channels) == (self.codec, self.rate_hz, self.channels)
     }
 
     /// Whether the decoder can be given a unit now.
     #[must_use]
-    pub fn has_room(&self) -> bool {
+    pub(crate) fn has_room(&self) -> bool {
         self.pipeline.as_ref().is_none_or(Pipeline::has_room)
     }
 
     /// Gets a token when the decoder may have room again.
     #[must_use]
-    pub fn room(&self) -> Option<&Receiver<()>> {
+    pub(crate) fn room(&self) -> Option<&Receiver<()>> {
         self.pipeline.as_ref().map(Pipeline::room)
     }
 
@@ -67,7 +67,7 @@ impl SoundDecoder {
     ///
     /// # Errors
     /// When the decoder failed at an earlier unit; it has been restarted.
-    pub fn decode<B: AsRef<[u8]> + Send + 'static>(&mut self, unit: AccessUnit<B>) -> Result<(), Error> {
+    pub(crate) fn decode<B: AsRef<[u8]> + Send + 'static>(&mut self, unit: AccessUnit<B>) -> Result<(), Error> {
         let AccessUnit { header, bytes } = unit;
         if header.codec != self.codec {
             return Err(Error::WrongKind { codec: header.codec, wanted: self.codec.name() });
@@ -85,7 +85,7 @@ impl SoundDecoder {
     ///
     /// # Errors
     /// As [`Self::decode`].
-    pub fn decode_in_turn<B: AsRef<[u8]> + Send + 'static>(&mut self, unit: AccessUnit<B>) -> Result<(), Error> {
+    pub(crate) fn decode_in_turn<B: AsRef<[u8]> + Send + 'static>(&mut self, unit: AccessUnit<B>) -> Result<(), Error> {
         self.pipeline.as_ref().map_or(Ok(()), Pipeline::wait_for_room).or_else(|reason| self.fail(reason))?;
         self.decode(unit)
     }
@@ -94,7 +94,7 @@ impl SoundDecoder {
     ///
     /// # Errors
     /// When the decoder failed at an earlier unit.
-    pub fn finish(&mut self) -> Result<(), Error> {
+    pub(crate) fn finish(&mut self) -> Result<(), Error> {
         let finished = self.pipeline.as_ref().map_or(Ok(()), Pipeline::finish);
         self.pipeline = None;
         finished.map_err(|reason| Error::Failed { element: self.codec.name().to_owned(), reason })

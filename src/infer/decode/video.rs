@@ -31,7 +31,7 @@ const CHAIN_BYTES_MAX: usize = 8 << 20;
 
 /// A decoded picture, lent for the time of a call.
 #[derive(Clone, Copy)]
-pub struct Picture<'a> {
+pub(crate) struct Picture<'a> {
     /// The moment of its unit.
     pub moment: Moment,
     /// How it was compressed.
@@ -49,14 +49,14 @@ pub struct Picture<'a> {
 impl Picture<'_> {
     /// A number that changes with codec and size, and with nothing else.
     #[must_use]
-    pub const fn format(&self) -> u32 {
+    pub(crate) const fn format(&self) -> u32 {
         (self.codec as u32) << 28 ^ self.width << 14 ^ self.height
     }
 }
 
 /// What became of a unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Submission {
+pub(crate) enum Submission {
     /// The decoder has it.
     Accepted,
     /// It cannot be decoded: a unit that it depends on is missing.
@@ -67,7 +67,7 @@ pub enum Submission {
 ///
 /// All units of a chain are decoded, but only wanted pictures are converted to RGB. A decoder that fails is restarted;
 /// a hardware decoder is replaced by software after three failures, unless it was asked for by name.
-pub struct VideoDecoder {
+pub(crate) struct VideoDecoder {
     codec: Codec,
     elements: Vec<String>,
     failures: u32,
@@ -89,7 +89,7 @@ impl VideoDecoder {
     ///
     /// # Errors
     /// When the codec is not one of video, an element is missing, or `choice` does not decode this codec.
-    pub fn open(
+    pub(crate) fn open(
         codec: Codec,
         choice: Option<&str>,
         pending: Arc<PendingPictures>,
@@ -121,14 +121,14 @@ impl VideoDecoder {
     /// The same decoder for a camera with `masks`: every picture is passed on with the colour `zero` (red, green and
     /// blue, 0 to 1) in their place. To be called before the first unit.
     #[must_use]
-    pub fn masked(self, masks: Vec<Polygon>, zero: [f32; 3]) -> Self {
+    pub(crate) fn masked(self, masks: Vec<Polygon>, zero: [f32; 3]) -> Self {
         self.on_picture.lock().unwrap_or_else(PoisonError::into_inner).paint(MaskPainter::new(masks, zero));
         self
     }
 
     /// The same decoder for a source that drops no unit, such as a file: it is not drained before [`Self::finish`].
     #[must_use]
-    pub fn lossless(self) -> Self {
+    pub(crate) fn lossless(self) -> Self {
         self.pending.set_lossless();
         self
     }
@@ -137,7 +137,7 @@ impl VideoDecoder {
     ///
     /// # Errors
     /// As [`Self::decode`].
-    pub fn decode_in_turn<B: AsRef<[u8]> + Send + 'static>(
+    pub(crate) fn decode_in_turn<B: AsRef<[u8]> + Send + 'static>(
         &mut self,
         unit: AccessUnit<B>,
     ) -> Result<Submission, Error> {
@@ -151,7 +151,7 @@ impl VideoDecoder {
     ///
     /// # Errors
     /// When the decoder failed at an earlier unit.
-    pub fn finish(&mut self) -> Result<(), Error> {
+    pub(crate) fn finish(&mut self) -> Result<(), Error> {
         let finished = self.pipeline.as_ref().map_or(Ok(()), Pipeline::finish);
         self.pipeline = None;
         finished.map_err(|reason| Error::Failed { element: self.element().to_owned(), reason })
@@ -159,24 +159,24 @@ impl VideoDecoder {
 
     /// The GStreamer element that decodes.
     #[must_use]
-    pub fn element(&self) -> &str {
+    pub(crate) fn element(&self) -> &str {
         self.elements.first().map_or("none", String::as_str)
     }
 
     /// Whether the decoder can be given a unit now.
     #[must_use]
-    pub fn has_room(&self) -> bool {
+    pub(crate) fn has_room(&self) -> bool {
         self.pipeline.as_ref().is_none_or(Pipeline::has_room)
     }
 
     /// Gets a token when the decoder may have room again.
     #[must_use]
-    pub fn room(&self) -> Option<&Receiver<()>> {
+    pub(crate) fn room(&self) -> Option<&Receiver<()>> {
         self.pipeline.as_ref().map(Pipeline::room)
     }
 
     /// The decoder has had no room for [`HANGS_AFTER`](super::HANGS_AFTER): restarts it. Returns what is to be logged.
-    pub fn restart_hanging(&mut self) -> Error {
+    pub(crate) fn restart_hanging(&mut self) -> Error {
         self.fail("it hangs".to_owned())
     }
 
@@ -185,7 +185,7 @@ impl VideoDecoder {
     ///
     /// # Errors
     /// When the decoder failed at an earlier unit. It has been restarted by then, and goes on with the next key frame.
-    pub fn decode<B: AsRef<[u8]> + Send + 'static>(&mut self, unit: AccessUnit<B>) -> Result<Submission, Error> {
+    pub(crate) fn decode<B: AsRef<[u8]> + Send + 'static>(&mut self, unit: AccessUnit<B>) -> Result<Submission, Error> {
         let header = unit.header;
         if header.codec != self.codec {
             return Err(Error::WrongKind { codec: header.codec, wanted: self.codec.name() });

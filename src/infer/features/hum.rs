@@ -19,7 +19,7 @@ const SOUND_FROM_HZ: f64 = 20.0;
 
 /// A hum.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Hum {
+pub(crate) struct Hum {
     /// The mains frequency, Hz: 50 or 60.
     pub mains_hz: u8,
     /// Its power against that of all other sound, dB.
@@ -27,7 +27,7 @@ pub struct Hum {
 }
 
 /// Finds hum in sound; memory is that of one spectrum.
-pub struct HumFinder {
+pub(crate) struct HumFinder {
     rate_hz: f64,
     fft: Arc<dyn RealToComplex<f64>>,
     window: Box<[f64]>,
@@ -48,7 +48,7 @@ impl fmt::Debug for HumFinder {
 impl HumFinder {
     /// For sound of this rate, which should be 8 kHz or more.
     #[must_use]
-    pub fn new(rate_hz: u32) -> Self {
+    pub(crate) fn new(rate_hz: u32) -> Self {
         // Two seconds or a little more: bins of half a hertz, and a voice does not hold a tone for so long.
         let length = (rate_hz as usize * 2).next_power_of_two();
         let fft = RealFftPlanner::new().plan_fft_forward(length);
@@ -65,7 +65,7 @@ impl HumFinder {
     }
 
     /// The hum in these samples, if there is one. Less than two seconds have none.
-    pub fn find(&mut self, samples: &[f32]) -> Option<Hum> {
+    pub(crate) fn find(&mut self, samples: &[f32]) -> Option<Hum> {
         self.spectrum(samples);
         let from = self.bin(SOUND_FROM_HZ);
         let all: f64 = self.power.get(from..)?.iter().sum();

@@ -9,7 +9,7 @@ use fast_image_resize::{
 };
 
 /// No side of a picture is longer: 8K video has 7680.
-pub const SIDE_MAX: u32 = 8192;
+pub(crate) const SIDE_MAX: u32 = 8192;
 
 /// Why a picture cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -151,7 +151,7 @@ fn pass(
 
 /// From 8-bit R, G, B, row by row, to `(x / 255 - mean) / std` as three planes.
 #[derive(Clone, Debug)]
-pub struct Normalise {
+pub(crate) struct Normalise {
     /// What each of the 256 values of each colour becomes.
     values: [[f32; 256]; 3],
 }
@@ -159,7 +159,7 @@ pub struct Normalise {
 impl Normalise {
     /// With the contract's mean and standard deviation for R, G, B.
     #[must_use]
-    pub fn new(mean: [f32; 3], std: [f32; 3]) -> Self {
+    pub(crate) fn new(mean: [f32; 3], std: [f32; 3]) -> Self {
         let values = std::array::from_fn(|colour| {
             std::array::from_fn(|value| (value as f32 / 255.0 - mean[colour]) / std[colour])
         });
@@ -168,7 +168,7 @@ impl Normalise {
 
     /// Writes one picture's planes, straight into its place in the batch. Of `rgb` and `planes`, which hold as many
     /// samples, the surplus of the longer one is left alone.
-    pub fn fill(&self, rgb: &[u8], planes: &mut [f32]) {
+    pub(crate) fn fill(&self, rgb: &[u8], planes: &mut [f32]) {
         let pixels = planes.len() / 3;
         let (red, rest) = planes.split_at_mut(pixels);
         let (green, blue) = rest.split_at_mut(pixels);
@@ -179,35 +179,6 @@ impl Normalise {
             *blue = of_blue[usize::from(pixel[2])];
         }
     }
-}
-
-/// The mean luma of a picture of packed R, G, B, 0 to 255, by the weights of ITU-R BT.601. 0 for no picture.
-#[must_use]
-pub fn mean_luma(rgb: &[u8]) -> f32 {
-    let sum: u64 = rgb.chunks_exact(3).map(|pixel| u64::from(luma(pixel))).sum();
-    mean(sum, rgb.len() / 3)
-}
-
-/// How much two pictures of one size differ: the mean absolute difference of their lumas, 0 to 255. Infinite for
-/// pictures of different sizes, which cannot be a repetition.
-#[must_use]
-pub fn motion(before: &[u8], now: &[u8]) -> f32 {
-    if before.len() != now.len() {
-        return f32::INFINITY;
-    }
-    let pairs = before.chunks_exact(3).zip(now.chunks_exact(3));
-    let sum: u64 = pairs.map(|(before, now)| u64::from(luma(before).abs_diff(luma(now)))).sum();
-    mean(sum, now.len() / 3)
-}
-
-/// Luma in 1/256.
-fn luma(pixel: &[u8]) -> u32 {
-    77 * u32::from(pixel[0]) + 150 * u32::from(pixel[1]) + 29 * u32::from(pixel[2])
-}
-
-#[allow(clippy::cast_possible_truncation, reason = "a mean of values below 256")]
-fn mean(sum_256th: u64, pixels: usize) -> f32 {
-    (sum_256th as f64 / 256.0 / pixels.max(1) as f64) as f32
 }
 
 #[cfg(test)]
@@ -324,17 +295,5 @@ mod tests {
         for (number, wanted) in planes.iter().zip(wanted) {
             assert!((number - wanted).abs() < 1e-6, "{number} {wanted}");
         }
-    }
-
-    #[test]
-    fn dark_and_frozen_can_be_told() {
-        let picture = generate("edges", 64, 64);
-        let mut brighter = picture.clone();
-        brighter.iter_mut().for_each(|it| *it = it.saturating_add(2));
-        assert_eq!(mean_luma(&[0; 300]), 0.0);
-        assert_eq!(mean_luma(&[255; 300]), 255.0);
-        assert_eq!(motion(&picture, &picture), 0.0);
-        assert!((1.0..=2.0).contains(&motion(&picture, &brighter)));
-        assert_eq!(motion(&picture[3..], &picture), f32::INFINITY);
     }
 }

@@ -12,15 +12,15 @@ use realfft::{RealFftPlanner, RealToComplex, num_complex::Complex};
 use crate::infer::contract::{Sound, SoundKind};
 
 /// Segments of a clip, one second each.
-pub const SEGMENTS: usize = 5;
+pub(crate) const SEGMENTS: usize = 5;
 /// Samples of a segment, which is also the rate in Hz.
-pub const SEGMENT_SAMPLES: usize = 16_000;
+pub(crate) const SEGMENT_SAMPLES: usize = 16_000;
 /// Samples of a clip.
 pub const SAMPLES: usize = SEGMENTS * SEGMENT_SAMPLES;
 /// Mel bins of a spectrogram.
-pub const BINS: usize = 128;
+pub(crate) const BINS: usize = 128;
 /// Frames of a segment.
-pub const FRAMES: usize = 128;
+pub(crate) const FRAMES: usize = 128;
 /// Numbers of a clip.
 pub const LEN: usize = SEGMENTS * BINS * FRAMES;
 

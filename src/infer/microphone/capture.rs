@@ -36,7 +36,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 const OPEN_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// One opened device that captures.
-pub struct Microphone {
+pub(crate) struct Microphone {
     name: String,
     rate_hz: u32,
     channels: usize,
@@ -60,7 +60,7 @@ impl fmt::Debug for Microphone {
 
 /// What a callback brought.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Block {
+pub(crate) struct Block {
     /// When it arrived.
     pub arrival: Moment,
     /// Frames that are in the ring.
@@ -81,7 +81,7 @@ impl Microphone {
     ///
     /// # Errors
     /// When the name is malformed, the sound system or the device is not there, or it does not open.
-    pub fn open(name: &str, clock: Arc<dyn Clock>) -> Result<Self, Error> {
+    pub(crate) fn open(name: &str, clock: Arc<dyn Clock>) -> Result<Self, Error> {
         check_name(name)?;
         let failed = |err: cpal::Error| Error::Open { name: name.to_owned(), reason: err.to_string() };
         let (host, device) = find(name)?;
@@ -105,31 +105,31 @@ impl Microphone {
 
     /// The name it was opened by.
     #[must_use]
-    pub fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         &self.name
     }
 
     /// Frames per second.
     #[must_use]
-    pub const fn rate_hz(&self) -> u32 {
+    pub(crate) const fn rate_hz(&self) -> u32 {
         self.rate_hz
     }
 
     /// Channels.
     #[must_use]
-    pub const fn channels(&self) -> usize {
+    pub(crate) const fn channels(&self) -> usize {
         self.channels
     }
 
     /// No block has more frames.
     #[must_use]
-    pub const fn frames_max(&self) -> usize {
+    pub(crate) const fn frames_max(&self) -> usize {
         self.rate_hz as usize * RING_SECONDS
     }
 
     /// The next block, its frames mixed to one channel in `mono`, whose storage is reused; `None` if there is no
     /// other block yet.
-    pub fn next_block(&mut self, mono: &mut Vec<f32>) -> Option<Block> {
+    pub(crate) fn next_block(&mut self, mono: &mut Vec<f32>) -> Option<Block> {
         let block = self.blocks.try_pop()?;
         mono.clear();
         let scale = 1.0 / self.channels as f32;
@@ -142,7 +142,7 @@ impl Microphone {
 
     /// Whether the device or the sound system said that this capture is over.
     #[must_use]
-    pub fn is_lost(&self) -> bool {
+    pub(crate) fn is_lost(&self) -> bool {
         self.is_lost.load(Ordering::Relaxed)
     }
 }

@@ -23,7 +23,7 @@ const LEVEL_MIN_DBFS: f32 = -144.0;
 /// exactly, and small differences between a sound card's clock and ours become single samples skipped or repeated
 /// where the sound changes least. Places nothing was written to are gaps. All storage is allocated at the start.
 #[derive(Debug)]
-pub struct SoundRing {
+pub(crate) struct SoundRing {
     rate_hz: u32,
     /// Place `k` is at `k % samples.len()`. A gap is NaN: no sample is.
     samples: Box<[f32]>,
@@ -39,7 +39,7 @@ pub struct SoundRing {
 
 /// How much of a window's sound there is, and its level.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Coverage {
+pub(crate) struct Coverage {
     /// Samples that were written; all others of the window are zero.
     pub covered: u32,
     /// Samples of the window.
@@ -57,27 +57,27 @@ pub struct Coverage {
 impl Coverage {
     /// The share of the window that was written, 0 to 1.
     #[must_use]
-    pub fn share(&self) -> f32 {
+    pub(crate) fn share(&self) -> f32 {
         self.covered as f32 / self.total.max(1) as f32
     }
 
     /// Whether the sound is digitally silent, as that of a muted or broken microphone is: no real
     /// room is.
     #[must_use]
-    pub fn is_silent(&self) -> bool {
+    pub(crate) fn is_silent(&self) -> bool {
         self.swing <= DIGITAL_STEP
     }
 
     /// Whether the sound is distorted because it is too loud for the microphone's gain.
     #[must_use]
-    pub fn is_clipping(&self) -> bool {
+    pub(crate) fn is_clipping(&self) -> bool {
         CLIPPED_PER_THOUSAND * self.covered < 1000 * self.clipped
     }
 }
 
 /// Why not a single sample of a window is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Missing {
+pub(crate) enum Missing {
     /// The sound has not come this far yet, or has not begun.
     #[error("the sound of this window has not arrived yet")]
     NotYet,
@@ -92,7 +92,7 @@ pub enum Missing {
 impl SoundRing {
     /// A ring for `kept` of sound at `rate_hz` samples per second.
     #[must_use]
-    pub fn new(rate_hz: u32, kept: Span) -> Self {
+    pub(crate) fn new(rate_hz: u32, kept: Span) -> Self {
         let len = places(kept, rate_hz).max(1);
         Self {
             rate_hz,
@@ -108,38 +108,41 @@ impl SoundRing {
 
     /// Samples per second.
     #[must_use]
-    pub const fn rate_hz(&self) -> u32 {
+    pub(crate) const fn rate_hz(&self) -> u32 {
         self.rate_hz
     }
 
     /// Where the sound ends for now; `None` before the first sample.
     #[must_use]
-    pub fn end(&self) -> Option<Moment> {
+    pub(crate) fn end(&self) -> Option<Moment> {
         self.written.map(|(_, end)| self.moment_of(end))
     }
 
     /// How many gaps there were.
+    #[cfg(test)]
     #[must_use]
-    pub const fn gaps(&self) -> u64 {
+    pub(crate) const fn gaps(&self) -> u64 {
         self.gaps
     }
 
     /// How many samples were dropped because their place was taken.
+    #[cfg(test)]
     #[must_use]
-    pub const fn overlapped(&self) -> u64 {
+    pub(crate) const fn overlapped(&self) -> u64 {
         self.overlapped
     }
 
     /// How many samples were skipped or repeated to follow the clock.
+    #[cfg(test)]
     #[must_use]
-    pub const fn corrections(&self) -> u64 {
+    pub(crate) const fn corrections(&self) -> u64 {
         self.corrections
     }
 
     /// Adds samples, the first of which was captured at `first`, which must not be in the future.
     ///
     /// What was written first stays: of an overlap, the old samples are kept. A sample that is not a number is a gap.
-    pub fn write(&mut self, first: Moment, samples: &[f32]) {
+    pub(crate) fn write(&mut self, first: Moment, samples: &[f32]) {
         let place = places(first - Moment(0), self.rate_hz);
         let Some((begin, end)) = self.written else { return self.restart(place, samples) };
         let off = place - end;
@@ -167,7 +170,7 @@ impl SoundRing {
     ///
     /// # Errors
     /// When none of the samples is there.
-    pub fn read(&self, start: Moment, end: Moment, out: &mut [f32]) -> Result<Coverage, Missing> {
+    pub(crate) fn read(&self, start: Moment, end: Moment, out: &mut [f32]) -> Result<Coverage, Missing> {
         out.fill(0.0);
         let (begin, written) = self.written.ok_or(Missing::NotYet)?;
         let first = places(start - Moment(0), self.rate_hz);
@@ -189,7 +192,7 @@ impl SoundRing {
     }
 
     /// Forgets everything.
-    pub fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.written = None;
     }
 

@@ -21,7 +21,7 @@ static LOADED: Mutex<Option<(PathBuf, Environment)>> = Mutex::new(None);
 
 /// ONNX Runtime in this process.
 #[derive(Clone, Copy, Debug)]
-pub struct Runtime;
+pub(crate) struct Runtime;
 
 impl Runtime {
     /// Loads the library: `library` if given, else `ORT_DYLIB_PATH` if set, else the first there is of: beside the
@@ -30,7 +30,7 @@ impl Runtime {
     ///
     /// # Errors
     /// When there is none, it is no ONNX Runtime of at least 1.17 for this machine, or another one is loaded.
-    pub fn init(library: Option<&Path>) -> Result<(), Error> {
+    pub(crate) fn init(library: Option<&Path>) -> Result<(), Error> {
         // The lock keeps two threads from loading at once.
         let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
         let named = library.map(Path::to_path_buf);
@@ -57,14 +57,14 @@ impl Runtime {
 
     /// What the library says of itself: its version among other things. `None` before [`Runtime::init`].
     #[must_use]
-    pub fn info() -> Option<&'static str> {
+    pub(crate) fn info() -> Option<&'static str> {
         let loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
         loaded.is_some().then(ort::info)
     }
 
     /// The library's version: major, minor, patch. `None` before [`Runtime::init`], or where it does not tell.
     #[must_use]
-    pub fn version() -> Option<[u32; 3]> {
+    pub(crate) fn version() -> Option<[u32; 3]> {
         let loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
         let (file, _) = loaded.as_ref()?;
         File::open(file).and_then(version::find).ok().flatten()

@@ -26,7 +26,7 @@ pub(super) const CLIPS_MAX: usize = 8;
 
 /// Which rungs were refused, and why.
 #[derive(Debug, Default)]
-pub struct Refusals(pub(super) Vec<(Provider, String)>);
+pub(crate) struct Refusals(pub(super) Vec<(Provider, String)>);
 
 impl fmt::Display for Refusals {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -17,7 +17,7 @@ use crate::{
 
 /// What the network answered for one clip. All numbers are finite.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Answer {
+pub(crate) struct Answer {
     /// The logits in the order of `Emotion::ALL`, uncalibrated. Where sound was missing and the contract says so,
     /// those of the pictures alone.
     pub logits: [f32; 3],
@@ -40,7 +40,7 @@ impl From<NotFinite> for Withheld {
 
 /// One clip's place in the batch. What stands there from the last run stays until it is overwritten.
 #[derive(Debug)]
-pub struct Clip<'a> {
+pub(crate) struct Clip<'a> {
     /// The pictures, normalised: `[frame][colour][row][column]`.
     pub video: &'a mut [f32],
     /// The sound; empty where the network does not hear. Must be zeros where sound is missing.
@@ -51,7 +51,7 @@ pub struct Clip<'a> {
 
 /// A network on a rung of the ladder.
 #[derive(Debug)]
-pub struct Session {
+pub(crate) struct Session {
     session: ort::session::Session,
     contract: Contract,
     provider: Provider,
@@ -70,7 +70,7 @@ impl Session {
     ///
     /// # Errors
     /// When the graph is not what the contract says, or no rung runs the golden case within its tolerance.
-    pub fn open(model: &Model, contract: &Contract, file: &ModelFile) -> Result<Self, Error> {
+    pub(crate) fn open(model: &Model, contract: &Contract, file: &ModelFile) -> Result<Self, Error> {
         super::library::environment()?;
         let mut refusals = Refusals::default();
         for choice in &model.providers.0 {
@@ -120,18 +120,18 @@ impl Session {
 
     /// The rung in use.
     #[must_use]
-    pub const fn provider(&self) -> Provider {
+    pub(crate) const fn provider(&self) -> Provider {
         self.provider
     }
 
     /// How far the golden case was off.
     #[must_use]
-    pub const fn max_difference(&self) -> f32 {
+    pub(crate) const fn max_difference(&self) -> f32 {
         self.max_difference
     }
 
     /// The places of `clips` clips, to be filled before [`Session::run`]. New places are zero.
-    pub fn batch(&mut self, clips: usize) -> impl Iterator<Item = Clip<'_>> {
+    pub(crate) fn batch(&mut self, clips: usize) -> impl Iterator<Item = Clip<'_>> {
         let (video_len, sound_len) = (self.contract.video_len(), self.contract.sound_len());
         let room = clips.max(self.present.len());
         self.video.resize(room * video_len, 0.0);
@@ -151,7 +151,7 @@ impl Session {
     ///
     /// # Errors
     /// When ONNX Runtime fails: an error of the GPU that stays makes this room useless.
-    pub fn run(&mut self, clips: usize) -> Result<&[Result<Answer, NotFinite>], Error> {
+    pub(crate) fn run(&mut self, clips: usize) -> Result<&[Result<Answer, NotFinite>], Error> {
         let clips = clips.min(self.present.len());
         let at_once = match self.contract.batch {
             Batch::One => 1,

@@ -11,7 +11,7 @@ const TEXT_CHARS_MAX: usize = 240;
 /// Why a stream failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{text}")]
-pub struct StreamError {
+pub(crate) struct StreamError {
     /// Which of the known faults it is.
     pub fault: CameraFault,
     /// What exactly happened, without line breaks and without the password.

@@ -12,7 +12,7 @@ const PAUSED: &str = Withheld::Paused.as_str();
 
 /// One line of the table: a camera, or a box without any.
 #[derive(Clone, Copy, Debug)]
-pub struct Row<'a> {
+pub(crate) struct Row<'a> {
     /// The box's name.
     pub box_name: &'a str,
     /// The box.
@@ -24,13 +24,13 @@ pub struct Row<'a> {
 impl Row<'_> {
     /// `box/camera`.
     #[must_use]
-    pub fn name(&self) -> String {
+    pub(crate) fn name(&self) -> String {
         self.camera.map_or_else(|| self.box_name.to_owned(), |(camera, _)| format!("{}/{camera}", self.box_name))
     }
 
     /// The state in a word. Where the box is gone, what its camera said last is not true any more.
     #[must_use]
-    pub fn state(&self) -> &'static str {
+    pub(crate) fn state(&self) -> &'static str {
         match (self.station.online, self.camera.map(|(_, camera)| camera.state)) {
             (Some(false), _) => "box off",
             // A camera that is meant to be away is none to worry about.
@@ -43,20 +43,20 @@ impl Row<'_> {
 
     /// The newest reading.
     #[must_use]
-    pub fn reading(&self) -> Option<&Reading> {
+    pub(crate) fn reading(&self) -> Option<&Reading> {
         self.camera?.1.newest.as_ref()
     }
 
     /// From the end of its window until now, ms.
     #[must_use]
-    pub fn age_ms(&self, now_ms: u64) -> Option<u64> {
+    pub(crate) fn age_ms(&self, now_ms: u64) -> Option<u64> {
         Some(now_ms.saturating_sub(self.reading()?.ts_ms))
     }
 }
 
 /// What the table is sorted by.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Sort {
+pub(crate) enum Sort {
     /// `box/camera`.
     #[default]
     Name,
@@ -72,11 +72,11 @@ pub enum Sort {
 
 impl Sort {
     /// All of them, in the order in which a key goes through them.
-    pub const ALL: [Self; 5] = [Self::Name, Self::State, Self::Label, Self::Age, Self::Latency];
+    pub(crate) const ALL: [Self; 5] = [Self::Name, Self::State, Self::Label, Self::Age, Self::Latency];
 
     /// The word that is shown.
     #[must_use]
-    pub const fn as_str(self) -> &'static str {
+    pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Name => "name",
             Self::State => "state",

@@ -6,11 +6,11 @@ use super::{
 };
 
 /// In place of a level where nothing was heard, hundredths of a dB.
-pub const LEVEL_NONE_CDB: i16 = -10_000;
+pub(crate) const LEVEL_NONE_CDB: i16 = -10_000;
 /// In place of the strength of a hum where there is none, hundredths of a dB.
-pub const HUM_NONE_CDB: i16 = i16::MIN;
+pub(crate) const HUM_NONE_CDB: i16 = i16::MIN;
 /// In place of a window's motion where it is not known, thousandths of a level.
-pub const MOTION_NONE_MILLI: u16 = u16::MAX;
+pub(crate) const MOTION_NONE_MILLI: u16 = u16::MAX;
 
 /// What one camera, its sound and the network on it look like, about once a second. Numbers that are measured over
 /// time forget what was before a few seconds ago, so that the effect of turning a lens or a knob shows.

@@ -164,7 +164,8 @@ fn a_broken_graph_is_refused_with_its_name() {
 
 #[test]
 fn inspect_and_verify_tell_what_a_network_is() {
-    let card = runtime::inspect(&file("good")).unwrap();
+    let (contract, network_file) = Contract::read(&file("good")).unwrap();
+    let card = contract.card(&network_file);
     for words in
         ["video [any, 5, 3, 16, 16]", "ger-mel-1", "positive, neutral, negative", "Apache-2.0 OR MIT", "0.0 MB"]
     {

@@ -23,6 +23,7 @@ macro_rules! text_types {
         #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
         #[serde(try_from = "String")]
         #[schemars(extend($($schema)*))]
+        #[allow(unreachable_pub, reason = "a benchmark uses one of them")]
         pub struct $name(#[schemars(with = "String")] pub $made);
 
         impl TryFrom<String> for $name {

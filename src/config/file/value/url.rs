@@ -15,7 +15,7 @@ text_types! {
 
 /// A valid source.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum CameraUrl {
+pub(crate) enum CameraUrl {
     /// `rtsp://` or `rtsps://`.
     Rtsp(String),
     /// `file:`.
