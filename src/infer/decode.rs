@@ -15,12 +15,13 @@ mod video;
 
 pub(crate) use container::{ContainerSound, Media, Unreadable};
 pub(crate) use pending_pictures::PendingPictures;
+pub(crate) use picture_sink::Picture;
 pub(crate) use pipeline::HANGS_AFTER;
 pub(crate) use resample::{AnyRate, Resampler};
 pub(crate) use sound::SoundDecoder;
 #[cfg(test)]
 pub(crate) use video::Submission;
-pub(crate) use video::{Picture, VideoDecoder};
+pub(crate) use video::VideoDecoder;
 
 use gstreamer as gst;
 

@@ -6,8 +6,33 @@ use std::sync::{Arc, Mutex};
 use gstreamer as gst;
 use gstreamer_video::{VideoFrameExt, VideoFrameRef, VideoInfo};
 
-use super::{colour, mask_painter::MaskPainter, video::Picture};
+use super::{colour, mask_painter::MaskPainter};
 use crate::{time::Moment, wire::access_unit::Codec};
+
+/// A decoded picture, lent for the time of a call.
+#[derive(Clone, Copy)]
+pub(crate) struct Picture<'a> {
+    /// The moment of its unit.
+    pub moment: Moment,
+    /// How it was compressed.
+    pub codec: Codec,
+    /// Pixels per row.
+    pub width: u32,
+    /// Rows.
+    pub height: u32,
+    /// From one row to the next, bytes: three times the width.
+    pub stride: usize,
+    /// Red, green, blue, 8 bits each.
+    pub rgb: &'a [u8],
+}
+
+impl Picture<'_> {
+    /// A number that changes with codec and size, and with nothing else.
+    #[must_use]
+    pub(crate) const fn format(&self) -> u32 {
+        (self.codec as u32) << 28 ^ self.width << 14 ^ self.height
+    }
+}
 
 /// Shared by a decoder and its thread, also after the decoder was restarted.
 pub(super) type SharedPictureSink = Arc<Mutex<PictureSink<dyn FnMut(&Picture<'_>) + Send>>>;

@@ -12,7 +12,7 @@ use super::{
     Error, colour,
     mask_painter::MaskPainter,
     pending_pictures::PendingPictures,
-    picture_sink::{PictureSink, SharedPictureSink},
+    picture_sink::{Picture, PictureSink, SharedPictureSink},
     pipeline::{self, Pipeline},
 };
 use crate::{
@@ -28,31 +28,6 @@ const UNANSWERED_MAX: u32 = 16;
 /// A chain is kept for a second run up to this many units and bytes.
 const CHAIN_UNITS_MAX: usize = 250;
 const CHAIN_BYTES_MAX: usize = 8 << 20;
-
-/// A decoded picture, lent for the time of a call.
-#[derive(Clone, Copy)]
-pub(crate) struct Picture<'a> {
-    /// The moment of its unit.
-    pub moment: Moment,
-    /// How it was compressed.
-    pub codec: Codec,
-    /// Pixels per row.
-    pub width: u32,
-    /// Rows.
-    pub height: u32,
-    /// From one row to the next, bytes: three times the width.
-    pub stride: usize,
-    /// Red, green, blue, 8 bits each.
-    pub rgb: &'a [u8],
-}
-
-impl Picture<'_> {
-    /// A number that changes with codec and size, and with nothing else.
-    #[must_use]
-    pub(crate) const fn format(&self) -> u32 {
-        (self.codec as u32) << 28 ^ self.width << 14 ^ self.height
-    }
-}
 
 /// What became of a unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
