@@ -193,7 +193,7 @@ pub enum Page {
     Off,
     /// Everybody at this machine, without a token.
     Loopback(SocketAddr),
-    /// Whoever has the token, from wherever the address can be reached.
+    /// Any client with the token, from anywhere that the address can be reached from.
     Guarded {
         /// Where it listens.
         address: SocketAddr,

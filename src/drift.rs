@@ -1,7 +1,7 @@
 //! Maps a foreign clock (a camera's, a sound card's) onto ours, slewed, and measures how fast it runs.
 //!
-//! A sample carries a foreign time stamp and arrives a little later than it was taken. Delays only ever add, so
-//! the smallest differences between arrival and foreign time stamp tell the truth, and all others are noise. They
+//! A sample carries a the source's time stamp and arrives a little later than it was taken. Delays only ever add, so
+//! the smallest differences between arrival and the source's time stamp tell the truth, and all others are noise. They
 //! are kept one per few seconds over ten minutes; a line through them is the foreign clock's drift, and the line
 //! that touches them from below is the mapping. What comes out follows that line with a limited slew, so that no
 //! sample is skipped or heard twice.
@@ -44,12 +44,12 @@ pub(crate) struct Slew {
 struct Origin {
     foreign: Span,
     arrival: Moment,
-    /// The newest foreign time stamp since the origin, ns, and what it was mapped to.
+    /// The newest the source's time stamp since the origin, ns, and what it was mapped to.
     newest_ns: i64,
     mapped: Moment,
     /// What is added to foreign time at the newest time stamp, ns.
     offset_ns: f64,
-    /// The minimum of the bucket that is open: foreign time and delay since the origin, ns.
+    /// The minimum of the bucket that is open: the source's time and delay since the origin, ns.
     lowest: (f64, f64),
     bucket_ends: Moment,
     /// Since when every sample was late by more than a step.
@@ -146,7 +146,7 @@ impl Slew {
     }
 }
 
-/// The smallest delays, one per bucket, oldest first: foreign time and delay since the origin, ns.
+/// The smallest delays, one per bucket, oldest first: the source's time and delay since the origin, ns.
 #[derive(Clone, Debug)]
 struct Minima {
     points: [(f64, f64); BUCKETS],

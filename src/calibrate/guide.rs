@@ -77,7 +77,7 @@ impl Guide {
         self.clapping.contains_key(&camera)
     }
 
-    /// Does what a key asks. Returns what is to be asked of the rooms.
+    /// Does what a key asks. Returns the request to the processes.
     pub(crate) fn key(&mut self, key: Key, site: &mut Site, now: Moment) -> Option<DryRunRequest> {
         if key == Key::Interrupt {
             return Some(DryRunRequest::Stop);
@@ -172,7 +172,7 @@ impl Guide {
         }
     }
 
-    /// Looks whether steps are done. Returns what is to be asked of the rooms.
+    /// Looks whether steps are done. Returns the request to the processes.
     pub(crate) fn look(&mut self, site: &mut Site, now: Moment) -> Vec<DryRunRequest> {
         site.cameras().for_each(|(camera, seen)| self.look_at_baseline(camera, seen));
         let cameras: Vec<_> = self.clapping.keys().copied().collect();
@@ -207,7 +207,7 @@ impl Guide {
             Some(phase) => self.measuring.insert(camera.id, phase),
             None => self.measuring.remove(&camera.id),
         };
-        // Whoever ended it was told so.
+        // The user who ended it has been told.
         if let Some(phase) = before.filter(|_| running.is_none() && self.note.is_empty()) {
             let next = match phase {
                 Phase::Empty => "u measures it as usual",
@@ -241,7 +241,7 @@ pub(super) mod tests {
         site
     }
 
-    /// Presses keys that ask nothing of the rooms.
+    /// Presses keys that lead to no request.
     #[track_caller]
     pub(in super::super) fn press(guide: &mut Guide, site: &mut Site, keys: &[Key]) {
         keys.iter().for_each(|key| assert_eq!(guide.key(*key, site, at(0)), None));

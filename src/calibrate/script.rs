@@ -49,7 +49,7 @@ impl Script {
         }
     }
 
-    /// Goes on. Returns what is to be asked of the rooms, and what the people in front of the camera should do now.
+    /// Goes on. Returns the request to the processes, and what the people in front of the camera should do now.
     pub(crate) fn step(
         &mut self,
         site: &mut Site,

@@ -257,7 +257,7 @@ mod tests {
     use super::{super::guide::tests::site, *};
     use crate::time::SystemClock;
 
-    /// The slots are there at once, so that the run is over; then these signals come, and the rooms end.
+    /// The slots are there at once, so that the run is over; then these signals come, and the processes end.
     fn after_the_end(signals: &[Signal]) -> Vec<Signal> {
         let (_rooms, heard) = bounded(1);
         let (signal, asked) = bounded(4);

@@ -1,4 +1,4 @@
-//! What measures: the program, the libraries and the machine that it ran on, for whoever reads a report years later.
+//! The versions of the program and its libraries and the machine that a report was measured with.
 //! Neither the machine's name nor any number of it is among them.
 
 use std::{env::consts::ARCH, fs, path::Path};

@@ -7,7 +7,7 @@ use crate::{infer::aggregate::softmax, wire::record::Emotion};
 
 /// Confidence bins of the calibration error, of equal width.
 const BINS: usize = 15;
-/// How often the clips are drawn anew for an interval.
+/// How often the clips are resampled for an interval.
 const RESAMPLES: usize = 2000;
 /// The part of all resamples that an interval holds.
 const LEVEL: f64 = 0.95;

@@ -161,7 +161,7 @@ struct Entity {
     /// Makes the state of a message. `None` in it is Home Assistant's "unknown".
     template: &'static str,
     shows: Shows,
-    /// For whoever looks after the box, not for whoever wants to know the mood.
+    /// For the operator of the box, not for readers of the emotion.
     diagnostic: bool,
 }
 
@@ -185,7 +185,7 @@ enum Shows {
     Word(fn() -> Vec<&'static str>),
     /// A number that goes up and down.
     Number { unit: &'static str, class: Option<&'static str> },
-    /// A number that only grows, or begins anew.
+    /// A counter: it grows, or restarts at zero.
     Count(&'static str),
     /// `ON` or `OFF`, with a device class.
     Yes(&'static str),

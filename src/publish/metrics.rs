@@ -14,7 +14,7 @@ use crate::wire::record::{CameraState, Emotion, Outcome, SoundState, Vital, With
 /// The content type that goes with [`text`].
 pub(crate) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// What does not change while the room runs.
+/// What does not change while the process runs.
 #[derive(Clone, Debug)]
 pub(crate) struct Facts {
     /// The box's name in the topics.
@@ -27,7 +27,7 @@ pub(crate) struct Facts {
     pub(crate) hop_ms: u32,
     /// A smaller group is not read.
     pub(crate) min_group: u8,
-    /// When the room began, milliseconds since 1970 UTC.
+    /// When the process started, milliseconds since 1970 UTC.
     pub(crate) started_ms: u64,
 }
 

@@ -26,7 +26,7 @@ mod disk;
 const MEMORY_ROWS_MAX: usize = 4096;
 /// From one try of a disk that failed to the next, ms.
 const RETRY_MS: u64 = 10_000;
-/// So many damaged files are kept for whoever wants to know; then the last one is replaced.
+/// At most this many damaged files are kept for inspection; then the last one is replaced.
 const CORRUPT_FILES_MAX: u32 = 9;
 /// A message that must reach the broker.
 #[derive(Clone, Debug, PartialEq, Eq)]

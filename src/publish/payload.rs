@@ -142,7 +142,7 @@ fn probability<S: Serializer>(ten_thousandths: &u16, to: S) -> Result<S::Ok, S::
     }
 }
 
-/// What the room itself has to report; the same in every camera's health.
+/// What the process itself reports; the same in every camera's health.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct BoxFigures {
     /// Readings that the broker has not acknowledged.
@@ -155,7 +155,7 @@ pub(crate) struct BoxFigures {
     pub refused: u64,
     /// How often the broker was lost.
     pub broker_outages: u32,
-    /// Whether the broker is there. Whoever reads it on MQTT knows, so it is only for the page and the metrics.
+    /// Whether the broker is connected: only for the page and the metrics, because a subscriber knows.
     pub broker_connected: bool,
 }
 
@@ -288,7 +288,7 @@ pub(crate) struct Info {
 }
 
 impl Info {
-    /// The facts that do not change while the room runs; the provider is not known yet.
+    /// The facts that do not change while the process runs; the provider is not known yet.
     #[must_use]
     pub(crate) fn new(boot: u32, model: &str, min_group: u8, hop_ms: u32) -> Self {
         Self {

@@ -1,4 +1,4 @@
-//! A dry run's records, on their way from `infer` to whoever watches.
+//! A dry run's records, on their way from `infer` to the dry run's session.
 
 use std::{
     io,

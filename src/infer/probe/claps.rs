@@ -25,7 +25,7 @@ use self::onsets::{Onset, Onsets};
 use super::picture::Motion;
 use crate::time::{Moment, Span};
 
-/// What is older is forgotten: whoever claps anew need not wait for what was before.
+/// Older claps are forgotten, so that a person who claps again need not wait.
 const KEPT: Span = Span::from_ms(30_000);
 /// Offsets beyond this cannot be set, ms.
 const OFFSET_MAX_MS: i64 = 2000;

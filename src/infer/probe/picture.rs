@@ -83,7 +83,7 @@ impl PictureProbe {
 
     /// Variance of the Laplacian of luma at [`ProbeRecord::SHARPNESS_WIDTH`], capped.
     #[must_use]
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the cast saturates, which is meant")]
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the cast saturates, as intended")]
     pub(super) fn sharpness(&self) -> u16 {
         self.sharpness.round() as u16
     }

@@ -233,7 +233,7 @@ impl Engines {
         }
     }
 
-    /// They did not: they are built anew next time.
+    /// They did not: they are built again next time.
     pub(super) fn discard(self) {
         let folder = self.folder();
         if let Err(error) = fs::remove_dir_all(folder) {

@@ -133,10 +133,10 @@ impl Session {
     /// The places of `clips` clips, to be filled before [`Session::run`]. New places are zero.
     pub(crate) fn batch(&mut self, clips: usize) -> impl Iterator<Item = Clip<'_>> {
         let (video_len, sound_len) = (self.contract.video_len(), self.contract.sound_len());
-        let room = clips.max(self.present.len());
-        self.video.resize(room * video_len, 0.0);
-        self.sound.resize(room * sound_len, 0.0);
-        self.present.resize(room, [0.0; 2]);
+        let capacity = clips.max(self.present.len());
+        self.video.resize(capacity * video_len, 0.0);
+        self.sound.resize(capacity * sound_len, 0.0);
+        self.present.resize(capacity, [0.0; 2]);
         // Of a network that does not hear, each clip has an empty slice.
         let mut sound = &mut self.sound[..];
         let parts = self.video.chunks_exact_mut(video_len).zip(&mut self.present).take(clips);
@@ -150,7 +150,7 @@ impl Session {
     /// Runs the first `clips` clips of the batch and gives their answers in the same order.
     ///
     /// # Errors
-    /// When ONNX Runtime fails: an error of the GPU that stays makes this room useless.
+    /// When ONNX Runtime fails: an error of the GPU that persists makes this process useless.
     pub(crate) fn run(&mut self, clips: usize) -> Result<&[Result<Answer, NotFinite>], Error> {
         let clips = clips.min(self.present.len());
         let at_once = match self.contract.batch {

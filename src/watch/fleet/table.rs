@@ -33,7 +33,7 @@ impl Row<'_> {
     pub(crate) fn state(&self) -> &'static str {
         match (self.station.online, self.camera.map(|(_, camera)| camera.state)) {
             (Some(false), _) => "box off",
-            // A camera that is meant to be away is none to worry about.
+            // A paused camera is no fault.
             (_, Some(Some(CameraState::Offline))) if self.reading().is_some_and(|it| it.reason == PAUSED) => PAUSED,
             (_, Some(Some(state))) => state.as_str(),
             (Some(true), None) => "online",

@@ -17,7 +17,7 @@ struct Taps {
 }
 
 impl Taps {
-    /// Computes them anew only when a side has changed.
+    /// Computes them again only when a side has changed.
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "positions inside a picture")]
     fn prepare(&mut self, from: usize, to: usize) {
         if (self.from, self.to) == (from, to) {

@@ -57,7 +57,7 @@ impl Onsets {
     }
 
     /// Takes samples, the first heard at `first`, and says what began in them. What is not joined to what came before
-    /// begins anew.
+    /// starts again.
     pub(super) fn push(&mut self, first: Moment, samples: &[f32], mut begins: impl FnMut(Onset)) {
         let expected = self.rest_from + self.length(self.rest.len());
         if JOINS < (first - expected).abs() {
@@ -168,7 +168,7 @@ mod tests {
         assert_eq!(onsets(&sound(|_| 0.0), 1000), [0_i64; 0]);
         assert_eq!(onsets(&sound(|t| 0.3 * (t * 314.0).sin()), 1000), [0_i64; 0]);
         assert_eq!(onsets(&sound(|t| 0.1 * t * t * (t * 2000.0).sin()), 1000), [0_i64; 0]);
-        // A gap is not quiet: after it all begins anew.
+        // A gap is not quiet: after it all starts again.
         let mut onsets = Onsets::new(16_000);
         let loud = sound(|t| 0.3 * (t * 9000.0).sin());
         onsets.push(at(0), &sound(|_| 0.0), |_| {});
