@@ -49,6 +49,7 @@ lint: setup
 DENY := licenses bans sources
 DENY_FLAGS := --offline
 deny: $(DENY_TOOL) ## licences, sources and bans of every crate
+	cargo fetch --locked --quiet
 	$(DENY_TOOL) $(DENY_FLAGS) check $(DENY)
 
 $(DENY_TOOL):
