@@ -4,17 +4,12 @@
 //! shown in the view ([`Terminal::logged`]), and is written when the terminal is left. Views draw with the types that are
 //! exported here, so that no other file names `ratatui`.
 //!
-//! ```no_run
-//! # use std::time::Duration;
-//! # use edge_ger::terminal::Terminal;
-//! # fn main() -> std::io::Result<()> {
+//! ```text
 //! let mut terminal = Terminal::enter()?;          // only where Terminal::is_possible()
 //! terminal.draw(|frame| frame.render_widget("hello", frame.area()))?;
 //! let key = terminal.key(Duration::from_millis(100))?;
 //! let tail = terminal.leave();                    // a drop leaves, too
 //! tail.wait();                                    // once the children have ended: their last lines
-//! # Ok(())
-//! # }
 //! ```
 
 mod log;
