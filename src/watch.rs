@@ -1,11 +1,11 @@
 //! `edge-ger watch`: the readings of a whole fleet, in a terminal.
 //!
 //! ```text
-//! broker ─▶ link ─messages─▶ fleet (what is known) ─rows─▶ view (a terminal) · lines (a pipe, or once)
+//! broker ─▶ subscriber ─messages─▶ fleet (the known state) ─rows─▶ view (a terminal) · lines (a pipe, or once)
 //! ```
 //!
-//! It only listens. What a broker and its boxes say is a stranger's word: sizes are bounded, names that no configuration
-//! allows are passed over, and no sign that commands a terminal reaches one.
+//! It only subscribes. Messages are not trusted: sizes are limited, names that no configuration permits are skipped, and
+//! no control character of a message reaches the terminal.
 
 pub(crate) mod address;
 pub(crate) mod fleet;
@@ -25,7 +25,7 @@ use self::{
     address::Address,
     fleet::Fleet,
     subscriber::Event,
-    view::{Look, Scene},
+    view::{ViewData, ViewState},
 };
 use crate::{
     config::MqttSecrets,
@@ -35,36 +35,36 @@ use crate::{
     time::{Clock, Span},
 };
 
-/// From one picture of the view to the next, if no key is pressed.
-const FRAME: Duration = Duration::from_millis(250);
-/// What is retained has come when nothing of it came for so long.
+/// From one drawing of the view to the next, if no key is pressed.
+const REDRAW: Duration = Duration::from_millis(250);
+/// All retained messages have arrived when none came for this long.
 const QUIET: Span = Span::from_ms(700);
-/// What is retained is waited for so long in all, and so is the broker.
-const PATIENCE: Span = Span::from_ms(15_000);
-/// No reason of a library is longer in our words, characters.
+/// The longest wait for the broker and its retained messages.
+const TIMEOUT: Span = Span::from_ms(15_000);
+/// A library's error message is cut to this length, characters.
 const REASON_CHARS_MAX: usize = 120;
 
 /// What to watch, and how.
 #[derive(Debug)]
 pub(crate) struct Task {
-    /// Where.
+    /// The broker and the prefix.
     pub place: Address,
     /// The password, the authority, the certificate.
     pub secrets: MqttSecrets,
-    /// How it is shown.
+    /// The form of the output.
     pub form: Form,
 }
 
-/// How it is shown.
+/// The form of the output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Form {
     /// A live view, on a terminal.
     View,
-    /// A line for each thing that happens.
+    /// A line for each event.
     Lines,
     /// The same as JSON.
     Json,
-    /// A table of what is known now, then the end.
+    /// A table of the current state, then the end.
     Once,
 }
 
@@ -74,25 +74,25 @@ pub(crate) enum Error {
     /// A certificate or a key cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// The system gives no thread, no event queue or no terminal, or takes no output.
+    /// The system provides no thread, no event queue or no terminal, or the output failed.
     #[error(transparent)]
     Io(#[from] io::Error),
-    /// Nothing could be shown: the connection's state in words.
+    /// Nothing could be shown; the state of the connection in words.
     #[error("{0}")]
     Unreached(String),
 }
 
-/// The connection, for people.
+/// The state of the connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Link {
+enum ConnectionState {
     Connecting,
     Connected,
     NotAllowed,
-    /// Why and what can be done, and when the next one is tried, s.
+    /// The reason with its cure, and the time until the next attempt, s.
     Lost(String, u64),
 }
 
-impl Link {
+impl ConnectionState {
     fn lost(reason: &str, kind: FailureKind, wait: Duration) -> Self {
         let reason = text::plain(reason, REASON_CHARS_MAX);
         let why = match kind {
@@ -112,8 +112,7 @@ impl Link {
         *self == Self::Connected
     }
 
-    /// Its state.
-    fn words(&self) -> &str {
+    fn as_str(&self) -> &str {
         match self {
             Self::Connecting => "connecting",
             Self::Connected => "connected",
@@ -122,47 +121,46 @@ impl Link {
         }
     }
 
-    /// Its state, and what comes next.
-    fn outlook(&self) -> String {
+    /// With the time until the next attempt.
+    fn description(&self) -> String {
         match self {
             Self::Lost(why, wait_s) => format!("{why}; next try in {wait_s} s"),
-            it => it.words().to_owned(),
+            state => state.as_str().to_owned(),
         }
     }
 }
 
-/// What is known so far.
 struct Watch<'a> {
     fleet: Fleet,
-    link: Link,
+    connection: ConnectionState,
     clock: &'a dyn Clock,
 }
 
 impl Watch<'_> {
-    /// Takes in what happened; a message that was not known before comes back as its news.
-    fn take(&mut self, event: Event) -> Option<(fleet::News, Message)> {
+    /// Applies an event; a message that changed something is returned with its change.
+    fn apply(&mut self, event: Event) -> Option<(fleet::Update, Message)> {
         match event {
-            Event::Connected => self.link = Link::Connected,
-            Event::NotAllowed => self.link = Link::NotAllowed,
-            Event::Lost(failure, wait) => self.link = Link::lost(&failure.text, failure.kind, wait),
-            Event::TooLong => self.fleet.too_long(),
+            Event::Connected => self.connection = ConnectionState::Connected,
+            Event::NotAllowed => self.connection = ConnectionState::NotAllowed,
+            Event::Lost(failure, wait) => self.connection = ConnectionState::lost(&failure.text, failure.kind, wait),
+            Event::TooLong => self.fleet.count_too_long(),
             Event::Message(message) => {
-                let news = self.fleet.take(&message, self.clock.wall_ms())?;
-                return Some((news, message));
+                let update = self.fleet.apply(&message, self.clock.wall_ms())?;
+                return Some((update, message));
             }
         }
         None
     }
 }
 
-/// Watches until somebody asks it to stop, or, once, until all is told. What is not a view goes to `out`; whoever closes
-/// it has seen enough.
+/// Watches until a signal, or, with [`Form::Once`], until the state is known. All but the view is written to `out`; if
+/// its reader closes it, the watch ends without an error.
 ///
 /// # Errors
-/// When a certificate cannot be used, the terminal or `out` fails, or, once, the broker cannot be reached.
+/// When a certificate cannot be used, the terminal or `out` fails, or, with [`Form::Once`], the broker cannot be reached.
 pub(crate) fn run(task: &Task, asked: &Receiver<Signal>, clock: &dyn Clock, out: &mut dyn Write) -> Result<(), Error> {
     let events = subscriber::start(&task.place, &task.secrets)?;
-    let watch = Watch { fleet: Fleet::new(&task.place.prefix), link: Link::Connecting, clock };
+    let watch = Watch { fleet: Fleet::new(&task.place.prefix), connection: ConnectionState::Connecting, clock };
     let done = match task.form {
         Form::View => view(watch, &task.place, &events, asked),
         Form::Lines | Form::Json => follow(watch, task.form == Form::Json, &events, asked, out),
@@ -182,15 +180,20 @@ fn view(
 ) -> Result<(), Error> {
     let place = place.to_string();
     let mut terminal = Terminal::enter()?;
-    let mut look = Look::default();
+    let mut state = ViewState::default();
     loop {
-        // No more than there were, so that a flood does not keep the view from being drawn.
+        // At most as many as are queued now, so that a flood of messages does not prevent drawing.
         for event in events.try_iter().take(events.len()) {
-            watch.take(event);
+            watch.apply(event);
         }
-        let scene = Scene { place: &place, link: &watch.link, fleet: &watch.fleet, now_ms: watch.clock.wall_ms() };
-        terminal.draw(|frame| view::draw(frame, &scene, &mut look))?;
-        let leaves = terminal.key(FRAME)?.is_some_and(|key| !look.press(key));
+        let data = ViewData {
+            place: &place,
+            connection: &watch.connection,
+            fleet: &watch.fleet,
+            now_ms: watch.clock.wall_ms(),
+        };
+        terminal.draw(|frame| view::draw(frame, &data, &mut state))?;
+        let leaves = terminal.key(REDRAW)?.is_some_and(|key| !state.press(key));
         if leaves || !asked.is_empty() {
             return Ok(());
         }
@@ -209,14 +212,14 @@ fn follow(
             recv(asked) -> _ => return Ok(()),
             recv(events) -> event => event.map_err(|_| ended())?,
         };
-        let before = watch.link.clone();
-        let line = match watch.take(event) {
-            Some((news, message)) if as_json => lines::json_line(&news, message.retained),
-            Some((news, _)) => lines::line(&news),
-            // Every try of an outage would be a line otherwise.
-            None if before.words() == watch.link.words() => continue,
-            None if as_json => lines::json_state(watch.link.words()),
-            None => format!("{}\n", watch.link.words()),
+        let before = watch.connection.clone();
+        let line = match watch.apply(event) {
+            Some((update, message)) if as_json => lines::json_line(&update, message.retained),
+            Some((update, _)) => lines::line(&update),
+            // Otherwise every attempt during an outage would be a line.
+            None if before.as_str() == watch.connection.as_str() => continue,
+            None if as_json => lines::json_state(watch.connection.as_str()),
+            None => format!("{}\n", watch.connection.as_str()),
         };
         out.write_all(line.as_bytes())?;
         out.flush()?;
@@ -230,37 +233,39 @@ fn once(
     out: &mut dyn Write,
 ) -> Result<(), Error> {
     let clock = watch.clock;
-    let end = clock.now() + PATIENCE;
+    let end = clock.now() + TIMEOUT;
     let mut quiet = end;
     loop {
         let within = quiet.min(end).after(clock.now());
         match events.recv_timeout(within) {
             Ok(event) => {
-                if matches!(&event, Event::Message(it) if it.retained) {
+                if matches!(&event, Event::Message(message) if message.retained) {
                     quiet = clock.now() + QUIET;
                 }
-                watch.take(event);
+                watch.apply(event);
             }
             Err(RecvTimeoutError::Timeout) => break,
             Err(RecvTimeoutError::Disconnected) => return Err(ended()),
         }
-        match watch.link {
-            Link::Connected if quiet == end => quiet = clock.now() + QUIET,
-            Link::Lost(..) | Link::NotAllowed => return Err(Error::Unreached(watch.link.words().to_owned())),
+        match watch.connection {
+            ConnectionState::Connected if quiet == end => quiet = clock.now() + QUIET,
+            ConnectionState::Lost(..) | ConnectionState::NotAllowed => {
+                return Err(Error::Unreached(watch.connection.as_str().to_owned()));
+            }
             _ => (),
         }
         if !asked.is_empty() {
             return Ok(());
         }
     }
-    if !watch.link.is_good() {
-        return Err(Error::Unreached(watch.link.words().to_owned()));
+    if !watch.connection.is_good() {
+        return Err(Error::Unreached(watch.connection.as_str().to_owned()));
     }
     out.write_all(lines::table(&watch.fleet, clock.wall_ms()).as_bytes())?;
     Ok(out.flush()?)
 }
 
-/// The connection's thread never ends while somebody listens.
+/// The connection's thread does not end while its receiver lives.
 fn ended() -> Error {
     Error::Io(io::Error::other("the connection's thread ended by itself"))
 }

@@ -1,9 +1,9 @@
-//! What Home Assistant must know to show a camera as a device with entities, without anybody writing YAML: one
-//! retained message per camera, its device-based discovery.
+//! Home Assistant's device-based discovery: one retained message per camera describes it as a device with entities, so
+//! that no YAML is needed.
 //!
-//! The mood and what belongs to it come from `reading`, which is not retained, and expire: a retained state would let
-//! Home Assistant show last week's mood as today's after a restart. Statuses and `health` are retained and do not
-//! expire; the box's status, which is also its last will, says whether they hold.
+//! The entities of `reading`, which is not retained, expire: a retained state would let Home Assistant show last week's
+//! mood as today's after a restart. Statuses and `health` are retained and do not expire; the box's status, which is
+//! also its last will, makes them unavailable.
 
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -14,24 +14,24 @@ use crate::wire::{
     record::{CameraFault, Emotion, Provider, SoundState, Withheld},
 };
 
-/// Where Home Assistant says that it has begun. It has its own setting there, whatever the discovery prefix is.
+/// The topic of Home Assistant's birth message. It does not depend on the discovery prefix.
 pub(crate) const BIRTH_TOPIC: &str = "homeassistant/status";
-/// What it says then.
+/// The payload of the birth message.
 pub(crate) const BIRTH: &[u8] = b"online";
-/// No message is longer, whatever the names are, bytes.
+/// The longest message with the longest names, bytes.
 pub(crate) const MESSAGE_BYTES_MAX: usize = 24 << 10;
 
-/// An entity without a new reading for so many hops is unavailable. One more than it takes a camera to be stale.
+/// An entity without a new reading for this many hops becomes unavailable: one more than for a stale camera.
 const EXPIRY_HOPS: u32 = 4;
-/// No expiry is shorter, s: a restart of `infer` should not blink.
+/// The shortest expiry, s, so that a restart of `infer` makes no entity unavailable.
 const EXPIRY_MIN_S: u32 = 10;
 
-/// Tells Home Assistant about the cameras of a box.
+/// Describes the cameras of a box to Home Assistant.
 #[derive(Debug)]
 pub(crate) struct Discovery {
     prefix: String,
     topics: Topics,
-    /// The levels above a camera in the topics: they make its name unique at the broker.
+    /// The topic levels above a camera, which make its name unique at the broker.
     levels: Vec<String>,
     box_name: String,
     model_name: String,
@@ -39,18 +39,18 @@ pub(crate) struct Discovery {
 }
 
 impl Discovery {
-    /// For the cameras of `begin`. `None` where discovery is off.
-    pub(crate) fn new(begin: &PublishConfig) -> Option<Self> {
-        if !begin.mqtt.discovery {
+    /// `None` where discovery is off.
+    pub(crate) fn new(config: &PublishConfig) -> Option<Self> {
+        if !config.mqtt.discovery {
             return None;
         }
-        let expiry_s = begin.hop_ms.saturating_mul(EXPIRY_HOPS).div_ceil(1000);
+        let expiry_s = config.hop_ms.saturating_mul(EXPIRY_HOPS).div_ceil(1000);
         Some(Self {
-            prefix: begin.mqtt.discovery_prefix.0.clone(),
-            topics: Topics::new(&begin.mqtt.topic_prefix, &begin.box_name),
-            levels: begin.mqtt.topic_prefix.split('/').chain([begin.box_name.as_str()]).map(str::to_owned).collect(),
-            box_name: begin.box_name.clone(),
-            model_name: begin.model_name.clone(),
+            prefix: config.mqtt.discovery_prefix.0.clone(),
+            topics: Topics::new(&config.mqtt.topic_prefix, &config.box_name),
+            levels: config.mqtt.topic_prefix.split('/').chain([config.box_name.as_str()]).map(str::to_owned).collect(),
+            box_name: config.box_name.clone(),
+            model_name: config.model_name.clone(),
             expiry_s: expiry_s.max(EXPIRY_MIN_S),
         })
     }
@@ -65,7 +65,7 @@ impl Discovery {
     pub(crate) fn message(&self, camera: &str, counts_people: bool) -> Vec<u8> {
         let id = self.id(camera);
         let version = env!("CARGO_PKG_VERSION");
-        let entities = ENTITIES.iter().filter(|it| counts_people || it.key != GROUP);
+        let entities = ENTITIES.iter().filter(|entity| counts_people || entity.key != GROUP);
         let message = Message {
             dev: json!({
                 "identifiers": [id],
@@ -78,21 +78,21 @@ impl Discovery {
             availability: vec![json!({ "topic": self.topics.status() })],
             availability_mode: "all",
             state_topic: self.topics.camera(camera, "reading"),
-            cmps: entities.map(|it| (it.key.to_owned(), self.component(it, camera, &id))).collect(),
+            cmps: entities.map(|entity| (entity.key.to_owned(), self.component(entity, camera, &id))).collect(),
         };
         super::payload::json(&message)
     }
 
-    /// The camera's name among all devices at the broker. A name may hold `-` and `_`, so a `_` is written twice and
-    /// `_-` stands between two names: no two cameras have the same.
+    /// The camera's id among all devices at the broker. Names may contain `-` and `_`, so `_` is doubled and names are
+    /// joined with `_-`: no two cameras have the same id.
     fn id(&self, camera: &str) -> String {
         let levels = self.levels.iter().map(String::as_str).chain([camera]);
-        levels.map(|it| it.replace('_', "__")).collect::<Vec<_>>().join("_-")
+        levels.map(|level| level.replace('_', "__")).collect::<Vec<_>>().join("_-")
     }
 
     fn component(&self, entity: &Entity, camera: &str, id: &str) -> Value {
-        let mut it = Map::new();
-        let mut set = |key: &str, value: Value| drop(it.insert(key.to_owned(), value));
+        let mut component = Map::new();
+        let mut set = |key: &str, value: Value| drop(component.insert(key.to_owned(), value));
         let platform = if matches!(entity.shows, Shows::Yes(_)) { "binary_sensor" } else { "sensor" };
         set("p", platform.into());
         set("unique_id", format!("{id}_-{}", entity.key).into());
@@ -132,11 +132,11 @@ impl Discovery {
             let of_camera = json!({ "topic": status, "value_template": is_online });
             set("availability", json!([{ "topic": self.topics.status() }, of_camera]));
         }
-        Value::Object(it)
+        Value::Object(component)
     }
 }
 
-/// Keys at the top hold for every component that does not say otherwise.
+/// Keys at the top level apply to every component that does not override them.
 #[derive(Serialize)]
 struct Message {
     dev: Value,
@@ -147,21 +147,21 @@ struct Message {
     cmps: Map<String, Value>,
 }
 
-/// The part of an entity's name behind its domain. Home Assistant allows single `_` inside it, and no `-`.
+/// The part of an entity's id after its domain. Home Assistant allows single `_` inside it, and no `-`.
 fn slug(names: [&str; 3]) -> String {
-    let words = names.into_iter().flat_map(|it| it.split(['-', '_'])).filter(|it| !it.is_empty());
+    let words = names.into_iter().flat_map(|word| word.split(['-', '_'])).filter(|word| !word.is_empty());
     words.collect::<Vec<_>>().join("_")
 }
 
-/// Something that Home Assistant shows of a camera.
+/// An entity of a camera.
 struct Entity {
     key: &'static str,
     name: &'static str,
     source: Source,
-    /// Makes the state of a message. `None` in it is Home Assistant's "unknown".
+    /// Computes the state from a message; `None` is Home Assistant's "unknown".
     template: &'static str,
     shows: Shows,
-    /// For the operator of the box, not for readers of the emotion.
+    /// For the maintenance of the box.
     diagnostic: bool,
 }
 
@@ -174,18 +174,18 @@ enum Source {
     Status,
     /// The camera's health.
     Health,
-    /// The camera's health, and it holds only while the camera is online.
+    /// The camera's health; available only while the camera is online.
     Measured,
 }
 
 /// What kind of state it is.
 #[derive(Clone, Copy)]
 enum Shows {
-    /// One of a closed list.
+    /// One of a fixed list.
     Word(fn() -> Vec<&'static str>),
     /// A number that goes up and down.
     Number { unit: &'static str, class: Option<&'static str> },
-    /// A counter: it grows, or restarts at zero.
+    /// A number that only grows, or starts again at 0.
     Count(&'static str),
     /// `ON` or `OFF`, with a device class.
     Yes(&'static str),
@@ -193,7 +193,7 @@ enum Shows {
 
 const PERCENT: Shows = Shows::Number { unit: "%", class: None };
 const MILLISECONDS: Shows = Shows::Number { unit: "ms", class: Some("duration") };
-/// The entity that is there only where the network estimates the group's size.
+/// This entity exists only where the network estimates the group's size.
 const GROUP: &str = "group";
 
 impl Entity {
@@ -210,7 +210,7 @@ impl Entity {
 const ENTITIES: &[Entity] = &[
     Entity::new("mood", "Mood", Source::Reading, Shows::Word(moods), "{{ value_json.label }}"),
     Entity::new("reason", "Withheld because", Source::Reading, Shows::Word(reasons), "{{ value_json.reason }}"),
-    // The probabilities of a withheld reading are 0, which is not what the network found.
+    // The probabilities of a withheld reading are published as 0, which is not the network's result.
     Entity::new(
         "confidence",
         "Confidence",
@@ -258,7 +258,7 @@ const ENTITIES: &[Entity] = &[
     Entity::new("sound", "Sound", Source::Reading, Shows::Word(sounds), "{{ value_json.sound }}").diagnostic(),
     Entity::new("latency", "Latency", Source::Reading, MILLISECONDS, "{{ value_json.latency_ms }}").diagnostic(),
     Entity::new("inference", "Inference", Source::Reading, MILLISECONDS, "{{ value_json.inference_ms }}").diagnostic(),
-    // `stale` is no connection that can be relied on.
+    // `stale` counts as disconnected.
     Entity::new(
         "connected",
         "Camera",
@@ -303,23 +303,23 @@ const ENTITIES: &[Entity] = &[
 ];
 
 fn moods() -> Vec<&'static str> {
-    Emotion::ALL.iter().map(|it| it.as_str()).chain(["withheld"]).collect()
+    Emotion::ALL.iter().map(|emotion| emotion.as_str()).chain(["withheld"]).collect()
 }
 
 fn reasons() -> Vec<&'static str> {
-    ["none"].into_iter().chain(Withheld::ALL.iter().map(|it| it.as_str())).collect()
+    ["none"].into_iter().chain(Withheld::ALL.iter().map(|reason| reason.as_str())).collect()
 }
 
 fn sounds() -> Vec<&'static str> {
-    SoundState::ALL.iter().map(|it| it.as_str()).collect()
+    SoundState::ALL.iter().map(|state| state.as_str()).collect()
 }
 
 fn faults() -> Vec<&'static str> {
-    CameraFault::ALL.iter().map(|it| it.as_str()).collect()
+    CameraFault::ALL.iter().map(|fault| fault.as_str()).collect()
 }
 
 fn providers() -> Vec<&'static str> {
-    Provider::ALL.iter().map(|it| it.as_str()).collect()
+    Provider::ALL.iter().map(|provider| provider.as_str()).collect()
 }
 
 #[cfg(test)]
@@ -346,8 +346,11 @@ mod tests {
             for box_name in names {
                 for camera in names {
                     let id = discovery(prefix, box_name).id(camera);
-                    // As Home Assistant wants it in the topic.
-                    assert!(id.bytes().all(|it| it.is_ascii_alphanumeric() || it == b'-' || it == b'_'), "{id}");
+                    // The characters that Home Assistant permits in the topic.
+                    assert!(
+                        id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_'),
+                        "{id}"
+                    );
                     assert!(ids.insert(id), "{prefix} {box_name} {camera}");
                 }
             }
@@ -356,11 +359,11 @@ mod tests {
     }
 
     #[test]
-    fn no_message_is_longer_than_promised() {
+    fn no_message_is_longer_than_its_bound() {
         let name = "_".repeat(32);
         let text = discovery(&"_".repeat(64), &name).message(&name, true);
         assert!(MESSAGE_BYTES_MAX / 2 < text.len() && text.len() <= MESSAGE_BYTES_MAX, "{}", text.len());
-        // The usual one is far from every broker's limit.
+        // A usual one is far below every broker's limit.
         let text = discovery("edge-ger", "hall").message("door", true);
         assert!(text.len() < 10 << 10, "{}", text.len());
     }

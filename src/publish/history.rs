@@ -275,7 +275,7 @@ mod tests {
         }
         let camera = history.history("hall").unwrap();
         assert_eq!((camera.recent.len(), camera.minutes.len()), (RECENT_MAX, MINUTES_MAX));
-        assert!(camera.minutes.iter().all(|it| it.labelled == [12, 0, 0]));
+        assert!(camera.minutes.iter().all(|minute| minute.labelled == [12, 0, 0]));
         assert_eq!(camera.recent.back().unwrap().end_ms, START_MS + (2 * 17_280 - 1) * 5000);
         assert_eq!(history.summary().1[0].labelled, [2 * 17_280, 0, 0]);
     }
@@ -286,7 +286,7 @@ mod tests {
         for slot in [0, 12, 17_280] {
             history.add(&reading(slot, POSITIVE));
         }
-        let minutes: Vec<_> = history.history("hall").unwrap().minutes.iter().map(|it| it.minute).collect();
+        let minutes: Vec<_> = history.history("hall").unwrap().minutes.iter().map(|minute| minute.minute).collect();
         assert_eq!(minutes, [START_MS / 60_000 + 1, START_MS / 60_000 + 1440]);
     }
 

@@ -1,7 +1,7 @@
-//! The metrics as Prometheus reads them: the text format 0.0.4, names by its conventions.
+//! The metrics in Prometheus' text format 0.0.4, named by its conventions.
 //!
-//! Base units (seconds, bytes, ratios), `_total` for what only grows, `_info` for words. A camera is a label. What is
-//! not known is absent, not zero.
+//! Base units (seconds, bytes, ratios), `_total` for counters, `_info` for words. A camera is a label. An unknown value
+//! is absent, not zero.
 
 use std::fmt::{Display, Write as _};
 
@@ -48,7 +48,7 @@ pub(crate) fn text(facts: &Facts, figures: &BoxFigures, cameras: &[CameraSummary
 }
 
 fn with_vitals(cameras: &[CameraSummary]) -> impl Iterator<Item = (&CameraSummary, &Vital)> {
-    cameras.iter().filter_map(|it| Some((it, it.vital.as_ref()?)))
+    cameras.iter().filter_map(|camera| Some((camera, camera.vital.as_ref()?)))
 }
 
 #[derive(Clone, Copy)]
@@ -58,52 +58,54 @@ enum Kind {
     Histogram,
 }
 
-/// A number of a camera's vital: its name, what it is, and how it is read, in base units.
-type Row = (&'static str, Kind, &'static str, fn(&Vital) -> f64);
+/// A metric of a camera's vital: name, kind, help, and its value in base units.
+type VitalMetric = (&'static str, Kind, &'static str, fn(&Vital) -> f64);
 
-const VITALS: &[Row] = &[
-    ("edge_ger_camera_frame_rate_hertz", Kind::Gauge, "Frames that the camera sends in a second.", |it| {
-        f64::from(it.fps_x100) / 100.0
+const VITALS: &[VitalMetric] = &[
+    ("edge_ger_camera_frame_rate_hertz", Kind::Gauge, "Frames that the camera sends in a second.", |vital| {
+        f64::from(vital.fps_x100) / 100.0
     }),
     (
         "edge_ger_camera_key_frame_distance_seconds",
         Kind::Gauge,
         "Time between key frames; 0 before it is known.",
-        |it| f64::from(it.key_distance_ms) / 1e3,
+        |vital| f64::from(vital.key_distance_ms) / 1e3,
     ),
-    ("edge_ger_camera_bytes_per_second", Kind::Gauge, "Compressed bytes that the camera sends in a second.", |it| {
-        f64::from(it.kbps) * 125.0
+    ("edge_ger_camera_bytes_per_second", Kind::Gauge, "Compressed bytes that the camera sends in a second.", |vital| {
+        f64::from(vital.kbps) * 125.0
     }),
-    ("edge_ger_camera_packets_lost_total", Kind::Counter, "RTP packets lost on the way.", |it| {
-        f64::from(it.packets_lost)
+    ("edge_ger_camera_packets_lost_total", Kind::Counter, "RTP packets lost on the way.", |vital| {
+        f64::from(vital.packets_lost)
     }),
-    ("edge_ger_camera_outages_total", Kind::Counter, "How often the camera was lost.", |it| f64::from(it.outages)),
+    ("edge_ger_camera_outages_total", Kind::Counter, "How often the camera was lost.", |vital| {
+        f64::from(vital.outages)
+    }),
     (
         "edge_ger_camera_clock_drift_ratio",
         Kind::Gauge,
         "The camera's clock against this machine's; 1e-6 is 1 ppm.",
-        |it| f64::from(it.camera_drift_ppm) / 1e6,
+        |vital| f64::from(vital.camera_drift_ppm) / 1e6,
     ),
-    ("edge_ger_camera_luma_ratio", Kind::Gauge, "Mean brightness of the last frame, 0 black to 1 white.", |it| {
-        f64::from(it.luma) / 255.0
+    ("edge_ger_camera_luma_ratio", Kind::Gauge, "Mean brightness of the last frame, 0 black to 1 white.", |vital| {
+        f64::from(vital.luma) / 255.0
     }),
     (
         "edge_ger_units_dropped_total",
         Kind::Counter,
         "Frames thrown away because they could not be used in time.",
-        |it| f64::from(it.units_dropped),
+        |vital| f64::from(vital.units_dropped),
     ),
-    ("edge_ger_sound_clock_drift_ratio", Kind::Gauge, "The microphone's clock against this machine's.", |it| {
-        f64::from(it.sound_drift_ppm) / 1e6
+    ("edge_ger_sound_clock_drift_ratio", Kind::Gauge, "The microphone's clock against this machine's.", |vital| {
+        f64::from(vital.sound_drift_ppm) / 1e6
     }),
-    ("edge_ger_sound_lost_seconds_total", Kind::Counter, "Sound thrown away by full buffers or gaps.", |it| {
-        f64::from(it.sound_lost_ms) / 1e3
+    ("edge_ger_sound_lost_seconds_total", Kind::Counter, "Sound thrown away by full buffers or gaps.", |vital| {
+        f64::from(vital.sound_lost_ms) / 1e3
     }),
-    ("edge_ger_decode_mean_seconds", Kind::Gauge, "Decoding and scaling of one frame, a running mean.", |it| {
-        f64::from(it.decode_us) / 1e6
+    ("edge_ger_decode_mean_seconds", Kind::Gauge, "Decoding and scaling of one frame, a running mean.", |vital| {
+        f64::from(vital.decode_us) / 1e6
     }),
-    ("edge_ger_inference_mean_seconds", Kind::Gauge, "One run of the network, a running mean.", |it| {
-        f64::from(it.inference_us) / 1e6
+    ("edge_ger_inference_mean_seconds", Kind::Gauge, "One run of the network, a running mean.", |vital| {
+        f64::from(vital.inference_us) / 1e6
     }),
 ];
 
@@ -154,16 +156,16 @@ fn of_readings(out: &mut Exposition, cameras: &[CameraSummary]) {
             out.sample(name, "", &[("camera", &camera.name), ("reason", why.as_str())], count);
         }
     }
-    let newest = || cameras.iter().filter_map(|it| Some((&it.name, it.reading.as_ref()?)));
+    let newest = || cameras.iter().filter_map(|camera| Some((&camera.name, camera.reading.as_ref()?)));
     let name = "edge_ger_reading_timestamp_seconds";
     out.family(name, Kind::Gauge, "The end of the newest reading's window, since 1970 UTC.");
     for (camera, reading) in newest() {
-        #[allow(clippy::cast_precision_loss, reason = "the gate lets no date through that is not far below 2^53")]
+        #[allow(clippy::cast_precision_loss, reason = "the record filter accepts only dates far below 2^53")]
         out.sample(name, "", &[("camera", camera)], reading.window_end_ms as f64 / 1e3);
     }
     let name = "edge_ger_emotion_probability_ratio";
     out.family(name, Kind::Gauge, "The newest reading's probabilities; absent while it is withheld.");
-    for (camera, reading) in newest().filter(|(_, it)| matches!(it.outcome, Outcome::Label(_))) {
+    for (camera, reading) in newest().filter(|(_, reading)| matches!(reading.outcome, Outcome::Label(_))) {
         for (emotion, probability) in Emotion::ALL.iter().zip(reading.probabilities) {
             let labels = [("camera", camera.as_str()), ("emotion", emotion.as_str())];
             out.sample(name, "", &labels, f64::from(probability) / 1e4);
@@ -182,7 +184,7 @@ fn of_latency(out: &mut Exposition, cameras: &[CameraSummary]) {
     let name = "edge_ger_reading_latency_seconds";
     out.family(name, Kind::Histogram, "From the end of a window until its reading left infer.");
     for camera in cameras {
-        let bounds = LATENCY_BOUNDS_MS.iter().map(|it| (f64::from(*it) / 1e3).to_string()).chain(["+Inf".into()]);
+        let bounds = LATENCY_BOUNDS_MS.iter().map(|bound| (f64::from(*bound) / 1e3).to_string()).chain(["+Inf".into()]);
         let mut below = 0;
         for (bound, count) in bounds.zip(camera.latency) {
             below += count;
@@ -195,8 +197,8 @@ fn of_latency(out: &mut Exposition, cameras: &[CameraSummary]) {
     }
 }
 
-/// A word about a camera: the metric's name, its label, what it is, and how it is read.
-type Words = (&'static str, &'static str, &'static str, fn(&CameraSummary, &Vital) -> &'static str);
+/// A metric with a word as its label: the metric's name, the label's name, help, and the word.
+type InfoMetric = (&'static str, &'static str, &'static str, fn(&CameraSummary, &Vital) -> &'static str);
 
 fn of_states(out: &mut Exposition, cameras: &[CameraSummary]) {
     let name = "edge_ger_camera_online";
@@ -204,11 +206,15 @@ fn of_states(out: &mut Exposition, cameras: &[CameraSummary]) {
     for camera in cameras {
         out.sample(name, "", &[("camera", &camera.name)], u8::from(camera.state == CameraState::Online));
     }
-    let words: [Words; 4] = [
+    let words: [InfoMetric; 4] = [
         ("edge_ger_camera_state_info", "state", "The camera's state; always 1.", |camera, _| camera.state.as_str()),
-        ("edge_ger_camera_fault_info", "fault", "Why the camera is not online; always 1.", |_, it| it.fault.as_str()),
-        ("edge_ger_sound_state_info", "state", "What became of the sound; always 1.", |_, it| it.sound.as_str()),
-        ("edge_ger_provider_info", "provider", "What the network runs on; always 1.", |_, it| it.provider.as_str()),
+        ("edge_ger_camera_fault_info", "fault", "Why the camera is not online; always 1.", |_, vital| {
+            vital.fault.as_str()
+        }),
+        ("edge_ger_sound_state_info", "state", "What became of the sound; always 1.", |_, vital| vital.sound.as_str()),
+        ("edge_ger_provider_info", "provider", "What the network runs on; always 1.", |_, vital| {
+            vital.provider.as_str()
+        }),
     ];
     for (name, label, help, word) in words {
         out.family(name, Kind::Gauge, help);
@@ -225,7 +231,7 @@ fn of_states(out: &mut Exposition, cameras: &[CameraSummary]) {
     }
 }
 
-/// The text as it grows.
+/// The text being written.
 struct Exposition(String);
 
 impl Exposition {
@@ -235,7 +241,7 @@ impl Exposition {
             Kind::Gauge => "gauge",
             Kind::Histogram => "histogram",
         };
-        // A String takes whatever is written to it; the same below.
+        // Writing to a String cannot fail; the same below.
         writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}").ok();
     }
 
@@ -254,14 +260,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_label_may_hold_anything() {
+    fn labels_are_escaped() {
         let mut out = Exposition(String::new());
         out.sample("a", "_total", &[("b", "x\"y\\z\n"), ("c", "")], 1.5);
         assert_eq!(out.0, "a_total{b=\"x\\\"y\\\\z\\n\",c=\"\"} 1.5\n");
     }
 
     #[test]
-    fn a_box_without_cameras_has_metrics_of_its_own() {
+    fn a_box_without_cameras_has_its_own_metrics() {
         let facts = Facts {
             box_name: "hall".into(),
             model: "m \"1\"".into(),

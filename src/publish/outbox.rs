@@ -1,12 +1,12 @@
-//! Readings wait here, on disk, until the broker has acknowledged them. The only home of rusqlite.
+//! Keeps readings on disk until the broker has acknowledged them. The only home of rusqlite.
 //!
-//! One SQLite file in WAL mode with `synchronous=FULL`: what [`Outbox::push`] has returned from survives `kill -9`
-//! and a loss of power. Acknowledged rows are deleted together with the next push or a moment later, so a crash in
-//! between sends them a second time, which QoS 1 allows and `(boot, seq)` reveals.
+//! One SQLite file in WAL mode with `synchronous=FULL`: when [`Outbox::push`] has returned, its messages survive
+//! `kill -9` and a loss of power. Acknowledged rows are deleted together with the next push or shortly after, so after
+//! a crash in between they are sent a second time, which QoS 1 allows and `(boot, seq)` reveals.
 //!
-//! Three bounds: rows, bytes and age. Whatever is over one, the oldest goes, and is counted. A disk that cannot be
-//! written is a state, not an error: readings are then kept in memory, fewer of them, and moved to the disk when it
-//! works again. A damaged file is moved aside and a new one begun.
+//! Three limits: rows, bytes and age. Above one of them the oldest rows are given up and counted. A disk that cannot be
+//! written is a state, not an error: fewer readings are then kept in memory, and moved to the disk when it works again.
+//! A damaged file is moved aside and a new one is created.
 
 use std::{
     collections::{BTreeSet, VecDeque},
@@ -22,11 +22,11 @@ use crate::config;
 
 mod disk;
 
-/// So many readings are kept while the disk cannot be written: an hour of six cameras, about one megabyte.
+/// The number of readings kept while the disk cannot be written: an hour of six cameras, about one megabyte.
 const MEMORY_ROWS_MAX: usize = 4096;
-/// From one try of a disk that failed to the next, ms.
+/// From one attempt to use a failed disk to the next, ms.
 const RETRY_MS: u64 = 10_000;
-/// At most this many damaged files are kept for inspection; then the last one is replaced.
+/// The number of damaged files kept for inspection; after that the last one is replaced.
 const CORRUPT_FILES_MAX: u32 = 9;
 /// A message that must reach the broker.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,10 +37,10 @@ pub(crate) struct Message {
     pub payload: Vec<u8>,
 }
 
-/// Which row. Later messages have larger ones.
+/// The id of a row; it grows with every message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct RowId {
-    /// Grows whenever rows in memory are renumbered; what has an older generation names nothing any more.
+    /// Grows whenever rows in memory are renumbered; ids of an older generation are invalid.
     generation: u32,
     row: i64,
 }
@@ -48,7 +48,7 @@ pub(crate) struct RowId {
 /// A message in the outbox.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Row {
-    /// Its name in [`Outbox::acknowledge`].
+    /// Its id for [`Outbox::acknowledge`].
     pub id: RowId,
     /// The message.
     pub message: Message,
@@ -75,18 +75,18 @@ pub(crate) struct Outbox {
     acknowledged: BTreeSet<i64>,
     given_up: u64,
     corrupt_files: u32,
-    trouble: Option<StreamError>,
+    outage: Option<DiskOutage>,
 }
 
 #[derive(Debug)]
-struct StreamError {
+struct DiskOutage {
     since_ms: u64,
     retry_at_ms: u64,
 }
 
 impl Outbox {
-    /// Opens the outbox, or begins one. It always succeeds: where the disk cannot be used, it begins in memory.
-    /// `now_ms` is the date, milliseconds since 1970 UTC.
+    /// Opens the outbox or creates it. It always succeeds: if the disk cannot be used, it starts in memory. `now_ms` is
+    /// the date, milliseconds since 1970 UTC.
     #[must_use]
     pub(crate) fn open(bounds: &config::Outbox, now_ms: u64) -> Self {
         let mut outbox = Self {
@@ -98,13 +98,13 @@ impl Outbox {
             acknowledged: BTreeSet::new(),
             given_up: 0,
             corrupt_files: 0,
-            trouble: None,
+            outage: None,
         };
         outbox.save(now_ms);
         outbox
     }
 
-    /// Takes messages in, in one transaction; returns when they are on the disk, or when the disk has failed.
+    /// Adds messages in one transaction; returns when they are on the disk, or when the disk has failed.
     pub(crate) fn push(&mut self, messages: impl IntoIterator<Item = Message>, now_ms: u64) {
         for message in messages {
             self.memory.push_back(Entry { row: self.next_row, at_ms: now_ms, message });
@@ -116,35 +116,36 @@ impl Outbox {
     /// The oldest messages after row `after`, at most `count`; from the first one where `after` is `None`.
     pub(crate) fn batch(&mut self, after: Option<RowId>, count: usize) -> Vec<Row> {
         let generation = self.generation;
-        // After a renumbering it starts over: a message may then come twice, but none is left out.
-        let after = after.filter(|it| it.generation == generation).map_or(0, |it| it.row);
-        let named = |row, message| Row { id: RowId { generation, row }, message };
+        // After a renumbering it starts from the first row: a message may then come twice, but none is left out.
+        let after = after.filter(|id| id.generation == generation).map_or(0, |id| id.row);
+        let to_row = |row, message| Row { id: RowId { generation, row }, message };
         let stored = match &self.disk {
             Some(disk) => disk.batch(after, count, &self.acknowledged).unwrap_or_else(|err| {
-                // The next push or tend meets the same fault, and deals with it.
+                // The next push or tend meets the same error and handles it.
                 warn!(%err, "the outbox could not be read");
                 Vec::new()
             }),
             None => Vec::new(),
         };
-        // Whatever is in memory is younger than all that is on disk.
-        let fresh = self.memory.iter().filter(|it| after < it.row).map(|it| (it.row, it.message.clone()));
-        stored.into_iter().chain(fresh).take(count).map(|(row, message)| named(row, message)).collect()
+        // All rows in memory are newer than those on disk.
+        let in_memory =
+            self.memory.iter().filter(|entry| after < entry.row).map(|entry| (entry.row, entry.message.clone()));
+        stored.into_iter().chain(in_memory).take(count).map(|(row, message)| to_row(row, message)).collect()
     }
 
-    /// The broker has it.
+    /// The broker has acknowledged this row.
     pub(crate) fn acknowledge(&mut self, id: RowId) {
         if id.generation != self.generation {
             return;
         }
-        match self.memory.binary_search_by_key(&id.row, |it| it.row) {
+        match self.memory.binary_search_by_key(&id.row, |entry| entry.row) {
             Ok(at) => drop(self.memory.remove(at)),
             Err(_) if self.disk.is_some() => drop(self.acknowledged.insert(id.row)),
             Err(_) => (),
         }
     }
 
-    /// Deletes what is acknowledged or too old, and tries a failed disk again. To be called about once a second.
+    /// Deletes rows that are acknowledged or too old, and retries a failed disk. To be called about once a second.
     pub(crate) fn tend(&mut self, now_ms: u64) {
         if self.disk.is_none()
             || !self.memory.is_empty()
@@ -155,20 +156,20 @@ impl Outbox {
         }
     }
 
-    /// How many messages wait.
+    /// The number of messages that wait.
     #[must_use]
     pub(crate) fn waiting(&self) -> u64 {
-        let rows = self.disk.as_ref().map_or(0, |it| it.rows);
+        let rows = self.disk.as_ref().map_or(0, |disk| disk.rows);
         rows.saturating_sub(self.acknowledged.len() as u64) + self.memory.len() as u64
     }
 
-    /// How many messages were given up for a bound, or with a damaged file, since the outbox was opened.
+    /// The number of messages given up for a limit, or with a damaged file, since the outbox was opened.
     #[must_use]
     pub(crate) fn given_up(&self) -> u64 {
         self.given_up
     }
 
-    /// How many damaged files were moved aside since the outbox was opened.
+    /// The number of damaged files moved aside since the outbox was opened.
     #[cfg(test)]
     #[must_use]
     pub(crate) fn corrupt_files(&self) -> u32 {
@@ -178,19 +179,19 @@ impl Outbox {
     /// Whether messages are kept on disk. Otherwise they are only in memory.
     #[must_use]
     pub(crate) fn on_disk(&self) -> bool {
-        self.trouble.is_none()
+        self.outage.is_none()
     }
 
-    /// Brings the disk up to date, unless it failed a moment ago.
+    /// Writes to the disk, unless it failed a moment ago.
     fn save(&mut self, now_ms: u64) {
-        // A date that jumps back must not put the retry off for ever.
-        let wait = self.trouble.as_ref().is_some_and(|it| (it.since_ms..it.retry_at_ms).contains(&now_ms));
+        // A date that jumps back must not postpone the retry for ever.
+        let wait = self.outage.as_ref().is_some_and(|outage| (outage.since_ms..outage.retry_at_ms).contains(&now_ms));
         if !wait {
             let mut tried = self.try_save(now_ms);
             if tried.as_ref().is_err_and(DiskError::is_corruption) && self.move_aside() {
                 tried = self.try_save(now_ms);
             }
-            self.note(tried, now_ms);
+            self.log_outcome(tried, now_ms);
         }
         let most = MEMORY_ROWS_MAX.min(usize::try_from(self.bounds.rows_max).unwrap_or(usize::MAX));
         let over = self.memory.len().saturating_sub(most);
@@ -204,8 +205,8 @@ impl Outbox {
             none => none.insert(Disk::open(&self.bounds)?),
         };
         let last_row = disk.last_row()?;
-        if last_row >= self.next_row || self.memory.front().is_some_and(|it| it.row <= last_row) {
-            // The file was opened late: what came meanwhile is younger than what it holds.
+        if last_row >= self.next_row || self.memory.front().is_some_and(|entry| entry.row <= last_row) {
+            // The file was opened late: what arrived meanwhile is newer than its contents.
             self.generation += 1;
             self.acknowledged.clear();
             self.next_row = last_row + 1;
@@ -222,13 +223,13 @@ impl Outbox {
         Ok(())
     }
 
-    /// Remembers whether the disk works, and says so once when that changes.
-    fn note(&mut self, tried: Result<(), DiskError>, now_ms: u64) {
+    /// Records whether the disk works, and logs each change once.
+    fn log_outcome(&mut self, tried: Result<(), DiskError>, now_ms: u64) {
         let file = self.bounds.file.display();
         match tried {
             Ok(()) => {
-                if let Some(trouble) = self.trouble.take() {
-                    let outage = Duration::from_millis(now_ms.saturating_sub(trouble.since_ms));
+                if let Some(past) = self.outage.take() {
+                    let outage = Duration::from_millis(now_ms.saturating_sub(past.since_ms));
                     info!(%file, ?outage, "the outbox is on disk again");
                 }
             }
@@ -236,16 +237,16 @@ impl Outbox {
                 if !err.is_full() {
                     self.disk = None;
                 }
-                let since_ms = self.trouble.as_ref().map_or(now_ms, |it| it.since_ms.min(now_ms));
-                if self.trouble.is_none() {
+                let since_ms = self.outage.as_ref().map_or(now_ms, |outage| outage.since_ms.min(now_ms));
+                if self.outage.is_none() {
                     warn!(%file, %err, "the outbox cannot be written; readings are kept in memory. Check the disk and the folder");
                 }
-                self.trouble = Some(StreamError { since_ms, retry_at_ms: now_ms + RETRY_MS });
+                self.outage = Some(DiskOutage { since_ms, retry_at_ms: now_ms + RETRY_MS });
             }
         }
     }
 
-    /// Renames a damaged file so that a new one can be begun. False if that is not possible either.
+    /// Renames a damaged file so that a new one can be created. False if that fails, too.
     fn move_aside(&mut self) -> bool {
         let lost = self.disk.take().map_or(0, |disk| disk.rows);
         self.acknowledged.clear();
@@ -257,7 +258,7 @@ impl Outbox {
             return false;
         }
         for part in ["-wal", "-shm"] {
-            // Absent after a clean end. A log that belongs to the old file must not be applied to the new one.
+            // Absent after a clean shutdown. The old file's log must not be applied to the new file.
             match fs::rename(with_suffix(&file, part), with_suffix(&aside, part)) {
                 Err(err) if err.kind() != std::io::ErrorKind::NotFound => return false,
                 _ => (),
@@ -299,27 +300,27 @@ mod tests {
 
     fn numbers(outbox: &mut Outbox) -> Vec<u32> {
         let rows = outbox.batch(None, usize::MAX);
-        assert!(rows.is_sorted_by_key(|it| it.id));
-        rows.into_iter().map(|it| String::from_utf8(it.message.payload).unwrap().parse().unwrap()).collect()
+        assert!(rows.is_sorted_by_key(|row| row.id));
+        rows.into_iter().map(|row| String::from_utf8(row.message.payload).unwrap().parse().unwrap()).collect()
     }
 
     fn bytes_on_disk(bounds: &config::Outbox) -> u64 {
         ["", "-wal", "-shm"]
             .iter()
-            .filter_map(|it| fs::metadata(with_suffix(&bounds.file, it)).ok())
-            .map(|it| it.len())
+            .filter_map(|suffix| fs::metadata(with_suffix(&bounds.file, suffix)).ok())
+            .map(|metadata| metadata.len())
             .sum()
     }
 
     #[test]
-    fn what_was_pushed_is_there_after_a_restart_and_what_was_acknowledged_is_not() {
+    fn pushed_messages_survive_a_restart_and_acknowledged_ones_do_not() {
         let folder = tempfile::tempdir().unwrap();
         let bounds = bounds(folder.path());
         let mut outbox = Outbox::open(&bounds, NOW_MS);
         outbox.push(messages(0..5), NOW_MS);
         let rows = outbox.batch(None, 3);
         assert_eq!(rows.len(), 3);
-        rows.iter().for_each(|it| outbox.acknowledge(it.id));
+        rows.iter().for_each(|row| outbox.acknowledge(row.id));
         outbox.acknowledge(rows[0].id);
         assert_eq!((outbox.waiting(), numbers(&mut outbox)), (2, vec![3, 4]));
         outbox.tend(NOW_MS);
@@ -348,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn over_the_bound_of_rows_the_oldest_goes() {
+    fn above_the_limit_of_rows_the_oldest_are_given_up() {
         let folder = tempfile::tempdir().unwrap();
         let mut outbox = Outbox::open(&config::Outbox { rows_max: 10, ..bounds(folder.path()) }, NOW_MS);
         for n in 0..25 {
@@ -359,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn over_the_bound_of_bytes_the_oldest_goes() {
+    fn above_the_limit_of_bytes_the_oldest_are_given_up() {
         let folder = tempfile::tempdir().unwrap();
         let bounds = config::Outbox { bytes_max: 512 << 10, rows_max: 10_000_000, ..bounds(folder.path()) };
         let mut outbox = Outbox::open(&bounds, NOW_MS);
@@ -397,7 +398,7 @@ mod tests {
         outbox.tend(NOW_MS + 60_000);
         assert_eq!(numbers(&mut outbox), [0, 1, 2, 3]);
         outbox.tend(NOW_MS + 60_001);
-        // The row of 1970 hides the others from the look at the oldest, so they go with the next change.
+        // Only the oldest row is checked, and that of 1970 has no known age; the others are deleted with the next change.
         outbox.push(messages(4..5), NOW_MS + 60_001);
         assert_eq!((numbers(&mut outbox), outbox.given_up()), (vec![0, 3, 4], 2));
         outbox.push(messages(5..6), 6000);
@@ -418,7 +419,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_damaged_under_way_is_found_and_nothing_new_is_lost() {
+    fn a_page_damaged_meanwhile_is_found_and_nothing_new_is_lost() {
         let folder = tempfile::tempdir().unwrap();
         let bounds = bounds(folder.path());
         let mut outbox = Outbox::open(&bounds, NOW_MS);
@@ -477,7 +478,7 @@ mod tests {
         outbox.tend(NOW_MS + RETRY_MS);
         assert_eq!(numbers(&mut outbox), [0, 1, 2, 3, 4]);
         // An acknowledgement of a number that now names another row must not take that one away.
-        in_flight.iter().for_each(|it| outbox.acknowledge(it.id));
+        in_flight.iter().for_each(|row| outbox.acknowledge(row.id));
         outbox.tend(NOW_MS + RETRY_MS);
         assert_eq!(numbers(&mut outbox), [0, 1, 2, 3, 4]);
         assert_eq!(outbox.batch(Some(in_flight[1].id), 1)[0].message, messages(0..1)[0]);

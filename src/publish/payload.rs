@@ -1,33 +1,33 @@
-//! The topics and the texts under them: the interface that dashboards are built on.
+//! The topics and their payloads: the interface that dashboards are built on.
 //!
-//! All JSON is flat with fixed keys, so that Telegraf, Home Assistant and Node-RED need no script. Telegraf keeps
-//! numbers only, therefore every word has a number beside it.
+//! All JSON is flat with fixed keys, so that Telegraf, Home Assistant and Node-RED need no script. Telegraf stores
+//! numbers only, so every word has a number beside it.
 
 use serde::{Serialize, Serializer};
 
 use crate::wire::record::{CameraState, Outcome, Provider, Reading, Vital};
 
-/// No reading is longer, bytes.
+/// The longest reading, bytes.
 #[cfg(test)]
 pub(crate) const READING_BYTES_MAX: usize = 256;
 
-/// Times in a reading end here, ms: it means ten seconds or more.
-const TIME_MAX_MS: u16 = 9_999;
-/// Group sizes in a reading end here: it means so many people or more.
-const GROUP_MAX: i16 = 99;
-/// Published where the network does not estimate the group's size.
-const GROUP_UNKNOWN: i16 = -1;
+/// The largest time in a reading, ms: ten seconds or more.
+pub(crate) const TIME_MAX_MS: u16 = 9_999;
+/// The largest group size in a reading: 99 people or more.
+pub(crate) const GROUP_MAX: i16 = 99;
+/// The group size of a network that does not estimate it.
+pub(crate) const GROUP_UNKNOWN: i16 = -1;
 /// The code of a withheld reading is this minus the reason's code.
 const CODE_WITHHELD: i8 = -10;
-/// The version of these texts. It changes when a key changes its meaning or goes.
+/// The version of the payloads. It changes when a key changes its meaning or is removed.
 const VERSION: u8 = 1;
 
-/// The words of a box's status topic.
+/// The payload of a box's status topic.
 pub(crate) const ONLINE: &str = "online";
 /// See [`ONLINE`]; also the last will.
 pub(crate) const OFFLINE: &str = "offline";
 
-/// Where a box publishes.
+/// The topics of a box.
 #[derive(Clone, Debug)]
 pub(crate) struct Topics {
     base: String,
@@ -59,15 +59,15 @@ impl Topics {
     }
 }
 
-/// The text of a reading: at most 256 bytes, for every value that the gate lets through.
+/// The payload of a reading: at most 256 bytes for every record that the filter accepts.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct ReadingText {
     /// The version of this text: 1.
     v: u8,
     /// The end of the window, milliseconds since 1970 UTC.
     ts_ms: u64,
-    /// The run of the daemon. `(boot, seq)` names a reading of a camera for ever: a message that comes twice, which
-    /// QoS 1 allows, has the same pair twice.
+    /// The run of the daemon. `(boot, seq)` identifies a reading of a camera: a message that comes twice, which QoS 1
+    /// allows, has the same pair twice.
     boot: u32,
     /// The slot's number: it grows by one with every hop.
     seq: u64,
@@ -79,7 +79,7 @@ pub(crate) struct ReadingText {
     /// -21 `overload`, -22 `model_invalid`, -23 `paused`.
     code: i8,
     /// The probability of `positive`, 0 to 1, four digits. 0 in all three where the reading is withheld: what is
-    /// withheld (the mood of a group of one, say) must not be read off the probabilities.
+    /// withheld (the mood of a group of one, for example) must not be readable from the probabilities.
     #[serde(serialize_with = "probability")]
     p_positive: u16,
     /// The probability of `neutral`.
@@ -103,7 +103,7 @@ pub(crate) struct ReadingText {
 }
 
 impl ReadingText {
-    /// Puts a reading of this run of the daemon into its published form.
+    /// The payload of a reading of this run of the daemon.
     #[must_use]
     pub(crate) fn new(reading: &Reading, boot: u32) -> Self {
         let (label, code, reason, probabilities) = match reading.outcome {
@@ -125,7 +125,7 @@ impl ReadingText {
             p_neutral,
             p_negative,
             reason,
-            group_min: reading.group_at_least.map_or(GROUP_UNKNOWN, |it| i16::from(it).min(GROUP_MAX)),
+            group_min: reading.group_at_least.map_or(GROUP_UNKNOWN, |people| i16::from(people).min(GROUP_MAX)),
             sound: reading.sound.as_str(),
             offset_ms: reading.frame_offset_ms.min(TIME_MAX_MS),
             latency_ms: reading.latency_ms.min(TIME_MAX_MS),
@@ -138,11 +138,11 @@ impl ReadingText {
 fn probability<S: Serializer>(ten_thousandths: &u16, to: S) -> Result<S::Ok, S::Error> {
     match ten_thousandths {
         0 => to.serialize_u8(0),
-        it => to.serialize_f64(f64::from(*it) / 10_000.0),
+        _ => to.serialize_f64(f64::from(*ten_thousandths) / 10_000.0),
     }
 }
 
-/// What the process itself reports; the same in every camera's health.
+/// The figures of the whole box; the same in every camera's health.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct BoxFigures {
     /// Readings that the broker has not acknowledged.
@@ -151,15 +151,15 @@ pub(crate) struct BoxFigures {
     pub given_up: u64,
     /// Whether readings are on disk. Otherwise they are in memory, and a loss of power loses them.
     pub on_disk: bool,
-    /// Datagrams refused at the gate.
+    /// Datagrams that the record filter refused.
     pub refused: u64,
     /// How often the broker was lost.
     pub broker_outages: u32,
-    /// Whether the broker is connected: only for the page and the metrics, because a subscriber knows.
+    /// Whether the broker is connected. Only for the page and the metrics: a reader on MQTT knows it anyway.
     pub broker_connected: bool,
 }
 
-/// The text of a camera's health.
+/// The payload of a camera's health.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct HealthText {
     /// The version of this text: 1.
@@ -190,7 +190,7 @@ pub(crate) struct HealthText {
     key_ms: u16,
     /// Compressed bit rate, kbit/s.
     kbps: u32,
-    /// RTP packets lost on the way.
+    /// RTP packets lost in the network.
     packets_lost: u32,
     /// Access units thrown away because `infer` did not keep up.
     units_dropped: u32,
@@ -220,7 +220,7 @@ pub(crate) struct HealthText {
     given_up: u64,
     /// Of the whole box: 1 while readings are kept on disk, 0 while only in memory.
     outbox_on_disk: u8,
-    /// Of the whole box: datagrams refused at the gate.
+    /// Of the whole box: datagrams that the record filter refused.
     refused: u64,
     /// Of the whole box: how often the broker was lost.
     broker_outages: u32,
@@ -266,7 +266,7 @@ impl HealthText {
     }
 }
 
-/// What a box is.
+/// The payload of a box's description.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Info {
     /// The version of this text: 1.
@@ -283,12 +283,12 @@ pub(crate) struct Info {
     min_group: u8,
     /// From the end of one window to the end of the next, ms.
     hop_ms: u32,
-    /// What this box does with what it sees, in a sentence.
+    /// A sentence about privacy.
     privacy: &'static str,
 }
 
 impl Info {
-    /// The facts that do not change while the process runs; the provider is not known yet.
+    /// What does not change while the process runs; the provider is not known yet.
     #[must_use]
     pub(crate) fn new(boot: u32, model: &str, min_group: u8, hop_ms: u32) -> Self {
         Self {
@@ -303,17 +303,17 @@ impl Info {
         }
     }
 
-    /// Names what the network runs on. False if that is no news.
+    /// Sets what the network runs on. False if nothing changed.
     pub(crate) fn set_provider(&mut self, provider: Provider) -> bool {
-        let news = provider != Provider::None && provider.as_str() != self.provider;
-        if news {
+        let changed = provider != Provider::None && provider.as_str() != self.provider;
+        if changed {
             self.provider = provider.as_str();
         }
-        news
+        changed
     }
 }
 
-/// As JSON. These structures have only keys and numbers that JSON can hold, so the text is never empty.
+/// As JSON. These structures contain only what JSON can represent, so the text is never empty.
 #[must_use]
 pub(crate) fn json(text: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec(text).unwrap_or_default()
@@ -346,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn no_reading_is_longer_than_promised() {
+    fn no_reading_is_longer_than_its_bound() {
         let outcomes = Emotion::ALL.map(Outcome::Label).into_iter();
         let outcomes = outcomes.chain(Withheld::ALL.iter().copied().map(Outcome::Withheld));
         let mut longest = 0;
@@ -377,7 +377,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reading_reads_as_documented() {
+    fn a_reading_has_the_documented_form() {
         let reading = Reading { slot: 7, window_end_ms: 1_795_000_000_000, latency_ms: 88, ..largest() };
         assert_eq!(
             String::from_utf8(json(&ReadingText::new(&reading, 42))).unwrap(),
@@ -389,7 +389,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_withheld_has_no_probabilities() {
+    fn a_withheld_reading_has_no_probabilities() {
         let reading = Reading { outcome: Outcome::Withheld(Withheld::TooFewPeople), ..largest() };
         let text = String::from_utf8(json(&ReadingText::new(&reading, 42))).unwrap();
         assert!(
@@ -399,7 +399,7 @@ mod tests {
     }
 
     #[test]
-    fn the_provider_is_news_once() {
+    fn the_provider_changes_once() {
         let mut info = Info::new(1, "ger-small", 5, 5000);
         assert!(!info.set_provider(Provider::None));
         assert!(info.set_provider(Provider::Cpu));

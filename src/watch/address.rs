@@ -1,41 +1,41 @@
-//! Where to look, as one word: `mqtt://[USER@]HOST[:PORT][/PREFIX]`. Never with a password: shells and lists of
-//! processes show what was typed.
+//! The broker's address on the command line: `mqtt://[USER@]HOST[:PORT][/PREFIX]`. A password in it is refused, because
+//! shells and process lists show the command line.
 
 use std::{fmt, net::Ipv6Addr};
 
-/// No prefix of topics is longer; the configuration's own bound.
+/// The longest topic prefix, as in the configuration.
 const PREFIX_BYTES_MAX: usize = 64;
-/// The prefix of a box that sets none.
+/// The default prefix of the boxes.
 const PREFIX: &str = "edge-ger";
 
-/// A broker, and the fleet at it.
+/// A broker and the topic prefix of a fleet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Address {
     /// Encrypted: `mqtts`.
     pub secure: bool,
-    /// The user, if the broker wants one.
+    /// The user, if the broker requires one.
     pub user: Option<String>,
-    /// A name or an address; one of IPv6 without its brackets.
+    /// A name or an address; an IPv6 address without brackets.
     pub host: String,
-    /// 1883, or 8883 where it is encrypted, by default.
+    /// By default 1883, or 8883 with encryption.
     pub port: u16,
-    /// What the boxes' configurations call `mqtt.topic_prefix`.
+    /// `mqtt.topic_prefix` of the boxes.
     pub prefix: String,
 }
 
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let scheme = if self.secure { "mqtts" } else { "mqtt" };
-        let user = self.user.as_ref().map_or_else(String::new, |it| format!("{it}@"));
+        let user = self.user.as_ref().map_or_else(String::new, |user| format!("{user}@"));
         let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
         write!(f, "{scheme}://{user}{host}:{}/{}", self.port, self.prefix)
     }
 }
 
-/// Reads an address.
+/// Parses an address.
 ///
 /// # Errors
-/// What is wrong with it, and the cure; without the address, because it may hold a password.
+/// What is wrong with it, and the cure; without the address, because it may contain a password.
 pub(crate) fn parse(typed: &str) -> Result<Address, &'static str> {
     let (scheme, rest) = typed.split_once("://").ok_or("the scheme is missing: write mqtt://HOST or mqtts://HOST")?;
     let secure = match scheme {
@@ -43,7 +43,7 @@ pub(crate) fn parse(typed: &str) -> Result<Address, &'static str> {
         "mqtts" => true,
         _ => return Err("there is no such scheme: write mqtt://HOST, or mqtts://HOST where the broker encrypts"),
     };
-    // A password may hold any sign, so whatever stands before the last @ is the login.
+    // A password may contain any character, so everything before the last @ is the login.
     let (user, place) = rest.rsplit_once('@').map_or((None, rest), |(user, place)| (Some(user), place));
     let user = user.map(login).transpose()?;
     if place.contains(['?', '#', ' ']) || place.chars().any(char::is_control) {
@@ -54,7 +54,7 @@ pub(crate) fn parse(typed: &str) -> Result<Address, &'static str> {
     let port = match port {
         None if secure => 8883,
         None => 1883,
-        Some(port) => port.parse().ok().filter(|it| 0 < *it).ok_or("the port is no number from 1 to 65535")?,
+        Some(port) => port.parse().ok().filter(|port| 0 < *port).ok_or("the port is no number from 1 to 65535")?,
     };
     let prefix = match prefix.trim_end_matches('/') {
         "" => PREFIX,
@@ -67,15 +67,15 @@ pub(crate) fn parse(typed: &str) -> Result<Address, &'static str> {
 fn login(user: &str) -> Result<String, &'static str> {
     match user {
         "" => Err("the user before the @ is missing: write mqtt://USER@HOST"),
-        it if it.contains(':') => {
+        _ if user.contains(':') => {
             Err("a password must not stand in the address, because shells and lists of processes \
             show it: write it into a file, name that with --password-file, and write mqtt://USER@HOST")
         }
-        it if it.contains('/') => Err("an @ stands in the wrong place: write mqtt://[USER@]HOST[:PORT][/PREFIX]"),
-        it if it.chars().any(|it| it.is_control() || it.is_whitespace()) => {
+        _ if user.contains('/') => Err("an @ stands in the wrong place: write mqtt://[USER@]HOST[:PORT][/PREFIX]"),
+        _ if user.chars().any(|character| character.is_control() || character.is_whitespace()) => {
             Err("the user before the @ holds a space: write mqtt://USER@HOST")
         }
-        it => Ok(it.to_owned()),
+        _ => Ok(user.to_owned()),
     }
 }
 
@@ -90,13 +90,14 @@ fn host_and_port(authority: &str) -> Result<(&str, Option<&str>), &'static str> 
         }
         None => authority.split_once(':').map_or((authority, None), |(host, port)| (host, Some(port))),
     };
-    let fits = |it: u8| it.is_ascii_alphanumeric() || b"-_.".contains(&it);
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
     if host.is_empty() || !host.bytes().all(fits) { Err(WRONG) } else { Ok((host, port)) }
 }
 
 fn is_prefix(prefix: &str) -> bool {
-    let fits =
-        |level: &str| !level.is_empty() && level.bytes().all(|it| it.is_ascii_alphanumeric() || b"_-".contains(&it));
+    let fits = |level: &str| {
+        !level.is_empty() && level.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte))
+    };
     prefix.len() <= PREFIX_BYTES_MAX && prefix.split('/').all(fits)
 }
 

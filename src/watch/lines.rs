@@ -1,72 +1,74 @@
-//! A fleet in lines: for people as they come, for machines as JSON, and once as a table.
+//! A fleet as lines of text for people, as JSON for programs, and as one table.
 
 use serde_json::json;
 
 use super::{
-    fleet::{Fleet, News, Row, Sort, Totals, What},
+    fleet::{Change, Fleet, Row, Sort, Totals, Update},
     text::{Label, Reading},
 };
 use crate::service::logging::{date, time_of_day};
 
-/// How wide a bar of probabilities in a line is, characters.
+/// The width of a bar of probabilities, characters.
 const BAR_CHARS: usize = 20;
 
-/// News as a line for people.
-pub(super) fn line(news: &News) -> String {
-    let name = news.camera.as_ref().map_or_else(|| news.box_name.clone(), |it| format!("{}/{it}", news.box_name));
-    match &news.what {
-        What::Reading(it) if it.label == Label::Withheld => {
-            format!("{} {name:<32} withheld  {}\n", when(it), it.reason)
+/// An update as a line for people.
+pub(super) fn line(update: &Update) -> String {
+    let box_name = &update.box_name;
+    let name = update.camera.as_ref().map_or_else(|| box_name.clone(), |camera| format!("{box_name}/{camera}"));
+    match &update.change {
+        Change::Reading(reading) if reading.label == Label::Withheld => {
+            format!("{} {name:<32} withheld  {}\n", end_of_window(reading), reading.reason)
         }
-        What::Reading(it) => {
-            let [positive, neutral, negative] = it.probabilities;
+        Change::Reading(reading) => {
+            let [positive, neutral, negative] = reading.probabilities;
             format!(
                 "{} {name:<32} {:<9} +{positive:.2} ={neutral:.2} -{negative:.2} after {} ms\n",
-                when(it),
-                it.label.as_str(),
-                it.latency_ms
+                end_of_window(reading),
+                reading.label.as_str(),
+                reading.latency_ms
             )
         }
-        What::State(word) => format!("{:24} {name:<32} {word}\n", ""),
-        What::Removed => format!("{:24} {name:<32} removed\n", ""),
+        Change::State(word) => format!("{:24} {name:<32} {word}\n", ""),
+        Change::Removed => format!("{:24} {name:<32} removed\n", ""),
     }
 }
 
 /// The end of a reading's window, UTC.
-fn when(reading: &Reading) -> String {
+fn end_of_window(reading: &Reading) -> String {
     format!("{} {}", date(reading.ts_ms), time_of_day(reading.ts_ms))
 }
 
-/// News as a line for machines: flat, with the keys of the texts that boxes publish.
-pub(super) fn json_line(news: &News, retained: bool) -> String {
-    let (name, camera) = (&news.box_name, &news.camera);
-    let object = match &news.what {
-        What::Reading(it) => {
-            let [p_positive, p_neutral, p_negative] = it.probabilities.map(|it| (f64::from(it) * 1e4).round() / 1e4);
+/// An update as a line of JSON: flat, with the keys of the published payloads.
+pub(super) fn json_line(update: &Update, retained: bool) -> String {
+    let (name, camera) = (&update.box_name, &update.camera);
+    let object = match &update.change {
+        Change::Reading(reading) => {
+            let four_digits = |probability| (f64::from(probability) * 1e4).round() / 1e4;
+            let [p_positive, p_neutral, p_negative] = reading.probabilities.map(four_digits);
             json!({
-                "kind": "reading", "box": name, "camera": camera, "retained": retained, "ts_ms": it.ts_ms,
-                "boot": it.boot, "seq": it.seq, "label": it.label.as_str(), "p_positive": p_positive,
-                "p_neutral": p_neutral, "p_negative": p_negative, "reason": it.reason, "group_min": it.group_min,
-                "sound": it.sound, "latency_ms": it.latency_ms,
+                "kind": "reading", "box": name, "camera": camera, "retained": retained, "ts_ms": reading.ts_ms,
+                "boot": reading.boot, "seq": reading.seq, "label": reading.label.as_str(), "p_positive": p_positive,
+                "p_neutral": p_neutral, "p_negative": p_negative, "reason": reading.reason, "group_min": reading.group_min,
+                "sound": reading.sound, "latency_ms": reading.latency_ms,
             })
         }
-        What::State(word) => {
+        Change::State(word) => {
             json!({ "kind": "status", "box": name, "camera": camera, "retained": retained, "status": word })
         }
-        What::Removed => json!({ "kind": "removed", "box": name, "camera": camera }),
+        Change::Removed => json!({ "kind": "removed", "box": name, "camera": camera }),
     };
     format!("{object}\n")
 }
 
-/// The state of the connection as a line for machines.
+/// The state of the connection as a line of JSON.
 pub(super) fn json_state(state: &str) -> String {
     format!("{}\n", json!({ "kind": "connection", "state": state }))
 }
 
-/// Everything that is known, as a table.
+/// The whole state as a table.
 pub(super) fn table(fleet: &Fleet, now_ms: u64) -> String {
     let rows = fleet.rows("", Sort::Name, false);
-    let wide = rows.iter().map(|it| it.name().len()).chain([6]).max().unwrap_or(6);
+    let wide = rows.iter().map(|row| row.name().len()).chain([6]).max().unwrap_or(6);
     let mut table = format!(
         "{:<wide$}  {:<7}  {:<8}  {:>6}  {:<BAR_CHARS$}  {:>7}  provider\n",
         "camera", "state", "label", "age", "+ = -", "latency"
@@ -77,7 +79,7 @@ pub(super) fn table(fleet: &Fleet, now_ms: u64) -> String {
             "{:<wide$}  {:<7}  {label:<8}  {age:>6}  {bar:<BAR_CHARS$}  {latency:>7}  {}",
             row.name(),
             row.state(),
-            row.station.info.provider
+            row.box_state.info.provider
         );
         table += line.trim_end();
         table.push('\n');
@@ -90,13 +92,13 @@ pub(super) fn cells(row: &Row<'_>, bar_chars: usize, now_ms: u64) -> [String; 4]
     let Some(reading) = row.reading() else { return Default::default() };
     let bar = match reading.label {
         Label::Withheld => reading.reason.chars().take(bar_chars).collect(),
-        Label::Mood(_) => bar(reading.probabilities, bar_chars),
+        Label::Emotion(_) => bar(reading.probabilities, bar_chars),
     };
     let age = age(row.age_ms(now_ms).unwrap_or(0));
     [reading.label.as_str().to_owned(), age, bar, format!("{} ms", reading.latency_ms)]
 }
 
-/// Probabilities of positive, neutral and negative as so many signs `+`, `=` and `-` together.
+/// Probabilities of positive, neutral and negative as a bar of `+`, `=` and `-`, `chars` wide.
 pub(super) fn bar(probabilities: [f32; 3], chars: usize) -> String {
     let sum: f32 = probabilities.iter().sum();
     if sum <= 0.0 {
@@ -124,23 +126,23 @@ pub(super) fn age(ms: u64) -> String {
 }
 
 /// The fleet in one line.
-pub(super) fn totals(it: &Totals) -> String {
-    let unknown = if it.unknown == 0 { String::new() } else { format!(", {} unknown", it.unknown) };
+pub(super) fn totals(totals: &Totals) -> String {
+    let unknown = if totals.unknown == 0 { String::new() } else { format!(", {} unknown", totals.unknown) };
     let labels: Vec<_> =
-        Label::ALL.iter().zip(it.labels).map(|(label, count)| format!("{count} {}", label.as_str())).collect();
+        Label::ALL.iter().zip(totals.labels).map(|(label, count)| format!("{count} {}", label.as_str())).collect();
     let mut line = format!(
         "boxes: {} online, {} offline{unknown} · {} cameras: {} · {:.1} readings/s",
-        it.online,
-        it.offline,
-        it.cameras,
+        totals.online,
+        totals.offline,
+        totals.cameras,
         labels.join(", "),
-        it.readings_per_s
+        totals.readings_per_s
     );
-    if 0 < it.not_understood {
-        line += &format!(" · {} messages not understood", it.not_understood);
+    if 0 < totals.not_understood {
+        line += &format!(" · {} messages not understood", totals.not_understood);
     }
-    if 0 < it.beyond {
-        line += &format!(" · {} of more boxes than fit here", it.beyond);
+    if 0 < totals.over_limit {
+        line += &format!(" · {} of more boxes than fit here", totals.over_limit);
     }
     line
 }
@@ -148,7 +150,7 @@ pub(super) fn totals(it: &Totals) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{mqtt::Message, watch::text::Mood};
+    use crate::{mqtt::Message, wire::record::Emotion};
 
     const NOW_MS: u64 = 1_795_000_005_000;
 
@@ -157,7 +159,7 @@ mod tests {
             ts_ms: 1_795_000_000_000,
             boot: 42,
             seq: 7,
-            label: Label::Mood(Mood::Positive),
+            label: Label::Emotion(Emotion::Positive),
             probabilities: [0.8123, 0.1, 0.0877],
             reason: "none".into(),
             group_min: 5,
@@ -166,36 +168,36 @@ mod tests {
         }
     }
 
-    fn news(what: What) -> News {
-        News { box_name: "box-7".into(), camera: Some("hall".into()), what }
+    fn update(change: Change) -> Update {
+        Update { box_name: "box-7".into(), camera: Some("hall".into()), change }
     }
 
     #[test]
-    fn lines_say_what_happened() {
-        let check = |what, expected: &str| {
-            let line = line(&news(what));
+    fn lines_describe_updates() {
+        let check = |change, expected: &str| {
+            let line = line(&update(change));
             assert_eq!(line.split_whitespace().collect::<Vec<_>>().join(" "), expected);
             assert!(line.ends_with('\n'));
         };
-        check(What::Reading(reading()), "2026-11-18 11:06:40.000Z box-7/hall positive +0.81 =0.10 -0.09 after 88 ms");
+        check(Change::Reading(reading()), "2026-11-18 11:06:40.000Z box-7/hall positive +0.81 =0.10 -0.09 after 88 ms");
         let withheld = Reading { label: Label::Withheld, reason: "dark".into(), ..reading() };
-        check(What::Reading(withheld), "2026-11-18 11:06:40.000Z box-7/hall withheld dark");
-        check(What::State("stale"), "box-7/hall stale");
-        check(What::Removed, "box-7/hall removed");
+        check(Change::Reading(withheld), "2026-11-18 11:06:40.000Z box-7/hall withheld dark");
+        check(Change::State("stale"), "box-7/hall stale");
+        check(Change::Removed, "box-7/hall removed");
     }
 
     #[test]
     fn json_is_flat() {
-        let line = json_line(&news(What::Reading(reading())), true);
+        let line = json_line(&update(Change::Reading(reading())), true);
         let object: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&line).unwrap();
-        assert!(object.values().all(|it| it.is_number() || it.is_string() || it.is_boolean()), "{line}");
+        assert!(object.values().all(|value| value.is_number() || value.is_string() || value.is_boolean()), "{line}");
         assert_eq!(
             (&object["p_positive"], &object["seq"], &object["retained"]),
             (&json!(0.8123), &json!(7), &json!(true))
         );
-        let gone = News { camera: None, ..news(What::State("offline")) };
+        let offline = Update { camera: None, ..update(Change::State("offline")) };
         assert_eq!(
-            json_line(&gone, false),
+            json_line(&offline, false),
             "{\"box\":\"box-7\",\"camera\":null,\"kind\":\"status\",\"retained\":false,\"status\":\"offline\"}\n"
         );
     }
@@ -208,7 +210,7 @@ mod tests {
         check([0.33, 0.33, 0.34], "+++====---");
         check([0.04, 0.0, 0.96], "----------");
         check([0.0; 3], "          ");
-        // Whatever a box writes.
+        // A sum other than 1 is scaled.
         check([1.0, 1.0, 1.0], "+++====---");
     }
 
@@ -224,11 +226,11 @@ mod tests {
     }
 
     #[test]
-    fn the_table_says_all_that_is_known() {
+    fn the_table_shows_the_whole_state() {
         let mut fleet = Fleet::new("edge-ger");
         let mut take = |topic: &str, payload: &str| {
             let topic = format!("edge-ger/{topic}");
-            fleet.take(&Message { topic, payload: payload.into(), retained: true }, NOW_MS);
+            fleet.apply(&Message { topic, payload: payload.into(), retained: true }, NOW_MS);
         };
         take("box-7/status", "online");
         take("box-7/info", r#"{"version":"0.1.0","model":"m","provider":"cuda"}"#);

@@ -1,50 +1,40 @@
-//! The texts that boxes publish, as a stranger's: nothing is believed of their size, their numbers or their words.
+//! Parses the payloads that boxes publish. Nothing in them is trusted: neither size nor numbers nor words.
 
 use serde::Deserialize;
 
-use crate::wire::record::{CameraState, Emotion};
+use crate::{
+    publish::{payload, record_filter::DATE_MAX_MS},
+    wire::record::{CameraState, Emotion},
+};
 
-/// No text of ours is longer, bytes; `info` and `health` are the longest.
+/// Longer than any payload of a box, bytes; `info` and `health` are the longest.
 pub(crate) const TEXT_BYTES_MAX: usize = 4096;
-/// No word or name that is shown is longer, characters.
+/// Words and names are cut to this length, characters.
 const WORD_CHARS_MAX: usize = 40;
-/// The year 2286: the last date that a box publishes, ms since 1970 UTC.
-const DATE_MAX_MS: u64 = 9_999_999_999_999;
-/// Times are published up to here, ms.
-const TIME_MAX_MS: u64 = 9_999;
 
-/// What a slot of a camera came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// The label of a reading.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Label {
-    /// A mood.
-    Mood(Mood),
-    /// None was given.
+    /// The group's emotion.
+    Emotion(Emotion),
+    /// The box published none.
     Withheld,
-}
-
-/// The three moods, the best first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Mood {
-    /// See [`Emotion::Positive`].
-    Positive,
-    /// See [`Emotion::Neutral`].
-    Neutral,
-    /// See [`Emotion::Negative`].
-    Negative,
 }
 
 impl Label {
     /// All of them, in the order in which they are counted.
-    pub(crate) const ALL: [Self; 4] =
-        [Self::Mood(Mood::Positive), Self::Mood(Mood::Neutral), Self::Mood(Mood::Negative), Self::Withheld];
+    pub(crate) const ALL: [Self; 4] = [
+        Self::Emotion(Emotion::Positive),
+        Self::Emotion(Emotion::Neutral),
+        Self::Emotion(Emotion::Negative),
+        Self::Withheld,
+    ];
 
-    /// The word that is published.
+    /// The published word.
     #[must_use]
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
-            Self::Mood(Mood::Positive) => Emotion::Positive.as_str(),
-            Self::Mood(Mood::Neutral) => Emotion::Neutral.as_str(),
-            Self::Mood(Mood::Negative) => Emotion::Negative.as_str(),
+            Self::Emotion(emotion) => emotion.as_str(),
             Self::Withheld => "withheld",
         }
     }
@@ -59,22 +49,22 @@ pub(crate) struct Reading {
     pub boot: u32,
     /// The slot.
     pub seq: u64,
-    /// A mood, or none.
+    /// An emotion, or withheld.
     pub label: Label,
-    /// Of positive, neutral and negative, 0 to 1 each.
+    /// Of positive, neutral and negative, 0 to 1 each; all 0 where it is withheld.
     pub probabilities: [f32; 3],
-    /// Why there is none; `none` where there is one.
+    /// Why it is withheld; `none` where it is not.
     pub reason: String,
-    /// At least so many people; -1 where that is not known.
+    /// The least number of people; -1 where it is not known.
     pub group_min: i64,
     /// What became of the sound.
     pub sound: String,
-    /// From the end of the window until it left the box's network, ms, 0 to 9999.
+    /// From the end of the window until the reading left `infer`, ms, 0 to 9999.
     pub latency_ms: u64,
 }
 
 #[derive(Deserialize)]
-struct WrittenReading {
+struct ReadingPayload {
     ts_ms: u64,
     boot: u32,
     seq: u64,
@@ -88,48 +78,48 @@ struct WrittenReading {
     latency_ms: u64,
 }
 
-/// Reads a reading; `None` if it is none.
+/// Parses a reading; `None` if it is not one.
 #[must_use]
 pub(crate) fn reading(payload: &[u8]) -> Option<Reading> {
-    let it: WrittenReading = json(payload)?;
-    let probabilities = [it.p_positive, it.p_neutral, it.p_negative];
-    let label = Label::ALL.into_iter().find(|label| label.as_str() == it.label)?;
-    let fits = it.ts_ms <= DATE_MAX_MS && probabilities.iter().all(|it| (0.0..=1.0).contains(it));
-    fits.then(|| Reading {
-        ts_ms: it.ts_ms,
-        boot: it.boot,
-        seq: it.seq,
+    let parsed: ReadingPayload = json(payload)?;
+    let probabilities = [parsed.p_positive, parsed.p_neutral, parsed.p_negative];
+    let label = Label::ALL.into_iter().find(|label| label.as_str() == parsed.label)?;
+    let is_in_range = parsed.ts_ms <= DATE_MAX_MS && probabilities.iter().all(|p| (0.0..=1.0).contains(p));
+    is_in_range.then(|| Reading {
+        ts_ms: parsed.ts_ms,
+        boot: parsed.boot,
+        seq: parsed.seq,
         label,
         probabilities,
-        reason: word(&it.reason),
-        group_min: it.group_min.clamp(-1, 99),
-        sound: word(&it.sound),
-        latency_ms: it.latency_ms.min(TIME_MAX_MS),
+        reason: word(&parsed.reason),
+        group_min: parsed.group_min.clamp(payload::GROUP_UNKNOWN.into(), payload::GROUP_MAX.into()),
+        sound: word(&parsed.sound),
+        latency_ms: parsed.latency_ms.min(payload::TIME_MAX_MS.into()),
     })
 }
 
-/// What a box says of itself.
+/// The description of a box.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 pub(crate) struct Info {
     /// The daemon's version.
     pub version: String,
     /// The network's name.
     pub model: String,
-    /// What it runs on.
+    /// What the network runs on.
     pub provider: String,
 }
 
-/// Reads what a box says of itself; `None` if it says nothing of the kind.
+/// Parses a box's description; `None` if it is not one.
 #[must_use]
 pub(crate) fn info(payload: &[u8]) -> Option<Info> {
-    let it: Info = json(payload)?;
-    Some(Info { version: word(&it.version), model: word(&it.model), provider: word(&it.provider) })
+    let Info { version, model, provider } = json(payload)?;
+    Some(Info { version: word(&version), model: word(&model), provider: word(&provider) })
 }
 
-/// Reads a camera's state.
+/// Parses a camera's state.
 #[must_use]
 pub(crate) fn camera_state(payload: &[u8]) -> Option<CameraState> {
-    CameraState::ALL.iter().copied().find(|it| it.as_str().as_bytes() == payload)
+    CameraState::ALL.iter().copied().find(|state| state.as_str().as_bytes() == payload)
 }
 
 fn word(words: &str) -> String {
@@ -140,12 +130,12 @@ fn json<'a, T: Deserialize<'a>>(payload: &'a [u8]) -> Option<T> {
     if TEXT_BYTES_MAX < payload.len() { None } else { serde_json::from_slice(payload).ok() }
 }
 
-/// Words that a terminal only shows, cut to so many characters: without control characters, which begin its commands, and without those that turn
-/// the direction of writing.
+/// The text without control characters, which could command a terminal, and without those that change the direction of
+/// writing; at most `chars_max` characters.
 #[must_use]
-pub(crate) fn plain(words: &str, chars_max: usize) -> String {
-    let turns = |it| matches!(it, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{61c}' | '\u{feff}');
-    words.chars().filter(|it| !it.is_control() && !turns(*it)).take(chars_max).collect()
+pub(crate) fn plain(text: &str, chars_max: usize) -> String {
+    let is_direction = |character| matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{61c}' | '\u{feff}');
+    text.chars().filter(|character| !character.is_control() && !is_direction(*character)).take(chars_max).collect()
 }
 
 #[cfg(test)]
@@ -163,23 +153,26 @@ mod tests {
         record::Reading { outcome, window_end_ms: example::START_MS, ..example::reading(CameraId(0), 7) }
     }
 
-    /// The publisher's own texts are what is understood here.
+    /// The payloads that `publish` writes are those parsed here.
     #[test]
-    fn what_a_box_publishes_is_understood() {
+    fn the_payloads_of_a_box_are_parsed() {
         let read = |outcome| reading(&payload::json(&ReadingText::new(&record(outcome), 42))).unwrap();
-        let it = read(Outcome::Label(Emotion::Positive));
-        assert_eq!((it.ts_ms, it.boot, it.seq, it.label), (1_795_000_000_000, 42, 7, Label::Mood(Mood::Positive)));
-        assert_eq!((it.probabilities, it.reason.as_str()), ([0.8123, 0.1, 0.0877], "none"));
-        assert_eq!((it.group_min, it.sound.as_str(), it.latency_ms), (5, "present", 88));
-        let it = read(Outcome::Withheld(Withheld::VideoGap));
-        assert_eq!((it.label, it.reason.as_str()), (Label::Withheld, "video_gap"));
-        let it = info(&payload::json(&payload::Info::new(42, "edge-ger-3", 5, 5000))).unwrap();
-        assert_eq!((it.model.as_str(), it.provider.as_str()), ("edge-ger-3", "none"));
+        let parsed = read(Outcome::Label(Emotion::Positive));
+        assert_eq!(
+            (parsed.ts_ms, parsed.boot, parsed.seq, parsed.label),
+            (1_795_000_000_000, 42, 7, Label::Emotion(Emotion::Positive))
+        );
+        assert_eq!((parsed.probabilities, parsed.reason.as_str()), ([0.8123, 0.1, 0.0877], "none"));
+        assert_eq!((parsed.group_min, parsed.sound.as_str(), parsed.latency_ms), (5, "present", 88));
+        let parsed = read(Outcome::Withheld(Withheld::VideoGap));
+        assert_eq!((parsed.label, parsed.reason.as_str()), (Label::Withheld, "video_gap"));
+        let parsed = info(&payload::json(&payload::Info::new(42, "edge-ger-3", 5, 5000))).unwrap();
+        assert_eq!((parsed.model.as_str(), parsed.provider.as_str()), ("edge-ger-3", "none"));
         assert_eq!(camera_state(b"stale"), Some(CameraState::Stale));
     }
 
     #[test]
-    fn what_is_no_reading_is_not_taken() {
+    fn anything_but_a_reading_is_rejected() {
         let good =
             String::from_utf8(payload::json(&ReadingText::new(&record(Outcome::Label(Emotion::Neutral)), 42))).unwrap();
         let none = |from: &str, to: &str| {
@@ -197,11 +190,14 @@ mod tests {
     }
 
     #[test]
-    fn words_command_no_terminal() {
+    fn words_contain_no_terminal_commands() {
         assert_eq!(word("a\x1b[31mb\x07\r\nc\u{9b}2Jd\u{7f}e\u{202e}f"), "a[31mbc2Jdef");
         assert_eq!(word(&"x".repeat(1000)).len(), WORD_CHARS_MAX);
         let text = br#"{"version":"1\u001b]0;owned\u0007","model":"m\u0000","provider":"\u009bcpu","more":1}"#;
-        let it = info(text).unwrap();
-        assert_eq!((it.version.as_str(), it.model.as_str(), it.provider.as_str()), ("1]0;owned", "m", "cpu"));
+        let parsed = info(text).unwrap();
+        assert_eq!(
+            (parsed.version.as_str(), parsed.model.as_str(), parsed.provider.as_str()),
+            ("1]0;owned", "m", "cpu")
+        );
     }
 }

@@ -8,13 +8,13 @@ use tracing::debug;
 use super::{Entry, Message};
 use crate::config;
 
-/// A file that is not larger is checked as a whole when it is opened: 32 MiB take about 0.1 s on an SD card's cache.
+/// A file up to this size is checked as a whole when it is opened: 32 MiB take about 0.1 s from the page cache.
 const CHECK_BYTES_MAX: u64 = 32 << 20;
-/// Dates before 2020, ms since 1970, come from a clock that nobody has set yet, so such a row's age is unknown.
+/// Earlier dates (before 2020), ms since 1970, come from a clock that was not set yet; such a row's age is unknown.
 const DATE_MIN_MS: u64 = 1_577_836_800_000;
-/// So many rows are looked at for their age at a time, the oldest first; more than one push ever adds.
+/// How many rows are checked for their age at a time, the oldest first; more than one push adds.
 const AGE_ROWS: u32 = 512;
-/// An empty outbox keeps so many pages, 256 KiB, for the next readings.
+/// How many free pages an empty outbox keeps for the next readings: 256 KiB.
 const FREE_PAGES_MAX: i64 = 64;
 /// "edge" in ASCII: marks the file as ours.
 const APPLICATION_ID: i64 = 0x6564_6765;
@@ -28,7 +28,7 @@ pub(super) struct Disk {
     pub(super) rows: u64,
 }
 
-/// What a transaction did.
+/// The number of rows that a transaction deleted, and how many of them were given up for a limit.
 #[derive(Debug, Default)]
 pub(super) struct Done {
     pub(super) deleted: u64,
@@ -46,7 +46,7 @@ pub(super) enum DiskError {
 }
 
 impl DiskError {
-    /// Whether the file itself is at fault, so that a new one would work.
+    /// Whether the file itself is damaged, so that a new one would work.
     pub(super) fn is_corruption(&self) -> bool {
         match self {
             Self::Damaged(_) | Self::Foreign => true,
@@ -56,18 +56,18 @@ impl DiskError {
         }
     }
 
-    /// Whether the connection is still good for reading.
+    /// Whether the disk is full; the connection can still be used for reading.
     pub(super) fn is_full(&self) -> bool {
         matches!(self, Self::Sqlite(err) if err.sqlite_error_code() == Some(ErrorCode::DiskFull))
     }
 }
 
-/// Rows from before this date are too old. `None` while the date is not known.
+/// Rows older than this date have expired. `None` while the date is not known.
 fn cutoff_ms(bounds: &config::Outbox, now_ms: u64) -> Option<u64> {
     (DATE_MIN_MS <= now_ms).then(|| now_ms.saturating_sub(u64::from(bounds.age_max_s) * 1000))
 }
 
-/// SQLite keeps integers signed. No date reaches the sign.
+/// SQLite stores signed integers; no date is that large.
 fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
@@ -78,7 +78,7 @@ fn unsigned(number: i64) -> u64 {
 
 impl Disk {
     pub(super) fn open(bounds: &config::Outbox) -> Result<Self, DiskError> {
-        let size = fs::metadata(&bounds.file).map_or(0, |it| it.len());
+        let size = fs::metadata(&bounds.file).map_or(0, |metadata| metadata.len());
         let connection = Connection::open(&bounds.file)?;
         connection.busy_timeout(Duration::from_millis(250))?;
         let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
@@ -88,7 +88,7 @@ impl Disk {
             return Err(DiskError::Foreign);
         }
         if tables == 0 {
-            // Only an empty file accepts this one; it lets a file that was once large become small again.
+            // Can only be set in an empty file; it allows a large file to shrink again.
             connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
         }
         connection.pragma_update(None, "journal_mode", "WAL")?;
@@ -121,10 +121,10 @@ impl Disk {
         select.query_row([], |row| row.get(0))
     }
 
-    /// Whether the oldest row is too old, and known to be.
+    /// Whether the oldest row has expired. False if its age is unknown.
     pub(super) fn oldest_is_expired(&self, bounds: &config::Outbox, now_ms: u64) -> bool {
         let Some(cutoff) = cutoff_ms(bounds, now_ms) else { return false };
-        self.oldest_ms().is_ok_and(|oldest| oldest.is_some_and(|it| (DATE_MIN_MS..cutoff).contains(&it)))
+        self.oldest_ms().is_ok_and(|oldest| oldest.is_some_and(|at_ms| (DATE_MIN_MS..cutoff).contains(&at_ms)))
     }
 
     fn oldest_ms(&self) -> rusqlite::Result<Option<u64>> {
@@ -145,7 +145,7 @@ impl Disk {
         rows.filter(|row| !row.as_ref().is_ok_and(|(row, _)| except.contains(row))).take(count).collect()
     }
 
-    /// Gives pages back that a long outage had taken, if more than this many are free.
+    /// Returns free pages to the file system after a long outage, if there are more than `free_max`.
     fn shrink(&self, free_max: i64) -> rusqlite::Result<()> {
         let free: i64 = self.connection.pragma_query_value(None, "freelist_count", |row| row.get(0))?;
         if free <= free_max {
@@ -158,7 +158,7 @@ impl Disk {
         Ok(())
     }
 
-    /// One transaction: what is acknowledged goes, what is new comes, what is over a bound goes.
+    /// One transaction: deletes acknowledged rows, adds new ones, and deletes the oldest above a limit.
     pub(super) fn save(
         &mut self,
         new: &[Entry],
@@ -191,7 +191,7 @@ impl Disk {
             () if rows == done.deleted => self.shrink(FREE_PAGES_MAX),
             () => Ok(()),
         };
-        // The rows are safe by now, so this must not look like a failure of theirs.
+        // The rows are stored by now, so an error here must not count as a failure to store them.
         shrunk.unwrap_or_else(|err| debug!(%err, "the outbox could not be made smaller"));
         Ok(done)
     }
@@ -228,22 +228,22 @@ fn delete_over_bytes(
         if used <= pages_max || rows == 0 {
             return Ok(deleted);
         }
-        // Rows are of one size, so the surplus of pages is also the surplus of rows; one more makes the loop end.
+        // Rows have about the same size, so the surplus of pages is also the surplus of rows; one more ends the loop.
         let surplus = (rows * (used - pages_max) / used + 1).min(rows);
         deleted += delete_oldest(transaction, surplus)?;
         rows -= surplus;
     }
 }
 
-/// How large the write-ahead log may become, bytes. It and its index are on disk beside the file, so twice as much
-/// is set aside for them.
+/// The largest write-ahead log, bytes. The log and its index are on disk beside the file, so twice this much is
+/// reserved for them.
 fn log_bytes_max(bounds: &config::Outbox) -> u64 {
     (bounds.bytes_max / 8).min(1 << 20)
 }
 
 #[cfg(test)]
 impl Disk {
-    /// The fake of a full disk: with `PRAGMA max_page_count` SQLite answers as it does when the kernel says ENOSPC.
+    /// Simulates a full disk: above `PRAGMA max_page_count` SQLite reports the same error as for ENOSPC.
     pub(super) fn fake_size(&self, pages: u32) {
         self.connection.query_row(&format!("PRAGMA max_page_count = {pages}"), [], |_| Ok(())).unwrap();
     }
