@@ -340,6 +340,29 @@ mod tests {
         }
     }
 
+    /// The layout: processes of one build must agree on it, and a change needs another [`LAYOUT`].
+    #[test]
+    fn records_have_these_bytes() {
+        let check = |record: Record, golden: &str| {
+            let hex: String = record.to_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+            assert_eq!(hex.trim_end_matches('0'), golden, "{record:?}");
+        };
+        check(Record::Reading(reading()), "0101030001000105921000000000000090019aefa1010000bb1fe8036d03780058003d");
+        let withheld = Outcome::Withheld(Withheld::Dark);
+        check(
+            Record::Reading(Reading { outcome: withheld, group_at_least: None, ..reading() }),
+            "01010300000601ff921000000000000090019aefa1010000bb1fe8036d03780058003d",
+        );
+        check(
+            Record::Vital(vital()),
+            "0201010002080402630280073804c409e803020016f4d8ff1900a00f000007000000080000002823000048ee00000a000000030000000c",
+        );
+        check(
+            Record::ProbeRecord(probe::tests::record()),
+            "030107000529325d0628000000b004000034080000905f01008011c9ffa6ebd4fe80fd4cffda0202005400e803d007581b002a751500000000d204",
+        );
+    }
+
     #[test]
     fn what_is_not_a_record_is_refused() {
         let good = Record::Reading(reading()).to_bytes();
