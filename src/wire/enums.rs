@@ -1,5 +1,12 @@
 //! The words that records speak: closed lists, each word with a number that never changes its meaning.
 
+use binrw::{
+    BinRead, BinResult, BinWrite, Endian,
+    io::{Read, Seek, Write},
+};
+
+use super::Malformed;
+
 /// A group's emotion, in the order of the networks' outputs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Emotion {
@@ -36,9 +43,10 @@ impl Emotion {
     }
 }
 
-/// Makes an enum with fixed numbers and words, and the ways between them.
+/// Makes an enum with fixed numbers and words, and the ways between them. In a record it is one byte; `$field` is what
+/// a number that is not in the list is refused as.
 macro_rules! closed_list {
-    ($(#[$meta:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident = $code:literal $word:literal,)+ }) => {
+    ($(#[$meta:meta])* $name:ident as $field:literal { $($(#[$doc:meta])* $variant:ident = $code:literal $word:literal,)+ }) => {
         $(#[$meta])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub enum $name { $($(#[$doc])* $variant = $code,)+ }
@@ -56,7 +64,7 @@ macro_rules! closed_list {
             /// The one with this number.
             #[must_use]
             pub fn from_code(code: u8) -> Option<Self> {
-                Self::ALL.iter().copied().find(|it| it.code() == code)
+                Self::ALL.iter().copied().find(|value| value.code() == code)
             }
 
             /// The word that is published.
@@ -65,13 +73,33 @@ macro_rules! closed_list {
                 match self { $(Self::$variant => $word,)+ }
             }
         }
+
+        // Derived, a number that is not in the list would be refused without the field's name.
+        impl BinRead for $name {
+            type Args<'a> = ();
+
+            fn read_options<R: Read + Seek>(reader: &mut R, endian: Endian, (): ()) -> BinResult<Self> {
+                let pos = reader.stream_position()?;
+                let malformed = Malformed { what: "record", field: $field };
+                Self::from_code(u8::read_options(reader, endian, ())?)
+                    .ok_or_else(|| binrw::Error::Custom { pos, err: Box::new(malformed) })
+            }
+        }
+
+        impl BinWrite for $name {
+            type Args<'a> = ();
+
+            fn write_options<W: Write + Seek>(&self, writer: &mut W, endian: Endian, (): ()) -> BinResult<()> {
+                self.code().write_options(writer, endian, ())
+            }
+        }
     };
 }
 
 closed_list! {
     /// Why a slot has no label. A closed list: dashboards may rely on it.
-    Withheld {
-        /// The process, the network or the camera is still starting.
+    Withheld as "reason" {
+        /// The room, the model or the camera is still starting.
         Starting = 1 "starting",
         /// The camera sends nothing.
         CameraOffline = 2 "camera_offline",
@@ -95,14 +123,14 @@ closed_list! {
         Overload = 11 "overload",
         /// The network answered with something that is not a number.
         ModelInvalid = 12 "model_invalid",
-        /// Camera and microphone were closed: the box is paused, or the time is outside of `camera.schedule`.
+        /// Nobody looked or listened: somebody paused the box, or it is outside of `camera.schedule`.
         Paused = 13 "paused",
     }
 }
 
 closed_list! {
     /// Whether a camera can be relied on right now.
-    CameraState {
+    CameraState as "state" {
         /// Pictures arrive.
         Online = 1 "online",
         /// Connected, but no picture for a while.
@@ -114,7 +142,7 @@ closed_list! {
 
 closed_list! {
     /// Why a camera is not online, in the words an installer can act on.
-    CameraFault {
+    CameraFault as "fault" {
         /// Nothing is wrong.
         None = 0 "none",
         /// The first connection is still under way.
@@ -139,14 +167,14 @@ closed_list! {
         SoundOnly = 10 "sound_only",
         /// Anything else; the log has the words.
         Other = 11 "other",
-        /// It is disconnected on purpose: the box is paused, or the time is outside of `camera.schedule`.
+        /// It is meant to be away: somebody paused the box, or it is outside of `camera.schedule`.
         Paused = 12 "paused",
     }
 }
 
 closed_list! {
     /// How far a connection to a camera has come. Each step includes those before it.
-    Step {
+    Step as "step" {
         /// It does not answer, or has not been asked yet.
         None = 0 "none",
         /// It takes connections at its address and port; a file or device is open.
@@ -166,7 +194,7 @@ closed_list! {
 
 closed_list! {
     /// How a camera's picture is compressed.
-    PictureCodec {
+    PictureCodec as "codec" {
         /// Not known yet.
         Unknown = 0 "unknown",
         /// H.264.
@@ -180,7 +208,7 @@ closed_list! {
 
 closed_list! {
     /// What became of the sound of a window.
-    SoundState {
+    SoundState as "sound" {
         /// None is configured.
         Off = 0 "off",
         /// There, and used.
@@ -196,7 +224,7 @@ closed_list! {
 
 closed_list! {
     /// The rung of the execution-provider ladder in use.
-    Provider {
+    Provider as "provider" {
         /// No network runs yet.
         None = 0 "none",
         /// ONNX Runtime's CPU provider.

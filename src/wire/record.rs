@@ -1,11 +1,13 @@
 //! The one thing that leaves `infer`: records of exactly 64 bytes.
 //!
 //! A record has room for numbers and for enums from closed lists, and for nothing else: a picture does not fit.
-//! All integers are little-endian; unused bytes are zero and are checked to be zero.
+//! The first byte is the kind of record and the second the version of the layout; the fields follow in the order in
+//! which they are declared, integers little-endian. Unused bytes are zero and are checked to be zero.
 
 pub mod example;
 mod probe;
 
+use binrw::{BinRead, BinWrite, io::Cursor};
 pub(crate) use probe::{HUM_NONE_CDB, LEVEL_NONE_CDB, MOTION_NONE_MILLI, ProbeRecord};
 
 pub(crate) use super::enums::{CameraFault, CameraState, PictureCodec, Provider, SoundState, Step};
@@ -16,7 +18,9 @@ use super::{CameraId, Malformed};
 pub(crate) const RECORD_BYTES: usize = 64;
 
 /// How a slot ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, BinRead, BinWrite)]
+#[br(try_map = Self::from_codes)]
+#[bw(map = Self::codes)]
 pub enum Outcome {
     /// With a label.
     Label(Emotion),
@@ -24,23 +28,47 @@ pub enum Outcome {
     Withheld(Withheld),
 }
 
+impl Outcome {
+    /// The label's number from 1 on, or 0; and the reason's number, or 0.
+    fn codes(&self) -> [u8; 2] {
+        match self {
+            Self::Label(emotion) => [1 + *emotion as u8, 0],
+            Self::Withheld(reason) => [0, reason.code()],
+        }
+    }
+
+    fn from_codes(codes: [u8; 2]) -> Result<Self, Malformed> {
+        match codes {
+            [0, reason] => Withheld::from_code(reason).map(Self::Withheld).ok_or(bad("reason")),
+            [label @ 1..=3, 0] => Ok(Self::Label(Emotion::ALL[usize::from(label - 1)])),
+            _ => Err(bad("label")),
+        }
+    }
+}
+
 /// What one slot of one camera came to.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, BinRead, BinWrite)]
+#[brw(little)]
 pub struct Reading {
     /// Which camera.
+    #[br(map = CameraId)]
+    #[bw(map = |camera| camera.0)]
     pub camera: CameraId,
+    /// A label or a reason.
+    pub outcome: Outcome,
+    /// What became of the sound.
+    pub sound: SoundState,
+    /// The estimated group size as the lower bound of its bucket; none where the network does not estimate it.
+    #[br(map = |bucket: u8| Some(bucket).filter(|bucket| *bucket != GROUP_UNKNOWN))]
+    #[bw(map = |bucket| bucket.unwrap_or(GROUP_UNKNOWN))]
+    pub group_at_least: Option<u8>,
     /// Which slot of the grid; unique within a boot of the daemon.
     pub slot: u64,
     /// When the window ended, milliseconds since 1970 UTC.
     pub window_end_ms: u64,
-    /// A label or a reason.
-    pub outcome: Outcome,
     /// Calibrated, smoothed probabilities in units of 1/10000, summing to 10000 where a network ran, else all zero.
+    #[br(assert(is_distribution(&probabilities), bad("probabilities")))]
     pub probabilities: [u16; 3],
-    /// The estimated group size as the lower bound of its bucket; none where the network does not estimate it.
-    pub group_at_least: Option<u8>,
-    /// What became of the sound.
-    pub sound: SoundState,
     /// The distance of the worst frame from its wanted moment, ms.
     pub frame_offset_ms: u16,
     /// From the end of the window to the moment when this record was written, ms, capped.
@@ -50,9 +78,12 @@ pub struct Reading {
 }
 
 /// How a camera is doing. Counters run from the start of the room.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, BinRead, BinWrite)]
+#[brw(little)]
 pub struct Vital {
     /// Which camera.
+    #[br(map = CameraId)]
+    #[bw(map = |camera| camera.0)]
     pub camera: CameraId,
     /// Whether it can be relied on.
     pub state: CameraState,
@@ -62,32 +93,6 @@ pub struct Vital {
     pub sound: SoundState,
     /// The rung that inference runs on.
     pub provider: Provider,
-    /// The camera's frame rate, hundredths of a frame per second.
-    pub fps_x100: u16,
-    /// The measured key-frame distance, ms; 0 before it is known.
-    pub key_distance_ms: u16,
-    /// Compressed bit rate, kbit/s.
-    pub kbps: u32,
-    /// RTP packets lost on the way.
-    pub packets_lost: u32,
-    /// Access units thrown away because `infer` did not keep up.
-    pub units_dropped: u32,
-    /// How often the camera was lost.
-    pub outages: u16,
-    /// The sound's level, hundredths of a dB below full scale; -10000 for digital silence or none.
-    pub level_cdb: i16,
-    /// The camera's clock against this machine's, parts per million.
-    pub camera_drift_ppm: i16,
-    /// The microphone's clock against this machine's, parts per million.
-    pub sound_drift_ppm: i16,
-    /// Decoding and scaling of one frame, microseconds, a running mean.
-    pub decode_us: u32,
-    /// One run of the network, microseconds, a running mean.
-    pub inference_us: u32,
-    /// Slots that ended with a label.
-    pub labelled: u32,
-    /// Slots that ended without one.
-    pub withheld: u32,
     /// Mean luma of the last frame, 0 to 255.
     pub luma: u8,
     /// How the picture is compressed.
@@ -96,6 +101,32 @@ pub struct Vital {
     pub width: u16,
     /// Height of the picture as it is sent, pixels; 0 before it is known.
     pub height: u16,
+    /// The camera's frame rate, hundredths of a frame per second.
+    pub fps_x100: u16,
+    /// The measured key-frame distance, ms; 0 before it is known.
+    pub key_distance_ms: u16,
+    /// How often the camera was lost.
+    pub outages: u16,
+    /// The sound's level, hundredths of a dB below full scale; -10000 for digital silence or none.
+    pub level_cdb: i16,
+    /// The camera's clock against this machine's, parts per million.
+    pub camera_drift_ppm: i16,
+    /// The microphone's clock against this machine's, parts per million.
+    pub sound_drift_ppm: i16,
+    /// Compressed bit rate, kbit/s.
+    pub kbps: u32,
+    /// RTP packets lost on the way.
+    pub packets_lost: u32,
+    /// Access units thrown away because `infer` did not keep up.
+    pub units_dropped: u32,
+    /// Decoding and scaling of one frame, microseconds, a running mean.
+    pub decode_us: u32,
+    /// One run of the network, microseconds, a running mean.
+    pub inference_us: u32,
+    /// Slots that ended with a label.
+    pub labelled: u32,
+    /// Slots that ended without one.
+    pub withheld: u32,
     /// Sound samples thrown away by full rings or gaps, milliseconds.
     pub sound_lost_ms: u32,
 }
@@ -123,13 +154,15 @@ impl Record {
     /// The record's bytes.
     #[must_use]
     pub fn to_bytes(&self) -> [u8; RECORD_BYTES] {
-        let mut bytes = Writer::default();
-        match self {
-            Self::Reading(reading) => write_reading(&mut bytes, reading),
-            Self::Vital(vital) => write_vital(&mut bytes, vital),
-            Self::ProbeRecord(record) => probe::write(&mut bytes, record),
-        }
-        bytes.buffer
+        let mut buffer = [0; RECORD_BYTES];
+        let mut cursor = Cursor::new(&mut buffer[..]);
+        let written = match self {
+            Self::Reading(reading) => (KIND_READING, LAYOUT, *reading).write_le(&mut cursor),
+            Self::Vital(vital) => (KIND_VITAL, LAYOUT, *vital).write_le(&mut cursor),
+            Self::ProbeRecord(record) => (KIND_PROBE, LAYOUT, *record).write_le(&mut cursor),
+        };
+        debug_assert!(written.is_ok(), "every kind of record fits into {RECORD_BYTES} bytes");
+        buffer
     }
 
     /// Reads a record.
@@ -137,174 +170,30 @@ impl Record {
     /// # Errors
     /// When the size, the layout, a code, a sum or an unused byte is not what it must be.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, Malformed> {
-        let buffer: &[u8; RECORD_BYTES] = bytes.try_into().map_err(|_| bad("size"))?;
-        let mut bytes = Reader { buffer, at: 0 };
-        let record = match (bytes.u8(), bytes.u8()) {
-            (KIND_READING, LAYOUT) => Self::Reading(read_reading(&mut bytes)?),
-            (KIND_VITAL, LAYOUT) => Self::Vital(read_vital(&mut bytes)?),
-            (KIND_PROBE, LAYOUT) => Self::ProbeRecord(probe::read(&mut bytes)?),
+        let [kind, layout, rest @ ..] = <&[u8; RECORD_BYTES]>::try_from(bytes).map_err(|_| bad("size"))?;
+        let mut cursor = Cursor::new(&rest[..]);
+        let read = match (*kind, *layout) {
+            (KIND_READING, LAYOUT) => BinRead::read_le(&mut cursor).map(Self::Reading),
+            (KIND_VITAL, LAYOUT) => BinRead::read_le(&mut cursor).map(Self::Vital),
+            (KIND_PROBE, LAYOUT) => BinRead::read_le(&mut cursor).map(Self::ProbeRecord),
             _ => return Err(bad("kind")),
         };
-        if buffer[bytes.at..].iter().any(|it| *it != 0) {
+        let record = read.map_err(|error| error.custom_err::<Malformed>().cloned().unwrap_or(bad("size")))?;
+        let used = usize::try_from(cursor.position()).unwrap_or(rest.len());
+        if rest.iter().skip(used).any(|byte| *byte != 0) {
             return Err(bad("padding"));
         }
         Ok(record)
     }
 }
 
-fn bad(field: &'static str) -> Malformed {
+const fn bad(field: &'static str) -> Malformed {
     Malformed { what: "record", field }
 }
 
-fn write_reading(bytes: &mut Writer, reading: &Reading) {
-    let (label, reason) = match reading.outcome {
-        Outcome::Label(emotion) => (1 + emotion as u8, 0),
-        Outcome::Withheld(reason) => (0, reason.code()),
-    };
-    bytes.put(&[KIND_READING, LAYOUT]);
-    bytes.put(&reading.camera.0.to_le_bytes());
-    bytes.put(&[label, reason, reading.sound.code(), reading.group_at_least.unwrap_or(GROUP_UNKNOWN)]);
-    bytes.put(&reading.slot.to_le_bytes());
-    bytes.put(&reading.window_end_ms.to_le_bytes());
-    reading.probabilities.iter().for_each(|it| bytes.put(&it.to_le_bytes()));
-    bytes.put(&reading.frame_offset_ms.to_le_bytes());
-    bytes.put(&reading.latency_ms.to_le_bytes());
-    bytes.put(&reading.inference_ms.to_le_bytes());
-}
-
-fn read_reading(bytes: &mut Reader<'_>) -> Result<Reading, Malformed> {
-    let camera = CameraId(bytes.u16());
-    let outcome = match (bytes.u8(), bytes.u8()) {
-        (0, reason) => Outcome::Withheld(Withheld::from_code(reason).ok_or(bad("reason"))?),
-        (label @ 1..=3, 0) => Outcome::Label(Emotion::ALL[usize::from(label - 1)]),
-        _ => return Err(bad("label")),
-    };
-    let sound = SoundState::from_code(bytes.u8()).ok_or(bad("sound"))?;
-    let group_at_least = Some(bytes.u8()).filter(|it| *it != GROUP_UNKNOWN);
-    let reading = Reading {
-        camera,
-        outcome,
-        sound,
-        group_at_least,
-        slot: bytes.u64(),
-        window_end_ms: bytes.u64(),
-        probabilities: [bytes.u16(), bytes.u16(), bytes.u16()],
-        frame_offset_ms: bytes.u16(),
-        latency_ms: bytes.u16(),
-        inference_ms: bytes.u16(),
-    };
-    match reading.probabilities.iter().map(|it| u32::from(*it)).sum() {
-        0_u32 | 10_000 => Ok(reading),
-        _ => Err(bad("probabilities")),
-    }
-}
-
-fn write_vital(bytes: &mut Writer, vital: &Vital) {
-    bytes.put(&[KIND_VITAL, LAYOUT]);
-    bytes.put(&vital.camera.0.to_le_bytes());
-    bytes.put(&[vital.state.code(), vital.fault.code(), vital.sound.code(), vital.provider.code(), vital.luma]);
-    bytes.put(&[vital.codec.code()]);
-    for number in [vital.width, vital.height, vital.fps_x100, vital.key_distance_ms, vital.outages] {
-        bytes.put(&number.to_le_bytes());
-    }
-    for number in [vital.level_cdb, vital.camera_drift_ppm, vital.sound_drift_ppm] {
-        bytes.put(&number.to_le_bytes());
-    }
-    for number in [
-        vital.kbps,
-        vital.packets_lost,
-        vital.units_dropped,
-        vital.decode_us,
-        vital.inference_us,
-        vital.labelled,
-        vital.withheld,
-        vital.sound_lost_ms,
-    ] {
-        bytes.put(&number.to_le_bytes());
-    }
-}
-
-fn read_vital(bytes: &mut Reader<'_>) -> Result<Vital, Malformed> {
-    Ok(Vital {
-        camera: CameraId(bytes.u16()),
-        state: CameraState::from_code(bytes.u8()).ok_or(bad("state"))?,
-        fault: CameraFault::from_code(bytes.u8()).ok_or(bad("fault"))?,
-        sound: SoundState::from_code(bytes.u8()).ok_or(bad("sound"))?,
-        provider: Provider::from_code(bytes.u8()).ok_or(bad("provider"))?,
-        luma: bytes.u8(),
-        codec: PictureCodec::from_code(bytes.u8()).ok_or(bad("codec"))?,
-        width: bytes.u16(),
-        height: bytes.u16(),
-        fps_x100: bytes.u16(),
-        key_distance_ms: bytes.u16(),
-        outages: bytes.u16(),
-        level_cdb: bytes.i16(),
-        camera_drift_ppm: bytes.i16(),
-        sound_drift_ppm: bytes.i16(),
-        kbps: bytes.u32(),
-        packets_lost: bytes.u32(),
-        units_dropped: bytes.u32(),
-        decode_us: bytes.u32(),
-        inference_us: bytes.u32(),
-        labelled: bytes.u32(),
-        withheld: bytes.u32(),
-        sound_lost_ms: bytes.u32(),
-    })
-}
-
-struct Writer {
-    buffer: [u8; RECORD_BYTES],
-    at: usize,
-}
-
-impl Default for Writer {
-    fn default() -> Self {
-        Self { buffer: [0; RECORD_BYTES], at: 0 }
-    }
-}
-
-impl Writer {
-    fn put(&mut self, bytes: &[u8]) {
-        self.buffer[self.at..self.at + bytes.len()].copy_from_slice(bytes);
-        self.at += bytes.len();
-    }
-}
-
-struct Reader<'a> {
-    buffer: &'a [u8; RECORD_BYTES],
-    at: usize,
-}
-
-impl Reader<'_> {
-    fn take<const N: usize>(&mut self) -> [u8; N] {
-        let from = self.at;
-        self.at += N;
-        std::array::from_fn(|i| self.buffer[from + i])
-    }
-
-    fn u8(&mut self) -> u8 {
-        self.take::<1>()[0]
-    }
-
-    fn u16(&mut self) -> u16 {
-        u16::from_le_bytes(self.take())
-    }
-
-    fn i16(&mut self) -> i16 {
-        i16::from_le_bytes(self.take())
-    }
-
-    fn u32(&mut self) -> u32 {
-        u32::from_le_bytes(self.take())
-    }
-
-    fn i32(&mut self) -> i32 {
-        i32::from_le_bytes(self.take())
-    }
-
-    fn u64(&mut self) -> u64 {
-        u64::from_le_bytes(self.take())
-    }
+/// Whether probabilities are those of a network that ran, or of none.
+fn is_distribution(probabilities: &[u16; 3]) -> bool {
+    matches!(probabilities.iter().map(|share| u32::from(*share)).sum(), 0_u32 | 10_000)
 }
 
 #[cfg(test)]

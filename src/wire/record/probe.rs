@@ -1,8 +1,10 @@
 //! What an installer wants to know of one camera beside its vitals. Only a dry run sends this record.
 
+use binrw::{BinRead, BinWrite};
+
 use super::{
     super::estimate::{Estimate, Estimates},
-    CameraId, KIND_PROBE, LAYOUT, Malformed, Reader, Step, Writer, bad,
+    CameraId, Step, bad, is_distribution,
 };
 
 /// In place of a level where nothing was heard, hundredths of a dB.
@@ -14,18 +16,26 @@ pub(crate) const MOTION_NONE_MILLI: u16 = u16::MAX;
 
 /// What one camera, its sound and the network on it look like, about once a second. Numbers that are measured over
 /// time forget what was before a few seconds ago, so that the effect of turning a lens or a knob shows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, BinRead, BinWrite)]
+#[brw(little)]
 pub struct ProbeRecord {
     /// Which camera.
+    #[br(map = CameraId)]
+    #[bw(map = |camera| camera.0)]
     pub camera: CameraId,
     /// How far the connection has come.
     pub step: Step,
     /// Standard deviation of luma over the newest picture in the network's size, 0 to 127. 0 before the first one.
     pub contrast: u8,
-    /// Variance of the Laplacian of luma of the newest picture, capped at 65535: the higher, the sharper. 0 before the
-    /// first one. The picture is first brought to a width of [`Self::SHARPNESS_WIDTH`] pixels by averaging, so that
-    /// cameras of different sizes can be compared; one that is narrower stays as it is.
-    pub sharpness: u16,
+    /// The mains frequency of that hum, Hz: 50 or 60; 0 where there is none.
+    #[br(assert(matches!(hum_hz, 0 | 50 | 60), bad("hum")))]
+    pub hum_hz: u8,
+    /// How sure that is, percent; 0 outside a clap test. It is to be relied on from
+    /// [`Self::CLAP_CONFIDENCE_MIN`] on.
+    pub clap_confidence: u8,
+    /// How many claps the test has heard and seen so far, of the last half minute. Six to ten are wanted, at an uneven
+    /// pace, one in about two seconds, with the hands together for a moment after each.
+    pub claps: u8,
     /// Since the picture last changed by `gates.motion_min` or more, ms. 0 before the first one. About one picture a
     /// second is decoded, so that less than 2000 means nothing.
     pub frozen_ms: u32,
@@ -45,33 +55,30 @@ pub struct ProbeRecord {
     pub noise_floor_cdb: i16,
     /// The largest sample of the last seconds, hundredths of a dB below full scale; [`LEVEL_NONE_CDB`] without sound.
     pub peak_cdb: i16,
-    /// How many of 1000 samples of the last seconds are at full scale.
-    pub clipped_permille: u16,
     /// The power of mains hum and its harmonics against all other sound of the last seconds, hundredths of a dB;
     /// [`HUM_NONE_CDB`] where there is no hum.
     pub hum_cdb: i16,
-    /// The mains frequency of that hum, Hz: 50 or 60; 0 where there is none.
-    pub hum_hz: u8,
     /// The clap test: what to set `sync.offset_ms` to, whatever it is set to now: how much later the sound of an event
     /// arrives than its picture, ms. 0 while [`Self::claps`] is 0.
     pub clap_offset_ms: i16,
-    /// How sure that is, percent; 0 outside a clap test. It is to be relied on from
-    /// [`Self::CLAP_CONFIDENCE_MIN`] on.
-    pub clap_confidence: u8,
-    /// How many claps the test has heard and seen so far, of the last half minute. Six to ten are wanted, at an uneven
-    /// pace, one in about two seconds, with the hands together for a moment after each.
-    pub claps: u8,
-    /// The network's answer for the newest window, calibrated but not smoothed, in units of 1/10000 and in the order
-    /// of `Emotion::ALL`; zero where it sees too few people, or no window was inferred.
-    pub probabilities: [u16; 3],
+    /// Variance of the Laplacian of luma of the newest picture, capped at 65535: the higher, the sharper. 0 before the
+    /// first one. The picture is first brought to a width of [`Self::SHARPNESS_WIDTH`] pixels by averaging, so that
+    /// cameras of different sizes can be compared; one that is narrower stays as it is.
+    pub sharpness: u16,
+    /// How many of 1000 samples of the last seconds are at full scale.
+    pub clipped_permille: u16,
     /// What the network estimates of the newest window beside the emotion, thousandths; 0 where it does not.
     pub estimates_permille: Estimates<u16>,
+    /// The network's answer for the newest window, calibrated but not smoothed, in units of 1/10000 and in the order
+    /// of `Emotion::ALL`; zero where it sees too few people, or no window was inferred.
+    #[br(assert(is_distribution(&probabilities), bad("probabilities")))]
+    pub probabilities: [u16; 3],
+    /// The slot of the newest window, so that each of the probabilities is counted once; 0 before the first.
+    pub slot: u64,
     /// The motion of the newest window, in thousandths of a level: what `gates.motion_min` is compared with, which is
     /// the mean absolute difference of luma to the frame before, of the frame where it is largest. Capped at 65.534
     /// levels; [`MOTION_NONE_MILLI`] where the window has too few frames, or none with a frame before it.
     pub motion_milli: u16,
-    /// The slot of the newest window, so that each of the probabilities is counted once; 0 before the first.
-    pub slot: u64,
 }
 
 impl ProbeRecord {
@@ -112,59 +119,6 @@ impl ProbeRecord {
     #[must_use]
     pub fn motion(&self) -> Option<f64> {
         (self.motion_milli != MOTION_NONE_MILLI).then(|| f64::from(self.motion_milli) / 1000.0)
-    }
-}
-
-pub(super) fn write(bytes: &mut Writer, record: &ProbeRecord) {
-    bytes.put(&[KIND_PROBE, LAYOUT]);
-    bytes.put(&record.camera.0.to_le_bytes());
-    bytes.put(&[record.step.code(), record.contrast, record.hum_hz, record.clap_confidence, record.claps]);
-    for number in [record.frozen_ms, record.jitter_us, record.round_trip_us, record.packets] {
-        bytes.put(&number.to_le_bytes());
-    }
-    bytes.put(&record.camera_clock_ms.to_le_bytes());
-    for number in [record.noise_floor_cdb, record.peak_cdb, record.hum_cdb, record.clap_offset_ms] {
-        bytes.put(&number.to_le_bytes());
-    }
-    for number in [record.sharpness, record.clipped_permille] {
-        bytes.put(&number.to_le_bytes());
-    }
-    record.estimates_permille.iter().chain(&record.probabilities).for_each(|number| bytes.put(&number.to_le_bytes()));
-    bytes.put(&record.slot.to_le_bytes());
-    bytes.put(&record.motion_milli.to_le_bytes());
-}
-
-pub(super) fn read(bytes: &mut Reader<'_>) -> Result<ProbeRecord, Malformed> {
-    let camera = CameraId(bytes.u16());
-    let step = Step::from_code(bytes.u8()).ok_or(bad("step"))?;
-    let (contrast, hum_hz, clap_confidence, claps) = (bytes.u8(), bytes.u8(), bytes.u8(), bytes.u8());
-    let record = ProbeRecord {
-        camera,
-        step,
-        contrast,
-        hum_hz,
-        clap_confidence,
-        claps,
-        frozen_ms: bytes.u32(),
-        jitter_us: bytes.u32(),
-        round_trip_us: bytes.u32(),
-        packets: bytes.u32(),
-        camera_clock_ms: bytes.i32(),
-        noise_floor_cdb: bytes.i16(),
-        peak_cdb: bytes.i16(),
-        hum_cdb: bytes.i16(),
-        clap_offset_ms: bytes.i16(),
-        sharpness: bytes.u16(),
-        clipped_permille: bytes.u16(),
-        estimates_permille: Estimate::ALL.map(|_| bytes.u16()),
-        probabilities: [bytes.u16(), bytes.u16(), bytes.u16()],
-        slot: bytes.u64(),
-        motion_milli: bytes.u16(),
-    };
-    match (hum_hz, record.probabilities.iter().map(|share| u32::from(*share)).sum()) {
-        (0 | 50 | 60, 0_u32 | 10_000) => Ok(record),
-        (0 | 50 | 60, _) => Err(bad("probabilities")),
-        _ => Err(bad("hum")),
     }
 }
 
