@@ -42,20 +42,20 @@ fn main() {
 /// A clip of noise into the network's numbers.
 fn spectrogram() -> impl FnMut() {
     // Mean and deviation of a network; they do not change how long it takes.
-    let mut ear = SoundFeatures::Mel(Box::new(Mel::new(-30.0, 18.0)));
+    let mut features = SoundFeatures::Mel(Box::new(Mel::new(-30.0, 18.0)));
     let samples: Vec<_> = (0..sound::SAMPLES).map(|_| fastrand::f32() - 0.5).collect();
     let mut out = vec![0.0; sound::LEN];
-    move || ear.fill(divan::black_box(&samples), divan::black_box(&mut out)).unwrap()
+    move || features.fill(divan::black_box(&samples), divan::black_box(&mut out)).unwrap()
 }
 
 /// A camera's frame of noise to the network's size.
 fn small_picture() -> impl FnMut() {
-    let mut squash = Resize::new(SIDE, SIDE);
+    let mut resize = Resize::new(SIDE, SIDE);
     let bytes: Vec<_> = (0..WIDTH * HEIGHT * 3).map(|_| fastrand::u8(..)).collect();
-    let mut out = vec![0; squash.bytes()];
+    let mut out = vec![0; resize.bytes()];
     move || {
         let picture = Rgb { bytes: &bytes, width: WIDTH, height: HEIGHT, stride: WIDTH as usize * 3 };
-        squash.squash(divan::black_box(picture), divan::black_box(&mut out)).unwrap();
+        resize.resize(divan::black_box(picture), divan::black_box(&mut out)).unwrap();
     }
 }
 
@@ -121,7 +121,7 @@ fn best_ms(mut work: impl FnMut()) -> f64 {
 fn peers() -> serde_json::Value {
     let benches = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches");
     let said = Command::new(benches.join(".venv/bin/python")).arg(benches.join("peer/micro.py")).output();
-    let parsed = said.map(|it| serde_json::from_slice(&it.stdout));
+    let parsed = said.map(|output| serde_json::from_slice(&output.stdout));
     match parsed {
         Ok(Ok(times)) => times,
         Ok(Err(error)) => {
@@ -144,8 +144,8 @@ fn table([mel_ms, picture_ms, masks_ms]: [f64; 3], peers: &serde_json::Value) {
             return;
         };
         let times = peer_ms / ours_ms;
-        let goal =
-            goal.map_or(String::new(), |it| format!("at least {it}: {}", if it <= times { "met" } else { "MISSED" }));
+        let goal = goal
+            .map_or(String::new(), |goal| format!("at least {goal}: {}", if goal <= times { "met" } else { "MISSED" }));
         println!("{what:34} {:14} {peer_ms:>8.2} {ours_ms:>8.2} {times:>7.1}  {goal}", format!("{peer} {version}"));
     };
     line("mel of a 5 s clip", ("librosa", "mel_ms"), mel_ms, Some(5.0));

@@ -14,7 +14,7 @@ use std::{
 };
 
 pub(crate) use self::{
-    figures::{Answered, Figures, Interval},
+    figures::{Figures, Interval, Prediction},
     report::Report,
     table::Labelled,
 };
@@ -29,7 +29,7 @@ use crate::{
     wire::record::Emotion,
 };
 
-/// Progress is told after so many clips.
+/// Progress is logged after so many clips.
 const TELL_EVERY: usize = 100;
 
 /// What to evaluate.
@@ -80,8 +80,8 @@ pub(crate) enum Error {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Outcome {
     /// The network answered.
-    Answered(Answered),
-    /// It was not asked, since a sense is missing that it cannot do without.
+    Answered(Prediction),
+    /// It was not asked, because pictures or sound that it needs are missing.
     Withheld,
     /// It answered with something that is not a number.
     NotFinite,
@@ -91,7 +91,7 @@ pub(crate) enum Outcome {
 
 /// How long the clips took, all together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Spent {
+pub(crate) struct Durations {
     /// Demuxing, decoding, colour, resampling.
     pub decoding: Span,
     /// Scaling, normalising, the spectrogram.
@@ -120,7 +120,7 @@ pub(crate) fn run(task: &Task, clock: &Arc<dyn Clock>) -> Result<Report, Error> 
         session,
         contract,
         clock: Arc::clone(clock),
-        spent: Spent::default(),
+        durations: Durations::default(),
     };
     let mut outcomes = Vec::with_capacity(labels.clips.len());
     for clip in &labels.clips {
@@ -136,8 +136,8 @@ pub(crate) fn run(task: &Task, clock: &Arc<dyn Clock>) -> Result<Report, Error> 
     if let Some(predictions) = predictions {
         predictions.finish()?;
     }
-    let Evaluation { session, contract, spent, .. } = evaluation;
-    Ok(Report::new(&contract, &file, session.provider(), labels, outcomes, spent))
+    let Evaluation { session, contract, durations, .. } = evaluation;
+    Ok(Report::new(&contract, &file, session.provider(), labels, outcomes, durations))
 }
 
 /// A network at work on clips.
@@ -146,7 +146,7 @@ struct Evaluation {
     session: Session,
     contract: Contract,
     clock: Arc<dyn Clock>,
-    spent: Spent,
+    durations: Durations,
 }
 
 impl Evaluation {
@@ -156,17 +156,17 @@ impl Evaluation {
             Ok(read) => read,
             Err(err) => return Ok((Outcome::Undecodable(err.to_string()), Modalities::None)),
         };
-        self.spent.decoding = self.spent.decoding + read.decoding;
-        self.spent.features = self.spent.features + read.features;
+        self.durations.decoding = self.durations.decoding + read.decoding;
+        self.durations.features = self.durations.features + read.features;
         if read.modalities == Modalities::None {
             return Ok((Outcome::Withheld, Modalities::None));
         }
         let begun = self.clock.now();
         let answer = self.session.run(1)?.first().copied();
-        self.spent.inference = self.spent.inference + (self.clock.now() - begun);
+        self.durations.inference = self.durations.inference + (self.clock.now() - begun);
         let Some(Ok(answer)) = answer else { return Ok((Outcome::NotFinite, Modalities::None)) };
-        let answered = Answered::new(clip.truth, answer.logits, self.contract.temperature);
-        Ok((Outcome::Answered(answered), read.modalities))
+        let prediction = Prediction::new(clip.truth, answer.logits, self.contract.temperature);
+        Ok((Outcome::Answered(prediction), read.modalities))
     }
 }
 

@@ -26,7 +26,7 @@ pub struct Polygon(Vec<Corner>);
 
 /// Why corners make no polygon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
+pub enum PolygonError {
     /// Fewer than three.
     TooFew,
     /// More than [`CORNERS_MAX`].
@@ -42,22 +42,22 @@ impl Polygon {
     ///
     /// # Errors
     /// When they make none.
-    pub fn new(corners: Vec<Corner>) -> Result<Self, Fault> {
+    pub fn new(corners: Vec<Corner>) -> Result<Self, PolygonError> {
         match corners.as_slice() {
-            [_, _, _, ..] if CORNERS_MAX < corners.len() => Err(Fault::TooMany),
+            [_, _, _, ..] if CORNERS_MAX < corners.len() => Err(PolygonError::TooMany),
             [first, _, _, ..] => {
                 let from = |corner: &Corner| [0, 1].map(|i| i64::from(corner[i]) - i64::from(first[i]));
                 let others: Vec<_> = corners.iter().map(from).collect();
                 let on_one_line = others.iter().all(|a| others.iter().all(|b| a[0] * b[1] == a[1] * b[0]));
-                if corners.iter().flatten().any(|it| WHOLE < *it) {
-                    Err(Fault::Outside)
+                if corners.iter().flatten().any(|coordinate| WHOLE < *coordinate) {
+                    Err(PolygonError::Outside)
                 } else if on_one_line {
-                    Err(Fault::NoArea)
+                    Err(PolygonError::NoArea)
                 } else {
                     Ok(Self(corners))
                 }
             }
-            _ => Err(Fault::TooFew),
+            _ => Err(PolygonError::TooFew),
         }
     }
 
@@ -231,7 +231,7 @@ mod tests {
     /// A picture of covered (#) and other cells.
     fn drawn(cells: &Cells) -> String {
         let row = |spans: &[Range<u32>]| {
-            let cell = |x: u32| if spans.iter().any(|it| it.contains(&x)) { '#' } else { '.' };
+            let cell = |x: u32| if spans.iter().any(|span| span.contains(&x)) { '#' } else { '.' };
             (0..cells.columns).map(cell).chain(['\n']).collect::<String>()
         };
         cells.rows().map(row).collect()
@@ -239,11 +239,11 @@ mod tests {
 
     #[track_caller]
     fn check(polygons: &[&[Corner]], size: (u32, u32), cell: u32, expected: &str) {
-        let polygons: Vec<_> = polygons.iter().map(|it| polygon(it)).collect();
+        let polygons: Vec<_> = polygons.iter().map(|corners| polygon(corners)).collect();
         let cells = Cells::touched(&polygons, size, cell);
         assert_eq!(drawn(&cells), expected);
         let left: String = drawn(&cells).replace('\n', "");
-        let marked: usize = cells.left().into_iter().map(|it| left[it].matches('.').count()).sum();
+        let marked: usize = cells.left().into_iter().map(|range| left[range].matches('.').count()).sum();
         assert_eq!(marked, left.matches('.').count(), "{:?}", cells.left());
         assert_eq!(cells.left().iter().map(Range::len).sum::<usize>(), marked, "{:?}", cells.left());
     }
@@ -285,18 +285,18 @@ mod tests {
     #[test]
     fn corners_that_make_no_polygon_are_refused() {
         let check = |corners: &[Corner], fault| assert_eq!(Polygon::new(corners.to_vec()), Err(fault), "{corners:?}");
-        check(&[], Fault::TooFew);
-        check(&[[0, 0], [1, 1]], Fault::TooFew);
-        check(&[[0, 0], [1, 1], [0, 10_001]], Fault::Outside);
-        check(&[[7, 7], [7, 7], [7, 7]], Fault::NoArea);
-        check(&[[0, 0], [0, 0], [5, 5], [10, 10]], Fault::NoArea);
-        check(&[[1, 2]; CORNERS_MAX + 1], Fault::TooMany);
+        check(&[], PolygonError::TooFew);
+        check(&[[0, 0], [1, 1]], PolygonError::TooFew);
+        check(&[[0, 0], [1, 1], [0, 10_001]], PolygonError::Outside);
+        check(&[[7, 7], [7, 7], [7, 7]], PolygonError::NoArea);
+        check(&[[0, 0], [0, 0], [5, 5], [10, 10]], PolygonError::NoArea);
+        check(&[[1, 2]; CORNERS_MAX + 1], PolygonError::TooMany);
         assert!(Polygon::new(vec![[0, 0], [0, 0], [5, 5], [10, 11]]).is_ok());
     }
 
     /// How often a polygon goes round a point, by angles: another way than the one above.
     fn winding(polygon: &Polygon, (x, y): (f64, f64)) -> f64 {
-        let at: Vec<_> = polygon.0.iter().map(|it| (f64::from(it[0]) - x, f64::from(it[1]) - y)).collect();
+        let at: Vec<_> = polygon.0.iter().map(|corner| (f64::from(corner[0]) - x, f64::from(corner[1]) - y)).collect();
         let angle = |((ax, ay), (bx, by)): ((f64, f64), (f64, f64))| (ax * by - ay * bx).atan2(ax * bx + ay * by);
         at.iter().copied().zip(at.iter().copied().cycle().skip(1)).map(angle).sum::<f64>() / std::f64::consts::TAU
     }
@@ -317,7 +317,7 @@ mod tests {
             }
             from <= to
         };
-        let at: Vec<_> = polygon.0.iter().map(|it| (f64::from(it[0]), f64::from(it[1]))).collect();
+        let at: Vec<_> = polygon.0.iter().map(|corner| (f64::from(corner[0]), f64::from(corner[1]))).collect();
         at.iter().zip(at.iter().cycle().skip(1)).any(|(a, b)| clips(*a, *b))
     }
 
@@ -336,7 +336,7 @@ mod tests {
             let Ok(polygon) = Polygon::new(corners) else { return Ok(()) };
             let cells = Cells::touched(std::slice::from_ref(&polygon), (width, height), cell);
             let rows: Vec<_> = cells.rows().map(<[_]>::to_vec).collect();
-            let covered = |x: u32, y: u32| rows[y as usize].iter().any(|it| it.contains(&x));
+            let covered = |x: u32, y: u32| rows[y as usize].iter().any(|span| span.contains(&x));
             let whole = f64::from(WHOLE);
             for (x, y) in points {
                 if 0.5 < winding(&polygon, (x * whole, y * whole)).abs() {

@@ -16,7 +16,7 @@ const SEED: u64 = 0;
 
 /// What the network said of one clip.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Answered {
+pub(crate) struct Prediction {
     /// What people said.
     pub truth: Emotion,
     /// The likeliest emotion.
@@ -27,7 +27,7 @@ pub(crate) struct Answered {
     confidence_before: f64,
 }
 
-impl Answered {
+impl Prediction {
     /// From logits in the order of [`Emotion::ALL`]. Of equal ones the first is predicted.
     #[must_use]
     pub(crate) fn new(truth: Emotion, logits: [f32; 3], temperature: f32) -> Self {
@@ -72,7 +72,7 @@ pub(crate) struct Figures {
 impl Figures {
     /// `None` without any answer.
     #[must_use]
-    pub(crate) fn of(answers: &[Answered]) -> Option<Self> {
+    pub(crate) fn of(answers: &[Prediction]) -> Option<Self> {
         let whole = Sums::of(answers.iter()).scores();
         let mut random = fastrand::Rng::with_seed(SEED);
         let mut drawn = Vec::with_capacity(RESAMPLES);
@@ -115,7 +115,7 @@ struct Sums {
 }
 
 impl Sums {
-    fn of<'a>(answers: impl Iterator<Item = &'a Answered>) -> Self {
+    fn of<'a>(answers: impl Iterator<Item = &'a Prediction>) -> Self {
         let mut sums = Self::default();
         for answer in answers {
             sums.confusion[place(answer.truth)][place(answer.predicted)] += 1;
@@ -137,7 +137,7 @@ impl Sums {
             let answered: f64 = self.confusion.iter().map(|row| f64::from(row[at])).sum();
             2.0 * hit(at) / (sum(&self.confusion[at]) + answered).max(1.0)
         };
-        let error = |gaps: &[f64; BINS]| gaps.iter().map(|it| it.abs()).sum::<f64>() / all;
+        let error = |gaps: &[f64; BINS]| gaps.iter().map(|gap| gap.abs()).sum::<f64>() / all;
         [
             (0..3).map(hit).sum::<f64>() / all,
             (0..3).map(f1).sum::<f64>() / 3.0,
@@ -158,10 +158,10 @@ mod tests {
     use super::*;
     use crate::wire::record::Emotion::{Negative, Neutral, Positive};
 
-    fn answered(truth: Emotion, predicted: Emotion, chance: f64) -> Answered {
+    fn answered(truth: Emotion, predicted: Emotion, chance: f64) -> Prediction {
         let mut probabilities = [(1.0 - chance) / 2.0; 3];
         probabilities[place(predicted)] = chance;
-        Answered { truth, predicted, probabilities, confidence_before: 0.5 }
+        Prediction { truth, predicted, probabilities, confidence_before: 0.5 }
     }
 
     #[test]
@@ -200,12 +200,12 @@ mod tests {
 
     #[test]
     fn the_temperature_changes_confidence_and_no_label() {
-        let answer = Answered::new(Neutral, [1.0, 3.0, 1.0], 2.0);
+        let answer = Prediction::new(Neutral, [1.0, 3.0, 1.0], 2.0);
         assert_eq!(answer.predicted, Neutral);
         let expected = |t: f64| (2.0 / t).exp() / (2.0 + (2.0 / t).exp());
         assert!((answer.probabilities[1] - expected(2.0)).abs() < 1e-12);
         assert!((answer.confidence_before - expected(1.0)).abs() < 1e-12);
-        assert_eq!(Answered::new(Neutral, [2.0; 3], 1.0).predicted, Positive, "of equal ones the first");
+        assert_eq!(Prediction::new(Neutral, [2.0; 3], 1.0).predicted, Positive, "of equal ones the first");
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::fmt::{self, Display};
 
 use serde_json::{Value, json};
 
-use super::{Figures, Interval, Outcome, Spent, place, table::Labels};
+use super::{Durations, Figures, Interval, Outcome, place, table::Labels};
 use crate::{
     infer::contract::{Contract, ModelFile},
     time::Span,
@@ -26,7 +26,7 @@ pub(crate) struct Report {
     undecodable: Vec<(String, String)>,
     figures: Option<Figures>,
     temperature: f32,
-    spent: Spent,
+    durations: Durations,
     /// How many clips the times are of.
     read: usize,
     declared: Value,
@@ -39,14 +39,14 @@ impl Report {
         provider: Provider,
         labels: Labels,
         outcomes: Vec<Outcome>,
-        spent: Spent,
+        durations: Durations,
     ) -> Self {
         let mut counts = [0; 3];
         labels.clips.iter().for_each(|clip| counts[place(clip.truth)] += 1);
         let (mut withheld, mut not_finite, mut undecodable, mut answers) = (vec![], vec![], vec![], vec![]);
         for (clip, outcome) in labels.clips.into_iter().zip(outcomes) {
             match outcome {
-                Outcome::Answered(answered) => answers.push(answered),
+                Outcome::Answered(prediction) => answers.push(prediction),
                 Outcome::Withheld => withheld.push(clip.name),
                 Outcome::NotFinite => not_finite.push(clip.name),
                 Outcome::Undecodable(reason) => undecodable.push((clip.name, reason)),
@@ -65,7 +65,7 @@ impl Report {
             undecodable,
             figures: Figures::of(&answers),
             temperature: contract.temperature,
-            spent,
+            durations,
             declared: contract.document.get("evaluation").cloned().unwrap_or(Value::Null),
         }
     }
@@ -83,8 +83,8 @@ impl Report {
         self.figures.as_ref()
     }
 
-    fn per_clip(&self, spent: Span) -> f64 {
-        spent.as_secs_f64() / self.read.max(1) as f64
+    fn per_clip(&self, duration: Span) -> f64 {
+        duration.as_secs_f64() / self.read.max(1) as f64
     }
 
     /// Whether the contract's own figures are of these labels, by the hash of their file.
@@ -107,10 +107,9 @@ impl Report {
     /// Everything as one JSON object. Shares and times in seconds are rounded to six decimals.
     #[must_use]
     pub(crate) fn to_json(&self) -> Value {
-        let interval =
-            |it: Interval| json!({"value": rounded(it.value), "low": rounded(it.low), "high": rounded(it.high)});
+        let interval = |figure: Interval| json!({"value": rounded(figure.value), "low": rounded(figure.low), "high": rounded(figure.high)});
         let per_class = |counts: [u32; 3]| json!({"positive": counts[0], "neutral": counts[1], "negative": counts[2]});
-        let seconds = |spent| rounded(self.per_clip(spent));
+        let seconds = |duration| rounded(self.per_clip(duration));
         let failed = |(clip, reason): &(String, String)| json!({"clip": clip, "reason": reason});
         let compared = |(name, theirs, agrees): (&str, f64, bool)| json!({"figure": name, "declared": theirs, "within_interval": agrees});
         json!({
@@ -124,18 +123,18 @@ impl Report {
             "withheld": self.withheld,
             "not_finite": self.not_finite,
             "undecodable": self.undecodable.iter().map(failed).collect::<Vec<_>>(),
-            "accuracy": self.figures.as_ref().map(|it| interval(it.accuracy)),
-            "macro_f1": self.figures.as_ref().map(|it| interval(it.macro_f1)),
-            "confusion": self.figures.as_ref().map(|it| it.confusion),
+            "accuracy": self.figures.as_ref().map(|figures| interval(figures.accuracy)),
+            "macro_f1": self.figures.as_ref().map(|figures| interval(figures.macro_f1)),
+            "confusion": self.figures.as_ref().map(|figures| figures.confusion),
             "calibration": {
                 "temperature": self.temperature,
-                "before": self.figures.as_ref().map(|it| interval(it.calibration_before)),
-                "after": self.figures.as_ref().map(|it| interval(it.calibration_after)),
+                "before": self.figures.as_ref().map(|figures| interval(figures.calibration_before)),
+                "after": self.figures.as_ref().map(|figures| interval(figures.calibration_after)),
             },
             "seconds_per_clip": {
-                "decoding": seconds(self.spent.decoding),
-                "features": seconds(self.spent.features),
-                "inference": seconds(self.spent.inference),
+                "decoding": seconds(self.durations.decoding),
+                "features": seconds(self.durations.features),
+                "inference": seconds(self.durations.inference),
             },
             "declared": self.declared,
             "declared_of_same_labels": self.is_same_data(),
@@ -149,9 +148,13 @@ impl Report {
         let [before, after] = [figures.calibration_before, figures.calibration_after].map(interval);
         line(f, "calibration", format!("error {before} as it is, {after} after temperature {}", self.temperature))?;
         let row = |cells: [String; 3]| cells.iter().map(|cell| format!("{cell:>10}")).collect::<String>();
-        line(f, "confusion", format!("{:<10}{}   answered", "", row(Emotion::ALL.map(|it| it.as_str().to_owned()))))?;
+        line(
+            f,
+            "confusion",
+            format!("{:<10}{}   answered", "", row(Emotion::ALL.map(|emotion| emotion.as_str().to_owned()))),
+        )?;
         for emotion in Emotion::ALL {
-            let cells = figures.confusion[place(emotion)].map(|it| it.to_string());
+            let cells = figures.confusion[place(emotion)].map(|count| count.to_string());
             line(f, "", format!("{:<10}{}", emotion.as_str(), row(cells)))?;
         }
         Ok(())
@@ -176,8 +179,10 @@ impl Report {
 impl Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         line(f, "network", format!("{} on {}, sha256 {}", self.network, self.provider.as_str(), self.network_sha256))?;
-        let counts: Vec<_> =
-            Emotion::ALL.iter().map(|it| format!("{} {}", self.counts[place(*it)], it.as_str())).collect();
+        let counts: Vec<_> = Emotion::ALL
+            .iter()
+            .map(|emotion| format!("{} {}", self.counts[place(*emotion)], emotion.as_str()))
+            .collect();
         let clips: u32 = self.counts.iter().sum();
         line(f, "clips", format!("{clips}: {}; {} answered", counts.join(", "), self.answered))?;
         line(f, "labels", format!("sha256 {}", self.labels_sha256))?;
@@ -187,7 +192,8 @@ impl Display for Report {
         }
         self.own_figures(f)?;
         let [decoding, features, inference] =
-            [self.spent.decoding, self.spent.features, self.spent.inference].map(|it| self.per_clip(it));
+            [self.durations.decoding, self.durations.features, self.durations.inference]
+                .map(|duration| self.per_clip(duration));
         let seconds = format!("{decoding:.3} s decoding, {features:.3} s features, {inference:.3} s network");
         line(f, "per clip", seconds)?;
         let named = |f: &mut fmt::Formatter<'_>, names: &[String], why: &str| match names {

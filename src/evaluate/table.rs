@@ -60,8 +60,9 @@ pub(super) fn read(file: &Path, folder: &Path) -> Result<Labels, Error> {
     let text = String::from_utf8(bytes.clone())
         .map_err(|_| Error::Labels(vec![format!("{}: this is not text in UTF-8; {cure}", file.display())]))?;
     let text = text.trim_start_matches('\u{feff}');
-    let is_vgaf = text.lines().next().is_some_and(|it| it.split_whitespace().eq(VGAF));
-    let rows = if is_vgaf { of_vgaf(file, text) } else { of_csv(file, text) }.map_err(|it| Error::Labels(vec![it]))?;
+    let is_vgaf = text.lines().next().is_some_and(|line| line.split_whitespace().eq(VGAF));
+    let rows =
+        if is_vgaf { of_vgaf(file, text) } else { of_csv(file, text) }.map_err(|fault| Error::Labels(vec![fault]))?;
     if rows.is_empty() {
         let fault = format!("{}: it has no labels, only a header; add a line for each clip", file.display());
         return Err(Error::Labels(vec![fault]));
@@ -87,13 +88,13 @@ fn of_vgaf(file: &Path, text: &str) -> Result<Vec<Row>, String> {
 fn of_csv(file: &Path, text: &str) -> Result<Vec<Row>, String> {
     let mut reader = ReaderBuilder::new().trim(Trim::All).from_reader(text.as_bytes());
     let fault = |err: csv::Error| {
-        let line = err.position().map_or(1, |it| line_of(text, it));
+        let line = err.position().map_or(1, |position| line_of(text, position));
         format!("{}:{line}: this is no CSV: {}; quote fields that hold commas", file.display(), plain(&err))
     };
     let header = reader.headers().map_err(fault)?.clone();
     let column = |name: &str| {
         let found: Vec<_> = header.iter().collect();
-        header.iter().position(|it| it == name).ok_or_else(|| {
+        header.iter().position(|field| field == name).ok_or_else(|| {
             let found = if found.is_empty() { "nothing".to_owned() } else { found.join(", ") };
             format!("{}:1: the column {name:?} is missing, the header has {found}; name it there", file.display())
         })
@@ -102,7 +103,7 @@ fn of_csv(file: &Path, text: &str) -> Result<Vec<Row>, String> {
     let field = |record: &StringRecord, at: usize| record.get(at).unwrap_or_default().to_owned();
     let row = |record: csv::Result<StringRecord>| {
         let record = record.map_err(fault)?;
-        let line = record.position().map_or(0, |it| line_of(text, it));
+        let line = record.position().map_or(0, |position| line_of(text, position));
         Ok(Row { line, name: field(&record, clip), label: field(&record, label) })
     };
     reader.into_records().map(row).collect()
@@ -133,11 +134,12 @@ fn checked(file: &Path, folder: &Path, rows: Vec<Row>, words: &[&str], is_vgaf: 
     let count = rows.len();
     for Row { line, name, label } in rows {
         let at = format!("{}:{line}", file.display());
-        let truth = words.iter().position(|it| it.eq_ignore_ascii_case(&label)).map(|it| Emotion::ALL[it]);
+        let truth = words.iter().position(|word| word.eq_ignore_ascii_case(&label)).map(|index| Emotion::ALL[index]);
         if truth.is_none() {
             faults.push(format!("{at}: the label {label:?} is none of {}; correct it", words.join(", ")));
         }
-        let is_below = |name: &str| Path::new(name).components().all(|it| matches!(it, Component::Normal(_)));
+        let is_below =
+            |name: &str| Path::new(name).components().all(|component| matches!(component, Component::Normal(_)));
         if name.is_empty() || !is_below(&name) {
             faults.push(format!(
                 "{at}: the clip {name:?} is no file below the clips' folder; write its name relative to it"
@@ -165,9 +167,10 @@ fn checked(file: &Path, folder: &Path, rows: Vec<Row>, words: &[&str], is_vgaf: 
 
 /// The clip's file, if it is there.
 fn find(folder: &Path, name: &str, is_vgaf: bool) -> Option<String> {
-    let mut names = if is_vgaf { EXTENSIONS.iter().map(|it| format!("{name}.{it}")).collect() } else { Vec::new() };
+    let mut names =
+        if is_vgaf { EXTENSIONS.iter().map(|extension| format!("{name}.{extension}")).collect() } else { Vec::new() };
     names.push(name.to_owned());
-    names.into_iter().find(|it| folder.join(it).is_file())
+    names.into_iter().find(|name| folder.join(name).is_file())
 }
 
 /// Writes the answer to each clip.
@@ -189,9 +192,9 @@ impl Predictions {
     /// A clip that has no answer has senses `none`, and nothing is predicted.
     pub(super) fn write(&mut self, clip: &Labelled, outcome: &Outcome, modalities: Modalities) -> Result<(), Error> {
         let (predicted, chances) = match outcome {
-            Outcome::Answered(answered) => {
-                let chances = Emotion::ALL.map(|it| format!("{:.6}", answered.probabilities[place(it)]));
-                (answered.predicted.as_str(), chances)
+            Outcome::Answered(prediction) => {
+                let chances = Emotion::ALL.map(|emotion| format!("{:.6}", prediction.probabilities[place(emotion)]));
+                (prediction.predicted.as_str(), chances)
             }
             _ => ("", [const { String::new() }; 3]),
         };
@@ -227,7 +230,7 @@ mod tests {
         let file = folder.path().join("labels.csv");
         fs::write(&file, text).unwrap();
         match read(&file, folder.path()) {
-            Ok(labels) => Ok(labels.clips.into_iter().map(|it| (it.name, it.truth)).collect()),
+            Ok(labels) => Ok(labels.clips.into_iter().map(|clip| (clip.name, clip.truth)).collect()),
             Err(err) => Err(err.to_string().replace(&folder.path().display().to_string(), "F")),
         }
     }

@@ -127,7 +127,7 @@ impl Aggregate {
             Err(reason) => return withheld(reason, None),
         };
         let group = answer.group_size.iter().flatten();
-        if answer.logits.iter().chain(group).any(|it| !it.is_finite()) {
+        if answer.logits.iter().chain(group).any(|number| !number.is_finite()) {
             return withheld(Withheld::ModelInvalid, None);
         }
         let bucket = self.bucket(&answer);
@@ -136,10 +136,10 @@ impl Aggregate {
             return withheld(Withheld::TooFewPeople, group_at_least);
         }
 
-        let before = self.known.filter(|it| slot.saturating_sub(it.slot) <= GAP_SLOTS_MAX + 1);
+        let before = self.known.filter(|known| slot.saturating_sub(known.slot) <= GAP_SLOTS_MAX + 1);
         let calibrated = softmax(answer.logits.map(f64::from), self.temperature);
         let belief = self.believe(slot, before, shifted(calibrated, self.training, self.prior));
-        let label = self.label(before.map(|it| it.label), belief);
+        let label = self.label(before.map(|known| known.label), belief);
         self.known = Some(Known { slot, belief, label });
         let outcome = if belief[label as usize] < self.min_confidence {
             Outcome::Withheld(Withheld::LowConfidence)
@@ -155,8 +155,8 @@ impl Aggregate {
         let Some(transition) = &self.transition else {
             return posterior;
         };
-        let slots = before.map(|it| slot.saturating_sub(it.slot));
-        let mut predicted = before.map_or(self.prior, |it| it.belief);
+        let slots = before.map(|known| slot.saturating_sub(known.slot));
+        let mut predicted = before.map_or(self.prior, |known| known.belief);
         for _ in 0..slots.unwrap_or(0) {
             predicted = std::array::from_fn(|to| (0..3).map(|from| predicted[from] * transition[from][to]).sum());
         }
@@ -169,7 +169,7 @@ impl Aggregate {
     fn label(&self, present: Option<Emotion>, belief: [f64; 3]) -> Emotion {
         let of = |emotion: Emotion| belief[emotion as usize];
         // Of equals the first: a maximum that keeps the earlier one.
-        let best = Emotion::ALL.into_iter().reduce(|best, it| if of(best) < of(it) { it } else { best });
+        let best = Emotion::ALL.into_iter().reduce(|best, other| if of(best) < of(other) { other } else { best });
         let best = best.unwrap_or(Emotion::Neutral);
         match present {
             Some(present) if of(best) <= of(present) + self.hysteresis => present,
@@ -180,7 +180,8 @@ impl Aggregate {
     /// The likeliest bucket of sizes: its smallest, and its largest if it has one.
     fn bucket(&self, answer: &Answer) -> Option<(u8, Option<u8>)> {
         let (buckets, logits) = (self.buckets?, answer.group_size?);
-        let best = (0..GROUP_BUCKETS).reduce(|best, it| if logits[best] < logits[it] { it } else { best })?;
+        let best =
+            (0..GROUP_BUCKETS).reduce(|best, bucket| if logits[best] < logits[bucket] { bucket } else { best })?;
         Some((buckets[best], buckets.get(best + 1).map(|next| next - 1)))
     }
 
@@ -204,14 +205,14 @@ pub(crate) fn shifted(posterior: [f64; 3], from: [f64; 3], to: [f64; 3]) -> [f64
 fn leading_to(matrix: [[f64; 3]; 3], prior: [f64; 3]) -> [[f64; 3]; 3] {
     /// Far more than three by three numbers need.
     const ROUNDS: usize = 500;
-    let mut joint = matrix.map(|row| row.map(|it| it.max(LIKELIHOOD_MIN)));
+    let mut joint = matrix.map(|row| row.map(|cell| cell.max(LIKELIHOOD_MIN)));
     for _ in 0..ROUNDS {
         for column in 0..3 {
             let sum: f64 = joint.iter().map(|row| row[column]).sum();
             joint.iter_mut().for_each(|row| row[column] *= prior[column] / sum);
         }
         for (row, prior) in joint.iter_mut().zip(prior) {
-            *row = normalised(*row).map(|it| it * prior);
+            *row = normalised(*row).map(|share| share * prior);
         }
     }
     joint.map(normalised)
@@ -220,20 +221,20 @@ fn leading_to(matrix: [[f64; 3]; 3], prior: [f64; 3]) -> [[f64; 3]; 3] {
 /// `softmax(logits / temperature)`.
 pub(crate) fn softmax(logits: [f64; 3], temperature: f64) -> [f64; 3] {
     let largest = logits.into_iter().fold(f64::NEG_INFINITY, f64::max);
-    normalised(logits.map(|it| ((it - largest) / temperature).exp()))
+    normalised(logits.map(|logit| ((logit - largest) / temperature).exp()))
 }
 
 /// Divides by the sum; even where there is nothing to divide.
 fn normalised(parts: [f64; 3]) -> [f64; 3] {
     let sum: f64 = parts.iter().sum();
-    if 0.0 < sum && sum.is_finite() { parts.map(|it| it / sum) } else { [1.0 / 3.0; 3] }
+    if 0.0 < sum && sum.is_finite() { parts.map(|part| part / sum) } else { [1.0 / 3.0; 3] }
 }
 
 /// In whole units that sum to 10000: each is rounded down, and what is left goes to the largest remainders.
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "probabilities are 0 to 1")]
 fn in_ten_thousandths(belief: [f64; 3]) -> [u16; 3] {
-    let exact = belief.map(|it| it * f64::from(WHOLE));
-    let mut units = exact.map(|it| it as u16);
+    let exact = belief.map(|share| share * f64::from(WHOLE));
+    let mut units = exact.map(|share| share as u16);
     let mut order = [0, 1, 2];
     order.sort_by(|a: &usize, b| exact[*b].fract().total_cmp(&exact[*a].fract()));
     let left = WHOLE.saturating_sub(units.iter().sum());
@@ -472,7 +473,7 @@ mod tests {
                     _ => Ok(Answer { logits: extreme(slot), group_size: None, estimates: Estimates::default() }),
                 };
                 let step = aggregate.step(slot, sensed);
-                let sum: u32 = step.probabilities.iter().map(|it| u32::from(*it)).sum();
+                let sum: u32 = step.probabilities.iter().map(|share| u32::from(*share)).sum();
                 assert_eq!(sum, if sensed.is_ok() { 10_000 } else { 0 });
                 if slot == 8639 {
                     assert_eq!(step.outcome, Outcome::Label(Emotion::Positive));
@@ -494,7 +495,7 @@ mod tests {
             for (logits, ahead) in answers {
                 slot += ahead;
                 let step = aggregate.step(slot, Ok(Answer { logits, group_size: None, estimates: Estimates::default() }));
-                prop_assert_eq!(step.probabilities.iter().map(|it| u32::from(*it)).sum::<u32>(), 10_000);
+                prop_assert_eq!(step.probabilities.iter().map(|share| u32::from(*share)).sum::<u32>(), 10_000);
             }
         }
 

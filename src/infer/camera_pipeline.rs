@@ -98,7 +98,7 @@ impl Rings {
         }
         let mut scaled = Ok(());
         let lost_total = self.lost_total.load(Ordering::Relaxed);
-        let fill = |out: &mut [u8]| scaled = resize.squash(source, out);
+        let fill = |out: &mut [u8]| scaled = resize.resize(source, out);
         let motion = lock(&self.frames).push(moment, picture.format(), lost_total, fill).motion;
         self.probe.on_frame(moment, motion);
         if let Err(err) = scaled {

@@ -249,7 +249,7 @@ impl ClipFrames {
         let source = Rgb { bytes: rgb, width, height, stride };
         let Self { ring, resize, .. } = self;
         let mut scaled = Ok(());
-        ring.push(moment, picture.format(), 0, |out| scaled = resize.squash(source, out));
+        ring.push(moment, picture.format(), 0, |out| scaled = resize.resize(source, out));
         if let Err(err) = scaled {
             tracing::warn!(%err, "a picture cannot be scaled");
         }

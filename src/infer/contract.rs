@@ -16,7 +16,7 @@ use std::{
 
 use serde_json::Value;
 
-use self::json::Fault;
+use self::json::InvalidValue;
 use crate::{
     time::Span,
     wire::{
@@ -50,19 +50,19 @@ pub(crate) enum Error {
     #[error("{}: the network file is empty; copy it again", .0.display())]
     Empty(PathBuf),
     /// It ends too early.
-    #[error("{}: the network file is cut short{beyond}; copy it again and compare its sha256", .file.display())]
+    #[error("{}: the network file is cut short{missing}; copy it again and compare its sha256", .file.display())]
     Truncated {
         /// The file.
         file: PathBuf,
         /// How much is known to be missing.
-        beyond: Beyond,
+        missing: MissingBytes,
     },
     /// Weights lie in another file, which neither the hash nor a copy of the network would cover.
     #[error("{}: the network keeps weights in another file beside it; write it as one file (onnx.save without external data)", .0.display())]
     External(PathBuf),
     /// It is something else.
     #[error("{}: this is not an ONNX network but {looks_like}; set `model.file` to an .onnx that carries a contract", .file.display())]
-    Foreign {
+    NotOnnx {
         /// The file.
         file: PathBuf,
         /// What it seems to be.
@@ -93,9 +93,9 @@ pub(crate) enum Error {
 
 /// How many bytes a file is short of, where its own fields tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Beyond(pub u64);
+pub(crate) struct MissingBytes(pub u64);
 
-impl fmt::Display for Beyond {
+impl fmt::Display for MissingBytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             0 => Ok(()),
@@ -264,15 +264,17 @@ impl Contract {
     /// or wrong.
     pub(crate) fn read(path: &Path) -> Result<(Self, ModelFile), Error> {
         let file = path.to_path_buf();
-        let found = match onnx::walk(path, KEY) {
+        let found = match onnx::scan(path, KEY) {
             Ok(found) => found,
-            Err(onnx::Fault::Io(source)) if source.kind() == io::ErrorKind::NotFound => {
+            Err(onnx::ReadError::Io(source)) if source.kind() == io::ErrorKind::NotFound => {
                 return Err(Error::Missing(file));
             }
-            Err(onnx::Fault::Io(source)) => return Err(Error::Unreadable { file, source }),
-            Err(onnx::Fault::Empty) => return Err(Error::Empty(file)),
-            Err(onnx::Fault::Truncated(beyond)) => return Err(Error::Truncated { file, beyond: Beyond(beyond) }),
-            Err(onnx::Fault::Foreign(looks_like)) => return Err(Error::Foreign { file, looks_like }),
+            Err(onnx::ReadError::Io(source)) => return Err(Error::Unreadable { file, source }),
+            Err(onnx::ReadError::Empty) => return Err(Error::Empty(file)),
+            Err(onnx::ReadError::Truncated(bytes)) => {
+                return Err(Error::Truncated { file, missing: MissingBytes(bytes) });
+            }
+            Err(onnx::ReadError::NotOnnx(looks_like)) => return Err(Error::NotOnnx { file, looks_like }),
         };
         if found.is_external {
             return Err(Error::External(file));
@@ -298,7 +300,7 @@ impl Contract {
             }
             _ => {}
         }
-        check::contract(document).map_err(|Fault { key, what }| Error::Value { file, key, what })
+        check::contract(document).map_err(|InvalidValue { key, problem }| Error::Value { file, key, what: problem })
     }
 
     /// Puts three values that are in the network's order into the order of [`Emotion::ALL`].
@@ -338,7 +340,7 @@ impl Contract {
 }
 
 fn in_order<T: Copy>(classes: [Emotion; 3], of_network: [T; 3]) -> [T; 3] {
-    Emotion::ALL.map(|emotion| of_network[classes.iter().position(|it| *it == emotion).unwrap_or(0)])
+    Emotion::ALL.map(|emotion| of_network[classes.iter().position(|class| *class == emotion).unwrap_or(0)])
 }
 
 #[cfg(test)]
@@ -403,7 +405,7 @@ mod tests {
         }
         head.push(u8::try_from(rest).unwrap());
         let file = fs::File::create(&path).unwrap();
-        let contract_at = good.windows(KEY.len()).position(|it| it == KEY.as_bytes()).unwrap();
+        let contract_at = good.windows(KEY.len()).position(|bytes| bytes == KEY.as_bytes()).unwrap();
         let property_at = (0..contract_at).rev().find(|at| good[*at] == 0x72).unwrap();
         std::os::unix::fs::FileExt::write_all_at(&file, &head, 0).unwrap();
         std::os::unix::fs::FileExt::write_all_at(&file, &good[property_at..], head.len() as u64 + length).unwrap();
@@ -488,7 +490,7 @@ mod tests {
         // Deeper than any network: refused, not followed.
         let deep = [&[7][..], &[1, 5, 6].repeat(20)].concat();
         let error = read(&deep, 1);
-        assert!(matches!(error, Error::Foreign { .. }), "{error}");
+        assert!(matches!(error, Error::NotOnnx { .. }), "{error}");
     }
 
     #[test]

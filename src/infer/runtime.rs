@@ -32,7 +32,7 @@ pub(crate) enum Error {
     #[error(
         "ONNX Runtime's library was not found; searched {}; put libonnxruntime.so in one of these places, or set \
          `model.runtime_library`",
-        searched.iter().map(|it| it.display().to_string()).collect::<Vec<_>>().join(", ")
+        searched.iter().map(|place| place.display().to_string()).collect::<Vec<_>>().join(", ")
     )]
     LibraryMissing {
         /// Where.

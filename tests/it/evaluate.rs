@@ -84,10 +84,10 @@ fn one_clip_in_many_coats_gets_one_answer() {
     let chances = |row: usize| -> Vec<f64> {
         let written = &rows[row][3..6];
         assert!(
-            written.iter().all(|it| it.split_once('.').is_some_and(|(_, decimals)| decimals.len() == 6)),
+            written.iter().all(|chance| chance.split_once('.').is_some_and(|(_, decimals)| decimals.len() == 6)),
             "{written:?}"
         );
-        written.iter().map(|it| it.parse().unwrap()).collect()
+        written.iter().map(|chance| chance.parse().unwrap()).collect()
     };
     let alike = |one: usize, other: usize, within: f64| {
         let differences = chances(one).into_iter().zip(chances(other)).map(|(one, other)| (one - other).abs());
@@ -129,7 +129,7 @@ fn what_cannot_be_decoded_is_named_and_counted() {
     assert_eq!(code, 1, "{out}{err}");
     let told: Value = serde_json::from_str(&out).unwrap();
     let failed = told["undecodable"].as_array().unwrap();
-    let named: Vec<_> = failed.iter().map(|it| it["clip"].as_str().unwrap()).collect();
+    let named: Vec<_> = failed.iter().map(|clip| clip["clip"].as_str().unwrap()).collect();
     assert_eq!(named, ["text.mp4", "no-index.mp4", "vorbis.webm"], "{out}");
     assert!(failed[0]["reason"].as_str().unwrap().contains("it is not a video"), "{out}");
     assert!(failed[1]["reason"].as_str().unwrap().contains("its container cannot be read"), "{out}");
@@ -140,7 +140,7 @@ fn what_cannot_be_decoded_is_named_and_counted() {
     // Three and two seconds of sound are no sound for a window of five.
     assert_eq!([&rows[3][6], &rows[4][6]], ["picture", "picture"]);
     for key in ["accuracy", "macro_f1"] {
-        let [low, value, high] = ["low", "value", "high"].map(|it| told[key][it].as_f64().unwrap());
+        let [low, value, high] = ["low", "value", "high"].map(|bound| told[key][bound].as_f64().unwrap());
         assert!(low <= value && value <= high, "{out}");
     }
     assert_eq!(told["confusion"].as_array().unwrap().len(), 3);
@@ -154,7 +154,7 @@ fn each_mistake_has_its_words_and_its_code() {
         fs::write(folder.path().join("labels.csv"), labels).unwrap();
         let (code, out, err) = evaluate(&folder, model, &[]);
         assert_eq!((code, &out[..]), (78, ""), "{err}");
-        words.iter().for_each(|it| assert!(err.contains(it), "no {it:?} in:\n{err}"));
+        words.iter().for_each(|word| assert!(err.contains(word), "no {word:?} in:\n{err}"));
     };
     let foreign = repository("tests/data/no-contract.onnx").display().to_string();
     said(MODEL, "clip,mood\na.mp4,x\n", &["labels.csv:1: ", "\"label\"", "name it there"]);

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::{
     Batch, Contract, GROUP_BUCKETS, Golden, Missing, Outputs, Sound, SoundKind, VERSION, Video, in_order,
-    json::{Fault, Node},
+    json::{Field, InvalidValue},
 };
 use crate::{
     time::Span,
@@ -14,8 +14,8 @@ use crate::{
     },
 };
 
-pub(super) fn contract(document: Value) -> Result<Contract, Fault> {
-    let root = Node::root(&document);
+pub(super) fn contract(document: Value) -> Result<Contract, InvalidValue> {
+    let root = Field::root(&document);
     root.at("version").count(VERSION..=VERSION)?;
     let clip_seconds = root.at("clip_seconds").number(1.0..=10.0)?;
     let classes = classes(&root.at("classes"))?;
@@ -45,7 +45,7 @@ pub(super) fn contract(document: Value) -> Result<Contract, Fault> {
         outputs,
         temperature: narrow(root.at("calibration").at("temperature").number(0.01..=100.0)?),
         prior,
-        transition: root.at("transition").given().map(|it| transition(&it, classes)).transpose()?,
+        transition: root.at("transition").given().map(|rows| transition(&rows, classes)).transpose()?,
         golden: golden(&root.at("golden"))?,
         half,
         document,
@@ -53,70 +53,70 @@ pub(super) fn contract(document: Value) -> Result<Contract, Fault> {
 }
 
 /// A name that can stand in a log, a topic's value and a table.
-fn word(node: &Node<'_>) -> Result<String, Fault> {
-    let text = node.text()?;
+fn word(field: &Field<'_>) -> Result<String, InvalidValue> {
+    let text = field.text()?;
     let fits = (1..=64).contains(&text.chars().count()) && !text.contains(char::is_control);
-    if fits { Ok(text) } else { Err(node.expected("1 to 64 printable characters")) }
+    if fits { Ok(text) } else { Err(field.expected("1 to 64 printable characters")) }
 }
 
-fn classes(node: &Node<'_>) -> Result<[Emotion; 3], Fault> {
+fn classes(field: &Field<'_>) -> Result<[Emotion; 3], InvalidValue> {
     let words = Emotion::ALL.map(|emotion| (emotion.as_str(), emotion));
-    let all = || node.expected("the three words positive, neutral and negative, in the order of the logits");
+    let all = || field.expected("the three words positive, neutral and negative, in the order of the logits");
     let mut classes = [Emotion::Positive; 3];
-    for (class, element) in classes.iter_mut().zip(node.elements::<3>().map_err(|_| all())?) {
+    for (class, element) in classes.iter_mut().zip(field.elements::<3>().map_err(|_| all())?) {
         *class = element.one_of(&words).map_err(|_| all())?;
     }
-    if Emotion::ALL.iter().all(|it| classes.contains(it)) { Ok(classes) } else { Err(all()) }
+    if Emotion::ALL.iter().all(|emotion| classes.contains(emotion)) { Ok(classes) } else { Err(all()) }
 }
 
-fn video(node: &Node<'_>) -> Result<Video, Fault> {
+fn video(field: &Field<'_>) -> Result<Video, InvalidValue> {
     const KEYS: [&str; 8] = ["frames", "height", "width", "sampling", "resize", "layout", "mean", "std"];
-    let node = node.clone().only(&KEYS)?;
-    node.at("sampling").one_of(&[("midpoint", ())])?;
-    node.at("resize").one_of(&[("squash-bicubic-antialias", ())])?;
-    node.at("layout").one_of(&[("NTCHW", ())])?;
+    let field = field.clone().only(&KEYS)?;
+    field.at("sampling").one_of(&[("midpoint", ())])?;
+    field.at("resize").one_of(&[("squash-bicubic-antialias", ())])?;
+    field.at("layout").one_of(&[("NTCHW", ())])?;
     Ok(Video {
-        frames: node.at("frames").count(1..=32)?,
-        height: node.at("height").count(16..=1024)?,
-        width: node.at("width").count(16..=1024)?,
-        mean: node.at("mean").numbers(-10.0..=10.0)?.map(narrow),
-        std: node.at("std").numbers(1e-3..=10.0)?.map(narrow),
+        frames: field.at("frames").count(1..=32)?,
+        height: field.at("height").count(16..=1024)?,
+        width: field.at("width").count(16..=1024)?,
+        mean: field.at("mean").numbers(-10.0..=10.0)?.map(narrow),
+        std: field.at("std").numbers(1e-3..=10.0)?.map(narrow),
     })
 }
 
-fn sound(node: &Node<'_>, clip_seconds: f64, outputs: Outputs) -> Result<Sound, Fault> {
-    let node = node.clone().only(&["kind", "sample_rate", "samples", "mel", "normalise", "missing"])?;
-    let kind = node.at("kind").one_of(&[("mel", 0), ("waveform", 1), ("none", 2)])?;
+fn sound(field: &Field<'_>, clip_seconds: f64, outputs: Outputs) -> Result<Sound, InvalidValue> {
+    let field = field.clone().only(&["kind", "sample_rate", "samples", "mel", "normalise", "missing"])?;
+    let kind = field.at("kind").one_of(&[("mel", 0), ("waveform", 1), ("none", 2)])?;
     if kind == 2 {
         return Ok(Sound { rate_hz: 16_000, samples: 0, kind: SoundKind::None, missing: Missing::Mask });
     }
-    let rate_hz = node.at("sample_rate").count(8000..=48_000)?;
-    let samples = node.at("samples").count(1..=480_000)?;
+    let rate_hz = field.at("sample_rate").count(8000..=48_000)?;
+    let samples = field.at("samples").count(1..=480_000)?;
     if f64::from(samples) != clip_seconds * f64::from(rate_hz) {
-        return Err(node.at("samples").expected("clip_seconds times sample_rate"));
+        return Err(field.at("samples").expected("clip_seconds times sample_rate"));
     }
-    let normalise = node.at("normalise");
+    let normalise = field.at("normalise");
     let kind = if kind == 0 {
         if let Some(normalise) = normalise.given() {
             normalise.one_of(&[("none", ())])?;
         }
         // The mel spectrogram is cut into five segments of one second.
-        node.at("sample_rate").exactly(16_000.0)?;
-        node.at("samples").exactly(80_000.0)?;
-        mel(&node.at("mel"))?
+        field.at("sample_rate").exactly(16_000.0)?;
+        field.at("samples").exactly(80_000.0)?;
+        mel(&field.at("mel"))?
     } else {
         SoundKind::Waveform { zscore: normalise.one_of(&[("none", false), ("zscore-clip", true)])? }
     };
     let choices = [("withhold", Missing::Withhold), ("mask", Missing::Mask), ("logits_video", Missing::LogitsVideo)];
-    let missing = node.at("missing").one_of(&choices)?;
+    let missing = field.at("missing").one_of(&choices)?;
     if missing == Missing::LogitsVideo && !outputs.logits_video {
-        return Err(node.at("missing").expected("an answer that `outputs` lists"));
+        return Err(field.at("missing").expected("an answer that `outputs` lists"));
     }
     Ok(Sound { rate_hz, samples, kind, missing })
 }
 
 /// `ger-mel-1` is one fixed spectrogram: what a contract says beside its name must agree with it.
-fn mel(node: &Node<'_>) -> Result<SoundKind, Fault> {
+fn mel(field: &Field<'_>) -> Result<SoundKind, InvalidValue> {
     const NUMBERS: [(&str, f64); 10] = [
         ("n_fft", 1024.0),
         ("win", 1024.0),
@@ -132,29 +132,29 @@ fn mel(node: &Node<'_>) -> Result<SoundKind, Fault> {
     const WORDS: [(&str, &str); 3] = [("scale", "htk"), ("norm", "none"), ("log", "db")];
     let others = NUMBERS.iter().map(|(key, _)| *key).chain(WORDS.iter().map(|(key, _)| *key));
     let keys: Vec<_> = ["id", "mean", "std"].into_iter().chain(others).collect();
-    let node = node.clone().only(&keys)?;
-    node.at("id").one_of(&[("ger-mel-1", ())])?;
+    let field = field.clone().only(&keys)?;
+    field.at("id").one_of(&[("ger-mel-1", ())])?;
     for (key, number) in NUMBERS {
-        node.at(key).exactly(number)?;
+        field.at(key).exactly(number)?;
     }
     for (key, word) in WORDS {
-        if let Some(given) = node.at(key).given() {
+        if let Some(given) = field.at(key).given() {
             given.one_of(&[(word, ())])?;
         }
     }
     Ok(SoundKind::Mel {
-        mean: narrow(node.at("mean").number(-200.0..=200.0)?),
-        std: narrow(node.at("std").number(1e-3..=1000.0)?),
+        mean: narrow(field.at("mean").number(-200.0..=200.0)?),
+        std: narrow(field.at("std").number(1e-3..=1000.0)?),
     })
 }
 
-fn outputs(node: &Node<'_>) -> Result<Outputs, Fault> {
+fn outputs(field: &Field<'_>) -> Result<Outputs, InvalidValue> {
     // An allow-list: embeddings, skeletons or maps of people must not leave a network.
     let known = ["logits", "group_size", "logits_video", "logits_sound"].into_iter();
     let known: Vec<_> = known.chain(Estimate::ALL.map(Estimate::as_str)).collect();
-    let node = node.clone().only(&known)?;
-    node.at("logits").count(3..=3)?;
-    let group_size = match node.at("group_size").given() {
+    let field = field.clone().only(&known)?;
+    field.at("logits").count(3..=3)?;
+    let group_size = match field.at("group_size").given() {
         None => None,
         Some(group_size) => {
             let group_size = group_size.only(&["buckets"])?;
@@ -175,9 +175,10 @@ fn outputs(node: &Node<'_>) -> Result<Outputs, Fault> {
     };
     let mut estimates = Estimates::default();
     for estimate in Estimate::ALL {
-        estimates[estimate as usize] = node.at(estimate.as_str()).given().map(trained).transpose()?;
+        estimates[estimate as usize] = field.at(estimate.as_str()).given().map(trained).transpose()?;
     }
-    let of_three = |key| node.at(key).given().map(|it| it.count(3..=3)).transpose().map(|it| it.is_some());
+    let of_three =
+        |key| field.at(key).given().map(|output| output.count(3..=3)).transpose().map(|output| output.is_some());
     Ok(Outputs {
         group_size,
         estimates,
@@ -186,7 +187,7 @@ fn outputs(node: &Node<'_>) -> Result<Outputs, Fault> {
     })
 }
 
-fn trained(estimate: Node<'_>) -> Result<[f32; 2], Fault> {
+fn trained(estimate: Field<'_>) -> Result<[f32; 2], InvalidValue> {
     let trained = estimate.only(&["trained"])?.at("trained");
     let [from, to] = trained.numbers(0.0..=1.0)?;
     let is_range = 0.0 < from && from < to;
@@ -197,33 +198,33 @@ fn trained(estimate: Node<'_>) -> Result<[f32; 2], Fault> {
     }
 }
 
-fn golden(node: &Node<'_>) -> Result<Golden, Fault> {
-    node.at("input").one_of(&[("ramp-v1", ())])?;
-    let group_size = node.at("group_size").given();
+fn golden(field: &Field<'_>) -> Result<Golden, InvalidValue> {
+    field.at("input").one_of(&[("ramp-v1", ())])?;
+    let group_size = field.at("group_size").given();
     let mut estimates = Estimates::default();
     for estimate in Estimate::ALL {
-        let given = node.at(estimate.as_str()).given();
+        let given = field.at(estimate.as_str()).given();
         let value = given.map(|value| value.numbers(0.0..=1.0)).transpose()?;
         estimates[estimate as usize] = value.map(|[value]| narrow(value));
     }
     Ok(Golden {
-        logits: node.at("logits").numbers(-1e4..=1e4)?.map(narrow),
-        group_size: group_size.map(|it| it.numbers(-1e4..=1e4)).transpose()?.map(|it| it.map(narrow)),
+        logits: field.at("logits").numbers(-1e4..=1e4)?.map(narrow),
+        group_size: group_size.map(|logits| logits.numbers(-1e4..=1e4)).transpose()?.map(|logits| logits.map(narrow)),
         estimates,
-        tolerance: narrow(node.at("tolerance").number(1e-7..=0.1)?),
+        tolerance: narrow(field.at("tolerance").number(1e-7..=0.1)?),
     })
 }
 
 /// Three probabilities that sum to 1; what rounding left over is taken out.
-fn distribution(node: &Node<'_>) -> Result<[f32; 3], Fault> {
-    let parts: [f64; 3] = node.numbers(0.0..=1.0)?;
+fn distribution(field: &Field<'_>) -> Result<[f32; 3], InvalidValue> {
+    let parts: [f64; 3] = field.numbers(0.0..=1.0)?;
     let sum: f64 = parts.iter().sum();
-    if (sum - 1.0).abs() <= 0.01 { Ok(parts.map(|it| narrow(it / sum))) } else { Err(node.expected("a sum of 1")) }
+    if (sum - 1.0).abs() <= 0.01 { Ok(parts.map(|part| narrow(part / sum))) } else { Err(field.expected("a sum of 1")) }
 }
 
-fn transition(node: &Node<'_>, classes: [Emotion; 3]) -> Result<[[f32; 3]; 3], Fault> {
+fn transition(field: &Field<'_>, classes: [Emotion; 3]) -> Result<[[f32; 3]; 3], InvalidValue> {
     let mut rows = [[0.0; 3]; 3];
-    for (row, element) in rows.iter_mut().zip(node.elements::<3>()?) {
+    for (row, element) in rows.iter_mut().zip(field.elements::<3>()?) {
         *row = in_order(classes, distribution(&element)?);
     }
     Ok(in_order(classes, rows))

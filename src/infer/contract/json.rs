@@ -6,32 +6,32 @@ use serde_json::Value;
 
 /// A value that is missing or is not what it must be.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Fault {
+pub(super) struct InvalidValue {
     pub(super) key: String,
-    pub(super) what: String,
+    pub(super) problem: String,
 }
 
-/// A place in the document, which may hold nothing.
+/// A field of the document, which may be absent.
 #[derive(Clone)]
-pub(super) struct Node<'a> {
+pub(super) struct Field<'a> {
     key: String,
     value: Option<&'a Value>,
 }
 
-impl<'a> Node<'a> {
+impl<'a> Field<'a> {
     pub(super) fn root(value: &'a Value) -> Self {
         Self { key: String::new(), value: Some(value) }
     }
 
     /// The place under `key`.
     pub(super) fn at(&self, key: &str) -> Self {
-        let joint = if self.key.is_empty() { "" } else { "." };
-        Self { key: format!("{}{joint}{key}", self.key), value: self.value.and_then(|it| it.get(key)) }
+        let dot = if self.key.is_empty() { "" } else { "." };
+        Self { key: format!("{}{dot}{key}", self.key), value: self.value.and_then(|parent| parent.get(key)) }
     }
 
     /// This place, if it holds something.
     pub(super) fn given(self) -> Option<Self> {
-        self.value.is_some_and(|it| !it.is_null()).then_some(self)
+        self.value.is_some_and(|value| !value.is_null()).then_some(self)
     }
 
     pub(super) fn value(&self) -> Option<&'a Value> {
@@ -39,22 +39,22 @@ impl<'a> Node<'a> {
     }
 
     /// Holds an object, with no other keys than these.
-    pub(super) fn only(self, keys: &[&str]) -> Result<Self, Fault> {
+    pub(super) fn only(self, keys: &[&str]) -> Result<Self, InvalidValue> {
         let object = self.value.and_then(Value::as_object).ok_or_else(|| self.expected("an object"))?;
-        match object.keys().find(|it| !keys.contains(&it.as_str())) {
+        match object.keys().find(|key| !keys.contains(&key.as_str())) {
             None => Ok(self),
-            Some(other) => Err(Fault {
+            Some(other) => Err(InvalidValue {
                 key: self.at(other).key,
-                what: format!("is not known to this version; known are {}", keys.join(", ")),
+                problem: format!("is not known to this version; known are {}", keys.join(", ")),
             }),
         }
     }
 
-    pub(super) fn text(&self) -> Result<String, Fault> {
+    pub(super) fn text(&self) -> Result<String, InvalidValue> {
         self.value.and_then(Value::as_str).map(str::to_owned).ok_or_else(|| self.expected("text"))
     }
 
-    pub(super) fn one_of<T: Copy>(&self, choices: &[(&str, T)]) -> Result<T, Fault> {
+    pub(super) fn one_of<T: Copy>(&self, choices: &[(&str, T)]) -> Result<T, InvalidValue> {
         let found = self.value.and_then(Value::as_str);
         let choice = choices.iter().find(|(word, _)| Some(*word) == found);
         choice.map(|(_, meaning)| *meaning).ok_or_else(|| {
@@ -63,50 +63,51 @@ impl<'a> Node<'a> {
         })
     }
 
-    pub(super) fn number(&self, range: RangeInclusive<f64>) -> Result<f64, Fault> {
-        let number = self.value.and_then(Value::as_f64).filter(|it| range.contains(it));
+    pub(super) fn number(&self, range: RangeInclusive<f64>) -> Result<f64, InvalidValue> {
+        let number = self.value.and_then(Value::as_f64).filter(|number| range.contains(number));
         number.ok_or_else(|| self.expected(format_args!("a number from {} to {}", range.start(), range.end())))
     }
 
-    pub(super) fn count(&self, range: RangeInclusive<u32>) -> Result<u32, Fault> {
-        let count = self.value.and_then(Value::as_u64).and_then(|it| u32::try_from(it).ok());
+    pub(super) fn count(&self, range: RangeInclusive<u32>) -> Result<u32, InvalidValue> {
+        let count = self.value.and_then(Value::as_u64).and_then(|count| u32::try_from(count).ok());
         count
-            .filter(|it| range.contains(it))
+            .filter(|count| range.contains(count))
             .ok_or_else(|| self.expected(format_args!("a whole number from {} to {}", range.start(), range.end())))
     }
 
     /// Exactly the number that `ger-mel-1` and the like prescribe, where it is given at all.
-    pub(super) fn exactly(&self, wanted: f64) -> Result<(), Fault> {
+    pub(super) fn exactly(&self, wanted: f64) -> Result<(), InvalidValue> {
         match self.clone().given() {
-            Some(it) if it.value.and_then(Value::as_f64) != Some(wanted) => Err(self.expected(wanted)),
+            Some(given) if given.value.and_then(Value::as_f64) != Some(wanted) => Err(self.expected(wanted)),
             _ => Ok(()),
         }
     }
 
-    pub(super) fn numbers<const N: usize>(&self, range: RangeInclusive<f64>) -> Result<[f64; N], Fault> {
+    pub(super) fn numbers<const N: usize>(&self, range: RangeInclusive<f64>) -> Result<[f64; N], InvalidValue> {
         let numbers = self.value.and_then(Value::as_array).and_then(|array| {
-            let numbers = array.iter().map(|it| it.as_f64().filter(|it| range.contains(it)));
+            let numbers = array.iter().map(|number| number.as_f64().filter(|number| range.contains(number)));
             numbers.collect::<Option<Vec<_>>>()?.try_into().ok()
         });
         numbers.ok_or_else(|| self.expected(format_args!("{N} numbers from {} to {}", range.start(), range.end())))
     }
 
     /// The elements of an array of exactly `N`.
-    pub(super) fn elements<const N: usize>(&self) -> Result<[Self; N], Fault> {
+    pub(super) fn elements<const N: usize>(&self) -> Result<[Self; N], InvalidValue> {
         let elements = self.value.and_then(Value::as_array).and_then(|array| {
-            let nodes = array.iter().enumerate();
-            let nodes = nodes.map(|(i, it)| Self { key: format!("{}[{i}]", self.key), value: Some(it) });
-            nodes.collect::<Vec<_>>().try_into().ok()
+            let elements = array.iter().enumerate();
+            let elements =
+                elements.map(|(i, element)| Self { key: format!("{}[{i}]", self.key), value: Some(element) });
+            elements.collect::<Vec<_>>().try_into().ok()
         });
         elements.ok_or_else(|| self.expected(format_args!("an array of {N}")))
     }
 
-    /// The fault that this place does not hold what it must.
-    pub(super) fn expected(&self, wanted: impl fmt::Display) -> Fault {
+    /// The error that this place does not hold what it must.
+    pub(super) fn expected(&self, wanted: impl fmt::Display) -> InvalidValue {
         let found = self.value.map_or("nothing".to_owned(), |value| {
             let text = value.to_string();
             if text.len() <= 60 { text } else { format!("{}…", text.chars().take(57).collect::<String>()) }
         });
-        Fault { key: self.key.clone(), what: format!("must be {wanted}, but is {found}") }
+        InvalidValue { key: self.key.clone(), problem: format!("must be {wanted}, but is {found}") }
     }
 }

@@ -32,23 +32,23 @@ const FIXED_32: u64 = 5;
 
 /// Why a file is not a readable `.onnx`.
 #[derive(Debug)]
-pub(super) enum Fault {
+pub(super) enum ReadError {
     Io(io::Error),
     Empty,
     /// So many bytes more were announced.
     Truncated(u64),
     /// With what it seems to be.
-    Foreign(&'static str),
+    NotOnnx(&'static str),
 }
 
-impl From<io::Error> for Fault {
+impl From<io::Error> for ReadError {
     fn from(error: io::Error) -> Self {
         Self::Io(error)
     }
 }
 
-/// What the walk found.
-pub(super) struct Found {
+/// What a scan of the file gives.
+pub(super) struct OnnxMetadata {
     pub(super) file: ModelFile,
     /// The value of the wanted metadata property.
     pub(super) property: Option<String>,
@@ -85,14 +85,14 @@ impl Message {
     }
 }
 
-/// Walks the whole file once: hashes it and keeps the metadata property `key`.
-pub(super) fn walk(path: &Path, key: &str) -> Result<Found, Fault> {
+/// Reads the whole file once: hashes it and keeps the metadata property `key`.
+pub(super) fn scan(path: &Path, key: &str) -> Result<OnnxMetadata, ReadError> {
     let file = File::open(path)?;
     let metadata = file.metadata()?;
     if metadata.is_dir() {
-        return Err(Fault::Io(io::ErrorKind::IsADirectory.into()));
+        return Err(ReadError::Io(io::ErrorKind::IsADirectory.into()));
     }
-    let mut walk = Walk {
+    let mut scanner = Scanner {
         from: BufReader::with_capacity(1 << 16, file),
         hash: Sha256::new(),
         at: 0,
@@ -100,21 +100,21 @@ pub(super) fn walk(path: &Path, key: &str) -> Result<Found, Fault> {
         start: [0; START_BYTES],
         is_external: false,
     };
-    if walk.bytes == 0 {
-        return Err(Fault::Empty);
+    if scanner.bytes == 0 {
+        return Err(ReadError::Empty);
     }
-    let property = walk.fields(key)?;
-    Ok(Found {
-        file: ModelFile { sha256: walk.hash.finalize().into(), bytes: walk.bytes },
+    let property = scanner.fields(key)?;
+    Ok(OnnxMetadata {
+        file: ModelFile { sha256: scanner.hash.finalize().into(), bytes: scanner.bytes },
         property,
-        is_external: walk.is_external,
+        is_external: scanner.is_external,
     })
 }
 
 /// As many as the longest of the signatures in [`looks_like`].
 const START_BYTES: usize = 24;
 
-struct Walk {
+struct Scanner {
     from: BufReader<File>,
     hash: Sha256,
     at: u64,
@@ -123,19 +123,19 @@ struct Walk {
     is_external: bool,
 }
 
-impl Walk {
-    fn fields(&mut self, key: &str) -> Result<Option<String>, Fault> {
+impl Scanner {
+    fn fields(&mut self, key: &str) -> Result<Option<String>, ReadError> {
         let (mut ir_version, mut graph, mut property) = (false, false, None);
         while self.at < self.bytes {
             let tag = self.varint()?;
             let (field, wire) = (tag >> 3, tag & 7);
             // Every writer begins with the version; before it nothing says that this is ONNX at all.
             if field == 0 || FIELD_MAX < field || !(ir_version || field == IR_VERSION) {
-                return Err(self.foreign());
+                return Err(self.not_onnx());
             }
             match (field, wire) {
                 (IR_VERSION, VARINT) => ir_version = (1..=1000).contains(&self.varint()?),
-                (IR_VERSION | GRAPH | METADATA_PROPS, wire) if wire != BYTES => return Err(self.foreign()),
+                (IR_VERSION | GRAPH | METADATA_PROPS, wire) if wire != BYTES => return Err(self.not_onnx()),
                 (METADATA_PROPS, _) => {
                     let length = self.length()?;
                     if length <= PROPERTY_BYTES_MAX {
@@ -152,16 +152,16 @@ impl Walk {
                     let length = self.length()?;
                     self.message(Message::Model.within(field), length, DEPTH_MAX)?;
                 }
-                _ => return Err(self.foreign()),
+                _ => return Err(self.not_onnx()),
             }
         }
-        if graph { Ok(property) } else { Err(Fault::Truncated(0)) }
+        if graph { Ok(property) } else { Err(ReadError::Truncated(0)) }
     }
 
     /// Walks a message for tensors whose numbers lie elsewhere; skips what holds none.
-    fn message(&mut self, message: Option<Message>, length: u64, depth: u32) -> Result<(), Fault> {
+    fn message(&mut self, message: Option<Message>, length: u64, depth: u32) -> Result<(), ReadError> {
         let Some(message) = message else { return self.skip(length) };
-        let (end, Some(depth)) = (self.at + length, depth.checked_sub(1)) else { return Err(self.foreign()) };
+        let (end, Some(depth)) = (self.at + length, depth.checked_sub(1)) else { return Err(self.not_onnx()) };
         while self.at < end {
             let tag = self.varint()?;
             match (tag >> 3, tag & 7) {
@@ -175,19 +175,19 @@ impl Walk {
                     let length = self.length()?;
                     self.message(message.within(field), length, depth)?;
                 }
-                _ => return Err(self.foreign()),
+                _ => return Err(self.not_onnx()),
             }
         }
-        if self.at == end { Ok(()) } else { Err(Fault::Truncated(self.at - end)) }
+        if self.at == end { Ok(()) } else { Err(ReadError::Truncated(self.at - end)) }
     }
 
-    fn byte(&mut self) -> Result<u8, Fault> {
+    fn byte(&mut self) -> Result<u8, ReadError> {
         let mut byte = [0];
         self.read(&mut byte)?;
         Ok(byte[0])
     }
 
-    fn varint(&mut self) -> Result<u64, Fault> {
+    fn varint(&mut self) -> Result<u64, ReadError> {
         let mut value = 0_u64;
         for shift in (0..64).step_by(7) {
             let byte = self.byte()?;
@@ -196,25 +196,25 @@ impl Walk {
                 return Ok(value);
             }
         }
-        Err(self.foreign())
+        Err(self.not_onnx())
     }
 
     /// The length of a field, which must lie in the file.
-    fn length(&mut self) -> Result<u64, Fault> {
+    fn length(&mut self) -> Result<u64, ReadError> {
         let length = self.varint()?;
         match length.checked_sub(self.bytes - self.at) {
             None | Some(0) => Ok(length),
-            Some(beyond) => Err(Fault::Truncated(beyond)),
+            Some(missing) => Err(ReadError::Truncated(missing)),
         }
     }
 
-    fn take(&mut self, length: u64) -> Result<Vec<u8>, Fault> {
+    fn take(&mut self, length: u64) -> Result<Vec<u8>, ReadError> {
         let mut bytes = vec![0; usize::try_from(length).unwrap_or(0)];
         self.read(&mut bytes)?;
         Ok(bytes)
     }
 
-    fn skip(&mut self, mut length: u64) -> Result<(), Fault> {
+    fn skip(&mut self, mut length: u64) -> Result<(), ReadError> {
         let mut chunk = [0; 1 << 14];
         while 0 < length {
             let part = usize::try_from(length).unwrap_or(usize::MAX).min(chunk.len());
@@ -224,10 +224,10 @@ impl Walk {
         Ok(())
     }
 
-    fn read(&mut self, into: &mut [u8]) -> Result<(), Fault> {
+    fn read(&mut self, into: &mut [u8]) -> Result<(), ReadError> {
         self.from.read_exact(into).map_err(|error| match error.kind() {
-            io::ErrorKind::UnexpectedEof => Fault::Truncated(0),
-            _ => Fault::Io(error),
+            io::ErrorKind::UnexpectedEof => ReadError::Truncated(0),
+            _ => ReadError::Io(error),
         })?;
         self.hash.update(&*into);
         if let Some(rest) = usize::try_from(self.at).ok().and_then(|at| self.start.get_mut(at..)) {
@@ -239,10 +239,10 @@ impl Walk {
     }
 
     /// Not ONNX: says what it looks like, from as much of its start as was read, or more.
-    fn foreign(&mut self) -> Fault {
+    fn not_onnx(&mut self) -> ReadError {
         let missing = (START_BYTES as u64).min(self.bytes).saturating_sub(self.at);
         match self.skip(missing) {
-            Ok(()) => Fault::Foreign(looks_like(&self.start)),
+            Ok(()) => ReadError::NotOnnx(looks_like(&self.start)),
             Err(fault) => fault,
         }
     }

@@ -156,7 +156,7 @@ mod tests {
         let mut ring = FrameRing::new(side, side, KEPT, 1 << 20).measured_at(measured);
         for (n, bytes) in (0..).zip(pictures) {
             let rgb = Rgb { bytes, width, height, stride: width as usize * 3 };
-            ring.push(Moment(0) + Span::from_ms(n), 0, 0, |out| resize.squash(rgb, out).unwrap());
+            ring.push(Moment(0) + Span::from_ms(n), 0, 0, |out| resize.resize(rgb, out).unwrap());
         }
         for at in 0..ring.len() {
             let begin = planes.len();

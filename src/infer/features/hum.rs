@@ -70,7 +70,7 @@ impl HumFinder {
         let from = self.bin(SOUND_FROM_HZ);
         let all: f64 = self.power.get(from..)?.iter().sum();
         let found = [50_u8, 60].map(|mains_hz| (mains_hz, self.lines(f64::from(mains_hz))));
-        let (mains_hz, hum) = found.into_iter().reduce(|best, it| if best.1 < it.1 { it } else { best })?;
+        let (mains_hz, hum) = found.into_iter().reduce(|best, other| if best.1 < other.1 { other } else { best })?;
         (0.0 < hum).then(|| {
             let rest = (all - hum).max(all * 1e-9);
             Hum { mains_hz, against_rest_db: 10.0 * (hum / rest).log10() }
@@ -100,8 +100,8 @@ impl HumFinder {
     }
 
     fn line(&self, hz: f64) -> Option<f64> {
-        let [from, until] = [hz - LINE_HZ, hz + LINE_HZ].map(|it| self.bin(it));
-        let [below, above] = [hz - BESIDE_HZ, hz + BESIDE_HZ].map(|it| self.bin(it));
+        let [from, until] = [hz - LINE_HZ, hz + LINE_HZ].map(|edge_hz| self.bin(edge_hz));
+        let [below, above] = [hz - BESIDE_HZ, hz + BESIDE_HZ].map(|edge_hz| self.bin(edge_hz));
         let line = self.power.get(from..=until)?;
         let mut beside: Vec<_> =
             self.power.get(below..from)?.iter().chain(self.power.get(until + 1..=above)?).collect();

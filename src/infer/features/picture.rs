@@ -61,7 +61,7 @@ impl Rgb<'_> {
     }
 }
 
-/// Squashes pictures of any size to one size: `squash-bicubic-antialias`, within 1/255 of Pillow's
+/// Resizes pictures of any size to one size: `squash-bicubic-antialias`, within 1/255 of Pillow's
 /// `Image.resize((width, height), BICUBIC)`.
 ///
 /// Pillow works in two passes, horizontal first, with an 8-bit picture between them. One call of
@@ -83,7 +83,7 @@ pub struct Resize {
 }
 
 impl Resize {
-    /// Squashes to `width` times `height` pixels.
+    /// Resizes to `width` times `height` pixels.
     #[must_use]
     pub fn new(width: u32, height: u32) -> Self {
         // Catmull-Rom is bicubic with a = -0.5, which is Pillow's.
@@ -102,7 +102,7 @@ impl Resize {
     ///
     /// # Errors
     /// When the picture is not as large as it says, or `out` is not one small picture.
-    pub fn squash(&mut self, picture: Rgb<'_>, out: &mut [u8]) -> Result<(), Error> {
+    pub fn resize(&mut self, picture: Rgb<'_>, out: &mut [u8]) -> Result<(), Error> {
         picture.check()?;
         if out.len() != self.bytes() {
             return Err(Error::Output(out.len()));
@@ -121,7 +121,7 @@ impl Resize {
         let (width, height) = (picture.width, picture.height);
         if width < 2 * self.width || height < 2 * self.height {
             let from = (source, width as usize, height as usize);
-            self.exact.squash(from, &mut self.narrow, (out, self.width as usize));
+            self.exact.resize(from, &mut self.narrow, (out, self.width as usize));
             return Ok(());
         }
         let narrow = (&mut self.narrow[..], self.width, height);
@@ -211,24 +211,24 @@ mod tests {
                     if (x / 16 + y / 16) % 2 == 0 { 255 } else { 0 },
                 ]
             };
-            bytes.extend(pixel.map(|it| u8::try_from(it).unwrap()));
+            bytes.extend(pixel.map(|sample| u8::try_from(sample).unwrap()));
         }
         bytes
     }
 
     #[test]
-    fn squashing_equals_pillow_within_one_step() {
+    fn resizing_equals_pillow_within_one_step() {
         let (mut pictures, mut samples, mut different) = (0, 0, 0);
         for entry in fs::read_dir(GOLDEN).unwrap() {
             let path = entry.unwrap().path();
             let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
-            let numbers: Vec<u32> = name.split(['-', 'x']).filter_map(|it| it.parse().ok()).collect();
+            let numbers: Vec<u32> = name.split(['-', 'x']).filter_map(|part| part.parse().ok()).collect();
             let [width, height, to_width, to_height] = numbers[..] else { panic!("{name}") };
             let source = generate(name.split('-').next().unwrap(), width, height);
             let wanted = fs::read(&path).unwrap();
-            let mut squash = Resize::new(to_width, to_height);
-            let mut small = vec![0; squash.bytes()];
-            squash.squash(packed(&source, width, height), &mut small).unwrap();
+            let mut resize = Resize::new(to_width, to_height);
+            let mut small = vec![0; resize.bytes()];
+            resize.resize(packed(&source, width, height), &mut small).unwrap();
             let worst = small.iter().zip(&wanted).map(|(a, b)| a.abs_diff(*b)).max().unwrap();
             let differ = small.iter().zip(&wanted).filter(|(a, b)| a != b).count();
             if width < 2 * to_width || height < 2 * to_height {
@@ -248,13 +248,13 @@ mod tests {
     fn the_fast_way_stays_within_one_step_of_the_exact_way() {
         for (width, height) in [(448, 448), (449, 500), (640, 480), (704, 576), (1000, 450)] {
             let source = generate("hash", width, height);
-            let mut squash = Resize::new(224, 224);
-            let mut fast = vec![0; squash.bytes()];
-            squash.squash(packed(&source, width, height), &mut fast).unwrap();
-            let mut exact = vec![0; squash.bytes()];
+            let mut resize = Resize::new(224, 224);
+            let mut fast = vec![0; resize.bytes()];
+            resize.resize(packed(&source, width, height), &mut fast).unwrap();
+            let mut exact = vec![0; resize.bytes()];
             let mut narrow = vec![0; 224 * 3 * height as usize];
             let from = (&source[..], width as usize, height as usize);
-            pillow::Exact::default().squash(from, &mut narrow, (&mut exact, 224));
+            pillow::Exact::default().resize(from, &mut narrow, (&mut exact, 224));
             let worst = fast.iter().zip(&exact).map(|(a, b)| a.abs_diff(*b)).max().unwrap();
             assert_eq!(worst, 1, "{width}x{height}");
         }
@@ -264,25 +264,25 @@ mod tests {
     fn padding_between_rows_is_not_seen() {
         let plain = generate("edges", 97, 61);
         let padded: Vec<u8> = plain.chunks(97 * 3).flat_map(|row| [row, &[0xaa; 5]].concat()).collect();
-        let mut squash = Resize::new(32, 32);
-        let (mut of_plain, mut of_padded) = (vec![0; squash.bytes()], vec![1; squash.bytes()]);
-        squash.squash(packed(&plain, 97, 61), &mut of_plain).unwrap();
+        let mut resize = Resize::new(32, 32);
+        let (mut of_plain, mut of_padded) = (vec![0; resize.bytes()], vec![1; resize.bytes()]);
+        resize.resize(packed(&plain, 97, 61), &mut of_plain).unwrap();
         let picture = Rgb { bytes: &padded[..padded.len() - 5], width: 97, height: 61, stride: 97 * 3 + 5 };
-        squash.squash(picture, &mut of_padded).unwrap();
+        resize.resize(picture, &mut of_padded).unwrap();
         assert_eq!(of_plain, of_padded);
     }
 
     #[test]
     fn a_picture_smaller_than_it_says_is_refused() {
-        let mut squash = Resize::new(32, 32);
-        let mut out = vec![0; squash.bytes()];
+        let mut resize = Resize::new(32, 32);
+        let mut out = vec![0; resize.bytes()];
         let bytes = vec![0; 64 * 64 * 3];
         for (width, height, stride) in [(64, 65, 192), (65, 64, 195), (64, 64, 191), (0, 64, 192), (64, 0, 192)] {
             let picture = Rgb { bytes: &bytes, width, height, stride };
-            let error = squash.squash(picture, &mut out).unwrap_err();
+            let error = resize.resize(picture, &mut out).unwrap_err();
             assert_eq!(error, Error::Size { width, height, stride, bytes: bytes.len() });
         }
-        assert_eq!(squash.squash(packed(&bytes, 64, 64), &mut out[1..]), Err(Error::Output(3071)));
+        assert_eq!(resize.resize(packed(&bytes, 64, 64), &mut out[1..]), Err(Error::Output(3071)));
     }
 
     #[test]

@@ -48,7 +48,7 @@ pub struct Error {
 #[derive(Debug)]
 pub enum SoundFeatures {
     /// The network does not hear.
-    Deaf,
+    None,
     /// It hears a spectrogram.
     Mel(Box<Mel>),
     /// It hears the samples.
@@ -63,7 +63,7 @@ impl SoundFeatures {
     #[must_use]
     pub fn new(sound: &Sound) -> Self {
         match sound.kind {
-            SoundKind::None => Self::Deaf,
+            SoundKind::None => Self::None,
             SoundKind::Mel { mean, std } => Self::Mel(Box::new(Mel::new(mean, std))),
             SoundKind::Waveform { zscore } => Self::Waveform { zscore },
         }
@@ -75,7 +75,7 @@ impl SoundFeatures {
     /// When there are not exactly as many samples and numbers as a clip has.
     pub fn fill(&mut self, samples: &[f32], out: &mut [f32]) -> Result<(), Error> {
         match self {
-            Self::Deaf if out.is_empty() => Ok(()),
+            Self::None if out.is_empty() => Ok(()),
             Self::Mel(mel) if samples.len() == SAMPLES && out.len() == LEN => {
                 mel.fill(samples, out);
                 Ok(())
@@ -97,8 +97,8 @@ fn waveform(samples: &[f32], zscore: bool, out: &mut [f32]) {
         return;
     }
     let count = samples.len().max(1) as f64;
-    let mean = samples.iter().map(|it| f64::from(*it)).sum::<f64>() / count;
-    let variance = samples.iter().map(|it| (f64::from(*it) - mean).powi(2)).sum::<f64>() / count;
+    let mean = samples.iter().map(|sample| f64::from(*sample)).sum::<f64>() / count;
+    let variance = samples.iter().map(|sample| (f64::from(*sample) - mean).powi(2)).sum::<f64>() / count;
     let scale = (variance + 1e-7).sqrt().recip();
     for (out, sample) in out.iter_mut().zip(samples) {
         *out = ((f64::from(*sample) - mean) * scale) as f32;
@@ -293,12 +293,12 @@ mod tests {
 
     fn floats(name: &str) -> Vec<f32> {
         let bytes = fs::read(format!("{GOLDEN}/{name}.f32")).unwrap();
-        bytes.chunks_exact(4).map(|it| f32::from_le_bytes(it.try_into().unwrap())).collect()
+        bytes.chunks_exact(4).map(|chunk| f32::from_le_bytes(chunk.try_into().unwrap())).collect()
     }
 
     fn samples(name: &str) -> Vec<f32> {
         let bytes = fs::read(format!("{GOLDEN}/{name}.i16")).unwrap();
-        bytes.chunks_exact(2).map(|it| f32::from(i16::from_le_bytes(it.try_into().unwrap())) / 32_768.0).collect()
+        bytes.chunks_exact(2).map(|chunk| f32::from(i16::from_le_bytes(chunk.try_into().unwrap())) / 32_768.0).collect()
     }
 
     #[test]
@@ -348,7 +348,7 @@ mod tests {
         let mut mel = Mel::new(-30.0, 20.0);
         let mut numbers = vec![0.0; LEN];
         mel.fill(&[0.0; SAMPLES], &mut numbers);
-        assert!(numbers.iter().all(|it| (it + 3.5).abs() < 1e-5), "{}", numbers[0]);
+        assert!(numbers.iter().all(|number| (number + 3.5).abs() < 1e-5), "{}", numbers[0]);
     }
 
     #[test]
@@ -361,9 +361,9 @@ mod tests {
             (SoundKind::Waveform { zscore: true }, SAMPLES),
             (SoundKind::None, 0),
         ] {
-            let mut ear = SoundFeatures::new(&sound(kind));
+            let mut features = SoundFeatures::new(&sound(kind));
             let mut numbers = vec![0.0; len];
-            let counted = allocation_counter::measure(|| ear.fill(&samples, &mut numbers).unwrap());
+            let counted = allocation_counter::measure(|| features.fill(&samples, &mut numbers).unwrap());
             assert_eq!(counted.count_total, 0, "{kind:?}");
         }
         let counted =
@@ -373,16 +373,16 @@ mod tests {
 
     #[test]
     fn a_waveform_is_centred_and_scaled() {
-        let mut ear = SoundFeatures::Waveform { zscore: true };
+        let mut features = SoundFeatures::Waveform { zscore: true };
         let samples: Vec<f32> = (0..80_000).map(|i| 0.25 + 0.1 * (i as f32 * 0.05).sin()).collect();
         let mut numbers = vec![0.0; samples.len()];
-        ear.fill(&samples, &mut numbers).unwrap();
-        let mean = numbers.iter().map(|it| f64::from(*it)).sum::<f64>() / 80_000.0;
-        let variance = numbers.iter().map(|it| f64::from(*it).powi(2)).sum::<f64>() / 80_000.0;
+        features.fill(&samples, &mut numbers).unwrap();
+        let mean = numbers.iter().map(|number| f64::from(*number)).sum::<f64>() / 80_000.0;
+        let variance = numbers.iter().map(|number| f64::from(*number).powi(2)).sum::<f64>() / 80_000.0;
         assert!(mean.abs() < 1e-5 && (variance - 1.0).abs() < 1e-3, "{mean} {variance}");
         let mut silent = vec![1.0; samples.len()];
-        ear.fill(&vec![0.0; samples.len()], &mut silent).unwrap();
-        assert!(silent.iter().all(|it| *it == 0.0));
-        assert_eq!(ear.fill(&samples[1..], &mut numbers), Err(Error { samples: 79_999, numbers: 80_000 }));
+        features.fill(&vec![0.0; samples.len()], &mut silent).unwrap();
+        assert!(silent.iter().all(|number| *number == 0.0));
+        assert_eq!(features.fill(&samples[1..], &mut numbers), Err(Error { samples: 79_999, numbers: 80_000 }));
     }
 }

@@ -13,7 +13,7 @@ pub(super) fn ramp(tensor: &mut [f32]) {
 /// The largest difference between what came and what was expected; infinite where something is not a number.
 pub(super) fn difference(given: &[f32], wanted: &[f32]) -> f32 {
     let differences = given.iter().zip(wanted).map(|(given, wanted)| (given - wanted).abs());
-    differences.map(|it| if it.is_finite() { it } else { f32::INFINITY }).fold(0.0, f32::max)
+    differences.map(|difference| if difference.is_finite() { difference } else { f32::INFINITY }).fold(0.0, f32::max)
 }
 
 #[cfg(test)]

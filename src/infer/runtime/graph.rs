@@ -11,7 +11,7 @@ pub(super) const PRESENT: &str = "present";
 pub(super) fn check(contract: &Contract, inputs: &[Outlet], outputs: &[Outlet]) -> Result<bool, String> {
     let mut wanted = vec![("video", contract.video_shape(1))];
     wanted.extend(contract.sound_shape(1).map(|shape| ("sound", shape)));
-    let has_present = inputs.iter().any(|it| it.name() == PRESENT);
+    let has_present = inputs.iter().any(|input| input.name() == PRESENT);
     if has_present {
         wanted.push((PRESENT, vec![1, 2]));
     } else if contract.sound_len() != 0 && contract.sound.missing == Missing::Mask {
@@ -30,11 +30,11 @@ pub(super) fn check(contract: &Contract, inputs: &[Outlet], outputs: &[Outlet]) 
 
 /// Exactly the wanted tensors, no more and no fewer.
 fn same(batch: Batch, kind: &str, found: &[Outlet], wanted: &[(&str, Vec<usize>)]) -> Result<(), String> {
-    if let Some(extra) = found.iter().find(|it| wanted.iter().all(|(name, _)| *name != it.name())) {
+    if let Some(extra) = found.iter().find(|outlet| wanted.iter().all(|(name, _)| *name != outlet.name())) {
         return Err(format!("it has an {kind} `{}`, which the contract does not allow", extra.name()));
     }
     for (name, shape) in wanted {
-        let outlet = found.iter().find(|it| it.name() == *name);
+        let outlet = found.iter().find(|outlet| outlet.name() == *name);
         let outlet = outlet.ok_or_else(|| format!("it has no {kind} `{name}`"))?;
         let ValueType::Tensor { ty: TensorElementType::Float32, shape: dims, .. } = outlet.dtype() else {
             return Err(format!("its {kind} `{name}` is {}, not f32 numbers", outlet.dtype()));
@@ -43,7 +43,7 @@ fn same(batch: Batch, kind: &str, found: &[Outlet], wanted: &[(&str, Vec<usize>)
             Batch::One => 1,
             Batch::Any => -1,
         };
-        let sizes: Vec<_> = shape.iter().skip(1).map(|it| i64::try_from(*it).unwrap_or(i64::MAX)).collect();
+        let sizes: Vec<_> = shape.iter().skip(1).map(|size| i64::try_from(*size).unwrap_or(i64::MAX)).collect();
         if dims.first() != Some(&first) || dims.get(1..) != Some(&sizes) {
             let of = |first: i64| if first < 0 { "any".to_owned() } else { first.to_string() };
             let listed = |dims: &[i64]| dims.iter().copied().map(of).collect::<Vec<_>>().join(", ");

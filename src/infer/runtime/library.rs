@@ -34,12 +34,12 @@ impl Runtime {
         // The lock keeps two threads from loading at once.
         let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
         let named = library.map(Path::to_path_buf);
-        let named = named.or_else(|| env::var_os("ORT_DYLIB_PATH").filter(|it| !it.is_empty()).map(PathBuf::from));
+        let named = named.or_else(|| env::var_os("ORT_DYLIB_PATH").filter(|path| !path.is_empty()).map(PathBuf::from));
         if named.is_none() && loaded.is_some() {
             return Ok(());
         }
-        let places = named.map_or_else(|| places(env::current_exe().ok().as_deref()), |it| vec![it]);
-        let Some(file) = places.iter().find(|it| it.exists()).and_then(|it| it.canonicalize().ok()) else {
+        let places = named.map_or_else(|| places(env::current_exe().ok().as_deref()), |file| vec![file]);
+        let Some(file) = places.iter().find(|place| place.exists()).and_then(|place| place.canonicalize().ok()) else {
             return Err(Error::LibraryMissing { searched: places });
         };
         match &*loaded {
@@ -95,7 +95,7 @@ fn load(file: &Path) -> Result<Environment, Error> {
 fn check(file: &Path) -> Result<(), Error> {
     let fault = |reason: &str| Err(Error::Library { file: file.to_path_buf(), reason: reason.to_owned() });
     let mut magic = [0; 4];
-    match File::open(file).and_then(|mut it| it.read_exact(&mut magic)) {
+    match File::open(file).and_then(|mut library| library.read_exact(&mut magic)) {
         Ok(()) if magic == *b"\x7fELF" => Ok(()),
         Ok(()) => fault("it is not a shared library"),
         Err(error) => fault(&format!("it cannot be read ({error})")),
@@ -107,8 +107,8 @@ fn places(binary: Option<&Path>) -> Vec<PathBuf> {
     if let Some(folder) = binary.and_then(Path::parent) {
         places.push(folder.join(FILE_NAME));
         places.push(folder.join("../lib/edge-ger").join(FILE_NAME));
-        let target = folder.ancestors().find(|it| it.file_name().is_some_and(|name| name == "target"));
-        places.extend(target.and_then(Path::parent).map(|it| it.join(".onnxruntime").join(FILE_NAME)));
+        let target = folder.ancestors().find(|ancestor| ancestor.file_name().is_some_and(|name| name == "target"));
+        places.extend(target.and_then(Path::parent).map(|repository| repository.join(".onnxruntime").join(FILE_NAME)));
     }
     places.push(PathBuf::from(PACKAGED));
     places
@@ -159,7 +159,7 @@ mod tests {
     fn a_library_without_onnx_runtime_in_it_is_refused() {
         // Every Linux has this one, and it is none.
         let others = ["/lib/x86_64-linux-gnu/libm.so.6", "/lib/aarch64-linux-gnu/libm.so.6", "/usr/lib/libm.so.6"];
-        let other = others.iter().map(Path::new).find(|it| it.exists()).expect("a C library");
+        let other = others.iter().map(Path::new).find(|path| path.exists()).expect("a C library");
         let error = load(other).unwrap_err().to_string();
         assert!(error.contains("OrtGetApiBase"), "{error}");
     }

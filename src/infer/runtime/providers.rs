@@ -48,9 +48,9 @@ pub(super) const fn provider(choice: ProviderChoice) -> Provider {
 }
 
 /// A session on one rung, and the engine cache to keep if it proves right.
-pub(super) struct Rung {
+pub(super) struct ProviderSession {
     pub(super) session: session::Session,
-    pub(super) engines: Option<Engines>,
+    pub(super) engines: Option<EngineCache>,
 }
 
 /// Sets a session up on one rung. An error is the reason why it cannot be.
@@ -59,11 +59,11 @@ pub(super) fn open(
     model: &Model,
     contract: &Contract,
     file: &ModelFile,
-) -> Result<Rung, String> {
+) -> Result<ProviderSession, String> {
     let environment = library::environment().map_err(|error| error.to_string())?;
     let engines = match choice {
         ProviderChoice::TensorRt => Some(
-            Engines::prepare(&model.cache_dir(), &engine_key(contract, file))
+            EngineCache::prepare(&model.cache_dir(), &engine_key(contract, file))
                 .map_err(|error| format!("{} cannot hold its engines: {error}", model.cache_dir().display()))?,
         ),
         _ => None,
@@ -89,7 +89,7 @@ pub(super) fn open(
             .commit_from_file(&*model.file)
     };
     match build() {
-        Ok(session) => Ok(Rung { session, engines }),
+        Ok(session) => Ok(ProviderSession { session, engines }),
         Err(error) => {
             if let Some(engines) = engines {
                 engines.discard();
@@ -104,7 +104,7 @@ pub(super) fn open(
 fn dispatches(
     choice: ProviderChoice,
     contract: &Contract,
-    engines: Option<&Engines>,
+    engines: Option<&EngineCache>,
 ) -> Vec<ExecutionProviderDispatch> {
     // TF32 would be off by more than the golden case allows; the heuristic search takes no minutes at start.
     let cuda = || {
@@ -198,14 +198,14 @@ fn gpu() -> String {
 
 /// Where TensorRT's engines lie: a folder for each key, which appears only when it is complete and proven.
 #[derive(Debug)]
-pub(super) struct Engines {
+pub(super) struct EngineCache {
     /// The final folder.
     kept: PathBuf,
     /// Where they are built, if they are not there yet.
     building: Option<PathBuf>,
 }
 
-impl Engines {
+impl EngineCache {
     fn prepare(cache_dir: &Path, key: &str) -> io::Result<Self> {
         let kept = cache_dir.join(format!("tensorrt-{key}"));
         if kept.is_dir() {
@@ -249,19 +249,19 @@ mod tests {
     #[test]
     fn engines_appear_only_when_they_are_proven() {
         let cache = tempfile::tempdir().unwrap();
-        let first = Engines::prepare(cache.path(), "k").unwrap();
+        let first = EngineCache::prepare(cache.path(), "k").unwrap();
         fs::write(first.folder().join("a.engine"), "half").unwrap();
         drop(first);
         let kept = cache.path().join("tensorrt-k");
         assert!(!kept.exists(), "a build that was cut off is not kept");
 
-        let second = Engines::prepare(cache.path(), "k").unwrap();
+        let second = EngineCache::prepare(cache.path(), "k").unwrap();
         assert!(!second.folder().join("a.engine").exists(), "and not taken up");
         fs::write(second.folder().join("b.engine"), "whole").unwrap();
         second.keep();
         assert!(kept.join("b.engine").exists());
 
-        let third = Engines::prepare(cache.path(), "k").unwrap();
+        let third = EngineCache::prepare(cache.path(), "k").unwrap();
         assert_eq!(third.folder(), kept);
         third.discard();
         assert!(!kept.exists(), "engines that answer wrongly go");

@@ -77,15 +77,19 @@ impl Session {
             let provider = providers::provider(*choice);
             let reason = match providers::open(*choice, model, contract, file) {
                 Err(reason) => reason,
-                Ok(rung) => {
-                    let mut session = Self::on(rung.session, model, contract, provider)?;
+                Ok(opened) => {
+                    let mut session = Self::on(opened.session, model, contract, provider)?;
                     match session.golden_case() {
                         Ok(()) => {
-                            rung.engines.into_iter().for_each(providers::Engines::keep);
+                            if let Some(engines) = opened.engines {
+                                engines.keep();
+                            }
                             return Ok(session);
                         }
                         Err(reason) => {
-                            rung.engines.into_iter().for_each(providers::Engines::discard);
+                            if let Some(engines) = opened.engines {
+                                engines.discard();
+                            }
                             reason
                         }
                     }
@@ -199,7 +203,7 @@ impl Session {
                 estimates: estimates.map(|rows| rows.map(|rows| rows.get(i).map_or(f32::NAN, |[value]| *value))),
             };
             let others = answer.group_size.iter().flatten().chain(answer.estimates.iter().flatten());
-            let finite = answer.logits.iter().chain(others).all(|it| it.is_finite());
+            let finite = answer.logits.iter().chain(others).all(|number| number.is_finite());
             self.answers.push(if finite { Ok(answer) } else { Err(NotFinite) });
         }
         Ok(())
@@ -213,23 +217,24 @@ impl Session {
             *clip.present = [1.0; 2];
         });
         let inputs = (&self.video[..], &self.sound[..], &self.present[..]);
-        let difference = outputs(&mut self.session, &self.contract, self.has_present, inputs, 0, 1).and_then(|it| {
-            let wanted = &self.contract.golden;
-            let mut worst = golden::difference(rows::<3>(&it, "logits")?.as_flattened(), &wanted.logits);
-            if let Some(wanted) = &wanted.group_size
-                && self.contract.outputs.group_size.is_some()
-            {
-                let given = rows::<GROUP_BUCKETS>(&it, "group_size")?;
-                worst = worst.max(golden::difference(given.as_flattened(), wanted));
-            }
-            for estimate in self.contract.outputs.estimated() {
-                if let Some(wanted) = estimate.of(&wanted.estimates) {
-                    let given = rows::<1>(&it, estimate.as_str())?;
-                    worst = worst.max(golden::difference(given.as_flattened(), &[*wanted]));
+        let difference =
+            outputs(&mut self.session, &self.contract, self.has_present, inputs, 0, 1).and_then(|outputs| {
+                let wanted = &self.contract.golden;
+                let mut worst = golden::difference(rows::<3>(&outputs, "logits")?.as_flattened(), &wanted.logits);
+                if let Some(wanted) = &wanted.group_size
+                    && self.contract.outputs.group_size.is_some()
+                {
+                    let given = rows::<GROUP_BUCKETS>(&outputs, "group_size")?;
+                    worst = worst.max(golden::difference(given.as_flattened(), wanted));
                 }
-            }
-            Ok(worst)
-        });
+                for estimate in self.contract.outputs.estimated() {
+                    if let Some(wanted) = estimate.of(&wanted.estimates) {
+                        let given = rows::<1>(&outputs, estimate.as_str())?;
+                        worst = worst.max(golden::difference(given.as_flattened(), &[*wanted]));
+                    }
+                }
+                Ok(worst)
+            });
         let difference = difference.map_err(|error| format!("its golden case fails: {}", error.message()))?;
         let tolerance = self.contract.golden.tolerance;
         if tolerance < difference {

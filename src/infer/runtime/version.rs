@@ -29,9 +29,9 @@ pub(super) fn find(mut library: impl Read) -> io::Result<Option<[u32; 3]>> {
 /// The version that these bytes begin with, which ends as a string does in C.
 fn version(bytes: &[u8]) -> Option<[u32; 3]> {
     let rest = bytes.strip_prefix(MARK)?;
-    let end = rest.iter().take(LONGEST).position(|it| *it == 0)?;
+    let end = rest.iter().take(LONGEST).position(|byte| *byte == 0)?;
     let text = std::str::from_utf8(&rest[..end]).ok()?;
-    let mut parts = text.splitn(3, '.').map(|it| it.parse().ok());
+    let mut parts = text.splitn(3, '.').map(|part| part.parse().ok());
     Some([parts.next()??, parts.next()??, parts.next()??])
 }
 

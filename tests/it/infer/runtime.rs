@@ -46,9 +46,9 @@ fn open(name: &str) -> Result<Session, Error> {
 /// Fills a batch with clips that differ, and answers.
 fn answers(session: &mut Session, seeds: &[f32], heard: bool) -> Vec<Result<Answer, NotFinite>> {
     for (clip, seed) in session.batch(seeds.len()).zip(seeds) {
-        clip.video.iter_mut().enumerate().for_each(|(i, it)| *it = (i as f32 * seed).sin());
+        clip.video.iter_mut().enumerate().for_each(|(i, number)| *number = (i as f32 * seed).sin());
         let sound = clip.sound.iter_mut().enumerate();
-        sound.for_each(|(i, it)| *it = if heard { (i as f32 * seed).cos() } else { 0.0 });
+        sound.for_each(|(i, number)| *number = if heard { (i as f32 * seed).cos() } else { 0.0 });
         *clip.present = [1.0, if heard { 1.0 } else { 0.0 }];
     }
     session.run(seeds.len()).unwrap().to_vec()
@@ -154,7 +154,7 @@ fn a_broken_graph_is_refused_with_its_name() {
     // The contract is whole, but the weights are not what the graph says.
     let folder = tempfile::tempdir().unwrap();
     let mut bytes = std::fs::read(file("good")).unwrap();
-    let at = bytes.windows(6).position(|it| it == b"MatMul").unwrap();
+    let at = bytes.windows(6).position(|name| name == b"MatMul").unwrap();
     bytes[at..at + 6].copy_from_slice(b"NoSuch");
     let path = folder.path().join("broken.onnx");
     std::fs::write(&path, bytes).unwrap();
@@ -181,7 +181,7 @@ fn inspect_and_verify_tell_what_a_network_is() {
 #[test]
 fn another_library_in_the_same_process_is_refused() {
     Runtime::init(Some(Path::new(LIBRARY))).unwrap();
-    assert!(Runtime::info().is_some_and(|it| it.contains("ORT")));
+    assert!(Runtime::info().is_some_and(|info| info.contains("ORT")));
     let folder = tempfile::tempdir().unwrap();
     let copy = folder.path().join("libonnxruntime.so");
     std::fs::copy(LIBRARY, &copy).unwrap();

@@ -6,7 +6,7 @@ use toml::Value;
 
 use crate::{
     config::{ProviderChoice, SHARE_MIN},
-    mask::{CORNERS_MAX, Cells, Corner, Fault, POLYGONS_MAX, Polygon, WHOLE},
+    mask::{CORNERS_MAX, Cells, Corner, POLYGONS_MAX, Polygon, PolygonError, WHOLE},
 };
 
 /// The sum of the shares may differ from 1 by this much: people write two or three digits.
@@ -99,10 +99,10 @@ fn polygon(item: &Value) -> Result<Polygon, String> {
         .map(|(number, point)| corner(point).map_err(|what| format!("has a point {number} {what}")))
         .collect();
     Polygon::new(corners?).map_err(|fault| match fault {
-        Fault::TooFew => "has fewer than 3 points".into(),
-        Fault::TooMany => format!("has more than {CORNERS_MAX} points"),
-        Fault::Outside => "has a point outside of the picture".into(),
-        Fault::NoArea => "has no area: all of its points are on one line".into(),
+        PolygonError::TooFew => "has fewer than 3 points".into(),
+        PolygonError::TooMany => format!("has more than {CORNERS_MAX} points"),
+        PolygonError::Outside => "has a point outside of the picture".into(),
+        PolygonError::NoArea => "has no area: all of its points are on one line".into(),
     })
 }
 

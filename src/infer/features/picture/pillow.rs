@@ -75,7 +75,7 @@ pub(super) struct Exact {
 impl Exact {
     /// From packed R, G, B of `width` and `height` over `narrow` to `out`, which is `to_width` wide and whose length
     /// tells its height.
-    pub(super) fn squash(
+    pub(super) fn resize(
         &mut self,
         (from, width, height): (&[u8], usize, usize),
         narrow: &mut [u8],
