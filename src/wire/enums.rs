@@ -123,7 +123,7 @@ closed_list! {
         Overload = 11 "overload",
         /// The network answered with something that is not a number.
         ModelInvalid = 12 "model_invalid",
-        /// Nobody looked or listened: somebody paused the box, or it is outside of `camera.schedule`.
+        /// Camera and microphone were closed: the box is paused, or the time is outside of `camera.schedule`.
         Paused = 13 "paused",
     }
 }
@@ -167,7 +167,7 @@ closed_list! {
         SoundOnly = 10 "sound_only",
         /// Anything else; the log has the words.
         Other = 11 "other",
-        /// It is meant to be away: somebody paused the box, or it is outside of `camera.schedule`.
+        /// It is disconnected on purpose: the box is paused, or the time is outside of `camera.schedule`.
         Paused = 12 "paused",
     }
 }
